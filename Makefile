@@ -1,0 +1,64 @@
+# What one does with this repository: `make help`.
+.DEFAULT_GOAL := help
+# One after the other: the outputs stay readable, and cargo uses all cores anyway.
+.NOTPARALLEL:
+
+# The cargo profile of everything that is built here: dev or release. One for
+# all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is honoured.
+PROFILE ?= dev
+export PROFILE
+CARGO_PROFILE := $(if $(filter-out dev,$(PROFILE)),--profile $(PROFILE))
+
+# Flags of the operator for `make up`: make up ARGS="--log-level debug"
+ARGS ?=
+
+.PHONY: help
+help: ## Shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: prerequisites ## Shows the main job, step by step, on a real API server
+	dev/demo.sh
+
+.PHONY: up
+up: ## Starts an API server and the operator to play with; ARGS="--…" are flags of the operator
+	@dev/cluster up -- $(ARGS)
+
+.PHONY: down
+down: ## Stops what `make up` started
+	@dev/cluster down
+
+.PHONY: test
+test: lint test-unit test-cluster ## Everything: lint, then all tests
+
+.PHONY: lint
+lint: prerequisites ## Checks the format, clippy without a warning, shellcheck
+	cargo fmt --check
+	dev/lint-shell
+	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
+
+.PHONY: test-unit
+test-unit: prerequisites ## Tests that need no cluster
+	cargo test --locked $(CARGO_PROFILE) --lib --bins --test it
+
+# Compiled first: a cluster that waits for the compiler is of no use.
+.PHONY: test-cluster
+test-cluster: prerequisites ## Tests on a real API server
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
+
+.PHONY: generate
+generate: prerequisites ## Writes the generated files anew (CRDs and others)
+	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
+
+.PHONY: build
+build: prerequisites ## Builds the operator and kubectl-anon; PROFILE=release for the optimised ones
+	cargo build --locked $(CARGO_PROFILE) --bins
+
+.PHONY: clean
+clean: down ## Removes what was built here, but not the control plane's cache in ~/.cache/anon-operator
+	cargo clean
+
+.PHONY: prerequisites
+prerequisites: ## Checks that everything is installed that the others need
+	@dev/prerequisites

@@ -1,0 +1,61 @@
+{{- /* The chart's name, for labels. */}}
+{{- define "anon-operator.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- /*
+Prefix of every object's name: the release's name, followed by the chart's where it does not contain it, so the release "anon-operator"
+makes "anon-operator". At most 40 characters, which leaves room for the suffixes and for a Pod's name in the name of its Lease.
+*/}}
+{{- define "anon-operator.fullname" -}}
+{{- $name := default .Chart.Name .Values.nameOverride }}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride }}
+{{- else if contains $name .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "anon-operator.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "anon-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "anon-operator.labels" -}}
+{{ include "anon-operator.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: anon
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "anon-operator.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "anon-operator.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- /* The operator's user name, as the API server sees it: what the admission policies compare with. */}}
+{{- define "anon-operator.username" -}}
+{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "anon-operator.serviceAccountName" .) }}
+{{- end }}
+
+{{- define "anon-operator.image" -}}
+{{- if .Values.image.digest }}
+{{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
+{{- else }}
+{{- printf "%s:%s" .Values.image.repository (default .Chart.AppVersion .Values.image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "anon-operator.publicUrl" -}}
+{{- if .Values.publicUrl }}
+{{- .Values.publicUrl | trimSuffix "/" }}
+{{- else }}
+{{- printf "http://%s.%s.svc:8080" (include "anon-operator.fullname" .) .Release.Namespace }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,127 @@
+# shellcheck shell=bash
+# The programs of the control plane, built from the Go modules beside this
+# folder into a cache outside the checkout: a fresh clone does not build again.
+
+readonly CACHE=${ANON_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-operator}
+
+# NAME MODULE PACKAGE
+readonly PROGRAMS='etcd             etcd        go.etcd.io/etcd/server/v3
+kube-apiserver           kubernetes  k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager  kubernetes  k8s.io/kubernetes/cmd/kube-controller-manager
+kubectl                  kubernetes  k8s.io/kubernetes/cmd/kubectl
+helm                     helm        helm.sh/helm/v4/cmd/helm'
+
+# Where each program was found or built.
+declare -A PROGRAM=()
+
+# version_of MODULE PATH: the version that MODULE/go.mod requires.
+version_of() {
+  awk -v path="$2" '
+    { for (i = 1; i < NF; i++) if ($i == path && $(i + 1) ~ /^v[0-9]/) { print $(i + 1); exit } }
+  ' "$ROOT/dev/$1/go.mod"
+}
+
+# ldflags MODULE: without the stamps, helm and version gates see v0.0.0-master.
+ldflags() {
+  local version major minor package flags='-s -w'
+  case $1 in
+    kubernetes)
+      version=$(version_of kubernetes k8s.io/kubernetes)
+      IFS=. read -r major minor _ <<<"${version#v}"
+      for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+        flags+=" -X $package.gitVersion=$version -X $package.gitTreeState=clean"
+        flags+=" -X $package.gitMajor=$major -X $package.gitMinor=$minor"
+      done
+      ;;
+    helm)
+      flags+=" -X helm.sh/helm/v4/internal/version.version=$(version_of helm helm.sh/helm/v4)"
+      ;;
+  esac
+  printf '%s' "$flags"
+}
+
+# bin_of MODULE: its folder in the cache. Each module has a key of its own, so
+# that a new helm does not rebuild Kubernetes.
+bin_of() {
+  local key
+  key=$({
+    cat "$ROOT/dev/$1/go.mod" "$ROOT/dev/$1/go.sum"
+    ldflags "$1"
+  } | sha256sum)
+  printf '%s' "$CACHE/bin-$1-${key:0:12}"
+}
+
+# find_programs: fills PROGRAM with where each one is, or is going to be.
+find_programs() {
+  local name module
+  while read -r name module _; do
+    # The folder of envtest: whoever has it needs no build of these three.
+    case $name in
+      etcd | kube-apiserver | kubectl)
+        if [[ -x ${KUBEBUILDER_ASSETS:-}/$name ]]; then
+          PROGRAM[$name]=$KUBEBUILDER_ASSETS/$name
+          continue
+        fi
+        ;;
+    esac
+    PROGRAM[$name]=$(bin_of "$module")/$name
+  done <<<"$PROGRAMS"
+}
+
+# build_programs: finds them all and builds those that are missing.
+build_programs() {
+  local name module package
+  find_programs
+  while read -r name module package; do
+    [[ -x ${PROGRAM[$name]} ]] || build_program "$name" "$module" "$package" </dev/null
+  done <<<"$PROGRAMS"
+}
+
+# build_program NAME MODULE PACKAGE: into the cache, whole or not at all.
+build_program() {
+  local name=$1 module=$2 package=$3 target=${PROGRAM[$1]} start=$SECONDS fd
+  command -v go >/dev/null || die "Go is needed to build $name: see dev/prerequisites"
+  mkdir -p "${target%/*}"
+
+  # Two launchers at once do not build the same thing twice. (The Go tools hold
+  # the lock as well: if this launcher is killed, the next one waits for them.)
+  exec {fd}>"${target%/*}/.lock"
+  lock "$fd" "building for ${target%/*}"
+  if [[ ! -x $target ]]; then
+    say "building $name $(version_of "$module" "$(module_of "$package")")"
+    go_build "$module" "$package" "$target"
+    say "built $name in $((SECONDS - start)) s"
+  fi
+  exec {fd}>&-
+}
+
+# module_of PACKAGE: k8s.io/kubernetes/cmd/kubectl -> k8s.io/kubernetes
+module_of() { printf '%s' "${1%/cmd/*}"; }
+
+# go_build MODULE PACKAGE TARGET: builds beside the target, then renames.
+#
+# What the user's environment says about other Go builds does not count here.
+go_build() {
+  local module=$1 package=$2 target=$3 start=$SECONDS next=15 go
+  PARTIAL=${target%/*}/.${target##*/}.partial
+  begin env -u GOOS -u GOARCH -u GOEXPERIMENT \
+    CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly \
+    nice go build -C "$ROOT/dev/$module" -trimpath -buildvcs=false \
+    -ldflags "$(ldflags "$module")" -o "$PARTIAL" "$package" >&2
+  go=$!
+  while kill -0 "$go" 2>/dev/null; do
+    if ((SECONDS - start >= next)); then
+      say "building ${target##*/}: $((SECONDS - start)) s (all five take about 8 minutes on 2 cores, once)"
+      next=$((next + 15))
+    fi
+    sleep 0.2
+  done
+  wait "$go" || die "${target##*/} could not be built"
+  mv -f "$PARTIAL" "$target"
+  PARTIAL=''
+}
+
+# remove_partial: what an interrupted build leaves. (After a kill -9 the next
+# build of the same program overwrites it.)
+PARTIAL=''
+remove_partial() { [[ -z $PARTIAL ]] || rm -f "$PARTIAL"; }

@@ -1,0 +1,164 @@
+//! The composition root: builds every part, and is the only place that spawns.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kube::Client;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::clock::SystemClock;
+use crate::config::{Config, Role};
+use crate::controller::{self, Settings};
+use crate::crd;
+use crate::index::{Index, Reader, watch};
+use crate::leader;
+use crate::metrics::Metrics;
+use crate::server::{self, AppState, Signer, TlsFiles};
+
+/// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
+///
+/// # Errors
+/// There is no usable configuration.
+pub async fn client() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer().await.context(
+        "no way to the API server: neither KUBECONFIG nor a Pod's ServiceAccount is usable",
+    )?;
+    // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
+    config.default_retry = false;
+    Client::try_from(config).context("the configuration for the API server is not usable")
+}
+
+/// Runs everything that `config` asks for, until `shutdown` or until a part fails.
+///
+/// # Errors
+/// An address cannot be listened on, or a part ended that never should.
+pub async fn run(
+    config: Config,
+    client: Client,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let metrics = Arc::new(Metrics::default());
+    let index = Arc::new(Index::default());
+    let state = AppState {
+        reader: Reader::new(Arc::clone(&index)),
+        clock: Arc::new(SystemClock),
+        metrics: Arc::clone(&metrics),
+        signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
+    };
+    let mut tasks = JoinSet::new();
+
+    // The servers listen first, so that a probe can tell "not ready" from "not there".
+    let admin = listen(config.admin_listen, "--admin-listen")?;
+    let router = server::admin(state.clone());
+    let stop = shutdown.clone();
+    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
+    if config.has(Role::Api) || config.has(Role::Validator) {
+        let public = listen(config.listen, "--listen")?;
+        let router = server::public(state.clone(), &config.roles);
+        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
+        let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
+        let (stop, drain) = (shutdown.clone(), config.drain_timeout);
+        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, drain).await?) });
+    }
+
+    index_kinds(&mut tasks, &client, &index, &shutdown);
+    if config.has(Role::Controller) {
+        let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
+        tasks.spawn(async move {
+            Box::pin(control(config, client, state, stop)).await;
+            Ok(())
+        });
+    }
+
+    info!(version = env!("CARGO_PKG_VERSION"), roles = ?config.roles, listen = %config.listen, admin = %config.admin_listen, "running");
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result = ended.context("a task panicked").and_then(|result| result);
+        if result.is_err() || !shutdown.is_cancelled() {
+            // One part is down: the whole goes down in order and is started again.
+            shutdown.cancel();
+            outcome = outcome.and(result.and_then(|()| unexpected(&shutdown)));
+        }
+    }
+    outcome
+}
+
+/// The watches, on every replica.
+fn index_kinds(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    client: &Client,
+    index: &Arc<Index>,
+    shutdown: &CancellationToken,
+) {
+    let (client, index, stop) = (client.clone(), Arc::clone(index), shutdown.clone());
+    tasks.spawn(async move {
+        let watches = async {
+            tokio::join!(
+                watch::drive::<crd::Organization>(client.clone(), &index),
+                watch::drive::<crd::Member>(client.clone(), &index),
+                watch::drive::<crd::UserPool>(client.clone(), &index),
+                watch::drive::<crd::SdkClient>(client.clone(), &index),
+            )
+        };
+        stop.run_until_cancelled(Box::pin(watches)).await;
+        Ok(())
+    });
+}
+
+/// The controllers, while this replica leads.
+async fn control(config: Config, client: Client, state: AppState, stop: CancellationToken) {
+    let settings = Settings {
+        operator_namespace: config.namespace.clone(),
+        public_url: config.public_url.as_str().to_owned(),
+        orphan_grace: config.orphan_grace,
+    };
+    // Two processes of one Pod name (a container that restarts) must not take each other for
+    // themselves.
+    let me = format!("{}_{}", config.identity, uuid::Uuid::new_v4());
+    let lead = || {
+        let context = controller::Context::new(
+            client.clone(),
+            settings.clone(),
+            Arc::clone(&state.clock),
+            Arc::clone(&state.metrics),
+            config.identity.clone(),
+        );
+        let leading = Leading::start(Arc::clone(&state.metrics));
+        async move {
+            let _leading = leading;
+            controller::run(Arc::new(context)).await;
+        }
+    };
+    leader::campaign(client.clone(), &config.namespace, &me, stop, lead).await;
+}
+
+/// Says so in the metrics while this replica leads, however that ends.
+struct Leading(Arc<Metrics>);
+
+impl Leading {
+    fn start(metrics: Arc<Metrics>) -> Self {
+        metrics.leads(true);
+        Self(metrics)
+    }
+}
+
+impl Drop for Leading {
+    fn drop(&mut self) {
+        self.0.leads(false);
+    }
+}
+
+fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address)
+        .with_context(|| format!("cannot listen on {address} ({flag})"))?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn unexpected(_: &CancellationToken) -> anyhow::Result<()> {
+    anyhow::bail!("a part of the process ended that never should")
+}

@@ -1,0 +1,2 @@
+//! The command line: `kubectl anon`.
+fn main() {}

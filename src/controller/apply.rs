@@ -1,0 +1,210 @@
+//! The only writer of children. Two rules, because there are two sorts of them:
+//!
+//! * **Random material** (Secrets) is created by POST, so that of two leaders one gets a 409 and
+//!   reads, and is changed by PUT with the resourceVersion that was read. Nothing is ever applied
+//!   over a key.
+//! * **Derived children** (ConfigMaps, RoleBindings) follow from their owner. They are applied
+//!   server-side with force, when they differ, and only when they are ours.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::info;
+
+use super::error::Error;
+use crate::names;
+
+/// Reads a Secret.
+///
+/// # Errors
+/// The API server did not answer with it or with 404.
+pub async fn read_secret(
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<Option<Secret>, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    api.get_opt(name).await.map_err(Error::api("read Secret"))
+}
+
+/// What became of an attempt to create.
+pub enum Created {
+    /// It is ours, as sent.
+    New(Secret),
+    /// There was one already; this is it.
+    Existing(Secret),
+}
+
+/// Creates a Secret, or reads the one that is in its place.
+///
+/// # Errors
+/// The API server refused.
+pub async fn create_secret(
+    client: &Client,
+    namespace: &str,
+    secret: &Secret,
+) -> Result<Created, Error> {
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    match api.create(&PostParams::default(), secret).await {
+        Ok(made) => Ok(Created::New(made)),
+        Err(kube::Error::Api(status)) if status.is_already_exists() => {
+            let existing = api.get(&secret.name_any()).await;
+            existing.map(Created::Existing).map_err(Error::api("read Secret"))
+        }
+        Err(error) => Err(Error::api("create Secret")(error)),
+    }
+}
+
+/// Replaces a Secret that was read before; its `metadata.resourceVersion` is the precondition.
+///
+/// # Errors
+/// It changed in between, or the API server refused.
+pub async fn replace_secret(
+    client: &Client,
+    namespace: &str,
+    secret: &Secret,
+) -> Result<Secret, Error> {
+    // Without it the PUT would be unconditional.
+    if secret.metadata.resource_version.is_none() {
+        return Err(Error::Incomplete { what: "metadata.resourceVersion" });
+    }
+    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    api.replace(&secret.name_any(), &PostParams::default(), secret)
+        .await
+        .map_err(Error::api("replace Secret"))
+}
+
+/// A child that is in the way because it is somebody else's.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Foreign;
+
+/// Makes a derived child look as desired. An equal one is left alone without a write; one that
+/// `owner` does not control is never touched.
+///
+/// # Errors
+/// The API server refused.
+pub async fn apply_child<K>(
+    client: &Client,
+    owner_uid: &str,
+    child: &K,
+) -> Result<Result<(), Foreign>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let namespace = child.namespace().unwrap_or_default();
+    let name = child.name_any();
+    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
+    if let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? {
+        if !is_controlled_by(&existing, owner_uid) {
+            return Ok(Err(Foreign));
+        }
+        let encode = |object: &K| {
+            serde_json::to_value(object).map_err(|source| Error::Encode { what: "child", source })
+        };
+        if is_subset(&encode(child)?, &encode(&existing)?) {
+            return Ok(Ok(()));
+        }
+        info!(kind = %K::kind(&()), %namespace, %name, "repairing a child that differs");
+    }
+    let parameters = PatchParams::apply(&format!("{}/children", names::MANAGER)).force();
+    api.patch(&name, &parameters, &Patch::Apply(child)).await.map_err(Error::api("apply child"))?;
+    Ok(Ok(()))
+}
+
+/// Deletes the children of `selector` that `owner` controls, except the one named `keep`.
+///
+/// # Errors
+/// The API server refused.
+pub async fn prune_children<K>(
+    client: &Client,
+    namespace: &str,
+    selector: &str,
+    owner_uid: &str,
+    keep: Option<&str>,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), namespace);
+    let children = api
+        .list_metadata(&ListParams::default().labels(selector))
+        .await
+        .map_err(Error::api("list children"))?;
+    for child in children {
+        let name = child.name_any();
+        if keep != Some(name.as_str()) && is_controlled_by(&child, owner_uid) {
+            delete_exactly(&api, &child).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the very object that was read: a new one of the same name, or a changed one, stays.
+///
+/// # Errors
+/// It changed in between, or the API server refused.
+pub async fn delete_exactly<K, M>(api: &Api<K>, object: &M) -> Result<(), Error>
+where
+    K: Clone + Debug + DeserializeOwned,
+    M: Resource,
+{
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: object.meta().uid.clone(),
+            resource_version: object.meta().resource_version.clone(),
+        }),
+        ..DeleteParams::default()
+    };
+    match api.delete(&object.name_any(), &parameters).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => Err(Error::api("delete")(error)),
+    }
+}
+
+fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
+    let owners = object.meta().owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+/// Whether everything that `desired` says holds in `actual`. Lists are compared whole.
+fn is_subset(desired: &Value, actual: &Value) -> bool {
+    match (desired, actual) {
+        (Value::Object(desired), Value::Object(actual)) => desired
+            .iter()
+            .all(|(name, value)| actual.get(name).is_some_and(|actual| is_subset(value, actual))),
+        _ => desired == actual,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_subset;
+    use serde_json::json;
+
+    #[test]
+    fn what_others_add_is_no_difference() {
+        let desired = json!({"metadata": {"labels": {"a": "1"}}, "data": {"x": "y"}});
+        let mut actual = desired.clone();
+        actual["metadata"]["labels"]["b"] = json!("2");
+        actual["metadata"]["resourceVersion"] = json!("7");
+        assert!(is_subset(&desired, &actual));
+        actual["data"]["x"] = json!("z");
+        assert!(!is_subset(&desired, &actual));
+        assert!(!is_subset(&json!({"a": [1]}), &json!({"a": [1, 2]})));
+        assert!(!is_subset(&json!({"a": 1}), &json!({})));
+    }
+}

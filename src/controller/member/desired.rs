@@ -1,0 +1,108 @@
+//! What has to be there for a member. Pure.
+
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::ObjectMeta;
+
+use crate::controller::apply::Foreign;
+use crate::crd::condition::Standing;
+use crate::domain::staff::{KubernetesSubject, Member};
+use crate::names;
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The RoleBinding that gives the member's identity the ClusterRole of its role, in this namespace
+/// only. None without an identity, and none while suspended.
+pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBinding> {
+    let identity = member.kubernetes.as_ref().filter(|_| !member.suspended)?;
+    let subject = match identity {
+        KubernetesSubject::User(user) => Subject {
+            api_group: Some(RBAC.to_owned()),
+            kind: "User".to_owned(),
+            name: user.clone(),
+            namespace: None,
+        },
+        KubernetesSubject::ServiceAccount(account) => Subject {
+            api_group: None,
+            kind: "ServiceAccount".to_owned(),
+            name: account.clone(),
+            namespace: Some(member.name.namespace.clone()),
+        },
+    };
+    Some(RoleBinding {
+        metadata: ObjectMeta {
+            name: Some(names::role_binding(&member.name.name, member.role)),
+            namespace: Some(member.name.namespace.clone()),
+            labels: Some(names::labels(names::MEMBER_ROLE, &member.id)),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        role_ref: RoleRef {
+            api_group: RBAC.to_owned(),
+            kind: "ClusterRole".to_owned(),
+            name: member.role.cluster_role().to_owned(),
+        },
+        subjects: Some(vec![subject]),
+    })
+}
+
+/// How the member stands, given what became of its RoleBinding.
+pub fn standing(member: &Member, applied: Result<(), Foreign>) -> Standing {
+    let role = member.role.as_str();
+    if member.suspended {
+        return Standing::ready("Suspended", "the member is suspended and has no rights");
+    }
+    match (applied, &member.kubernetes) {
+        (Err(Foreign), _) => Standing::stalled(
+            "ChildConflict",
+            format!(
+                "RoleBinding `{}` exists and was not made for this member; delete it",
+                names::role_binding(&member.name.name, member.role)
+            ),
+        ),
+        (Ok(()), Some(_)) => {
+            Standing::ready("Bound", format!("the Kubernetes identity has role {role}"))
+        }
+        (Ok(()), None) => {
+            Standing::ready("Accepted", format!("role {role}; no Kubernetes identity is named"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{MemberId, ObjectName, OrganizationId};
+    use crate::domain::role::Role;
+
+    fn member(kubernetes: Option<KubernetesSubject>) -> Member {
+        Member {
+            id: MemberId::derive("acme", "ada"),
+            organization: OrganizationId::derive("acme"),
+            name: ObjectName { namespace: "acme".into(), name: "ada".into() },
+            role: Role::Member,
+            suspended: false,
+            kubernetes,
+        }
+    }
+
+    #[test]
+    fn binds_the_role_in_the_members_namespace_only() {
+        let account = KubernetesSubject::ServiceAccount("ci".into());
+        let binding = role_binding(&member(Some(account)), OwnerReference::default()).unwrap();
+        assert_eq!(binding.metadata.namespace.as_deref(), Some("acme"));
+        assert_eq!(binding.metadata.name.as_deref(), Some("anon-member-ada-member"));
+        assert_eq!(binding.role_ref.name, "anon-member");
+        let subject = &binding.subjects.unwrap()[0];
+        assert_eq!(subject.namespace.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn nothing_without_an_identity_or_while_suspended() {
+        assert!(role_binding(&member(None), OwnerReference::default()).is_none());
+        let mut suspended = member(Some(KubernetesSubject::User("ada".into())));
+        suspended.suspended = true;
+        assert!(role_binding(&suspended, OwnerReference::default()).is_none());
+        assert_eq!(standing(&suspended, Ok(())).reason, "Suspended");
+    }
+}

@@ -1,0 +1,71 @@
+//! `Member`: a RoleBinding for the member's Kubernetes identity.
+
+mod desired;
+
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::api::Api;
+use kube::runtime::controller::Controller;
+use kube::runtime::watcher;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::{Context, Error, Outcome, Reconcile, apply, ours, status};
+use crate::crd::condition::Standing;
+use crate::crd::{Member, MemberStatus};
+use crate::names;
+use crate::validate;
+
+pub(super) fn controller(context: &Context) -> Controller<Member> {
+    let client = &context.client;
+    Controller::new(Api::all(client.clone()), watcher::Config::default())
+        .owns(Api::<RoleBinding>::all(client.clone()), ours(names::MEMBER_ROLE))
+}
+
+impl Reconcile for Member {
+    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
+        // resolve: nothing; a member refers to no object.
+        let uid = self.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
+        let owner =
+            self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
+
+        // validate
+        let member = match validate::member(self) {
+            Ok(member) => member,
+            Err(violations) => {
+                let unchanged = self.status.clone().unwrap_or_default();
+                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
+                return Ok(Outcome::Invalid);
+            }
+        };
+
+        // desired
+        let binding = desired::role_binding(&member, owner);
+
+        // apply; what is too much goes first, so that a demotion never leaves both roles
+        let keep = binding.as_ref().map(kube::ResourceExt::name_any);
+        let selector = names::selector_of(names::MEMBER_ROLE, &member.id);
+        let namespace = &member.name.namespace;
+        apply::prune_children::<RoleBinding>(
+            &context.client,
+            namespace,
+            &selector,
+            &uid,
+            keep.as_deref(),
+        )
+        .await?;
+        let applied = match &binding {
+            Some(binding) => apply::apply_child(&context.client, &uid, binding).await?,
+            None => Ok(()),
+        };
+
+        // status
+        let standing = desired::standing(&member, applied);
+        let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
+        let outcome = if applied_foreign(&standing) { Outcome::Blocked } else { Outcome::Settled };
+        status::write(context, self, desired, &standing).await?;
+        Ok(outcome)
+    }
+}
+
+fn applied_foreign(standing: &Standing) -> bool {
+    standing.state == crate::crd::condition::State::Stalled
+}

@@ -1,0 +1,123 @@
+//! What a leader remembers of each object between reconciliations. All of it may be lost.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kube::{Resource, ResourceExt as _};
+use parking_lot::Mutex;
+
+/// The first pause after a failure; doubled with each further one.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
+/// The longest pause between tries.
+const MAX_BACKOFF: Duration = Duration::from_mins(2);
+
+/// Kind, namespace and name.
+type Key = (String, String, String);
+
+/// Memory of every object.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<Key, Entry>>);
+
+#[derive(Debug, Default)]
+struct Entry {
+    /// The resourceVersion that our own write has replaced.
+    superseded: Option<String>,
+    /// Failures in a row.
+    failures: u32,
+}
+
+impl Memory {
+    /// Notes that `object` as read is out of date: we have changed it ourselves.
+    pub fn superseded<K: Resource<DynamicType = ()>>(&self, object: &K, now: Option<&str>) {
+        let read = object.resource_version();
+        if read.as_deref() != now {
+            self.0.lock().entry(key(object)).or_default().superseded = read;
+        }
+    }
+
+    /// Whether our own write has replaced what the cache still holds. The event of that write is
+    /// on its way and will bring another reconciliation, so this one would only repeat the last
+    /// and run into a conflict.
+    pub fn is_superseded<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
+        let read = object.resource_version();
+        let memory = self.0.lock();
+        let entry = memory.get(&key(object));
+        read.is_some() && entry.is_some_and(|entry| entry.superseded == read)
+    }
+
+    /// Notes a failure and says how long to wait: doubling, and spread by up to a half so that
+    /// objects that failed together do not come back together.
+    pub fn failed<K: Resource<DynamicType = ()>>(&self, object: &K) -> Duration {
+        let mut memory = self.0.lock();
+        let entry = memory.entry(key(object)).or_default();
+        let factor = 2_u32.saturating_pow(entry.failures.min(16));
+        entry.failures = entry.failures.saturating_add(1);
+        let pause = MIN_BACKOFF.saturating_mul(factor).min(MAX_BACKOFF);
+        let spread = object.uid().map_or(0, |uid| crc32fast::hash(uid.as_bytes()) % 128);
+        pause + pause * spread / 256
+    }
+
+    /// Notes a success.
+    pub fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        let mut memory = self.0.lock();
+        let key = key(object);
+        if let Some(entry) = memory.get_mut(&key) {
+            entry.failures = 0;
+            if entry.superseded.is_none() || entry.superseded != object.resource_version() {
+                memory.remove(&key);
+            }
+        }
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
+        self.0.lock().remove(&(kind.to_owned(), namespace.to_owned(), name.to_owned()));
+    }
+}
+
+fn key<K: Resource<DynamicType = ()>>(object: &K) -> Key {
+    (K::kind(&()).into_owned(), object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::{Organization, OrganizationSpec};
+
+    fn object(version: &str) -> Organization {
+        let mut object = Organization::new("default", OrganizationSpec::default());
+        object.metadata.namespace = Some("acme".into());
+        object.metadata.resource_version = Some(version.into());
+        object
+    }
+
+    #[test]
+    fn an_object_is_superseded_until_the_cache_catches_up() {
+        let memory = Memory::default();
+        memory.superseded(&object("1"), Some("2"));
+        memory.succeeded(&object("1"));
+        assert!(memory.is_superseded(&object("1")));
+        assert!(!memory.is_superseded(&object("2")));
+        memory.succeeded(&object("2"));
+        assert!(memory.0.lock().is_empty());
+    }
+
+    #[test]
+    fn a_write_that_changed_nothing_supersedes_nothing() {
+        let memory = Memory::default();
+        memory.superseded(&object("1"), Some("1"));
+        assert!(!memory.is_superseded(&object("1")));
+    }
+
+    #[test]
+    fn pauses_grow_and_are_bounded() {
+        let memory = Memory::default();
+        let first = memory.failed(&object("1"));
+        let second = memory.failed(&object("1"));
+        assert!(second > first);
+        let last = (0..100).map(|_| memory.failed(&object("1"))).last().unwrap();
+        assert!(last <= MAX_BACKOFF * 3 / 2);
+        memory.succeeded(&object("1"));
+        assert_eq!(memory.failed(&object("1")), first);
+    }
+}

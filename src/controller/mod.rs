@@ -1,0 +1,198 @@
+//! The controllers: the write path, run by the leader alone.
+//!
+//! One folder per kind. Each reconciliation reads as the same five steps:
+//!
+//! 1. **resolve**: read what the object refers to and what exists already (client required);
+//! 2. **validate**: from the spec to what is meant, by [`crate::validate`] (pure);
+//! 3. **desired**: what has to be there (pure);
+//! 4. **apply**: make it so, by [`apply`] (client required);
+//! 5. **status**: say so, by [`status`], the last write of all, because what it publishes is
+//!    served at once.
+//!
+//! A failed validation is data: a condition, then a wait for the next change. A failed call is an
+//! error: retried with backoff, and a fresh leader starts over from what is stored.
+
+pub mod apply;
+mod error;
+mod member;
+pub mod memory;
+mod organization;
+mod sdk_client;
+pub mod status;
+mod sweep;
+mod user_pool;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::watcher;
+use kube::{Client, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+use crate::clock::SharedClock;
+use crate::metrics::Metrics;
+use crate::names;
+pub use error::Error;
+use memory::Memory;
+use status::HasStatus;
+
+/// How many objects of one kind are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+
+/// What the controllers need to know besides the cluster.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The namespace with the signing keys.
+    pub operator_namespace: String,
+    /// Where the public endpoints are reached, without a trailing slash.
+    pub public_url: String,
+    /// How long a Secret whose owner is gone is kept.
+    pub orphan_grace: Duration,
+}
+
+/// What every reconciliation has at hand.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// See [`Settings`].
+    pub settings: Settings,
+    /// The time.
+    pub clock: SharedClock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Publishes Events; one for all, because it is what folds repeats.
+    pub recorder: Recorder,
+    /// See [`Memory`].
+    pub memory: Memory,
+}
+
+impl Context {
+    /// A context for one term of leadership of the replica called `instance`.
+    #[must_use]
+    pub fn new(
+        client: Client,
+        settings: Settings,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+        instance: String,
+    ) -> Self {
+        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
+        Self {
+            recorder: Recorder::new(client.clone(), reporter),
+            client,
+            settings,
+            clock,
+            metrics,
+            memory: Memory::default(),
+        }
+    }
+}
+
+/// A kind that is reconciled.
+trait Reconcile: HasStatus {
+    /// Brings the cluster to what the object says.
+    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Outcome, Error>> + Send;
+}
+
+/// What a reconciliation came to.
+enum Outcome {
+    /// Nothing to do until something changes.
+    Settled,
+    /// The spec is not valid; nothing to do until it changes.
+    Invalid,
+    /// Something that is not watched is in the way: look again later.
+    Blocked,
+}
+
+/// How often to look whether something that is not watched is still in the way.
+const BLOCKED_RETRY: Duration = Duration::from_secs(30);
+
+/// Runs every controller until dropped. Dropping it stops all work at the next await point.
+pub async fn run(context: Arc<Context>) {
+    tokio::join!(
+        drive(organization::controller(&context), Arc::clone(&context)),
+        drive(member::controller(&context), Arc::clone(&context)),
+        drive(user_pool::controller(&context), Arc::clone(&context)),
+        drive(sdk_client::controller(&context), Arc::clone(&context)),
+        sweep::run(&context),
+    );
+}
+
+/// The watch configuration for children of `component`.
+fn ours(component: &str) -> watcher::Config {
+    watcher::Config::default().labels(&names::selector(component))
+}
+
+/// Runs one controller: counts, logs, backs off.
+async fn drive<K>(controller: Controller<K>, context: Arc<Context>)
+where
+    K: Reconcile + DeserializeOwned,
+{
+    let kind = K::kind(&()).into_owned();
+    let memory = Arc::clone(&context);
+    controller
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .run(reconcile::<K>, on_error::<K>, context)
+        .for_each(|result| {
+            match result {
+                // Reconcile errors were logged by `on_error`.
+                Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+                Err(ControllerError::ObjectNotFound(gone)) => {
+                    let namespace = gone.namespace.as_deref().unwrap_or_default();
+                    memory.memory.forget(&kind, namespace, &gone.name);
+                }
+                Err(ControllerError::QueueError(error)) => {
+                    warn!(kind, %error, "a watch of the controller failed; it goes on by itself");
+                }
+                Err(error) => warn!(kind, %error, "the controller reports an error"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn reconcile<K: Reconcile>(object: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
+    if object.meta().deletion_timestamp.is_some() || context.memory.is_superseded(object.as_ref()) {
+        return Ok(Action::await_change());
+    }
+    let start = Instant::now();
+    let result = object.reconcile(&context).await;
+    let (outcome, action) = match &result {
+        Ok(Outcome::Settled) => ("ok", Action::await_change()),
+        Ok(Outcome::Invalid) => ("invalid", Action::await_change()),
+        Ok(Outcome::Blocked) => ("blocked", Action::requeue(BLOCKED_RETRY)),
+        Err(error) => (error.class(), Action::await_change()),
+    };
+    let kind = kind_name::<K>();
+    context.metrics.reconciled(kind, outcome, start.elapsed());
+    result.map(|_| {
+        context.memory.succeeded(object.as_ref());
+        action
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
+fn on_error<K: Reconcile>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action {
+    let pause = context.memory.failed(object.as_ref());
+    let (kind, namespace, name) =
+        (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    if matches!(error, Error::Conflict { .. }) {
+        debug!(%kind, %namespace, %name, %error, "reconciling again");
+    } else {
+        warn!(%kind, %namespace, %name, %error, retry_in_ms = pause.as_millis(), "reconciliation failed");
+    }
+    Action::requeue(pause)
+}
+
+/// The kind as a label of metrics.
+fn kind_name<K: HasStatus>() -> &'static str {
+    match K::kind(&()) {
+        std::borrow::Cow::Borrowed(kind) => kind,
+        std::borrow::Cow::Owned(_) => "unknown",
+    }
+}

@@ -1,0 +1,30 @@
+//! `Organization`: refines its namespace. Nothing but a status follows from it.
+
+use kube::api::Api;
+use kube::runtime::controller::Controller;
+use kube::runtime::watcher;
+
+use super::{Context, Error, Outcome, Reconcile, status};
+use crate::crd::condition::Standing;
+use crate::crd::{Organization, OrganizationStatus};
+use crate::validate;
+
+pub(super) fn controller(context: &Context) -> Controller<Organization> {
+    Controller::new(Api::all(context.client.clone()), watcher::Config::default())
+}
+
+impl Reconcile for Organization {
+    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
+        let (standing, id, outcome) = match validate::organization(self) {
+            Ok(organization) => (
+                Standing::ready("Accepted", "the organization is served"),
+                Some(organization.id.to_string()),
+                Outcome::Settled,
+            ),
+            Err(violations) => (status::invalid(&violations), None, Outcome::Invalid),
+        };
+        let desired = OrganizationStatus { id, ..OrganizationStatus::default() };
+        status::write(context, self, desired, &standing).await?;
+        Ok(outcome)
+    }
+}

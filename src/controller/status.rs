@@ -1,0 +1,158 @@
+//! The only writer of status (but of `Member.status.sessions`).
+//!
+//! Status holds what validators serve, so every write carries the resourceVersion that it was
+//! computed from: a leader that has been overtaken without knowing gets a 409, never its way.
+
+use std::fmt::Debug;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::json;
+use tracing::{info, warn};
+
+use super::Context;
+use super::error::Error;
+use crate::crd::condition::{self, READY, Standing, State};
+use crate::names;
+use crate::validate::Violation;
+
+/// A kind whose status the leader writes.
+pub trait HasStatus:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// The type of its status.
+    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
+
+    /// The status as read.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The conditions in a status.
+    fn conditions(status: &Self::Status) -> &[Condition];
+
+    /// Sets what every status has: conditions and observedGeneration.
+    fn set_standing(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
+}
+
+macro_rules! has_status {
+    ($($kind:ident => $status:ident),*) => {$(
+        impl HasStatus for crate::crd::$kind {
+            type Status = crate::crd::$status;
+
+            fn status(&self) -> Option<&Self::Status> {
+                self.status.as_ref()
+            }
+
+            fn conditions(status: &Self::Status) -> &[Condition] {
+                &status.conditions
+            }
+
+            fn set_standing(
+                status: &mut Self::Status,
+                conditions: Vec<Condition>,
+                generation: Option<i64>,
+            ) {
+                status.conditions = conditions;
+                status.observed_generation = generation;
+            }
+        }
+    )*};
+}
+
+has_status!(
+    Organization => OrganizationStatus,
+    Member => MemberStatus,
+    UserPool => UserPoolStatus,
+    SdkClient => SdkClientStatus
+);
+
+/// How an object stands whose spec is not valid.
+pub fn invalid(violations: &[Violation]) -> Standing {
+    let text: Vec<_> = violations.iter().map(ToString::to_string).collect();
+    Standing::stalled("Invalid", text.join("; "))
+}
+
+/// The whole status that says `standing`, on top of the fields in `status`. Pure.
+pub fn complete<K: HasStatus>(
+    object: &K,
+    mut status: K::Status,
+    standing: &Standing,
+    now: Timestamp,
+) -> K::Status {
+    let previous = object.status().map(K::conditions).unwrap_or_default();
+    let generation = object.meta().generation;
+    K::set_standing(&mut status, standing.conditions(previous, generation, now), generation);
+    status
+}
+
+/// Writes the status if it differs from the one that was read, and tells of a transition by an
+/// Event. Returns whether it wrote.
+///
+/// # Errors
+/// The object changed in between, or the API server refused.
+pub async fn write<K: HasStatus>(
+    context: &Context,
+    object: &K,
+    status: K::Status,
+    standing: &Standing,
+) -> Result<bool, Error> {
+    let status = complete(object, status, standing, context.clock.now());
+    if object.status() == Some(&status) {
+        return Ok(false);
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    let body = json!({
+        "apiVersion": K::api_version(&()),
+        "kind": K::kind(&()),
+        "metadata": { "name": name, "resourceVersion": object.resource_version() },
+        "status": status,
+    });
+    let parameters = PatchParams::apply(&format!("{}/status", names::MANAGER)).force();
+    let written = api
+        .patch_status(&name, &parameters, &Patch::Apply(&body))
+        .await
+        .map_err(Error::api("write status"))?;
+    context.memory.superseded(object, written.resource_version().as_deref());
+    report(context, object, standing).await;
+    Ok(true)
+}
+
+/// One log line, and an Event where the standing is news: became stalled, or ready again. The
+/// first Ready of an object is not news.
+async fn report<K: HasStatus>(context: &Context, object: &K, standing: &Standing) {
+    let kind = K::kind(&());
+    let previous = object.status().map(K::conditions).unwrap_or_default();
+    let before = condition::find(previous, READY);
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let reason = standing.reason;
+    info!(%kind, %namespace, %name, reason, ready = standing.state == State::Ready, "{}", standing.message);
+    let type_ = match standing.state {
+        State::Ready if before.is_some_and(|ready| ready.status == "False") => EventType::Normal,
+        State::Stalled if before.is_none_or(|ready| ready.reason != reason) => EventType::Warning,
+        _ => return,
+    };
+    let event = Event {
+        type_,
+        reason: reason.to_owned(),
+        note: Some(standing.message.clone()),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    };
+    // An Event is a courtesy: its loss is logged and holds nothing up.
+    if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
+        warn!(%kind, %namespace, %name, %error, "could not publish an Event");
+    }
+}

@@ -1,0 +1,231 @@
+//! What has to be there for a hosted pool. Pure.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use kube::api::ObjectMeta;
+
+use crate::controller::Error;
+use crate::controller::apply::Foreign;
+use crate::crd::condition::Standing;
+use crate::crd::{SigningKeyStatus, UserPoolStatus};
+use crate::domain::keyset::StoredKeySet;
+use crate::domain::pool::{Hosted, Jwks, UserPool};
+use crate::names;
+
+/// The key of the ConfigMap's data.
+const JWKS_JSON: &str = "jwks.json";
+
+/// Name and metadata of a pool's signing Secret.
+pub struct SigningSecret {
+    /// Its name, in the operator's namespace.
+    pub name: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
+}
+
+impl SigningSecret {
+    /// For the pool in the namespace with this uid.
+    pub fn new(pool: &UserPool, namespace_uid: &str) -> Self {
+        Self {
+            name: names::signing_secret(namespace_uid, &pool.name.name),
+            labels: names::labels(names::SIGNING_KEYS, &pool.id),
+            annotations: BTreeMap::from([
+                (names::OWNER_NAMESPACE.to_owned(), pool.name.namespace.clone()),
+                (names::OWNER_NAME.to_owned(), pool.name.name.clone()),
+            ]),
+        }
+    }
+
+    /// The Secret with this key set.
+    ///
+    /// # Errors
+    /// The key set could not be encoded.
+    pub fn secret(&self, hosted: &Hosted, keys: &StoredKeySet) -> Result<Secret, Error> {
+        let json =
+            serde_json::to_vec(keys).map_err(|source| Error::Encode { what: "key set", source })?;
+        Ok(Secret {
+            metadata: ObjectMeta {
+                name: Some(self.name.clone()),
+                labels: Some(self.labels.clone()),
+                annotations: Some(self.annotations(hosted)),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some(BTreeMap::from([(names::KEY_SET.to_owned(), ByteString(json))])),
+            ..Secret::default()
+        })
+    }
+
+    /// The stored Secret with the metadata that it should have; `None` if it has it. The keys are
+    /// never touched.
+    pub fn repaired(&self, stored: &Secret, hosted: &Hosted) -> Option<Secret> {
+        let mut repaired = stored.clone();
+        repaired.metadata.labels.get_or_insert_default().extend(self.labels.clone());
+        repaired.metadata.annotations.get_or_insert_default().extend(self.annotations(hosted));
+        (repaired.metadata != stored.metadata).then_some(repaired)
+    }
+
+    fn annotations(&self, hosted: &Hosted) -> BTreeMap<String, String> {
+        let mut annotations = self.annotations.clone();
+        let policy = names::deletion_policy(hosted.retain_keys);
+        annotations.insert(names::DELETION_POLICY.to_owned(), policy.to_owned());
+        annotations
+    }
+}
+
+/// The key set in a signing Secret; `None` if it cannot be read.
+pub fn read(secret: &Secret) -> Option<StoredKeySet> {
+    let ByteString(json) = secret.data.as_ref()?.get(names::KEY_SET)?;
+    StoredKeySet::from_json(json)
+}
+
+/// The `iss` of tokens that the pool's next key will sign.
+pub fn issuer(pool: &UserPool, public_url: &str) -> String {
+    format!("{public_url}/userPools/{}", pool.id)
+}
+
+/// What status publishes of this key set, without conditions.
+pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoolStatus {
+    let published = keys.keys.iter().map(|key| SigningKeyStatus {
+        kid: key.jwk.kid.clone().unwrap_or_default(),
+        algorithm: key.algorithm,
+        state: key.state,
+        issuer: Some(key.issuer.clone()),
+        published_at: Time(key.published_at),
+        active_at: key.active_at.map(Time),
+        jwk: key.jwk.clone(),
+    });
+    let active = keys.keys.iter().find(|key| key.active_at.is_some());
+    UserPoolStatus {
+        id: Some(pool.id.to_string()),
+        source: Some(pool.source.describe()),
+        issuer: active.map(|key| key.issuer.clone()),
+        jwks_uri: Some(format!("{public_url}/userPools/{}/.well-known/jwks.json", pool.id)),
+        keys: published.collect(),
+        ..UserPoolStatus::default()
+    }
+}
+
+/// The ConfigMap for workloads that mount the public set.
+///
+/// # Errors
+/// The set could not be encoded.
+pub fn config_map(
+    pool: &UserPool,
+    status: &UserPoolStatus,
+    owner: OwnerReference,
+) -> Result<ConfigMap, Error> {
+    let jwks = Jwks { keys: status.keys.iter().map(|key| key.jwk.clone()).collect() };
+    let json =
+        serde_json::to_string(&jwks).map_err(|source| Error::Encode { what: "JWKS", source })?;
+    Ok(ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(names::jwks_config_map(&pool.name.name)),
+            namespace: Some(pool.name.namespace.clone()),
+            labels: Some(names::labels(names::JWKS, &pool.id)),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(JWKS_JSON.to_owned(), json)])),
+        ..ConfigMap::default()
+    })
+}
+
+/// How the pool stands once its keys are known. A ConfigMap of somebody else in the way does not
+/// stop the keys from serving, but it is said.
+pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Foreign>) -> Standing {
+    match applied {
+        Ok(()) => Standing::ready("KeysPublished", format!("{} key(s) published", keys.keys.len())),
+        Err(Foreign) => Standing::stalled(
+            "ChildConflict",
+            format!(
+                "the keys are served, but ConfigMap `{}` exists and was not made for this pool; delete it",
+                names::jwks_config_map(&pool.name.name)
+            ),
+        ),
+    }
+}
+
+/// How a pool stands whose signing Secret cannot be read. It is never overwritten: what is in it
+/// may be the only copy of a key.
+pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Standing {
+    Standing::stalled(
+        "SigningKeysUnreadable",
+        format!(
+            "Secret `{operator_namespace}/{}` holds no key set of this pool's algorithm; restore it, or delete it to have a new key made",
+            names.name
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::algorithm::Algorithm;
+    use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
+    use crate::domain::pool::Source;
+    use crate::domain::signing::SigningKey;
+    use jiff::{SignedDuration, Timestamp};
+
+    const HOSTED: Hosted = Hosted {
+        algorithm: Algorithm::ES256,
+        default_lifetime: SignedDuration::from_hours(1),
+        max_lifetime: SignedDuration::from_hours(2),
+        retain_keys: true,
+    };
+
+    fn pool() -> UserPool {
+        UserPool {
+            id: UserPoolId::derive("acme", "users"),
+            organization: OrganizationId::derive("acme"),
+            name: ObjectName { namespace: "acme".into(), name: "users".into() },
+            source: Source::Hosted(HOSTED),
+            audiences: vec![],
+            keys: vec![],
+        }
+    }
+
+    fn keys() -> StoredKeySet {
+        let key = SigningKey::generate(Algorithm::ES256).unwrap();
+        let issuer = issuer(&pool(), "https://anon.example");
+        StoredKeySet::first(&key, issuer, Timestamp::UNIX_EPOCH).unwrap()
+    }
+
+    #[test]
+    fn the_secret_reads_back() {
+        let keys = keys();
+        let names = SigningSecret::new(&pool(), "uid");
+        let secret = names.secret(&HOSTED, &keys).unwrap();
+        assert_eq!(secret.metadata.name.as_deref(), Some("uid.users.signing-keys"));
+        assert_eq!(read(&secret).unwrap().keys[0].jwk, keys.keys[0].jwk);
+        assert!(names.repaired(&secret, &HOSTED).is_none());
+        assert!(read(&Secret::default()).is_none());
+    }
+
+    #[test]
+    fn metadata_is_repaired_and_keys_are_not_touched() {
+        let names = SigningSecret::new(&pool(), "uid");
+        let mut secret = names.secret(&HOSTED, &keys()).unwrap();
+        secret.metadata.labels.as_mut().unwrap().remove(names::ID);
+        secret.metadata.labels.as_mut().unwrap().insert("theirs".into(), "stays".into());
+        let repaired = names.repaired(&secret, &HOSTED).unwrap();
+        assert_eq!(repaired.metadata.labels.as_ref().unwrap()[names::ID], pool().id.to_string());
+        assert_eq!(repaired.metadata.labels.as_ref().unwrap()["theirs"], "stays");
+        assert_eq!(repaired.data, secret.data);
+        let deleting = Hosted { retain_keys: false, ..HOSTED };
+        assert!(names.repaired(&repaired, &deleting).is_some());
+    }
+
+    #[test]
+    fn nothing_private_is_published() {
+        let keys = keys();
+        let status = status(&pool(), &keys, "https://anon.example");
+        let map = config_map(&pool(), &status, OwnerReference::default()).unwrap();
+        let published = serde_json::to_string(&(&status, &map)).unwrap();
+        assert!(!published.contains("pkcs8") && !published.contains(r#""d""#));
+        assert_eq!(status.issuer.unwrap(), format!("https://anon.example/userPools/{}", pool().id));
+    }
+}

@@ -1,0 +1,122 @@
+//! Conditions in the sense of kstatus: `Ready`, and while it is not true why: `Reconciling` (work
+//! goes on, or something is waited for) or `Stalled` (somebody has to change something).
+//!
+//! <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Type of the condition that says whether an object does its job.
+pub const READY: &str = "Ready";
+/// Type of the condition that is there while something is waited for.
+pub const RECONCILING: &str = "Reconciling";
+/// Type of the condition that is there while only a change of the object or its surroundings helps.
+pub const STALLED: &str = "Stalled";
+
+/// How an object stands. The reasons are CamelCase and stable; messages are for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Which of the three.
+    pub state: State,
+    /// CamelCase, stable.
+    pub reason: &'static str,
+    /// For people: what is, and the cure where there is one.
+    pub message: String,
+}
+
+/// The three ways to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It does its job.
+    Ready,
+    /// It will, once what is waited for has come.
+    Reconciling,
+    /// It will not, until somebody changes something.
+    Stalled,
+}
+
+impl Standing {
+    /// It does its job.
+    pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { state: State::Ready, reason, message: message.into() }
+    }
+
+    /// Something is waited for.
+    pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { state: State::Reconciling, reason, message: message.into() }
+    }
+
+    /// Somebody has to change something.
+    pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { state: State::Stalled, reason, message: message.into() }
+    }
+
+    /// The conditions that say so. A condition whose status did not flip keeps its transition
+    /// time, so that an unchanged standing gives unchanged conditions.
+    #[must_use]
+    pub fn conditions(
+        &self,
+        previous: &[Condition],
+        generation: Option<i64>,
+        now: Timestamp,
+    ) -> Vec<Condition> {
+        let condition = |type_: &str, status: &str| {
+            let before = previous.iter().find(|old| old.type_ == type_ && old.status == status);
+            Condition {
+                type_: type_.to_owned(),
+                status: status.to_owned(),
+                reason: self.reason.to_owned(),
+                message: self.message.clone(),
+                observed_generation: generation,
+                last_transition_time: before
+                    .map_or(Time(now), |old| old.last_transition_time.clone()),
+            }
+        };
+        match self.state {
+            State::Ready => vec![condition(READY, "True")],
+            State::Reconciling => vec![condition(READY, "False"), condition(RECONCILING, "True")],
+            State::Stalled => vec![condition(READY, "False"), condition(STALLED, "True")],
+        }
+    }
+}
+
+/// The condition of this type.
+#[must_use]
+pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
+    conditions.iter().find(|condition| condition.type_ == type_)
+}
+
+/// Whether `Ready` is `True`.
+#[must_use]
+pub fn is_ready(conditions: &[Condition]) -> bool {
+    find(conditions, READY).is_some_and(|ready| ready.status == "True")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn an_unchanged_standing_gives_unchanged_conditions() {
+        let standing = Standing::reconciling("UserPoolNotFound", "waits");
+        let first = standing.conditions(&[], Some(1), at(10));
+        assert_eq!(standing.conditions(&first, Some(1), at(20)), first);
+    }
+
+    #[test]
+    fn only_a_flip_moves_the_transition_time() {
+        let waiting = Standing::reconciling("A", "a").conditions(&[], Some(1), at(10));
+        let other = Standing::stalled("B", "b").conditions(&waiting, Some(2), at(20));
+        assert_eq!(find(&other, READY).unwrap().last_transition_time, Time(at(10)));
+        assert_eq!(find(&other, STALLED).unwrap().last_transition_time, Time(at(20)));
+        assert!(find(&other, RECONCILING).is_none());
+        let ready = Standing::ready("C", "c").conditions(&other, Some(2), at(30));
+        assert_eq!(ready.len(), 1);
+        assert_eq!(ready[0].last_transition_time, Time(at(30)));
+        assert!(is_ready(&ready) && !is_ready(&other));
+    }
+}

@@ -1,0 +1,98 @@
+//! Kind `Member`: someone of the company.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::Role;
+
+/// Desired state of a Member.
+#[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[kube(
+    group = "anon.dev",
+    version = "v1beta1",
+    kind = "Member",
+    namespaced,
+    status = "MemberStatus",
+    derive = "PartialEq",
+    shortname = "anonmember",
+    category = "anon",
+    doc = "Someone of the company that the namespace stands for. A Member that names a Kubernetes identity gets the matching rights on the anon.dev kinds of this namespace.",
+    validation = Rule::new("self.metadata.name.size() <= 52")
+        .message("metadata.name must have at most 52 characters, because the names of RoleBindings are made from it"),
+    selectable = ".spec.role",
+    selectable = ".spec.email",
+    printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
+    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
+    printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[kube(cel)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberSpec {
+    /// The name that people see. The object's name if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub display_name: Option<String>,
+    /// E-mail address, unique within the organization.
+    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+$"))]
+    pub email: String,
+    /// What this person may do: ReadOnly, Member or Admin.
+    pub role: Role,
+    /// The Kubernetes identity of this person. It gets a RoleBinding to the ClusterRole of the
+    /// Member's role, in this namespace only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<KubernetesIdentity>,
+    /// A suspended member keeps the object and loses every right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<bool>,
+}
+
+/// A Kubernetes user or ServiceAccount: exactly one of the two.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("(has(self.user) ? 1 : 0) + (has(self.serviceAccount) ? 1 : 0) == 1")
+        .message("set exactly one of `user` and `serviceAccount`")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KubernetesIdentity {
+    /// A user name as the API server's authenticators report it. Names of the system
+    /// (`system:…`) are refused; a ServiceAccount of this namespace goes into `serviceAccount`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    #[x_kube(validation = Rule::new("!self.startsWith('system:')")
+        .message("`system:` users cannot be members; use `serviceAccount` for a ServiceAccount of this namespace"))]
+    pub user: Option<String>,
+    /// A ServiceAccount of this namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountRef>,
+}
+
+/// A ServiceAccount of the same namespace.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountRef {
+    /// Name of the ServiceAccount.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Observed state of a Member.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// The member's id: a UUID derived from namespace, kind and name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub id: Option<String>,
+    /// The `metadata.generation` that this status describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and while it is not: Reconciling or Stalled (kstatus).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}

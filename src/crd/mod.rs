@@ -1,0 +1,59 @@
+//! The custom resources of group `anon.dev`: one file per kind, types only.
+//!
+//! What a spec *means* is decided in [`crate::validate`]; what the API server refuses by itself is
+//! declared here as CEL rules. Two conventions hold for every type:
+//!
+//! * a union is a struct of `Option`s with an "exactly one of" rule, because a Rust enum would be
+//!   rendered as a `oneOf` whose error text misleads, and would make an older replica fail to read
+//!   an arm that is new;
+//! * every string, list and map is bounded, or the cost estimate of the CEL rules exceeds the
+//!   API server's budget.
+
+pub mod condition;
+pub mod generate;
+mod member;
+mod organization;
+mod sdk_client;
+mod user_pool;
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+pub use member::{KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef};
+pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
+pub use sdk_client::{
+    ApiKeySource, ApiKeyState, ApiKeyStatus, ClientType, Delivery, SdkClient, SdkClientSpec,
+    SdkClientStatus, Service, Webapp,
+};
+pub use user_pool::{
+    Hosted, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
+};
+
+pub use crate::domain::algorithm::Algorithm;
+pub use crate::domain::jwk::Jwk;
+pub use crate::domain::keyset::SigningKeyState;
+pub use crate::domain::role::Role;
+
+/// The API group of every kind.
+pub const GROUP: &str = "anon.dev";
+/// The one served and stored version. Changes to it are additive only.
+pub const VERSION: &str = "v1beta1";
+
+/// A reference to an object of the same namespace. There is deliberately no `namespace` field:
+/// a reference across namespaces would need the consent of its target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LocalRef {
+    /// Name of the object, in the namespace of the object that refers to it.
+    #[schemars(length(min = 1, max = 52))]
+    pub name: String,
+}
+
+/// What happens to the Secret that belongs to an object when the object is deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum DeletionPolicy {
+    /// The Secret stays; an object of the same name takes it up again.
+    Retain,
+    /// The Secret is removed once the orphan grace of the operator (1h by default) is over.
+    Delete,
+}

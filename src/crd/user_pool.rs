@@ -1,0 +1,191 @@
+//! Kind `UserPool`: a group of end users and the key set that their tokens are checked against.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::{CustomResource, KubeSchema};
+use serde::{Deserialize, Serialize};
+
+use super::{Algorithm, DeletionPolicy, Jwk, SigningKeyState};
+
+/// Desired state of a UserPool.
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize,
+)]
+#[kube(
+    group = "anon.dev",
+    version = "v1beta1",
+    kind = "UserPool",
+    namespaced,
+    status = "UserPoolStatus",
+    derive = "PartialEq",
+    shortname = "anonpool",
+    category = "anon",
+    doc = "A group of end users. It points to the JWKS (RFC 7517) by which their tokens are checked.",
+    validation = Rule::new("self.metadata.name.size() <= 52")
+        .message("metadata.name must have at most 52 characters, because names of other objects are made from it"),
+    printcolumn(name = "Source", type_ = "string", json_path = ".status.source"),
+    printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
+    printcolumn(name = "Keys", type_ = "string", description = "state of each key, oldest first", json_path = ".status.keys[*].state", priority = "1"),
+    printcolumn(name = "Issuer", type_ = "string", json_path = ".status.issuer", priority = "1"),
+    printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[kube(cel)]
+#[x_kube(
+    validation = Rule::new("has(self.hosted)")
+        .message("set where the keys of this pool come from: for keys that the operator makes and keeps, say `hosted: {}`")
+        .reason(Reason::FieldValueRequired)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPoolSpec {
+    /// The name that people see. The object's name if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
+    pub display_name: Option<String>,
+    /// What this pool is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub description: Option<String>,
+    /// The operator makes the signing key, keeps it in its own namespace, publishes the public
+    /// set and mints tokens at `POST /org/appUserIdToken`. `hosted: {}` takes every default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hosted: Option<Hosted>,
+    /// The `aud` values of this pool: a token must carry at least one of them. Tokens of a hosted
+    /// pool that names none carry their clientId, or the pool's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
+    pub audiences: Option<Vec<String>>,
+}
+
+/// A pool whose keys the operator makes and keeps.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hosted {
+    /// The signature algorithm of the pool's tokens (RFC 7518, RFC 8037). RS256 is the cheapest
+    /// to verify and the one every library knows. It cannot be changed afterwards.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message("the algorithm of a pool cannot be changed; make another UserPool and move its clients"))]
+    pub algorithm: Algorithm,
+    /// How long minted tokens live.
+    #[serde(default)]
+    pub token_lifetime: TokenLifetime,
+    /// What happens to the signing key when the UserPool is deleted. `Retain` keeps it in the
+    /// operator's namespace, so that a pool of the same name goes on with the same keys.
+    #[serde(default = "retain")]
+    pub deletion_policy: DeletionPolicy,
+}
+
+impl Default for Hosted {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::default(),
+            token_lifetime: TokenLifetime::default(),
+            deletion_policy: retain(),
+        }
+    }
+}
+
+fn retain() -> DeletionPolicy {
+    DeletionPolicy::Retain
+}
+
+/// Lifetimes of minted tokens, as durations of hours, minutes and seconds such as `4380h` or
+/// `1h30m`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("duration(self.default) <= duration(self.max)")
+        .message("tokenLifetime.default must not be longer than tokenLifetime.max"),
+    validation = Rule::new("duration(self.default) >= duration('60s')")
+        .message("tokenLifetime.default must be at least 60s"),
+    validation = Rule::new("duration(self.max) <= duration('8784h')")
+        .message("tokenLifetime.max must be at most 8784h (366 days): a signing key has to outlive the tokens it signed")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TokenLifetime {
+    /// For requests that name no `exp`. Six months if unset.
+    #[serde(default = "default_token_lifetime")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `4380h` or `1h30m`"))]
+    pub default: String,
+    /// The longest that a request may ask for.
+    #[serde(default = "max_token_lifetime")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `4464h` or `1h30m`"))]
+    pub max: String,
+}
+
+impl Default for TokenLifetime {
+    fn default() -> Self {
+        Self { default: default_token_lifetime(), max: max_token_lifetime() }
+    }
+}
+
+fn default_token_lifetime() -> String {
+    "4380h".to_owned()
+}
+
+fn max_token_lifetime() -> String {
+    "4464h".to_owned()
+}
+
+/// Observed state of a UserPool.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPoolStatus {
+    /// The pool's id: a UUID derived from namespace, kind and name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub id: Option<String>,
+    /// What `keys` was made from, in readable form. Keys are served only while this matches the
+    /// spec.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub source: Option<String>,
+    /// The `iss` of tokens minted now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub issuer: Option<String>,
+    /// Where the public key set is served (RFC 7517).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub jwks_uri: Option<String>,
+    /// The public keys, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 100))]
+    pub keys: Vec<SigningKeyStatus>,
+    /// The `metadata.generation` that this status describes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and while it is not: Reconciling or Stalled (kstatus).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// One public key of a pool, and where it is in its life.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SigningKeyStatus {
+    /// Key id: the RFC 7638 thumbprint of the key.
+    #[schemars(length(min = 1, max = 256))]
+    pub kid: String,
+    /// The one algorithm that this key verifies.
+    pub algorithm: Algorithm,
+    /// Next (published, not signing), Active or Retiring (published, not signing any more).
+    pub state: SigningKeyState,
+    /// The `iss` of the tokens that this key signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048))]
+    pub issuer: Option<String>,
+    /// When the key was first published.
+    pub published_at: Time,
+    /// When the key began to sign.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active_at: Option<Time>,
+    /// The public key (RFC 7517).
+    pub jwk: Jwk,
+}

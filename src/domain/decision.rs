@@ -1,0 +1,236 @@
+//! The outcome of every check: [`Verified`], which only a finished proof can make, or a
+//! [`Reason`].
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::ids::{OrganizationId, SdkClientId, UserPoolId};
+use super::role::Role;
+
+/// Who a credential stands for. A value of this type is a finished proof: its only constructors
+/// are the verification functions of this crate's domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    principal: Principal,
+}
+
+impl Verified {
+    /// For the verification functions only, as their last step.
+    pub(super) const fn proven(principal: Principal) -> Self {
+        Self { principal }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The organization that the principal belongs to.
+    #[must_use]
+    pub const fn organization(&self) -> OrganizationId {
+        match &self.principal {
+            Principal::AppUser(user) => user.organization,
+            Principal::ApiKey(key) => key.organization,
+        }
+    }
+}
+
+/// The kinds of principal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Principal {
+    /// An end user, by an `appUserIdToken`.
+    AppUser(AppUser),
+    /// A backend, by its ApiKey.
+    ApiKey(ApiKeyHolder),
+}
+
+/// An end user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppUser {
+    /// The organization of the pool.
+    pub organization: OrganizationId,
+    /// The pool that the user belongs to. The same appUserId in two pools is two users.
+    pub pool: UserPoolId,
+    /// The client that the caller named.
+    pub client: SdkClientId,
+    /// The id of the user in the company's own system.
+    pub app_user_id: String,
+    /// `iat`, if the token has one.
+    pub issued_at: Option<Timestamp>,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// Every claim of the token.
+    pub claims: Map<String, Value>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyHolder {
+    /// The organization of the client.
+    pub organization: OrganizationId,
+    /// The service client that the key belongs to.
+    pub client: SdkClientId,
+    /// What the key may do.
+    pub role: Role,
+    /// The id of the key: public, for logs and audits.
+    pub key_id: String,
+    /// When the key was made, if that is known.
+    pub created_at: Option<Timestamp>,
+}
+
+/// What class of answer a [`Reason`] is. "Cannot tell" is neither "bad credential" nor "bad
+/// request".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The request does not say what is to be checked (400).
+    BadRequest,
+    /// The credential does not count (401).
+    Unauthorized,
+    /// No answer can be given now (503).
+    Unavailable,
+}
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $class:ident, $message:literal;)*) => {
+        /// Why a credential was not accepted. The names are part of the API and never change.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+
+            /// The stable name, `snake_case`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The class of the answer.
+            #[must_use]
+            pub const fn class(self) -> Class {
+                match self { $(Self::$variant => Class::$class,)* }
+            }
+
+            /// One sentence for the caller, with the cure where there is one. It never holds
+            /// anything of the credential.
+            #[must_use]
+            pub const fn message(self) -> &'static str {
+                match self { $(Self::$variant => $message,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// No credential in the request.
+    CredentialMissing = "credential_missing", Unauthorized,
+        "no credential: send `Authorization: Bearer <credential>` or `token` in the body";
+    /// Both a bearer and a `token` in the body.
+    TwoCredentials = "two_credentials", BadRequest,
+        "two credentials: send the Authorization header or `token` in the body, not both";
+    /// The Authorization header is not `Bearer <credential>`.
+    AuthorizationMalformed = "authorization_malformed", BadRequest,
+        "the Authorization header must be `Bearer <credential>`";
+    /// A JWT without a client id.
+    ClientMissing = "client_missing", BadRequest,
+        "an appUserIdToken is checked for a client: send X-Anon-Sdk-Client-Id or `sdkClientId`";
+    /// Header and body name different clients.
+    ClientAmbiguous = "client_ambiguous", BadRequest,
+        "X-Anon-Sdk-Client-Id and `sdkClientId` name different clients";
+    /// Longer than any credential that is accepted.
+    CredentialTooLarge = "credential_too_large", Unauthorized,
+        "the credential is larger than 16 KiB";
+    /// Neither a JWT nor one of our opaque formats, or one with a wrong checksum.
+    CredentialUnrecognized = "credential_unrecognized", Unauthorized,
+        "neither a JWT nor an ApiKey in the right format";
+    /// The header or payload of a JWT cannot be read.
+    TokenMalformed = "token_malformed", Unauthorized,
+        "the token is not a well-formed JWT in compact form";
+    /// `crit`, or a `typ` that says that it is not an access or ID token.
+    TokenTypeUnsupported = "token_type_unsupported", Unauthorized,
+        "the token's header has `crit`, or a `typ` other than JWT or at+jwt";
+    /// `alg` is missing, unknown, symmetric or `none`.
+    AlgorithmUnsupported = "algorithm_unsupported", Unauthorized,
+        "the token's `alg` is not an accepted asymmetric algorithm";
+    /// No `kid`.
+    KeyIdMissing = "key_id_missing", Unauthorized,
+        "the token's header has no `kid`";
+    /// No such client. Clients of other organizations are not told apart.
+    ClientUnknown = "client_unknown", Unauthorized,
+        "there is no such client";
+    /// The client is suspended.
+    ClientSuspended = "client_suspended", Unauthorized,
+        "the client is suspended";
+    /// The client is a service: it has no user pool.
+    ClientNotWebapp = "client_not_webapp", Unauthorized,
+        "the client is not a webapp client, so it has no users";
+    /// The client's pool does not exist or has no keys yet.
+    PoolNotReady = "pool_not_ready", Unavailable,
+        "the client's UserPool does not exist or has no keys yet";
+    /// The pool has no key of this `kid`.
+    KeyUnknown = "key_unknown", Unauthorized,
+        "the UserPool has no key with the token's `kid`";
+    /// The key is for another algorithm than the token claims.
+    AlgorithmMismatch = "algorithm_mismatch", Unauthorized,
+        "the token's `alg` is not the algorithm of its key";
+    /// The signature is wrong.
+    SignatureInvalid = "signature_invalid", Unauthorized,
+        "the token's signature is not valid";
+    /// No `exp`, or not a number.
+    ExpiryMissing = "expiry_missing", Unauthorized,
+        "the token has no `exp`";
+    /// Past `exp`.
+    TokenExpired = "token_expired", Unauthorized,
+        "the token has expired";
+    /// Before `nbf`.
+    TokenNotYetValid = "token_not_yet_valid", Unauthorized,
+        "the token is not valid yet";
+    /// `iat` lies in the future.
+    TokenFromFuture = "token_from_future", Unauthorized,
+        "the token was issued in the future";
+    /// `iss` is missing or another one.
+    IssuerMismatch = "issuer_mismatch", Unauthorized,
+        "the token's `iss` is not the issuer of its key";
+    /// `aud` is missing or has none of the accepted values.
+    AudienceMismatch = "audience_mismatch", Unauthorized,
+        "the token's `aud` has none of the UserPool's audiences";
+    /// The token is bound to a key that the caller must prove to hold (RFC 7800).
+    TokenSenderConstrained = "token_sender_constrained", Unauthorized,
+        "the token has `cnf`: proof of possession is not supported";
+    /// `sub` is missing, empty or not a string.
+    SubjectMissing = "subject_missing", Unauthorized,
+        "the token has no `sub` that is a non-empty string";
+    /// The token names a client that is gone or of another pool.
+    TokenClientGone = "token_client_gone", Unauthorized,
+        "the client that the token was made for no longer exists";
+    /// No such ApiKey, or not any more.
+    ApiKeyUnknown = "api_key_unknown", Unauthorized,
+        "there is no such ApiKey";
+    /// The caller asked about one organization and the credential belongs to another.
+    OrganizationMismatch = "organization_mismatch", Unauthorized,
+        "the credential does not belong to that organization";
+    /// This kind of credential is not accepted here.
+    CredentialKindRefused = "credential_kind_refused", Unauthorized,
+        "this kind of credential is not accepted here";
+    /// The replica has not read the cluster yet.
+    IndexNotReady = "index_not_ready", Unavailable,
+        "this replica has not read the cluster yet; try again";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn names_are_snake_case_and_unique() {
+        let mut names: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Reason::ALL.len());
+    }
+}

@@ -1,0 +1,25 @@
+//! Durations as specs and flags write them.
+
+use jiff::SignedDuration;
+
+/// Reads a duration of hours, minutes and seconds, such as `4380h` or `1h30m`.
+#[must_use]
+pub fn parse(text: &str) -> Option<SignedDuration> {
+    // jiff alone would also take days, signs and fractions, which the CEL rules do not.
+    let units_only = text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
+    units_only.then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_minutes_seconds() {
+        assert_eq!(parse("4380h"), Some(SignedDuration::from_hours(4380)));
+        assert_eq!(parse("1h30m"), Some(SignedDuration::from_mins(90)));
+        for bad in ["", "h", "1", "-1h", "1d", "1.5h", "30m1h"] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! What the words of this project mean: ids, keys, tokens, decisions. Pure code: no client, no
+//! clock, no async, neither kube nor axum. Times come in as arguments.
+
+pub mod algorithm;
+pub mod client;
+pub mod decision;
+pub mod duration;
+pub mod ids;
+pub mod json;
+pub mod jwk;
+pub mod keyset;
+pub mod opaque;
+pub mod pool;
+pub mod role;
+pub mod signing;
+pub mod staff;
+pub mod token;

@@ -1,0 +1,199 @@
+//! Opaque credentials: the format of ApiKeys, made, parsed and hashed here and nowhere else.
+//!
+//! `ory_apikey_` + 43 characters of `0-9A-Za-z` (256 bits) + a checksum of 6 such characters. The
+//! alphabet double-clicks as one word and needs no escaping in URLs, headers or shells. The
+//! checksum (CRC-32 of all that stands before it, in base 62, as GitHub's tokens have) lets junk
+//! be refused without a lookup and lets secret scanners tell a key from a look-alike; it is no
+//! secret and proves nothing.
+//!
+//! Keys are compared by SHA-256. A slow hash would buy nothing against 256 random bits.
+
+use std::fmt;
+
+use aws_lc_rs::{digest, rand};
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// Prefix of an ApiKey.
+pub const API_KEY_PREFIX: &str = "ory_apikey_";
+/// Prefix of a session token of a Member.
+pub const SESSION_TOKEN_PREFIX: &str = "ory_st_";
+
+const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+/// 62^43 is just above 2^256.
+const RANDOM_CHARS: usize = 43;
+const CHECKSUM_CHARS: usize = 6;
+
+/// The random generator of the operating system failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the system's random generator failed")]
+pub struct RandomFailed;
+
+/// An ApiKey in plain text. No `Debug`, no `Display`, wiped on drop.
+pub struct ApiKey(Zeroizing<String>);
+
+impl ApiKey {
+    /// Makes a new key.
+    ///
+    /// # Errors
+    /// The random generator failed.
+    pub fn generate() -> Result<Self, RandomFailed> {
+        let mut key = Zeroizing::new(String::with_capacity(
+            API_KEY_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS,
+        ));
+        key.push_str(API_KEY_PREFIX);
+        let mut bytes = Zeroizing::new([0_u8; 64]);
+        let mut wanted = RANDOM_CHARS;
+        while wanted > 0 {
+            rand::fill(bytes.as_mut()).map_err(|_| RandomFailed)?;
+            // 248 is the largest multiple of 62 in a byte: rejecting the rest keeps every
+            // character equally likely.
+            let fair = bytes.iter().filter(|byte| **byte < 248).take(wanted);
+            let chars = fair.filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
+            let before = key.len();
+            key.extend(chars.map(|byte| char::from(*byte)));
+            wanted -= key.len() - before;
+        }
+        let sum = checksum(&key);
+        key.push_str(&sum);
+        Ok(Self(key))
+    }
+
+    /// Reads a key: exact length, alphabet and checksum. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let random = text.strip_prefix(API_KEY_PREFIX)?;
+        let well_formed = random.len() == RANDOM_CHARS + CHECKSUM_CHARS
+            && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let (body, sum) = text.split_at_checked(API_KEY_PREFIX.len() + RANDOM_CHARS)?;
+        (well_formed && checksum(body) == sum).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// The plain text, for the one place that delivers it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// SHA-256 of the whole key string.
+    #[must_use]
+    pub fn hash(&self) -> KeyHash {
+        let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let mut bytes = [0; 32];
+        for (to, from) in bytes.iter_mut().zip(hash.as_ref()) {
+            *to = *from;
+        }
+        KeyHash(bytes)
+    }
+}
+
+/// SHA-256 of an opaque credential: what is stored and looked up.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyHash([u8; 32]);
+
+impl KeyHash {
+    /// Reads 64 lower-case hex digits.
+    #[must_use]
+    pub fn parse(hex: &str) -> Option<Self> {
+        let digits = hex.as_bytes();
+        if digits.len() != 64 {
+            return None;
+        }
+        let nibble = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; 32];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            let [high, low] = pair else { return None };
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Some(Self(bytes))
+    }
+
+    /// The id of the key: the first 16 hex digits.
+    #[must_use]
+    pub fn id(&self) -> String {
+        let mut id = self.to_string();
+        id.truncate(16);
+        id
+    }
+}
+
+impl fmt::Display for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+fn checksum(text: &str) -> String {
+    let mut rest = crc32fast::hash(text.as_bytes());
+    let mut digits = [b'0'; CHECKSUM_CHARS];
+    for digit in digits.iter_mut().rev() {
+        if let Some(char) = ALPHABET.get((rest % 62) as usize) {
+            *digit = *char;
+        }
+        rest /= 62;
+    }
+    digits.iter().map(|byte| char::from(*byte)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn made_keys_parse_and_differ() {
+        let keys: HashSet<String> =
+            (0..100).map(|_| ApiKey::generate().unwrap().expose().to_owned()).collect();
+        assert_eq!(keys.len(), 100);
+        for key in &keys {
+            assert_eq!(key.len(), 60);
+            assert_eq!(ApiKey::parse(key).unwrap().expose(), key);
+        }
+    }
+
+    /// The documented true and false examples (docs/sdk-clients.md).
+    #[test]
+    #[expect(clippy::string_slice, reason = "ASCII")]
+    fn the_format_is_exact() {
+        let good = "ory_apikey_000000000000000000000000000000000000000000000CHECK";
+        let body = &good[..54];
+        let good = format!("{body}{}", checksum(body));
+        assert!(ApiKey::parse(&good).is_some());
+        for bad in [
+            String::new(),
+            "ory_apikey_".into(),
+            good.replace("ory_apikey_0", "ory_apikey_1"),
+            good.replace("ory_apikey_", "ory_st_"),
+            format!("{good} "),
+            format!(" {good}"),
+            format!("{good}0"),
+            good.to_uppercase(),
+            format!("ory_apikey_{}", "é".repeat(24)),
+            format!("ory_apikey_{}", "-".repeat(49)),
+        ] {
+            assert!(ApiKey::parse(&bad).is_none(), "{bad}");
+        }
+    }
+
+    #[test]
+    #[expect(clippy::string_slice, reason = "ASCII")]
+    fn hashes_round_trip() {
+        let hash = ApiKey::generate().unwrap().hash();
+        let hex = hash.to_string();
+        assert_eq!(KeyHash::parse(&hex), Some(hash));
+        assert_eq!(hash.id(), hex[..16]);
+        assert_eq!(KeyHash::parse(&hex.to_uppercase()), None);
+        assert_eq!(KeyHash::parse(&hex[1..]), None);
+        assert_eq!(KeyHash::parse(&"é".repeat(32)), None);
+    }
+}

@@ -1,0 +1,306 @@
+//! Private keys: made, read, and used to sign.
+
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeyPairComponents, KeySize, PublicKeyComponents};
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RsaEncoding,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use super::algorithm::Algorithm;
+use super::jwk::Jwk;
+
+/// A private key that signs with one algorithm. It has no `Debug` and no serialized form but
+/// [`Self::to_pkcs8`].
+pub struct SigningKey {
+    algorithm: Algorithm,
+    pair: Pair,
+}
+
+enum Pair {
+    Rsa(Box<RsaKeyPair>),
+    Ec(EcdsaKeyPair),
+    Ed25519(Ed25519KeyPair),
+}
+
+/// Why a private key cannot be used. Says nothing about the key's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum SigningError {
+    /// The bytes are not a private key of the algorithm.
+    #[error("not a private key for {}", .0.as_str())]
+    Rejected(Algorithm),
+    /// A JWK without `alg`, or with one that is not supported, whose type does not tell either.
+    #[error("the JWK has an `alg` or `crv` that is not supported")]
+    Unsupported,
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed")]
+    Failed,
+}
+
+impl SigningKey {
+    /// Makes a new key. RSA keys have 2048 bits and take about 50 ms of CPU (and up to several
+    /// times that), so callers keep this off async threads.
+    ///
+    /// # Errors
+    /// The random generator failed.
+    pub fn generate(algorithm: Algorithm) -> Result<Self, SigningError> {
+        let failed = |_| SigningError::Failed;
+        let pair = match algorithm {
+            Algorithm::RS256 | Algorithm::PS256 => {
+                Pair::Rsa(Box::new(RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?))
+            }
+            Algorithm::ES256 | Algorithm::ES384 => {
+                Pair::Ec(EcdsaKeyPair::generate(ecdsa(algorithm)).map_err(failed)?)
+            }
+            Algorithm::EdDSA => Pair::Ed25519(Ed25519KeyPair::generate().map_err(failed)?),
+        };
+        Ok(Self { algorithm, pair })
+    }
+
+    /// Reads a PKCS #8 private key (RFC 5208), DER.
+    ///
+    /// # Errors
+    /// Not a private key of this algorithm.
+    pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, SigningError> {
+        let rejected = |_| SigningError::Rejected(algorithm);
+        let pair = match algorithm {
+            Algorithm::RS256 | Algorithm::PS256 => {
+                Pair::Rsa(Box::new(RsaKeyPair::from_pkcs8(der).map_err(rejected)?))
+            }
+            Algorithm::ES256 | Algorithm::ES384 => {
+                Pair::Ec(EcdsaKeyPair::from_pkcs8(ecdsa(algorithm), der).map_err(rejected)?)
+            }
+            Algorithm::EdDSA => Pair::Ed25519(Ed25519KeyPair::from_pkcs8(der).map_err(rejected)?),
+        };
+        Ok(Self { algorithm, pair })
+    }
+
+    /// Reads a private JWK (RFC 7518 section 6, RFC 8037 section 2). Without `alg`, RSA means
+    /// RS256 and a curve means its own algorithm.
+    ///
+    /// # Errors
+    /// The JWK is not a private key of a supported algorithm.
+    pub fn from_jwk(jwk: &PrivateJwk) -> Result<Self, SigningError> {
+        let algorithm = jwk.algorithm().ok_or(SigningError::Unsupported)?;
+        let rejected = SigningError::Rejected(algorithm);
+        let member =
+            |value: &Option<Zeroizing<String>>| -> Result<Zeroizing<Vec<u8>>, SigningError> {
+                let text = value.as_ref().ok_or(rejected)?;
+                URL_SAFE_NO_PAD.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| rejected)
+            };
+        let public = |value: &Option<String>| {
+            let text = value.as_ref().ok_or(rejected)?;
+            URL_SAFE_NO_PAD.decode(text).map_err(|_| rejected)
+        };
+        let pair = match algorithm {
+            Algorithm::RS256 | Algorithm::PS256 => {
+                let components = KeyPairComponents {
+                    public_key: PublicKeyComponents {
+                        n: public(&jwk.public.n)?,
+                        e: public(&jwk.public.e)?,
+                    },
+                    d: member(&jwk.d)?,
+                    p: member(&jwk.p)?,
+                    q: member(&jwk.q)?,
+                    dP: member(&jwk.dp)?,
+                    dQ: member(&jwk.dq)?,
+                    qInv: member(&jwk.qi)?,
+                };
+                let pair = RsaKeyPair::from_components(&components).map_err(|_| rejected)?;
+                Pair::Rsa(Box::new(pair))
+            }
+            Algorithm::ES256 | Algorithm::ES384 => {
+                let point =
+                    [&[4_u8][..], &public(&jwk.public.x)?, &public(&jwk.public.y)?].concat();
+                let private = member(&jwk.d)?;
+                let pair = EcdsaKeyPair::from_private_key_and_public_key(
+                    ecdsa(algorithm),
+                    &private,
+                    &point,
+                );
+                Pair::Ec(pair.map_err(|_| rejected)?)
+            }
+            Algorithm::EdDSA => {
+                let seed = member(&jwk.d)?;
+                let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public(&jwk.public.x)?);
+                Pair::Ed25519(pair.map_err(|_| rejected)?)
+            }
+        };
+        Ok(Self { algorithm, pair })
+    }
+
+    /// The algorithm this key signs with.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The PKCS #8 form, DER.
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, SigningError> {
+        let failed = |_| SigningError::Failed;
+        let der = match &self.pair {
+            Pair::Rsa(pair) => {
+                let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
+                der.as_ref().to_vec()
+            }
+            Pair::Ec(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+            Pair::Ed25519(pair) => pair.to_pkcs8v1().map_err(failed)?.as_ref().to_vec(),
+        };
+        Ok(Zeroizing::new(der))
+    }
+
+    /// The public half, with `alg`, `use` and the RFC 7638 thumbprint as `kid`.
+    #[must_use]
+    pub fn public_jwk(&self) -> Jwk {
+        let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
+        let mut jwk = Jwk {
+            alg: Some(self.algorithm.as_str().to_owned()),
+            use_: Some("sig".to_owned()),
+            ..Jwk::default()
+        };
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let public = pair.public_key();
+                "RSA".clone_into(&mut jwk.kty);
+                jwk.n = encode(public.modulus().big_endian_without_leading_zero());
+                jwk.e = encode(public.exponent().big_endian_without_leading_zero());
+            }
+            Pair::Ec(pair) => {
+                // 0x04, then both coordinates (SEC 1 section 2.3.3).
+                let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
+                let (x, y) = point.split_at(point.len() / 2);
+                "EC".clone_into(&mut jwk.kty);
+                let curve = if self.algorithm == Algorithm::ES256 { "P-256" } else { "P-384" };
+                jwk.crv = Some(curve.to_owned());
+                jwk.x = encode(x);
+                jwk.y = encode(y);
+            }
+            Pair::Ed25519(pair) => {
+                "OKP".clone_into(&mut jwk.kty);
+                jwk.crv = Some("Ed25519".to_owned());
+                jwk.x = encode(pair.public_key().as_ref());
+            }
+        }
+        jwk.kid = jwk.thumbprint();
+        jwk
+    }
+
+    /// Signs `message`; the signature has the form that JWS prescribes (RFC 7518 section 3).
+    ///
+    /// # Errors
+    /// The cryptographic library failed.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
+        let failed = |_| SigningError::Failed;
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let padding: &'static dyn RsaEncoding = match self.algorithm {
+                    Algorithm::PS256 => &signature::RSA_PSS_SHA256,
+                    _ => &signature::RSA_PKCS1_SHA256,
+                };
+                let mut signed = vec![0; pair.public_modulus_len()];
+                pair.sign(padding, &random, message, &mut signed).map_err(failed)?;
+                Ok(signed)
+            }
+            Pair::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
+            Pair::Ed25519(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
+        }
+    }
+}
+
+/// The ECDSA algorithm with the fixed-length signatures of RFC 7518 section 3.4.
+fn ecdsa(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
+    match algorithm {
+        Algorithm::ES384 => &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+        _ => &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+    }
+}
+
+/// A JWK with its private members. No `Debug`; wiped on drop.
+#[derive(Deserialize)]
+pub struct PrivateJwk {
+    /// The public members.
+    #[serde(flatten)]
+    pub public: Jwk,
+    d: Option<Zeroizing<String>>,
+    p: Option<Zeroizing<String>>,
+    q: Option<Zeroizing<String>>,
+    dp: Option<Zeroizing<String>>,
+    dq: Option<Zeroizing<String>>,
+    qi: Option<Zeroizing<String>>,
+}
+
+impl PrivateJwk {
+    /// Whether the private part is there.
+    #[must_use]
+    pub const fn is_private(&self) -> bool {
+        self.d.is_some()
+    }
+
+    fn algorithm(&self) -> Option<Algorithm> {
+        match (&self.public.alg, self.public.kty.as_str(), self.public.crv.as_deref()) {
+            (Some(alg), ..) => Algorithm::from_name(alg),
+            (None, "RSA", _) => Some(Algorithm::RS256),
+            (None, "EC", Some("P-256")) => Some(Algorithm::ES256),
+            (None, "EC", Some("P-384")) => Some(Algorithm::ES384),
+            (None, "OKP", Some("Ed25519")) => Some(Algorithm::EdDSA),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_algorithm_signs_what_its_public_half_verifies() {
+        for algorithm in Algorithm::ALL {
+            let made = SigningKey::generate(algorithm).unwrap();
+            let read = SigningKey::from_pkcs8(algorithm, &made.to_pkcs8().unwrap()).unwrap();
+            let jwk = made.public_jwk();
+            assert_eq!(jwk, read.public_jwk(), "{algorithm:?}");
+            let verifying = jwk.verifying_key(algorithm).unwrap();
+            let signature = read.sign(b"message").unwrap();
+            assert!(verifying.verifies(b"message", &signature), "{algorithm:?}");
+            assert!(!verifying.verifies(b"Message", &signature), "{algorithm:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_algorithm_is_refused() {
+        let key = SigningKey::generate(Algorithm::ES256).unwrap();
+        let der = key.to_pkcs8().unwrap();
+        assert!(SigningKey::from_pkcs8(Algorithm::EdDSA, &der).is_err());
+        assert!(SigningKey::from_pkcs8(Algorithm::ES384, &der).is_err());
+        assert!(SigningKey::from_pkcs8(Algorithm::RS256, b"").is_err());
+    }
+
+    /// RFC 7517 appendix A.2 (EC) and RFC 8037 appendix A.1 (Ed25519).
+    #[test]
+    fn private_jwks_of_the_rfcs_sign() {
+        for text in [
+            r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE","use":"enc","kid":"1"}"#,
+            r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
+        ] {
+            let jwk: PrivateJwk = serde_json::from_str(text).unwrap();
+            assert!(jwk.is_private());
+            let key = SigningKey::from_jwk(&jwk).unwrap();
+            let verifying = jwk.public.verifying_key(key.algorithm()).unwrap();
+            assert!(verifying.verifies(b"m", &key.sign(b"m").unwrap()));
+        }
+        let public =
+            r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let jwk: PrivateJwk = serde_json::from_str(public).unwrap();
+        assert!(!jwk.is_private());
+        assert!(SigningKey::from_jwk(&jwk).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! The index: what every replica knows of the custom resources, and answers requests from.
+//!
+//! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
+//! through a [`Reader`], without I/O. Each replica has its own, leader or not.
+
+pub mod ready;
+mod store;
+pub mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+
+use crate::domain::client::SdkClient;
+use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::opaque::KeyHash;
+use crate::domain::pool::UserPool;
+use crate::domain::staff::Organization;
+use ready::Ready;
+use store::State;
+pub use store::{Indexed, Kind};
+
+/// The writable side, held by the watches.
+#[derive(Debug, Default)]
+pub struct Index {
+    state: RwLock<State>,
+    ready: Ready,
+}
+
+impl Index {
+    /// Takes up an added or changed object. One that is being deleted, or whose spec is not
+    /// valid, is not served.
+    pub fn apply<K: Indexed>(&self, object: &K) {
+        K::apply(&mut self.state.write(), object);
+    }
+
+    /// Forgets an object.
+    pub fn delete<K: Indexed>(&self, name: &ObjectName) {
+        K::delete(&mut self.state.write(), name);
+    }
+
+    /// Notes that a kind was listed completely for the first time.
+    pub fn listed(&self, kind: Kind) {
+        self.ready.listed(kind);
+    }
+}
+
+/// A cheap handle for those who ask.
+#[derive(Clone, Debug)]
+pub struct Reader(Arc<Index>);
+
+impl Reader {
+    /// A reader of `index`.
+    #[must_use]
+    pub const fn new(index: Arc<Index>) -> Self {
+        Self(index)
+    }
+
+    /// Whether every kind has been listed: until then nothing can be told from absence.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.is_ready()
+    }
+
+    /// Waits until [`Self::is_ready`].
+    pub async fn ready(&self) {
+        self.0.ready.wait().await;
+    }
+
+    /// The pool of this id.
+    #[must_use]
+    pub fn pool(&self, id: UserPoolId) -> Option<Arc<UserPool>> {
+        self.0.state.read().pools.get(&id).cloned()
+    }
+
+    /// The pools of an organization, by name.
+    #[must_use]
+    pub fn pools_of(&self, organization: OrganizationId) -> Vec<Arc<UserPool>> {
+        let state = self.0.state.read();
+        let ids = state.pools_of.get(&organization);
+        ids.into_iter().flatten().filter_map(|id| state.pools.get(id).cloned()).collect()
+    }
+
+    /// The client of this id.
+    #[must_use]
+    pub fn client(&self, id: SdkClientId) -> Option<Arc<SdkClient>> {
+        self.0.state.read().clients.get(&id).cloned()
+    }
+
+    /// The client that holds the ApiKey with this hash.
+    #[must_use]
+    pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
+        let state = self.0.state.read();
+        let holder = state.keys.get(hash)?.first()?;
+        state.clients.get(&holder.client).cloned()
+    }
+
+    /// What an Organization object says about this organization, if there is one.
+    #[must_use]
+    pub fn organization(&self, id: OrganizationId) -> Option<Arc<Organization>> {
+        self.0.state.read().organizations.get(&id).cloned()
+    }
+
+    /// How many objects of each kind are served.
+    #[must_use]
+    pub fn sizes(&self) -> BTreeMap<&'static str, usize> {
+        let state = self.0.state.read();
+        BTreeMap::from([
+            (Kind::Organization.as_str(), state.organizations.len()),
+            (Kind::Member.as_str(), state.members.len()),
+            (Kind::UserPool.as_str(), state.pools.len()),
+            (Kind::SdkClient.as_str(), state.clients.len()),
+        ])
+    }
+}

@@ -1,0 +1,204 @@
+//! What the index holds, and how one object changes it. Synchronous and without I/O; a change
+//! costs O(1), or O(log n) where ties have to be broken.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
+use kube::Resource;
+use serde::de::DeserializeOwned;
+
+use crate::crd;
+use crate::domain::client::SdkClient;
+use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::opaque::KeyHash;
+use crate::domain::pool::UserPool;
+use crate::domain::staff::{Member, Organization};
+use crate::validate;
+
+/// The kinds that are indexed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// `Organization`.
+    Organization,
+    /// `Member`.
+    Member,
+    /// `UserPool`.
+    UserPool,
+    /// `SdkClient`.
+    SdkClient,
+}
+
+impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Organization, Self::Member, Self::UserPool, Self::SdkClient];
+
+    /// The name of the kind.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Organization => "Organization",
+            Self::Member => "Member",
+            Self::UserPool => "UserPool",
+            Self::SdkClient => "SdkClient",
+        }
+    }
+}
+
+/// A kind that the index takes up.
+pub trait Indexed:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + Sync
+    + 'static
+{
+    /// Which kind it is.
+    const KIND: Kind;
+
+    /// Serves the object as it now is, or no longer.
+    fn apply(state: &mut State, object: &Self);
+
+    /// Serves the object no longer.
+    fn delete(state: &mut State, name: &ObjectName);
+}
+
+/// Everything that is served.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(super) organizations: HashMap<OrganizationId, Arc<Organization>>,
+    pub(super) members: HashMap<MemberId, Arc<Member>>,
+    pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
+    pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
+    pub(super) clients: HashMap<SdkClientId, Arc<SdkClient>>,
+    /// Who claims an ApiKey; the first holds it.
+    pub(super) keys: HashMap<KeyHash, BTreeSet<KeyClaim>>,
+}
+
+/// A client's claim to an ApiKey. The order decides who holds it: the older object, and among
+/// equally old ones the lesser name, so that every replica decides alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct KeyClaim {
+    created_at: Option<Timestamp>,
+    name: ObjectName,
+    pub(super) client: SdkClientId,
+}
+
+impl State {
+    fn drop_pool(&mut self, id: UserPoolId) {
+        let Some(old) = self.pools.remove(&id) else { return };
+        if let Some(ids) = self.pools_of.get_mut(&old.organization) {
+            ids.remove(&id);
+            if ids.is_empty() {
+                self.pools_of.remove(&old.organization);
+            }
+        }
+    }
+
+    fn drop_client(&mut self, id: SdkClientId) {
+        let Some(old) = self.clients.remove(&id) else { return };
+        let claim = KeyClaim::of(&old);
+        for hash in old.key_hashes() {
+            if let Some(claims) = self.keys.get_mut(&hash) {
+                claims.remove(&claim);
+                if claims.is_empty() {
+                    self.keys.remove(&hash);
+                }
+            }
+        }
+    }
+}
+
+impl KeyClaim {
+    fn of(client: &SdkClient) -> Self {
+        Self { created_at: client.created_at, name: client.name.clone(), client: client.id }
+    }
+}
+
+/// What an object is served as: nothing while it is being deleted or is not valid.
+fn served<K: Resource, D>(
+    object: &K,
+    parse: impl FnOnce(&K) -> Result<D, validate::Violations>,
+) -> Option<Arc<D>> {
+    let living = object.meta().deletion_timestamp.is_none();
+    living.then(|| parse(object).ok()).flatten().map(Arc::new)
+}
+
+fn name_of<K: Resource>(object: &K) -> ObjectName {
+    ObjectName {
+        namespace: object.meta().namespace.clone().unwrap_or_default(),
+        name: object.meta().name.clone().unwrap_or_default(),
+    }
+}
+
+impl Indexed for crd::Organization {
+    const KIND: Kind = Kind::Organization;
+
+    fn apply(state: &mut State, object: &Self) {
+        match served(object, validate::organization) {
+            Some(organization) => {
+                state.organizations.insert(organization.id, organization);
+            }
+            None => Self::delete(state, &name_of(object)),
+        }
+    }
+
+    fn delete(state: &mut State, name: &ObjectName) {
+        state.organizations.remove(&OrganizationId::derive(&name.namespace));
+    }
+}
+
+impl Indexed for crd::Member {
+    const KIND: Kind = Kind::Member;
+
+    fn apply(state: &mut State, object: &Self) {
+        match served(object, validate::member) {
+            Some(member) => {
+                state.members.insert(member.id, member);
+            }
+            None => Self::delete(state, &name_of(object)),
+        }
+    }
+
+    fn delete(state: &mut State, name: &ObjectName) {
+        state.members.remove(&MemberId::derive(&name.namespace, &name.name));
+    }
+}
+
+impl Indexed for crd::UserPool {
+    const KIND: Kind = Kind::UserPool;
+
+    fn apply(state: &mut State, object: &Self) {
+        Self::delete(state, &name_of(object));
+        if let Some(pool) = served(object, validate::user_pool) {
+            state.pools_of.entry(pool.organization).or_default().insert(pool.id);
+            state.pools.insert(pool.id, pool);
+        }
+    }
+
+    fn delete(state: &mut State, name: &ObjectName) {
+        state.drop_pool(UserPoolId::derive(&name.namespace, &name.name));
+    }
+}
+
+impl Indexed for crd::SdkClient {
+    const KIND: Kind = Kind::SdkClient;
+
+    fn apply(state: &mut State, object: &Self) {
+        Self::delete(state, &name_of(object));
+        if let Some(client) = served(object, validate::sdk_client) {
+            for hash in client.key_hashes() {
+                state.keys.entry(hash).or_default().insert(KeyClaim::of(&client));
+            }
+            state.clients.insert(client.id, client);
+        }
+    }
+
+    fn delete(state: &mut State, name: &ObjectName) {
+        state.drop_client(SdkClientId::derive(&name.namespace, &name.name));
+    }
+}

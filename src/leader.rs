@@ -1,0 +1,244 @@
+//! Leader election by a Lease (`coordination.k8s.io/v1`): at most one replica runs the
+//! controllers.
+//!
+//! [`decide`] is pure. The loop around it replaces the Lease with the resourceVersion that it
+//! read, so of two claimants one gets a 409. A lease is no fence: a leader that was suspended may
+//! still have a write in flight when another one takes over. Therefore every write that matters
+//! carries a precondition of its own, and election only keeps the peace.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+/// Name of the Lease, in the operator's namespace.
+pub const LEASE_NAME: &str = "anon-operator-leader";
+
+/// How long a claim holds without renewal.
+const LEASE: Duration = Duration::from_secs(15);
+/// How long a leader that cannot renew goes on. Shorter than [`LEASE`], so that it has stopped
+/// before anybody else can start, though their clocks tick apart.
+const RENEW_DEADLINE: Duration = Duration::from_secs(10);
+/// How often the Lease is renewed or looked at.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What a replica does about the Lease that it has read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Nobody has made the Lease: create it.
+    Create,
+    /// It is free, or its holder has not renewed it for its whole duration: take it.
+    Take,
+    /// It is ours: renew it.
+    Renew,
+    /// Somebody holds it.
+    Wait,
+}
+
+/// Decides by the Lease and by how long it has been seen unchanged. The times *in* it are those
+/// of another machine's clock and are never compared with ours, only with themselves.
+#[must_use]
+pub fn decide(lease: Option<&Lease>, me: &str, unchanged_for: Duration) -> Decision {
+    let Some(spec) = lease.map(|lease| lease.spec.as_ref()) else {
+        return Decision::Create;
+    };
+    let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    let seconds = spec.and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    let duration = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
+    match holder {
+        holder if holder == me => Decision::Renew,
+        "" => Decision::Take,
+        _ if unchanged_for > duration => Decision::Take,
+        _ => Decision::Wait,
+    }
+}
+
+/// Campaigns for the Lease until `shutdown`. While it is held, the future that `lead` makes runs;
+/// it is dropped the moment the Lease is lost. On shutdown the Lease is given back, so that a
+/// successor need not wait.
+pub async fn campaign<F, L>(
+    client: Client,
+    namespace: &str,
+    me: &str,
+    shutdown: CancellationToken,
+    mut lead: L,
+) where
+    F: Future<Output = ()>,
+    L: FnMut() -> F,
+{
+    let mut candidate = Candidate {
+        api: Api::namespaced(client, namespace),
+        me: me.to_owned(),
+        seen: None,
+        seen_at: Instant::now(),
+    };
+    loop {
+        let won = shutdown.run_until_cancelled(candidate.win()).await;
+        if won.is_none() {
+            return;
+        }
+        info!(identity = me, "leading");
+        tokio::select! {
+            () = lead() => warn!("the controllers ended by themselves; starting over"),
+            () = candidate.hold() => warn!("lost the leader's Lease; the controllers stop"),
+            () = shutdown.cancelled() => {
+                candidate.release().await;
+                return;
+            }
+        }
+    }
+}
+
+struct Candidate {
+    api: Api<Lease>,
+    me: String,
+    seen: Option<Lease>,
+    /// When `seen` was last seen to change, by our own clock.
+    seen_at: Instant,
+}
+
+impl Candidate {
+    /// Returns once the Lease is ours.
+    async fn win(&mut self) {
+        loop {
+            match self.try_once().await {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(error) => warn!(%error, "could not read or write the leader's Lease"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Renews the Lease until it is lost: taken by another, or not renewed in time.
+    async fn hold(&mut self) {
+        let mut renewed_at = Instant::now();
+        loop {
+            tokio::time::sleep(RETRY).await;
+            let left = RENEW_DEADLINE.saturating_sub(renewed_at.elapsed());
+            let started = Instant::now();
+            match tokio::time::timeout(left, self.try_once()).await {
+                // The claim counts from when the request was sent, not from when it was answered.
+                Ok(Ok(true)) => renewed_at = started,
+                Ok(Ok(false)) if self.held_by_another() => return,
+                Ok(Ok(false)) => debug!("the leader's Lease changed in between"),
+                Ok(Err(error)) => warn!(%error, "could not renew the leader's Lease"),
+                Err(_) => return,
+            }
+            if renewed_at.elapsed() >= RENEW_DEADLINE {
+                return;
+            }
+        }
+    }
+
+    /// Gives the Lease back, if it is ours.
+    async fn release(&mut self) {
+        let Some(mut lease) = self.seen.take() else { return };
+        if let Some(spec) = &mut lease.spec {
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+        }
+        let parameters = PostParams::default();
+        let released = self.api.replace(LEASE_NAME, &parameters, &lease);
+        match tokio::time::timeout(RETRY, released).await {
+            Ok(Ok(_)) => info!("gave the leader's Lease back"),
+            Ok(Err(error)) => warn!(%error, "could not give the leader's Lease back"),
+            Err(_) => warn!("could not give the leader's Lease back in time"),
+        }
+    }
+
+    fn held_by_another(&self) -> bool {
+        let spec = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
+        let holder = spec.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+        !holder.is_empty() && holder != self.me
+    }
+
+    /// Reads, decides and, if it may, writes. Whether the Lease is ours now.
+    async fn try_once(&mut self) -> kube::Result<bool> {
+        let read = self.api.get_opt(LEASE_NAME).await?;
+        if read != self.seen {
+            self.seen = read;
+            self.seen_at = Instant::now();
+        }
+        let written = match decide(self.seen.as_ref(), &self.me, self.seen_at.elapsed()) {
+            Decision::Wait => return Ok(false),
+            Decision::Create => self.api.create(&PostParams::default(), &self.claim()).await,
+            Decision::Take | Decision::Renew => {
+                self.api.replace(LEASE_NAME, &PostParams::default(), &self.claim()).await
+            }
+        };
+        match written {
+            Ok(lease) => {
+                self.seen = Some(lease);
+                self.seen_at = Instant::now();
+                Ok(true)
+            }
+            // Somebody else was faster.
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The Lease as it looks when it is ours, with the resourceVersion that was read.
+    fn claim(&self) -> Lease {
+        let before = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
+        let ours = before.filter(|spec| spec.holder_identity.as_ref() == Some(&self.me));
+        let now = Some(MicroTime(Timestamp::now()));
+        let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+        let version = self.seen.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(LEASE_NAME.to_owned()),
+                resource_version: version,
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.me.clone()),
+                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+                acquire_time: ours.map_or_else(|| now.clone(), |spec| spec.acquire_time.clone()),
+                renew_time: now,
+                lease_transitions: Some(transitions.saturating_add(i32::from(ours.is_none()))),
+                ..LeaseSpec::default()
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(holder: &str, seconds: i32) -> Lease {
+        Lease {
+            spec: Some(LeaseSpec {
+                holder_identity: Some(holder.to_owned()),
+                lease_duration_seconds: Some(seconds),
+                ..LeaseSpec::default()
+            }),
+            ..Lease::default()
+        }
+    }
+
+    #[test]
+    fn decides_by_holder_and_by_silence() {
+        let quiet = Duration::from_secs;
+        assert_eq!(decide(None, "me", quiet(0)), Decision::Create);
+        assert_eq!(decide(Some(&lease("me", 15)), "me", quiet(100)), Decision::Renew);
+        assert_eq!(decide(Some(&lease("other", 15)), "me", quiet(15)), Decision::Wait);
+        assert_eq!(decide(Some(&lease("other", 15)), "me", quiet(16)), Decision::Take);
+        assert_eq!(decide(Some(&lease("", 15)), "me", quiet(0)), Decision::Take);
+        assert_eq!(decide(Some(&Lease::default()), "me", quiet(0)), Decision::Take);
+        assert_eq!(decide(Some(&lease("other", -1)), "me", quiet(1)), Decision::Take);
+    }
+
+    #[test]
+    fn a_leader_stops_before_anybody_else_can_start() {
+        assert!(RENEW_DEADLINE < LEASE);
+    }
+}

@@ -1,0 +1,19 @@
+//! anon-operator: an identity platform that runs as a Kubernetes operator.
+//!
+//! `docs/architecture.md` has the map. Imports point down only, which a test holds:
+//! `app -> {server, controller, leader} -> {index} -> validate -> {crd, domain}`.
+
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod controller;
+pub mod crd;
+pub mod domain;
+pub mod index;
+pub mod leader;
+pub mod metrics;
+pub mod names;
+pub mod server;
+pub mod shutdown;
+pub mod telemetry;
+pub mod validate;

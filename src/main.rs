@@ -1,0 +1,48 @@
+//! The operator: parses arguments, runs, turns the outcome into an exit code.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use anon_operator::config::Config;
+use anon_operator::{app, crd, shutdown, telemetry};
+use clap::{Parser, Subcommand};
+
+/// An identity platform that runs as a Kubernetes operator
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the operator
+    Run(Box<Config>),
+    /// Print the CustomResourceDefinitions as YAML
+    Crds,
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(config) => run(*config),
+        Command::Crds => crd::generate::print(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "anon-operator: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> anyhow::Result<()> {
+    telemetry::init(config.log_format, &config.log_level)?;
+    // One provider for every TLS connection, chosen here and not by a feature that a dependency
+    // might switch on.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = app::client().await?;
+    app::run(config, client, shutdown::on_signal()?).await
+}

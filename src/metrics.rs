@@ -1,0 +1,133 @@
+//! What is counted, in the OpenMetrics text format at `/metrics` of the admin address. Labels are
+//! kinds and reasons, never names of objects or people.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// A kind of object and what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Outcome {
+    kind: &'static str,
+    outcome: &'static str,
+}
+
+/// A kind of object.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfKind {
+    kind: &'static str,
+}
+
+/// A door and the verdict that it gave.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Verdict {
+    door: &'static str,
+    verdict: &'static str,
+}
+
+/// Every metric of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    reconciles: Family<Outcome, Counter>,
+    reconcile_seconds: Family<OfKind, Histogram>,
+    verdicts: Family<Verdict, Counter>,
+    swept: Family<OfKind, Counter>,
+    index_objects: Family<OfKind, Gauge>,
+    leader: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("anon"),
+            reconciles: Family::default(),
+            // 1 ms to about 8 s.
+            reconcile_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.001, 2.0, 14))
+            }),
+            verdicts: Family::default(),
+            swept: Family::default(),
+            index_objects: Family::default(),
+            leader: Gauge::default(),
+        };
+        let registry = &mut metrics.registry;
+        registry.register(
+            "reconciles",
+            "Reconciliations by kind and outcome (ok, invalid, or the class of the error)",
+            metrics.reconciles.clone(),
+        );
+        registry.register(
+            "reconcile_duration_seconds",
+            "Time that one reconciliation took",
+            metrics.reconcile_seconds.clone(),
+        );
+        registry.register(
+            "verdicts",
+            "Answers of the doors by verdict: active, or the reason of the refusal",
+            metrics.verdicts.clone(),
+        );
+        registry.register(
+            "swept_secrets",
+            "Secrets removed because what they belonged to is gone",
+            metrics.swept.clone(),
+        );
+        registry.register(
+            "index_objects",
+            "Objects that this replica serves from its index",
+            metrics.index_objects.clone(),
+        );
+        registry.register(
+            "leader",
+            "1 while this replica holds the leader's Lease",
+            metrics.leader.clone(),
+        );
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts a reconciliation and how long it took.
+    pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&Outcome { kind, outcome }).inc();
+        self.reconcile_seconds.get_or_create(&OfKind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// Counts an answer of a door.
+    pub fn verdict(&self, door: &'static str, verdict: &'static str) {
+        self.verdicts.get_or_create(&Verdict { door, verdict }).inc();
+    }
+
+    /// Counts a Secret that was swept.
+    pub fn swept(&self, kind: &'static str) {
+        self.swept.get_or_create(&OfKind { kind }).inc();
+    }
+
+    /// Says whether this replica leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(leads.into());
+    }
+
+    /// The exposition, with the sizes of the index as they are now.
+    ///
+    /// # Errors
+    /// Never in practice: formatting into a `String` does not fail.
+    pub fn expose(
+        &self,
+        index: impl IntoIterator<Item = (&'static str, usize)>,
+    ) -> Result<String, std::fmt::Error> {
+        for (kind, size) in index {
+            let size = i64::try_from(size).unwrap_or(i64::MAX);
+            self.index_objects.get_or_create(&OfKind { kind }).set(size);
+        }
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

@@ -1,0 +1,82 @@
+//! Labels, annotations and names of what the operator stores: shared by who writes it (the
+//! controllers) and who reads it (the API, when it mints).
+
+use std::collections::BTreeMap;
+
+/// Who made an object; also the name of this program to the API server.
+pub const MANAGER: &str = "anon-operator";
+/// Label: [`MANAGER`] on everything that is ours.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label: what the object is for.
+pub const COMPONENT: &str = "anon.dev/component";
+/// Label: id of the pool, client or member that the object belongs to.
+pub const ID: &str = "anon.dev/id";
+/// Annotation: name of the object that it belongs to.
+pub const OWNER_NAME: &str = "anon.dev/owner-name";
+/// Annotation on a signing Secret: namespace of the pool.
+pub const OWNER_NAMESPACE: &str = "anon.dev/owner-namespace";
+/// Annotation: `Retain` or `Delete`. On the Secret itself, because it is needed when the object
+/// that said so is gone.
+pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
+/// Annotation on a delivery Secret: id, hash, state and times of every live key, so that status
+/// can be recomputed whole after a loss.
+pub const KEYS: &str = "anon.dev/keys";
+
+/// Data key of a signing Secret: a [`crate::domain::keyset::StoredKeySet`] in JSON.
+pub const KEY_SET: &str = "keyset.json";
+
+/// Value of [`COMPONENT`]: the Secret with the life cycle of a hosted pool's keys.
+pub const SIGNING_KEYS: &str = "signing-keys";
+/// Value of [`COMPONENT`]: a Secret that an ApiKey is delivered into.
+pub const API_KEY: &str = "api-key";
+/// Value of [`COMPONENT`]: the ConfigMap with a pool's public set.
+pub const JWKS: &str = "jwks";
+/// Value of [`COMPONENT`]: the RoleBinding of a member.
+pub const MEMBER_ROLE: &str = "member-role";
+
+/// The labels of an object of `component` that belongs to `id`.
+#[must_use]
+pub fn labels(component: &str, id: &impl ToString) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (MANAGED_BY.to_owned(), MANAGER.to_owned()),
+        (COMPONENT.to_owned(), component.to_owned()),
+        (ID.to_owned(), id.to_string()),
+    ])
+}
+
+/// Selects everything of `component` that is ours.
+#[must_use]
+pub fn selector(component: &str) -> String {
+    format!("{MANAGED_BY}={MANAGER},{COMPONENT}={component}")
+}
+
+/// Selects what of `component` belongs to `id`.
+#[must_use]
+pub fn selector_of(component: &str, id: &impl ToString) -> String {
+    format!("{},{ID}={}", selector(component), id.to_string())
+}
+
+/// Name of the signing Secret of a pool, in the operator's namespace. The uid makes a namespace
+/// that was deleted and created again start with fresh keys.
+#[must_use]
+pub fn signing_secret(namespace_uid: &str, pool: &str) -> String {
+    format!("{namespace_uid}.{pool}.signing-keys")
+}
+
+/// Name of the ConfigMap with a pool's public set, to be mounted by workloads.
+#[must_use]
+pub fn jwks_config_map(pool: &str) -> String {
+    format!("{pool}-jwks")
+}
+
+/// Name of a member's RoleBinding. The role is in the name because a `roleRef` cannot change.
+#[must_use]
+pub fn role_binding(member: &str, role: crate::domain::role::Role) -> String {
+    format!("anon-member-{member}-{}", role.as_str().to_ascii_lowercase())
+}
+
+/// `Retain` or `Delete`.
+#[must_use]
+pub const fn deletion_policy(retain: bool) -> &'static str {
+    if retain { "Retain" } else { "Delete" }
+}

@@ -1,0 +1,95 @@
+//! The one core behind every door: from a credential to [`Verified`] or a [`Reason`]. No I/O.
+
+use jiff::Timestamp;
+
+use crate::domain::decision::{Reason, Verified};
+use crate::domain::ids::{OrganizationId, SdkClientId};
+use crate::domain::opaque::{API_KEY_PREFIX, ApiKey};
+use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
+use crate::index::Reader;
+
+/// The kinds of credential that a door accepts.
+#[derive(Clone, Copy, Debug)]
+pub struct Accepts {
+    /// JWTs of end users.
+    pub app_user_id_tokens: bool,
+    /// ApiKeys of backends.
+    pub api_keys: bool,
+}
+
+/// What a door asks.
+#[derive(Clone, Copy)]
+pub struct Question<'q> {
+    /// What was presented.
+    pub credential: &'q str,
+    /// The client that a JWT is checked for. Each door states who may set it.
+    pub client: Option<&'q str>,
+    /// Limits the answer to this organization.
+    pub organization: Option<&'q str>,
+    /// Which kinds are accepted.
+    pub accepts: Accepts,
+}
+
+/// Answers a question from the index, at time `now`.
+///
+/// # Errors
+/// Why the credential does not count, or why that cannot be told.
+pub fn authenticate(
+    reader: &Reader,
+    now: Timestamp,
+    question: Question<'_>,
+) -> Result<Verified, Reason> {
+    if !reader.is_ready() {
+        return Err(Reason::IndexNotReady);
+    }
+    let credential = question.credential;
+    if credential.len() > MAX_TOKEN_BYTES {
+        return Err(Reason::CredentialTooLarge);
+    }
+    let verified = if credential.starts_with(API_KEY_PREFIX) {
+        accept(question.accepts.api_keys)?;
+        api_key(reader, credential)?
+    } else if looks_like_jwt(credential) {
+        accept(question.accepts.app_user_id_tokens)?;
+        app_user_id_token(reader, now, credential, question.client)?
+    } else {
+        return Err(Reason::CredentialUnrecognized);
+    };
+    match question.organization {
+        Some(id) if OrganizationId::parse(id) != Some(verified.organization()) => {
+            Err(Reason::OrganizationMismatch)
+        }
+        _ => Ok(verified),
+    }
+}
+
+const fn accept(accepted: bool) -> Result<(), Reason> {
+    if accepted { Ok(()) } else { Err(Reason::CredentialKindRefused) }
+}
+
+fn api_key(reader: &Reader, credential: &str) -> Result<Verified, Reason> {
+    // The checksum comes first: junk costs no lookup.
+    let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
+    let hash = key.hash();
+    let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
+    client.prove(&hash)
+}
+
+fn app_user_id_token(
+    reader: &Reader,
+    now: Timestamp,
+    credential: &str,
+    client: Option<&str>,
+) -> Result<Verified, Reason> {
+    let token = UnverifiedToken::parse(credential)?;
+    let id = client.ok_or(Reason::ClientMissing)?;
+    let id = SdkClientId::parse(id).ok_or(Reason::ClientUnknown)?;
+    let client = reader.client(id).ok_or(Reason::ClientUnknown)?;
+    let pool = reader
+        .pool(client.live_pool()?)
+        .filter(|pool| !pool.keys.is_empty())
+        .ok_or(Reason::PoolNotReady)?;
+    token.check_signature(&pool)?.check(id, now, |id, pool| {
+        reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool))
+    })
+}

@@ -1,0 +1,101 @@
+//! The public key set of a pool (RFC 7517) and its discovery document (OpenID Connect Discovery
+//! 1.0 section 3), for JOSE libraries and for kube-apiserver's structured authentication.
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::domain::ids::UserPoolId;
+use crate::domain::keyset::PublishedKey;
+use crate::domain::pool::UserPool;
+use crate::server::{ApiError, AppState};
+
+/// How long others may keep a key set. New keys are published for longer than this before they
+/// sign.
+const CACHE: &str = "public, max-age=300";
+
+/// `GET /userPools/{id}/.well-known/jwks.json`.
+pub async fn jwks(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let pool = find(&state, &id)?;
+    cacheable(&headers, "application/jwk-set+json", &pool.jwks())
+}
+
+/// What a consumer of ID tokens needs to know. There is no authorization endpoint: tokens come
+/// from `POST /org/appUserIdToken`.
+#[derive(Debug, Serialize)]
+struct Discovery<'p> {
+    issuer: &'p str,
+    jwks_uri: String,
+    response_types_supported: [&'static str; 1],
+    subject_types_supported: [&'static str; 1],
+    id_token_signing_alg_values_supported: Vec<&'static str>,
+}
+
+/// `GET /userPools/{id}/.well-known/openid-configuration`.
+pub async fn discovery(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let pool = find(&state, &id)?;
+    let issuer = pool.active_key().and_then(|key| key.issuer.as_deref()).ok_or_else(no_keys)?;
+    let algorithm = |key: &PublishedKey| key.verifying.algorithm().as_str();
+    let mut algorithms: Vec<_> = pool.keys.iter().map(algorithm).collect();
+    algorithms.sort_unstable();
+    algorithms.dedup();
+    let document = Discovery {
+        issuer,
+        jwks_uri: format!("{issuer}/.well-known/jwks.json"),
+        response_types_supported: ["id_token"],
+        subject_types_supported: ["public"],
+        id_token_signing_alg_values_supported: algorithms,
+    };
+    cacheable(&headers, "application/json", &document)
+}
+
+fn find(state: &AppState, id: &str) -> Result<Arc<UserPool>, ApiError> {
+    if !state.reader.is_ready() {
+        return Err(crate::domain::decision::Reason::IndexNotReady.into());
+    }
+    let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+    let pool = pool.ok_or_else(|| ApiError::not_found("there is no such UserPool"))?;
+    if pool.keys.is_empty() { Err(no_keys()) } else { Ok(pool) }
+}
+
+fn no_keys() -> ApiError {
+    ApiError::unavailable("the UserPool has no keys yet")
+}
+
+/// A public document with an ETag; 304 for who has it already (RFC 9110 section 13.1.2).
+fn cacheable(
+    headers: &HeaderMap,
+    media_type: &'static str,
+    body: &impl Serialize,
+) -> Result<Response, ApiError> {
+    let body = serde_json::to_vec(body).map_err(|_| ApiError::internal())?;
+    let hash = digest::digest(&digest::SHA256, &body);
+    let hex =
+        hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let etag = HeaderValue::from_str(&format!("\"{hex}\"")).map_err(|_| ApiError::internal())?;
+    let known = headers
+        .get_all(header::IF_NONE_MATCH)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(|value| value.contains(&hex) || value.trim() == "*"));
+    let common = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, HeaderValue::from_static(CACHE)),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
+    ];
+    if known {
+        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
+    }
+    Ok((common, [(header::CONTENT_TYPE, media_type)], body).into_response())
+}

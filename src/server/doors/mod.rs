@@ -1,0 +1,4 @@
+//! The doors: each a thin adapter around [`super::authenticate`] that states who sets the client.
+
+pub mod keys;
+pub mod validate;

@@ -1,0 +1,144 @@
+//! `POST /v1/validate`: for any backend. The caller is trusted to name its client, in the header
+//! `X-Anon-Sdk-Client-Id` or in the body.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::domain::decision::{Principal, Reason, Verified};
+use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::error::{class_of, finish};
+use crate::server::request::{Fields, bearer, client_header};
+use crate::server::{ApiError, AppState};
+
+/// Every kind of credential.
+const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true };
+
+/// The answer for a credential that counts.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Active<'v> {
+    active: bool,
+    principal: &'static str,
+    organization_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_pool_id: Option<String>,
+    sdk_client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_user_id: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<&'v Map<String, Value>>,
+}
+
+/// The answer for one that does not.
+#[derive(Debug, Serialize)]
+struct Inactive {
+    active: bool,
+    name: &'static str,
+    reason: &'static str,
+    message: &'static str,
+}
+
+/// Reads the question, answers it, counts the verdict.
+pub async fn validate(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Response {
+    let fields = match Fields::read(body) {
+        Ok(fields) => fields.unwrap_or_default(),
+        Err(error) => return error.into_response(),
+    };
+    let verdict = match question(&headers, &fields) {
+        Ok(question) => {
+            question.and_then(|question| authenticate(&state.reader, state.clock.now(), question))
+        }
+        Err(error) => return error.into_response(),
+    };
+    state
+        .metrics
+        .verdict("validate", verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "active"));
+    reply(&verdict)
+}
+
+fn question<'q>(
+    headers: &'q HeaderMap,
+    fields: &'q Fields,
+) -> Result<Result<Question<'q>, Reason>, ApiError> {
+    let token = fields.string("token")?;
+    let body_client = fields.string("sdkClientId")?.filter(|client| !client.is_empty());
+    let organization = fields.string("organizationId")?;
+    let ask = || {
+        let credential = match (bearer(headers)?, token) {
+            (Some(_), Some(_)) => return Err(Reason::TwoCredentials),
+            (Some(credential), None) | (None, Some(credential)) => credential,
+            (None, None) => return Err(Reason::CredentialMissing),
+        };
+        let client = match (client_header(headers)?, body_client) {
+            (Some(header), Some(body)) if header != body => return Err(Reason::ClientAmbiguous),
+            (header, body) => header.or(body),
+        };
+        Ok(Question { credential, client, organization, accepts: ACCEPTS })
+    };
+    Ok(ask())
+}
+
+fn reply(verdict: &Result<Verified, Reason>) -> Response {
+    let verified = match verdict {
+        Ok(verified) => verified,
+        Err(reason) => {
+            let (status, name) = class_of(reason.class());
+            let body = Inactive {
+                active: false,
+                name,
+                reason: reason.as_str(),
+                message: reason.message(),
+            };
+            return finish(status, Json(body).into_response());
+        }
+    };
+    let organization_id = verified.organization().to_string();
+    let body = match verified.principal() {
+        Principal::AppUser(user) => Active {
+            active: true,
+            principal: "appUser",
+            organization_id,
+            user_pool_id: Some(user.pool.to_string()),
+            sdk_client_id: user.client.to_string(),
+            app_user_id: Some(&user.app_user_id),
+            role: None,
+            key_id: None,
+            issued_at: user.issued_at,
+            expires_at: Some(user.expires_at),
+            claims: Some(&user.claims),
+        },
+        Principal::ApiKey(key) => Active {
+            active: true,
+            principal: "apiKey",
+            organization_id,
+            user_pool_id: None,
+            sdk_client_id: key.client.to_string(),
+            app_user_id: None,
+            role: Some(key.role.as_str()),
+            key_id: Some(&key.key_id),
+            issued_at: key.created_at,
+            expires_at: None,
+            claims: None,
+        },
+    };
+    finish(StatusCode::OK, Json(body).into_response())
+}

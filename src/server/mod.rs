@@ -1,0 +1,154 @@
+//! The HTTP side: [`public`] is the table of contents of what is served to the world, [`admin`] of
+//! what is served to the cluster, [`serve`] the only place that listens.
+
+pub mod authenticate;
+pub mod doors;
+mod error;
+mod health;
+mod org;
+mod request;
+mod tls;
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, StatusCode};
+use axum::routing::{get, post};
+use axum_server::Handle;
+use tokio_util::sync::CancellationToken;
+use tower::limit::GlobalConcurrencyLimitLayer;
+use tower_http::ServiceBuilderExt as _;
+use tower_http::request_id::MakeRequestUuid;
+
+use crate::clock::SharedClock;
+use crate::config::Role;
+use crate::index::Reader;
+use crate::metrics::Metrics;
+pub use error::ApiError;
+pub use org::signer::Signer;
+pub use tls::TlsFiles;
+
+/// The largest request body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a client may take to send its request head.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may take in all.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many requests are worked on at the same time; more wait, within their timeout.
+const MAX_CONCURRENT: usize = 1024;
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct AppState {
+    /// What is known of the cluster.
+    pub reader: Reader,
+    /// The time.
+    pub clock: SharedClock,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Signs tokens of hosted pools.
+    pub signer: Arc<Signer>,
+}
+
+/// Everything that the roles of this process serve to the world.
+pub fn public(state: AppState, roles: &[Role]) -> Router {
+    let mut router = Router::new();
+    if roles.contains(&Role::Validator) {
+        router = router
+            .route("/v1/validate", post(doors::validate::validate))
+            .route("/userPools/{id}/.well-known/jwks.json", get(doors::keys::jwks))
+            .route("/userPools/{id}/.well-known/openid-configuration", get(doors::keys::discovery));
+    }
+    if roles.contains(&Role::Api) {
+        router = router.route("/org/appUserIdToken", post(org::app_user_id_token::mint));
+    }
+    let request_id = HeaderName::from_static("x-request-id");
+    // Outermost first.
+    let stack = tower::ServiceBuilder::new()
+        .set_request_id(request_id.clone(), MakeRequestUuid)
+        .propagate_request_id(request_id)
+        .catch_panic()
+        .layer(tower_http::timeout::TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(GlobalConcurrencyLimitLayer::new(MAX_CONCURRENT));
+    router
+        .fallback(error::no_such_path)
+        .method_not_allowed_fallback(error::no_such_method)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(stack)
+        .with_state(state)
+}
+
+/// Health and metrics.
+pub fn admin(state: AppState) -> Router {
+    Router::new()
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(error::no_such_path)
+        .with_state(state)
+}
+
+/// Serves `router` on `listener` until `shutdown`, then lets requests in flight finish for at most
+/// `drain`.
+///
+/// # Errors
+/// The certificate cannot be read, or the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsFiles>,
+    shutdown: CancellationToken,
+    drain: Duration,
+) -> io::Result<()> {
+    let handle = Handle::new();
+    let stop = async {
+        shutdown.cancelled().await;
+        handle.graceful_shutdown(Some(drain));
+        // Ends with the server, which the other branch waits for.
+        std::future::pending().await
+    };
+    let service = router.into_make_service();
+    match tls {
+        None => {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+            limit(server.http_builder());
+            tokio::select! {
+                result = server.serve(service) => result,
+                never = stop => never,
+            }
+        }
+        Some(files) => {
+            let config = files.load()?;
+            let mut server = axum_server::tls_rustls::from_tcp_rustls(listener, config.clone())?
+                .handle(handle.clone());
+            limit(server.http_builder());
+            tokio::select! {
+                result = server.serve(service) => result,
+                never = stop => never,
+                never = files.keep_fresh(&config) => never,
+            }
+        }
+    }
+}
+
+/// Bounds what a connection may cost before a request is complete.
+fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
+    builder
+        .http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_concurrent_streams(250)
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(Some(Duration::from_secs(30)));
+}

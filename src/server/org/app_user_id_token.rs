@@ -1,0 +1,229 @@
+//! `POST /org/appUserIdToken`: mints a token for an end user of a hosted pool.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use tracing::{error, warn};
+use uuid::Uuid;
+
+use crate::domain::client::SdkClient;
+use crate::domain::decision::{ApiKeyHolder, Principal, Reason};
+use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::pool::{Hosted, Source, UserPool};
+use crate::domain::role::Role;
+use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
+use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::error::finish;
+use crate::server::request::{Fields, bearer};
+use crate::server::{ApiError, AppState};
+
+const ACCEPTS: Accepts = Accepts { app_user_id_tokens: false, api_keys: true };
+
+/// The reply.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Minted {
+    app_user_id_token: String,
+}
+
+/// What a token is made for.
+struct Target {
+    pool: Arc<UserPool>,
+    client: Option<SdkClientId>,
+}
+
+/// Authenticates, authorizes, resolves the pool, signs.
+pub async fn mint(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let caller = caller(&state, &headers)?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    same_organization(&fields, caller.organization)?;
+    let app_user_id = app_user_id(&fields)?;
+    let target = target(&state, &caller, &fields)?;
+    let Source::Hosted(hosted) = target.pool.source;
+    let now = state.clock.now();
+    let expires_at = expiry(&fields, &hosted, now)?;
+
+    let active = target.pool.active_key().ok_or_else(no_keys)?;
+    let issuer = active.issuer.as_deref().ok_or_else(no_keys)?;
+    let key = state.signer.key(target.pool.id, &active.kid).await.map_err(|error| {
+        warn!(pool = %target.pool.id, %error, "could not read the signing key");
+        no_keys()
+    })?;
+    let key = key.ok_or_else(no_keys)?;
+    let claims = HostedClaims {
+        iss: issuer,
+        sub: app_user_id,
+        aud: audience(&target),
+        iat: now.as_second(),
+        nbf: now.as_second(),
+        exp: expires_at,
+        jti: Uuid::new_v4().to_string(),
+        sdk_client_id: target.client,
+        user_pool_id: target.pool.id,
+    };
+    let app_user_id_token = sign(&key, &active.kid, &claims).map_err(|error| {
+        error!(pool = %target.pool.id, %error, "could not sign");
+        ApiError::internal()
+    })?;
+    Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
+}
+
+fn caller(state: &AppState, headers: &HeaderMap) -> Result<ApiKeyHolder, ApiError> {
+    let credential = bearer(headers)?.ok_or(Reason::CredentialMissing)?;
+    let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
+    let verified = authenticate(&state.reader, state.clock.now(), question)?;
+    let Principal::ApiKey(caller) = verified.principal() else {
+        return Err(Reason::CredentialKindRefused.into());
+    };
+    if caller.role < Role::Member {
+        return Err(ApiError::forbidden("minting needs role Member; the ApiKey has ReadOnly"));
+    }
+    Ok(caller.clone())
+}
+
+/// Older clients send their organization along; it must be the caller's own.
+fn same_organization(fields: &Fields, own: OrganizationId) -> Result<(), ApiError> {
+    match fields.string("organizationId")? {
+        Some(id) if OrganizationId::parse(id) != Some(own) => {
+            Err(ApiError::forbidden("`organizationId` is not the organization of the ApiKey"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
+    let field = "appUserId";
+    match fields.string(field)? {
+        None | Some("") => Err(ApiError::missing_field(
+            field,
+            "`appUserId` is required: the id of the user in your own system",
+        )),
+        Some(id) if id.len() > MAX_APP_USER_ID_BYTES => Err(ApiError::invalid_field(
+            field,
+            format!("`appUserId` must have at most {MAX_APP_USER_ID_BYTES} bytes"),
+        )),
+        Some(id) if id.chars().any(char::is_control) => {
+            Err(ApiError::invalid_field(field, "`appUserId` must not have control characters"))
+        }
+        Some(id) => Ok(id),
+    }
+}
+
+/// The pool by `sdkClientId`, by `userPoolId`, or by the defaults of the organization.
+fn target(state: &AppState, caller: &ApiKeyHolder, fields: &Fields) -> Result<Target, ApiError> {
+    let own = caller.organization;
+    let pool_id = fields.string("userPoolId")?;
+    let by_client =
+        fields.string("sdkClientId")?.map(|id| by_client(state, own, id)).transpose()?;
+    let by_pool = pool_id
+        .map(|id| {
+            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+            pool.filter(|pool| pool.organization == own)
+                .ok_or_else(|| ApiError::not_found("there is no such UserPool"))
+        })
+        .transpose()?;
+    match (by_client, by_pool) {
+        (Some(target), Some(pool)) if target.pool.id != pool.id => Err(ApiError::invalid_field(
+            "userPoolId",
+            "`userPoolId` is not the pool of `sdkClientId`; leave one of them out",
+        )),
+        (Some(target), _) => Ok(target),
+        (None, Some(pool)) => Ok(Target { pool, client: None }),
+        (None, None) => by_default(state, caller),
+    }
+}
+
+fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
+    let client = SdkClientId::parse(id)
+        .and_then(|id| state.reader.client(id))
+        .filter(|client| client.organization == own)
+        .ok_or_else(|| ApiError::not_found("there is no such SdkClient"))?;
+    of_client(state, &client)
+}
+
+fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
+    let pool = client
+        .live_pool()
+        .map_err(|reason| ApiError::invalid_field("sdkClientId", reason.message()))?;
+    let pool = state.reader.pool(pool).ok_or_else(no_keys)?;
+    Ok(Target { pool, client: Some(client.id) })
+}
+
+fn by_default(state: &AppState, caller: &ApiKeyHolder) -> Result<Target, ApiError> {
+    let own = caller.organization;
+    let organization = state.reader.organization(own);
+    if let Some(organization) = &organization {
+        let namespace = &organization.namespace;
+        if let Some(name) = &organization.default_sdk_client {
+            let client = state.reader.client(SdkClientId::derive(namespace, name));
+            let client = client.ok_or_else(|| {
+                ApiError::missing_field("sdkClientId", format!("`sdkClientId` is required: the organization's default client `{name}` does not exist"))
+            })?;
+            return of_client(state, &client);
+        }
+        if let Some(name) = &organization.default_user_pool {
+            let pool = state.reader.pool(UserPoolId::derive(namespace, name));
+            let pool = pool.ok_or_else(|| {
+                ApiError::missing_field("userPoolId", format!("`userPoolId` is required: the organization's default pool `{name}` does not exist"))
+            })?;
+            return Ok(Target { pool, client: None });
+        }
+    }
+    let hosted = |pool: &Arc<UserPool>| matches!(pool.source, Source::Hosted(_));
+    let mut pools = state.reader.pools_of(own).into_iter().filter(hosted);
+    match (pools.next(), pools.next()) {
+        (Some(pool), None) => Ok(Target { pool, client: None }),
+        _ => Err(ApiError::missing_field(
+            "userPoolId",
+            "`userPoolId` or `sdkClientId` is required: the organization has no default and not exactly one hosted pool",
+        )),
+    }
+}
+
+/// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is refused, not cut.
+fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
+    let now = now.as_second();
+    let Some(exp) = fields.u32("exp")?.map(i64::from) else {
+        return Ok(now.saturating_add(hosted.default_lifetime.as_secs()));
+    };
+    if exp <= now {
+        return Err(ApiError::invalid_field(
+            "exp",
+            "`exp` lies in the past: it is the time of expiry in seconds since 1970, not a lifetime",
+        ));
+    }
+    let latest = now.saturating_add(hosted.max_lifetime.as_secs());
+    if exp > latest {
+        return Err(ApiError::invalid_field(
+            "exp",
+            format!(
+                "`exp` lies beyond the UserPool's tokenLifetime.max; now it can be at most {latest}"
+            ),
+        ));
+    }
+    Ok(exp)
+}
+
+fn audience(target: &Target) -> Vec<String> {
+    if target.pool.audiences.is_empty() {
+        let default = target.client.map_or_else(|| target.pool.id.to_string(), |id| id.to_string());
+        vec![default]
+    } else {
+        target.pool.audiences.clone()
+    }
+}
+
+fn no_keys() -> ApiError {
+    ApiError::unavailable("the UserPool's signing key is not available now; try again")
+}

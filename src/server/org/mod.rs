@@ -1,0 +1,4 @@
+//! The Anon REST API under `/org`: the caller's organization follows from its credential.
+
+pub mod app_user_id_token;
+pub mod signer;

@@ -1,0 +1,144 @@
+//! Reading requests: bodies field by field, so that an error names the field, and credentials.
+//! Unknown fields are tolerated.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::http::{HeaderMap, header};
+use axum::response::IntoResponse as _;
+use serde_json::{Map, Value};
+
+use super::error::ApiError;
+use crate::domain::decision::Reason;
+use crate::domain::json::parse_object;
+
+/// The header that names the client an appUserIdToken is checked for.
+pub const CLIENT_HEADER: &str = "x-anon-sdk-client-id";
+
+/// The JSON object in a body.
+#[derive(Debug, Default)]
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// Reads a body; an empty one gives `None`.
+    ///
+    /// # Errors
+    /// Too large, not JSON, not an object, or a field that occurs twice.
+    pub fn read(body: Result<Bytes, BytesRejection>) -> Result<Option<Self>, ApiError> {
+        let body = body.map_err(|rejection| match rejection.into_response().status().as_u16() {
+            413 => ApiError::too_large("the body is larger than 64 KiB"),
+            _ => ApiError::malformed("the body could not be read"),
+        })?;
+        if body.is_empty() {
+            return Ok(None);
+        }
+        let fields = parse_object(&body).map_err(|error| {
+            // serde_json's text for syntax errors quotes nothing of the input but a position;
+            // its text for values would, and cannot occur here.
+            ApiError::malformed(format!("the body is not a JSON object: {error}"))
+        })?;
+        Ok(Some(Self(fields)))
+    }
+
+    /// An optional string; null counts as absent.
+    ///
+    /// # Errors
+    /// It is something else than a string.
+    pub fn string(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(ApiError::invalid_field(field, format!("`{field}` must be a string"))),
+        }
+    }
+
+    /// An optional whole number from 0 to 4294967295; null counts as absent.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn u32(&self, field: &'static str) -> Result<Option<u32>, ApiError> {
+        match self.0.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+                number.map(Some).ok_or_else(|| {
+                    ApiError::invalid_field(
+                        field,
+                        format!("`{field}` must be a whole number from 0 to 4294967295"),
+                    )
+                })
+            }
+        }
+    }
+}
+
+/// The credential of an `Authorization: Bearer` header (RFC 6750 section 2.1).
+///
+/// # Errors
+/// Several headers, another scheme, or characters that no credential has.
+pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(Reason::TwoCredentials);
+    }
+    let (scheme, credential) = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .ok_or(Reason::AuthorizationMalformed)?;
+    let credential = credential.trim_matches(' ');
+    let bearer = scheme.eq_ignore_ascii_case("bearer");
+    if !bearer || credential.is_empty() || credential.contains([' ', ',']) {
+        return Err(Reason::AuthorizationMalformed);
+    }
+    Ok(Some(credential))
+}
+
+/// The client that the header names. Existing clients send it on every call, empty where they
+/// have none: empty counts as absent.
+///
+/// # Errors
+/// The header occurs several times.
+pub fn client_header(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
+    let mut values = headers.get_all(CLIENT_HEADER).iter();
+    let value = values.next().map(|value| value.to_str().unwrap_or("not text"));
+    if values.next().is_some() {
+        return Err(Reason::ClientAmbiguous);
+    }
+    Ok(value.map(str::trim).filter(|value| !value.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(*name, value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn bearer_credentials() {
+        let read =
+            |value| bearer(&headers(&[("authorization", value)])).map(|it| it.map(str::to_owned));
+        assert_eq!(read("Bearer abc"), Ok(Some("abc".into())));
+        assert_eq!(read("bearer  abc "), Ok(Some("abc".into())));
+        for bad in ["abc", "Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b"] {
+            assert_eq!(read(bad), Err(Reason::AuthorizationMalformed), "{bad}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), Ok(None));
+        let two = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
+        assert_eq!(bearer(&two), Err(Reason::TwoCredentials));
+    }
+
+    #[test]
+    fn an_empty_client_header_is_absent() {
+        assert_eq!(client_header(&headers(&[(CLIENT_HEADER, "")])), Ok(None));
+        assert_eq!(client_header(&headers(&[(CLIENT_HEADER, " x ")])), Ok(Some("x")));
+        let two = headers(&[(CLIENT_HEADER, "a"), (CLIENT_HEADER, "b")]);
+        assert_eq!(client_header(&two), Err(Reason::ClientAmbiguous));
+    }
+}

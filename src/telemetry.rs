@@ -1,0 +1,34 @@
+//! Logs: one line per thing that happened, readable alone, with stable fields to filter by. They
+//! go to standard error and never hold tokens, keys, e-mail addresses or claims.
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
+
+/// The form of the log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line, for machines.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Starts logging for the whole process.
+///
+/// # Errors
+/// `filter` is not a filter such as `info` or `anon_operator=debug,kube=warn`.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
+    let filter = EnvFilter::try_new(filter)?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
+        LogFormat::Text => subscriber.compact().init(),
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! From what was written to what is meant: `&crd::X -> Result<domain::X, Violations>`.
+//!
+//! The one parser that the index and the reconcilers share, so that what is reported and what is
+//! served cannot disagree. The API server's CEL rules refuse most of what is refused here; this is
+//! for objects that were stored before a rule existed, and for what CEL cannot see.
+
+mod client;
+mod pool;
+mod staff;
+
+use std::fmt;
+
+use kube::Resource;
+use kube::api::ObjectMeta;
+
+pub use client::sdk_client;
+pub use pool::user_pool;
+pub use staff::{member, organization};
+
+use crate::domain::ids::ObjectName;
+
+/// One thing that is wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The field, as a path such as `spec.hosted.tokenLifetime.max`.
+    pub field: String,
+    /// What is wrong, and the cure.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.message)
+    }
+}
+
+/// Everything that is wrong with a spec; never empty.
+pub type Violations = Vec<Violation>;
+
+fn violation(field: &str, message: impl Into<String>) -> Violations {
+    vec![Violation { field: field.to_owned(), message: message.into() }]
+}
+
+/// Namespace and name; an object from the API server has both.
+fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
+    let ObjectMeta { name, namespace, .. } = object.meta();
+    match (namespace, name) {
+        (Some(namespace), Some(name)) => {
+            Ok(ObjectName { namespace: namespace.clone(), name: name.clone() })
+        }
+        _ => Err(violation("metadata", "name and namespace are required")),
+    }
+}

@@ -1,0 +1,107 @@
+//! Imports point down only (docs/architecture.md has the picture).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What each module of `src/` may import from the crate, besides itself.
+fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
+    let leaves = ["config", "clock", "metrics", "telemetry", "names"];
+    let with_leaves = |modules: &[&'static str]| [modules, &leaves].concat();
+    BTreeMap::from([
+        ("domain", vec![]),
+        ("clock", vec![]),
+        ("names", vec!["domain"]),
+        ("metrics", vec![]),
+        ("telemetry", vec![]),
+        ("shutdown", vec![]),
+        ("config", vec!["telemetry", "domain"]),
+        ("crd", vec!["domain"]),
+        ("validate", vec!["crd", "domain"]),
+        ("index", with_leaves(&["validate", "crd", "domain"])),
+        ("leader", with_leaves(&[])),
+        ("controller", with_leaves(&["validate", "crd", "domain"])),
+        ("server", with_leaves(&["index", "validate", "crd", "domain"])),
+        (
+            "app",
+            with_leaves(&["server", "controller", "leader", "index", "validate", "crd", "domain"]),
+        ),
+    ])
+}
+
+/// Crates that the domain must not know: it is pure.
+const IMPURE: [&str; 5] = ["kube", "k8s_openapi", "axum", "tokio", "tracing"];
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .collect()
+}
+
+fn module_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every module that follows `crate::` in the text, in whatever position.
+fn imports(text: &str) -> Vec<String> {
+    let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let code = code.collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for after in code.split("crate::").skip(1) {
+        let list = after.strip_prefix('{').and_then(|list| list.split_once('}'));
+        let names = list.map_or(after, |(list, _)| list);
+        let names: Vec<_> = if list.is_some() { names.split(',').collect() } else { vec![names] };
+        let word = |name: &str| {
+            name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+        };
+        found.extend(names.into_iter().map(word).filter(|name| !name.is_empty()));
+    }
+    found
+}
+
+fn violations(module: &str, text: &str) -> Vec<String> {
+    let allowed = allowed();
+    let Some(may) = allowed.get(module) else {
+        return vec![format!("module `{module}` has no place in the layering")];
+    };
+    let upward = imports(text)
+        .into_iter()
+        .filter(|import| import != module && !may.contains(&import.as_str()))
+        .map(|import| format!("`{module}` must not import `{import}`"));
+    let impure = IMPURE.iter().filter(|name| {
+        module == "domain"
+            && (text.contains(&format!("use {name}")) || text.contains(&format!("{name}::")))
+    });
+    upward.chain(impure.map(|name| format!("`domain` must not know `{name}`"))).collect()
+}
+
+#[test]
+fn imports_point_down() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    for path in sources(&src) {
+        let relative = path.strip_prefix(&src).unwrap();
+        let module = module_of(relative);
+        if matches!(module.as_str(), "lib" | "main" | "bin") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        found.extend(
+            violations(&module, &text).into_iter().map(|v| format!("{}: {v}", relative.display())),
+        );
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn an_upward_import_is_noticed() {
+    assert_eq!(violations("index", "use crate::server::ApiError;").len(), 1);
+    assert_eq!(violations("domain", "use crate::{crd, domain};").len(), 1);
+    assert_eq!(violations("domain", "fn f() { crate::index::x() }").len(), 1);
+    assert_eq!(violations("domain", "use kube::Client;").len(), 1);
+    assert_eq!(violations("new_module", "").len(), 1);
+    assert!(violations("index", "use crate::domain::ids;\n// crate::server").is_empty());
+}
