@@ -61,15 +61,16 @@ impl<K: Indexed> Watch<'_, K> {
         while let Some(event) = events.next().await {
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    self.resource_version = object.resource_version();
+                    let version = object.resource_version();
                     self.apply(object);
+                    self.advance(version);
                 }
                 WatchEvent::Deleted(object) => {
-                    self.resource_version = object.resource_version();
                     self.forget(&name_of(&object));
+                    self.advance(object.resource_version());
                 }
                 WatchEvent::Bookmark(bookmark) => {
-                    self.resource_version = Some(bookmark.metadata.resource_version);
+                    self.advance(Some(bookmark.metadata.resource_version));
                 }
                 WatchEvent::Error(status) => {
                     // 410: the server no longer has the changes since our version. A list
@@ -108,9 +109,17 @@ impl<K: Indexed> Watch<'_, K> {
         for object in objects {
             self.apply(object);
         }
-        self.resource_version = Some(version.clone());
+        self.advance(Some(version.clone()));
         self.index.listed(K::KIND);
         Ok(version)
+    }
+
+    /// Everything up to this version is in the index: said only after it is.
+    fn advance(&mut self, version: Option<String>) {
+        if let Some(version) = &version {
+            self.index.advanced(K::KIND, version);
+        }
+        self.resource_version = version;
     }
 
     fn apply(&mut self, object: DeserializeGuard<K>) {

@@ -17,10 +17,10 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("shutdown", vec![]),
         ("config", vec!["telemetry", "domain"]),
         ("crd", vec!["domain"]),
-        ("validate", vec!["crd", "domain"]),
+        ("validate", vec!["crd", "domain", "names"]),
         ("index", with_leaves(&["validate", "crd", "domain"])),
         ("leader", with_leaves(&[])),
-        ("controller", with_leaves(&["validate", "crd", "domain"])),
+        ("controller", with_leaves(&["index", "validate", "crd", "domain"])),
         ("server", with_leaves(&["index", "validate", "crd", "domain"])),
         (
             "app",
