@@ -160,7 +160,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             controller::run(Arc::new(context)).await;
         }
     };
-    leader::campaign(client.clone(), &config.namespace, &me, stop, lead).await;
+    Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
 }
 
 /// Whether the API server's resourceVersions can be compared (Kubernetes 1.35 and later, KEP-5504).

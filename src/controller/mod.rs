@@ -163,6 +163,9 @@ impl Look {
 
 /// Runs every controller until dropped. Dropping it stops all work at the next await point.
 pub async fn run(context: Arc<Context>) {
+    // What is decided across objects is asked of the index: an empty one would say "free" of
+    // everything.
+    context.reader.listed().await;
     tokio::join!(
         drive(organization::controller(&context), Arc::clone(&context)),
         drive(member::controller(&context), Arc::clone(&context)),

@@ -132,7 +132,7 @@ impl Propagation {
             match api.delete(&name, &DeleteParams::default()).await {
                 Ok(_) => info!(lease = %name, "a validator is gone"),
                 Err(error) => {
-                    warn!(lease = %name, %error, "cannot remove the Lease of a validator that is gone")
+                    warn!(lease = %name, %error, "cannot remove the Lease of a validator that is gone");
                 }
             }
         }
@@ -189,7 +189,9 @@ mod tests {
     fn knowing(comparable: bool, leases: &[Lease]) -> Propagation {
         let propagation = Propagation::new(Duration::from_hours(1), comparable);
         let mut replicas = HashMap::new();
-        leases.iter().for_each(|lease| note(&mut replicas, None, lease));
+        for lease in leases {
+            note(&mut replicas, None, lease);
+        }
         *propagation.replicas.lock() = Some(replicas);
         propagation
     }

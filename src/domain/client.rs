@@ -72,7 +72,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
     /// The operator makes and delivers them.
-    Delivery(Delivery),
+    Delivery(Box<Delivery>),
     /// They were made elsewhere; only their hashes are known.
     Hashes,
 }

@@ -74,7 +74,7 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
         )),
         (Some(delivery), None) => Ok(Service {
             role,
-            source: KeySource::Delivery(parse_delivery(object, delivery)?),
+            source: KeySource::Delivery(Box::new(parse_delivery(object, delivery)?)),
             keys: delivered(object, delivery),
         }),
         (None, Some(hashes)) => {

@@ -30,7 +30,7 @@ fn client(delivery: Delivery) -> SdkClient {
         suspended: false,
         kind: ClientKind::Service(Service {
             role: Role::Member,
-            source: KeySource::Delivery(delivery),
+            source: KeySource::Delivery(Box::new(delivery)),
             keys: vec![],
         }),
     }
