@@ -2,7 +2,7 @@
 //! inside go to the log, never to the caller.
 
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -141,10 +141,10 @@ pub fn finish(status: StatusCode, mut response: Response) -> Response {
     response
 }
 
-/// 404 for a path that is not served.
-pub async fn no_such_path(uri: Uri) -> ApiError {
+/// 404 for a path that is not served. The path is not repeated: people put credentials there.
+pub async fn no_such_path() -> ApiError {
     // Sessions, actions and app users belong to other parts of the platform whose API this is.
-    ApiError::not_found(format!("`{}` is not served here", uri.path()))
+    ApiError::not_found("this path is not served here")
 }
 
 /// 405.
