@@ -11,4 +11,6 @@
 )]
 
 mod generated;
+mod http;
 mod layering;
+mod support;
