@@ -1,10 +1,13 @@
 //! The one error body of the API: `{"name", "message", "field"?}`. Details of what went wrong
 //! inside go to the log, never to the caller.
 
+use std::any::Any;
+
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::error;
 
 use crate::domain::decision::{Class, Reason};
 
@@ -154,4 +157,11 @@ pub async fn no_such_method() -> ApiError {
         "MethodNotAllowedError",
         "this path has another method",
     )
+}
+
+/// 500 for a handler that panicked. The panic hook has said where; what it panicked with may hold
+/// anything, so it is not repeated.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    error!("a request handler panicked");
+    ApiError::internal().into_response()
 }

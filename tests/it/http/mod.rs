@@ -6,4 +6,5 @@ mod keys;
 mod mint;
 mod mint_refusals;
 mod reasons;
+mod serve;
 mod validate;
