@@ -14,3 +14,4 @@ mod generated;
 mod http;
 mod layering;
 mod support;
+mod wire;

@@ -65,7 +65,7 @@ async fn a_connection_that_says_nothing_is_closed() {
     for beginning in ["", "G", "GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n"] {
         let started = Instant::now();
         rest(connect(&server, beginning).await).await;
-        assert!(started.elapsed() < Duration::from_secs(60), "{beginning:?}");
+        assert!(started.elapsed() < Duration::from_mins(1), "{beginning:?}");
     }
 }
 

@@ -3,6 +3,7 @@
 
 pub mod api;
 pub mod objects;
+pub mod script;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
