@@ -148,7 +148,10 @@ impl Indexed for crd::Organization {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        // One of another name is never served, so its end changes nothing.
+        if name.name == validate::ORGANIZATION_NAME {
+            state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        }
     }
 }
 
@@ -202,3 +205,6 @@ impl Indexed for crd::SdkClient {
         state.drop_client(SdkClientId::derive(&name.namespace, &name.name));
     }
 }
+
+#[cfg(test)]
+mod tests;

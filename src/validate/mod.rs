@@ -15,7 +15,7 @@ use kube::api::ObjectMeta;
 
 pub use client::sdk_client;
 pub use pool::user_pool;
-pub use staff::{member, organization};
+pub use staff::{ORGANIZATION_NAME, member, organization};
 
 use crate::domain::ids::ObjectName;
 
