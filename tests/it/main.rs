@@ -11,4 +11,7 @@
 )]
 
 mod generated;
+mod http;
 mod layering;
+mod support;
+mod wire;
