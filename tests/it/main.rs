@@ -11,5 +11,6 @@
 )]
 
 mod cli;
+mod docs;
 mod generated;
 mod layering;
