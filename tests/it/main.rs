@@ -10,6 +10,8 @@
     reason = "a panic is how a test fails"
 )]
 
+mod cli;
+mod docs;
 mod generated;
 mod http;
 mod layering;
