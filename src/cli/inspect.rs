@@ -336,7 +336,7 @@ mod tests {
         for (bad, text) in [
             (head.to_owned(), "30 characters instead of 60"),
             (format!("{head}-{tail}"), "characters that no ApiKey has"),
-            (format!("{ApiKeys::PREFIX}{}", "a".repeat(49)), "checksum"),
+            (format!("{}{}", ApiKeys::PREFIX, "a".repeat(49)), "checksum"),
             (swapped, "neither a JWT nor an ApiKey"),
         ] {
             let error = inspect(&bad).unwrap_err();
