@@ -7,6 +7,7 @@ mod crds;
 mod examples;
 mod isolation;
 mod keys;
+mod maester;
 mod quickstart;
 mod rights;
 mod secrecy;
