@@ -4,3 +4,4 @@ mod leader;
 mod watch;
 mod watch_failures;
 
+mod writes;
