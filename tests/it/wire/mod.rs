@@ -3,5 +3,4 @@
 mod leader;
 mod watch;
 mod watch_failures;
-
 mod writes;
