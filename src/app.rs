@@ -12,8 +12,10 @@ use tracing::info;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
+use crate::controller::propagation::Propagation;
 use crate::controller::{self, Settings};
 use crate::crd;
+use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::leader;
 use crate::metrics::Metrics;
@@ -50,13 +52,23 @@ pub async fn run(
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
     };
     let mut tasks = JoinSet::new();
+    let authenticates = config.has(Role::Api) || config.has(Role::Validator);
+    let publisher = authenticates.then(|| {
+        Publisher::new(
+            client.clone(),
+            &config.namespace,
+            config.identity.clone(),
+            config.max_staleness,
+            state.reader.clone(),
+        )
+    });
 
     // The servers listen first, so that a probe can tell "not ready" from "not there".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
     let stop = shutdown.clone();
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
-    if config.has(Role::Api) || config.has(Role::Validator) {
+    if authenticates {
         let public = listen(config.listen, "--listen")?;
         let router = server::public(state.clone(), &config.roles);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
@@ -66,6 +78,13 @@ pub async fn run(
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
+    if let Some(publisher) = publisher.clone() {
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(publisher.run()).await;
+            Ok(())
+        });
+    }
     if config.has(Role::Controller) {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
@@ -83,6 +102,10 @@ pub async fn run(
             shutdown.cancel();
             outcome = outcome.and(result.and_then(|()| unexpected(&shutdown)));
         }
+    }
+    // Only now: until the last request was answered this replica had to be counted.
+    if let Some(publisher) = publisher {
+        publisher.retire().await;
     }
     outcome
 }
@@ -102,6 +125,7 @@ fn index_kinds(
                 watch::drive::<crd::Member>(client.clone(), &index),
                 watch::drive::<crd::UserPool>(client.clone(), &index),
                 watch::drive::<crd::SdkClient>(client.clone(), &index),
+                watch::drive::<crd::Revocation>(client.clone(), &index),
             )
         };
         stop.run_until_cancelled(Box::pin(watches)).await;
@@ -119,12 +143,15 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
     let me = format!("{}_{}", config.identity, uuid::Uuid::new_v4());
+    let comparable = comparable(&client).await;
     let lead = || {
         let context = controller::Context::new(
             client.clone(),
             settings.clone(),
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
+            state.reader.clone(),
+            Propagation::new(config.max_staleness, comparable),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));
@@ -133,7 +160,17 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             controller::run(Arc::new(context)).await;
         }
     };
-    leader::campaign(client.clone(), &config.namespace, &me, stop, lead).await;
+    Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
+}
+
+/// Whether the API server's resourceVersions can be compared (Kubernetes 1.35 and later, KEP-5504).
+/// Where that is not known it is not assumed.
+async fn comparable(client: &Client) -> bool {
+    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+    let version = client.apiserver_version().await.ok();
+    let version: Option<(u32, u32)> =
+        version.and_then(|version| Some((number(&version.major)?, number(&version.minor)?)));
+    version.is_some_and(|version| version >= (1, 35))
 }
 
 /// Says so in the metrics while this replica leads, however that ends.

@@ -95,6 +95,19 @@ pub struct SignedClaims<'p> {
 }
 
 impl SignedClaims<'_> {
+    /// For a strict client: the token says that it was made for `client`.
+    ///
+    /// # Errors
+    /// It names another client, or none.
+    pub fn require_client(self, client: SdkClientId) -> Result<Self, Reason> {
+        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
+        if made_for.and_then(SdkClientId::parse) == Some(client) {
+            Ok(self)
+        } else {
+            Err(Reason::ClientMismatch)
+        }
+    }
+
     /// Checks every claim, at time `now`, for `client`, which the caller named and which belongs
     /// to the pool. `is_live` tells whether a client exists, may be used and belongs to the pool.
     ///

@@ -115,15 +115,16 @@ impl<K: Indexed> Watch<'_, K> {
             let Some(event) = next else { return Ok(()) };
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
-                    self.resource_version = object.resource_version();
+                    let version = object.resource_version();
                     self.apply(object);
+                    self.advance(version);
                 }
                 WatchEvent::Deleted(object) => {
-                    self.resource_version = object.resource_version();
                     self.forget(&name_of(&object));
+                    self.advance(object.resource_version());
                 }
                 WatchEvent::Bookmark(bookmark) => {
-                    self.resource_version = Some(bookmark.metadata.resource_version);
+                    self.advance(Some(bookmark.metadata.resource_version));
                 }
                 WatchEvent::Error(status) => {
                     self.resource_version = None;
@@ -155,9 +156,17 @@ impl<K: Indexed> Watch<'_, K> {
         for object in objects {
             self.apply(object);
         }
-        self.resource_version = Some(version.clone());
+        self.advance(Some(version.clone()));
         self.index.listed(K::KIND);
         Ok(version)
+    }
+
+    /// Everything up to this version is in the index: said only after it is.
+    fn advance(&mut self, version: Option<String>) {
+        if let Some(version) = &version {
+            self.index.advanced(K::KIND, version);
+        }
+        self.resource_version = version;
     }
 
     fn apply(&mut self, object: DeserializeGuard<K>) {

@@ -33,7 +33,7 @@ impl Reconcile for Member {
             Err(violations) => {
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::Invalid);
+                return Ok(Outcome::INVALID);
             }
         };
 
@@ -60,7 +60,7 @@ impl Reconcile for Member {
         // status
         let standing = desired::standing(&member, applied);
         let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
-        let outcome = if applied_foreign(&standing) { Outcome::Blocked } else { Outcome::Settled };
+        let outcome = if applied_foreign(&standing) { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }

@@ -1,5 +1,6 @@
 //! Every reason that there is: one request that provokes it, and the reply it must give.
 
+use anon_operator::crd;
 use anon_operator::domain::decision::{Class, Reason};
 use anon_operator::domain::ids::SdkClientId;
 use anon_operator::domain::opaque::ApiKey;
@@ -88,6 +89,23 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
         Reason::TokenClientGone => {
             changed(acme, "sdkClientId", json!(SdkClientId::derive("acme", "gone")))
         }
+        Reason::ClientMismatch => {
+            world.add(&objects::strict(objects::webapp("acme", "strict", "users")));
+            ask(&good, "strict")
+        }
+        Reason::ApiKeyExpired => {
+            let key = ApiKey::generate().unwrap();
+            let mut expired = objects::service_json("acme", "old", "Member", &key);
+            expired["status"]["keys"][0]["expiresAt"] = json!("2026-01-02T03:04:06Z");
+            world.add::<crd::SdkClient>(&objects::parse(expired));
+            ask(key.expose(), "web")
+        }
+        Reason::ApiKeyRevoked => {
+            let key = ApiKey::generate().unwrap();
+            world.add(&objects::service("acme", "leaky", "Member", &key));
+            world.add(&objects::revocation("acme", "leaky", &key));
+            ask(key.expose(), "web")
+        }
         Reason::ApiKeyUnknown => ask(unknown.expose(), "web"),
         Reason::OrganizationMismatch => post(
             "/v1/validate",
@@ -97,7 +115,7 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             let request = post("/org/appUserIdToken", r#"{"appUserId":"u"}"#);
             with_header(request, "authorization", &format!("Bearer {good}"))
         }
-        Reason::IndexNotReady => ask(&good, "web"),
+        Reason::IndexNotReady | Reason::IndexStale => ask(&good, "web"),
     }
 }
 
@@ -125,10 +143,10 @@ async fn every_reason_has_its_reply() {
     let (world, acme) = World::acme();
     for &reason in Reason::ALL {
         let request = provoke(reason, &world, &acme);
-        let reply = if reason == Reason::IndexNotReady {
-            World::unlisted().send(request).await
-        } else {
-            world.send(request).await
+        let reply = match reason {
+            Reason::IndexNotReady => World::unlisted().send(request).await,
+            Reason::IndexStale => World::stale().send(request).await,
+            _ => world.send(request).await,
         };
         expect(reason, &reply);
     }
@@ -137,7 +155,10 @@ async fn every_reason_has_its_reply() {
     for &reason in Reason::ALL {
         let line =
             format!(r#"anon_verdicts_total{{door="validate",verdict="{}"}} 1"#, reason.as_str());
-        let elsewhere = matches!(reason, Reason::CredentialKindRefused | Reason::IndexNotReady);
+        let elsewhere = matches!(
+            reason,
+            Reason::CredentialKindRefused | Reason::IndexNotReady | Reason::IndexStale
+        );
         assert_eq!(metrics.contains(&line), !elsewhere, "{line}");
     }
 }

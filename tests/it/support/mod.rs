@@ -71,6 +71,15 @@ impl World {
         Self { index, clock, state, api }
     }
 
+    /// A replica that was ready once and has lost touch with the cluster.
+    pub fn stale() -> Self {
+        let world = Self::new();
+        let progress = world.state.reader.progress();
+        progress.limit(std::time::Duration::from_hours(1));
+        progress.published(std::time::Instant::now());
+        world
+    }
+
     /// The organization `acme` with pool `users`, its webapp `web` and its backend `backend`.
     pub fn acme() -> (Self, Acme) {
         let world = Self::new();

@@ -98,6 +98,17 @@ pub fn suspended(mut client: crd::SdkClient) -> crd::SdkClient {
     client
 }
 
+pub fn strict(mut client: crd::SdkClient) -> crd::SdkClient {
+    client.spec.webapp.as_mut().unwrap().strict_client = Some(true);
+    client
+}
+
+/// A revocation of this key of this client.
+pub fn revocation(namespace: &str, client: &str, key: &ApiKey) -> crd::Revocation {
+    let spec = json!({"sdkClient": {"name": client, "keyIds": [key.hash().id()]}});
+    parse(object("Revocation", namespace, "leak", &spec, &json!({})))
+}
+
 pub fn organization(namespace: &str, spec: &Value) -> crd::Organization {
     parse(object("Organization", namespace, "default", spec, &json!({})))
 }

@@ -1,0 +1,13 @@
+//! Tests that share one operator, each in a namespace of its own.
+
+mod any_order;
+mod bad_input;
+mod children;
+mod crds;
+mod examples;
+mod isolation;
+mod keys;
+mod quickstart;
+mod rights;
+mod secrecy;
+mod unready;
