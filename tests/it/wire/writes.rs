@@ -8,9 +8,11 @@ use anon_operator::controller::apply::{
     Created, Foreign, apply_child, create_secret, delete_exactly, prune_children, read_secret,
     replace_secret,
 };
+use anon_operator::controller::propagation::Propagation;
 use anon_operator::controller::{Context, Error, Settings, status as writer};
 use anon_operator::crd::condition::Standing;
 use anon_operator::crd::{Organization, OrganizationStatus};
+use anon_operator::index::{Index, Reader};
 use anon_operator::metrics::Metrics;
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -181,7 +183,10 @@ fn context(api: &FakeApi) -> Context {
         orphan_grace: Duration::from_hours(1),
     };
     let metrics = Arc::new(Metrics::default());
-    Context::new(api.client(), settings, Arc::new(SystemClock), metrics, "test".into())
+    let reader = Reader::new(Arc::new(Index::default()));
+    let propagation = Propagation::new(Duration::from_hours(1), true);
+    let clock = Arc::new(SystemClock);
+    Context::new(api.client(), settings, clock, metrics, reader, propagation, "test".into())
 }
 
 #[tokio::test]
@@ -192,7 +197,8 @@ async fn a_status_is_written_once_and_with_its_version() {
     let context = context(&api);
     let standing = Standing::ready("Accepted", "fine");
     let desired = OrganizationStatus { id: Some("x".into()), ..OrganizationStatus::default() };
-    assert!(writer::write(&context, &object, desired.clone(), &standing).await.unwrap());
+    let version = writer::write(&context, &object, desired.clone(), &standing).await.unwrap();
+    assert_eq!(version.as_deref(), Some("2"));
     let seen = api.seen();
     assert_eq!(seen.len(), 1, "the first Ready is no Event");
     assert_eq!(seen[0].method, Method::PATCH);
@@ -206,7 +212,7 @@ async fn a_status_is_written_once_and_with_its_version() {
     object.status = parse(seen[0].body["status"].clone());
     object.metadata.resource_version = Some("2".into());
     assert!(!context.memory.is_superseded(&object));
-    assert!(!writer::write(&context, &object, desired, &standing).await.unwrap());
+    assert_eq!(writer::write(&context, &object, desired, &standing).await.unwrap(), None);
     assert_eq!(api.log().len(), 1, "equal: no write");
 }
 
