@@ -45,7 +45,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
         Arc::new(SystemClock),
         Arc::new(Metrics::default()),
         Reader::new(Arc::clone(&index)),
-        Propagation::new(Duration::from_hours(1), true),
+        Propagation::new(Duration::from_hours(1)),
         format!("leader-{replica}"),
     );
     let mut tasks = JoinSet::new();

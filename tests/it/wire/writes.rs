@@ -118,7 +118,7 @@ async fn children_are_applied_only_where_they_differ_and_are_ours() {
     for (existing, result, log) in [
         (Some(stored("uid", "b")), Ok(()), vec![read()]),
         (Some(stored("uid", "c")), Ok(()), vec![read(), write()]),
-        (None, Ok(()), vec![read(), write()]),
+        (None, Ok(()), vec![read(), format!("POST {MAPS}")]),
         (Some(stored("another", "c")), Err(Foreign), vec![read()]),
         (Some(json!({"metadata": metadata("acme", "m")})), Err(Foreign), vec![read()]),
     ] {
@@ -134,9 +134,10 @@ async fn children_are_applied_only_where_they_differ_and_are_ours() {
             "{existing:?}"
         );
         assert_eq!(api.log(), log, "{existing:?}");
-        if let Some(patch) = api.seen().get(1) {
-            assert!(patch.query.contains("force=true"));
-            assert!(patch.query.contains("fieldManager=anon-operator"), "{}", patch.query);
+        if let Some(write) = api.seen().get(1) {
+            assert!(write.query.contains("fieldManager=anon-operator"), "{}", write.query);
+            let forced = write.query.contains("force=true");
+            assert_eq!(forced, write.method == Method::PATCH, "{}", write.query);
         }
     }
 }
@@ -184,7 +185,7 @@ fn context(api: &FakeApi) -> Context {
     };
     let metrics = Arc::new(Metrics::default());
     let reader = Reader::new(Arc::new(Index::default()));
-    let propagation = Propagation::new(Duration::from_hours(1), true);
+    let propagation = Propagation::new(Duration::from_hours(1));
     let clock = Arc::new(SystemClock);
     Context::new(api.client(), settings, clock, metrics, reader, propagation, "test".into())
 }
