@@ -10,5 +10,6 @@
     reason = "a panic is how a test fails"
 )]
 
+mod cli;
 mod generated;
 mod layering;
