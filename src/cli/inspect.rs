@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::output::{self, Format};
 use super::{Streams, read_input};
 use crate::domain::json::parse_object;
-use crate::domain::opaque::{API_KEY_PREFIX, ApiKey, SESSION_TOKEN_PREFIX};
+use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionTokens};
 use crate::domain::token::UnverifiedToken;
 
 /// Shown below the options.
@@ -93,11 +93,11 @@ impl Found {
         if credential.is_empty() {
             bail!("no token: give it as the argument, or on standard input");
         }
-        if credential.starts_with(API_KEY_PREFIX) {
+        if credential.starts_with(ApiKeys::PREFIX) {
             let Some(key) = ApiKey::parse(credential) else { bail!(flaw(credential)) };
             return Ok(Self::ApiKey { id: key.hash().id() });
         }
-        if credential.starts_with(SESSION_TOKEN_PREFIX) {
+        if credential.starts_with(SessionTokens::PREFIX) {
             return Ok(Self::SessionToken);
         }
         Jwt::read(credential).map(Self::Jwt)
@@ -336,7 +336,7 @@ mod tests {
         for (bad, text) in [
             (head.to_owned(), "30 characters instead of 60"),
             (format!("{head}-{tail}"), "characters that no ApiKey has"),
-            (format!("{API_KEY_PREFIX}{}", "a".repeat(49)), "checksum"),
+            (format!("{}{}", ApiKeys::PREFIX, "a".repeat(49)), "checksum"),
             (swapped, "neither a JWT nor an ApiKey"),
         ] {
             let error = inspect(&bad).unwrap_err();
