@@ -13,4 +13,5 @@
 mod cli;
 mod clients;
 mod generated;
+mod key;
 mod layering;
