@@ -15,3 +15,4 @@ mod clients;
 mod generated;
 mod key;
 mod layering;
+mod secret_scanning;
