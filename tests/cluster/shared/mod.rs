@@ -1,6 +1,7 @@
 //! Tests that share one operator, each in a namespace of its own.
 
 mod any_order;
+mod api_keys;
 mod bad_input;
 mod children;
 mod crds;
