@@ -3,6 +3,7 @@
 mod any_order;
 mod api_keys;
 mod bad_input;
+mod chart;
 mod children;
 mod crds;
 mod examples;
