@@ -19,7 +19,7 @@ use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::Revocation;
-use crate::domain::staff::Organization;
+use crate::domain::staff::{Member, Organization};
 use progress::Progress;
 use ready::Ready;
 use store::State;
@@ -124,6 +124,13 @@ impl Reader {
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
         self.0.state.read().client_by_key(hash).cloned()
+    }
+
+    /// The member whose session token has this hash.
+    #[must_use]
+    pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
+        let state = self.0.state.read();
+        state.members.get(state.sessions.get(hash)?).cloned()
     }
 
     /// The revocations of keys of a client.

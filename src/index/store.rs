@@ -78,6 +78,8 @@ pub trait Indexed:
 pub struct State {
     pub(super) organizations: HashMap<OrganizationId, Arc<Organization>>,
     pub(super) members: HashMap<MemberId, Arc<Member>>,
+    /// Whose session token has this hash.
+    pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
@@ -106,6 +108,16 @@ impl State {
             ids.remove(&id);
             if ids.is_empty() {
                 self.pools_of.remove(&old.organization);
+            }
+        }
+    }
+
+    fn drop_member(&mut self, id: MemberId) {
+        let Some(old) = self.members.remove(&id) else { return };
+        for session in &old.sessions {
+            // Another member's claim to the same hash, however it came about, is not ours to drop.
+            if self.sessions.get(&session.hash) == Some(&id) {
+                self.sessions.remove(&session.hash);
             }
         }
     }
@@ -188,16 +200,15 @@ impl Indexed for crd::Member {
     const KIND: Kind = Kind::Member;
 
     fn apply(state: &mut State, object: &Self) {
-        match served(object, validate::member) {
-            Some(member) => {
-                state.members.insert(member.id, member);
-            }
-            None => Self::delete(state, &name_of(object)),
+        Self::delete(state, &name_of(object));
+        if let Some(member) = served(object, validate::member) {
+            state.sessions.extend(member.sessions.iter().map(|it| (it.hash, member.id)));
+            state.members.insert(member.id, member);
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.members.remove(&MemberId::derive(&name.namespace, &name.name));
+        state.drop_member(MemberId::derive(&name.namespace, &name.name));
     }
 }
 
