@@ -49,6 +49,15 @@ macro_rules! operations {
 }
 
 operations! {
+    /// `POST /org/login`.
+    Login = POST "/org/login", None,
+        "log in, by e-mail address and password or by the token of a Kubernetes identity";
+    /// `POST /org/logout`.
+    Logout = POST "/org/logout", Some(Role::ReadOnly),
+        "end the own session";
+    /// `POST /org/logout/all`.
+    LogoutAll = POST "/org/logout/all", Some(Role::ReadOnly),
+        "end every session of one's own";
     /// `POST /org/appUserIdToken`.
     MintAppUserIdToken = POST "/org/appUserIdToken", Some(Role::Member),
         "mint a token for an end user of a hosted pool";
@@ -80,8 +89,8 @@ mod tests {
             let allowed = Role::ALL.map(|role| operation.allows(role));
             assert!(allowed.is_sorted(), "{operation:?}");
             assert!(allowed[2], "{operation:?}");
-            // Who only reads, only reads.
-            let reads = operation.method() == "GET";
+            // Who only reads, only reads, and logs out.
+            let reads = operation.method() == "GET" || operation.path().starts_with("/org/logout");
             assert!(!allowed[0] || reads || operation.needs().is_none(), "{operation:?}");
         }
     }

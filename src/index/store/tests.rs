@@ -122,6 +122,7 @@ fn sessions_come_and_go_with_their_member() {
     let mut state = State::default();
     crd::Member::apply(&mut state, &member("ada", &[one, two]));
     assert_eq!(state.sessions.len(), 2);
+    assert_eq!(state.emails.keys().collect::<Vec<_>>(), ["a@b"]);
     crd::Member::apply(&mut state, &member("ada", &[two]));
     assert_eq!(state.sessions.keys().collect::<Vec<_>>(), [&two]);
     // A hash that somebody copied into another member's status does not go with the first.
@@ -129,5 +130,5 @@ fn sessions_come_and_go_with_their_member() {
     crd::Member::delete(&mut state, &name("ada"));
     assert_eq!(state.sessions.get(&two), Some(&MemberId::derive("acme", "eve")));
     crd::Member::delete(&mut state, &name("eve"));
-    assert!(state.sessions.is_empty() && state.members.is_empty());
+    assert!(state.sessions.is_empty() && state.members.is_empty() && state.emails.is_empty());
 }

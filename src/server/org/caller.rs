@@ -31,7 +31,12 @@ pub struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
     /// Someone of the company, who has logged in.
-    Member(MemberId),
+    Member {
+        /// The member.
+        id: MemberId,
+        /// The id of the session.
+        session: String,
+    },
     /// A backend, by its ApiKey.
     Service(SdkClientId),
 }
@@ -39,7 +44,7 @@ pub enum Who {
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Member(id) => write!(f, "member {id}"),
+            Self::Member { id, session } => write!(f, "member {id} session {session}"),
             Self::Service(id) => write!(f, "client {id}"),
         }
     }
@@ -60,7 +65,10 @@ pub fn authorize(
     let organization = verified.organization();
     let (role, who) = match verified.principal() {
         Principal::ApiKey(key) => (key.role, Who::Service(key.client)),
-        Principal::Member(session) => (session.role, Who::Member(session.member)),
+        Principal::Member(session) => {
+            let who = Who::Member { id: session.member, session: session.session_id.clone() };
+            (session.role, who)
+        }
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
     if !operation.allows(role) {

@@ -18,7 +18,6 @@ pub struct Seen {
     /// Decoded as far as the tests need it.
     pub query: String,
     /// Null if there was none.
-    #[expect(dead_code, reason = "the wire tests come next")]
     pub body: Value,
 }
 

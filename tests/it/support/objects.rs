@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 
 use super::NOW;
 
+/// Where the operator is reached.
+pub const PUBLIC_URL: &str = "https://anon.example.com";
+
 /// The operator's namespace.
 pub const OPERATOR: &str = "anon-system";
 
