@@ -19,7 +19,7 @@ use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Signer, TlsFiles};
+use crate::server::{self, AppState, Platform, Signer, TlsFiles};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -53,6 +53,11 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
+        platform: Arc::new(Platform::new(
+            client.clone(),
+            &config.namespace,
+            config.public_url.as_str(),
+        )),
     };
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);

@@ -3,6 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use crate::domain::ids::ObjectName;
+
+/// Field manager of `Member.status.sessions`. Not the one of the rest of the status: an apply by
+/// that one must neither drop nor own them.
+pub const SESSIONS: &str = "anon-operator/sessions";
 /// Who made an object; also the name of this program to the API server.
 pub const MANAGER: &str = "anon-operator";
 /// Label: [`MANAGER`] on everything that is ours.
@@ -43,6 +48,20 @@ pub const VALIDATOR: &str = "validator";
 /// Data key of a signing Secret: a [`crate::domain::keyset::StoredKeySet`] in JSON.
 pub const KEY_SET: &str = "keyset.json";
 
+/// Label on a Secret that we are asked to read: what for. Its writer consents by it.
+pub const USE: &str = "anon.dev/use";
+/// Value of [`USE`]: the password of a Member.
+pub const USE_PASSWORD: &str = "password";
+/// Data key of a Secret with a password hash: argon2id in PHC form.
+pub const PASSWORD_HASH: &str = "password.phc";
+/// Annotation on a Secret with a password hash: what it was made from.
+pub const PASSWORD_SOURCE: &str = "anon.dev/password-source";
+/// Value of [`PASSWORD_SOURCE`]: a password that was sent to the API. No mark of a Secret looks
+/// like it: those have spaces.
+pub const MADE_BY_API: &str = "api";
+
+/// Value of [`COMPONENT`]: the Secret with the password hash of a member.
+pub const PASSWORD: &str = "password-hash";
 /// Value of [`COMPONENT`]: the Secret with the life cycle of a hosted pool's keys.
 pub const SIGNING_KEYS: &str = "signing-keys";
 /// Value of [`COMPONENT`]: a Secret that an ApiKey is delivered into.
@@ -79,6 +98,25 @@ pub fn selector_of(component: &str, id: &impl ToString) -> String {
 #[must_use]
 pub fn signing_secret(namespace_uid: &str, pool: &str) -> String {
     format!("{namespace_uid}.{pool}.signing-keys")
+}
+
+/// Name of the Secret with a member's password hash, in the operator's namespace. The uid as for
+/// [`signing_secret`].
+#[must_use]
+pub fn password_secret(namespace_uid: &str, member: &str) -> String {
+    format!("{namespace_uid}.{member}.password-hash")
+}
+
+/// The annotations of that Secret.
+#[must_use]
+pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (OWNER_NAMESPACE.to_owned(), member.namespace.clone()),
+        (OWNER_NAME.to_owned(), member.name.clone()),
+        (PASSWORD_SOURCE.to_owned(), source.to_owned()),
+        // There is nothing to go on with: a member of the same name is another person.
+        (DELETION_POLICY.to_owned(), deletion_policy(false).to_owned()),
+    ])
 }
 
 /// Name of the ConfigMap with a pool's public set, to be mounted by workloads.

@@ -82,6 +82,8 @@ pub struct Context {
     pub propagation: Propagation,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// Held by who hashes a password.
+    pub hashing: tokio::sync::Mutex<()>,
 }
 
 impl Context {
@@ -107,6 +109,7 @@ impl Context {
             reader,
             propagation,
             pending: PendingKeys::default(),
+            hashing: tokio::sync::Mutex::default(),
         }
     }
 }

@@ -41,12 +41,15 @@ pub trait HasStatus:
     /// The conditions in a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
+    /// Takes away what another writer owns, so that it is neither sent nor compared.
+    fn leave_to_others(status: &mut Self::Status);
+
     /// Sets what every status has: conditions and observedGeneration.
     fn set_standing(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
 }
 
 macro_rules! has_status {
-    ($($kind:ident => $status:ident),*) => {$(
+    ($($kind:ident => $status:ident $(without $foreign:ident)?),*) => {$(
         impl HasStatus for crate::crd::$kind {
             type Status = crate::crd::$status;
 
@@ -56,6 +59,11 @@ macro_rules! has_status {
 
             fn conditions(status: &Self::Status) -> &[Condition] {
                 &status.conditions
+            }
+
+            #[allow(unused_variables, reason = "most have one writer")]
+            fn leave_to_others(status: &mut Self::Status) {
+                $(status.$foreign.clear();)?
             }
 
             fn set_standing(
@@ -72,7 +80,7 @@ macro_rules! has_status {
 
 has_status!(
     Organization => OrganizationStatus,
-    Member => MemberStatus,
+    Member => MemberStatus without sessions,
     UserPool => UserPoolStatus,
     SdkClient => SdkClientStatus,
     Revocation => RevocationStatus
@@ -93,6 +101,7 @@ pub fn complete<K: HasStatus>(
 ) -> K::Status {
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let generation = object.meta().generation;
+    K::leave_to_others(&mut status);
     K::set_standing(&mut status, standing.conditions(previous, generation, now), generation);
     status
 }
@@ -109,7 +118,11 @@ pub async fn write<K: HasStatus>(
     standing: &Standing,
 ) -> Result<Option<String>, Error> {
     let status = complete(object, status, standing, context.clock.now());
-    if object.status() == Some(&status) {
+    let own_part = object.status().cloned().map(|mut status| {
+        K::leave_to_others(&mut status);
+        status
+    });
+    if own_part.as_ref() == Some(&status) {
         return Ok(None);
     }
     let namespace = object.namespace().unwrap_or_default();
@@ -174,5 +187,30 @@ pub async fn publish<K: HasStatus>(
     if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         warn!(kind = %K::kind(&()), %namespace, %name, %error, "could not publish an Event");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crd::{Member, MemberStatus};
+
+    #[test]
+    fn the_leader_never_sends_sessions() {
+        let session = json!({
+            "id": "0123456789abcdef", "sha256": "0".repeat(64),
+            "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
+        });
+        let member: Member = serde_json::from_value(json!({
+            "metadata": {"namespace": "acme", "name": "ada", "generation": 1},
+            "spec": {"email": "a@b", "role": "Admin"}, "status": {"sessions": [session]},
+        }))
+        .unwrap();
+        let standing = Standing::ready("Accepted", "fine");
+        // Neither when it computes a status afresh, nor when it keeps the one it read.
+        for status in [MemberStatus::default(), member.status.clone().unwrap()] {
+            let sent = complete(&member, status, &standing, Timestamp::UNIX_EPOCH);
+            assert!(serde_json::to_value(sent).unwrap().get("sessions").is_none());
+        }
     }
 }

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 
 use super::apply::delete_exactly;
 use super::{Context, Error};
-use crate::crd::{SdkClient, UserPool};
-use crate::domain::ids::{SdkClientId, UserPoolId};
+use crate::crd::{Member, SdkClient, UserPool};
+use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::names;
 
 /// The longest time between two looks.
@@ -32,7 +32,7 @@ pub async fn run(context: &Context) {
     let mut orphans = Orphans::default();
     loop {
         tokio::time::sleep(interval).await;
-        for sweep in [Sweep::SigningKeys, Sweep::ApiKeys] {
+        for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
             if let Err(error) = pass(context, sweep, &mut orphans, grace).await {
                 warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
             }
@@ -40,10 +40,11 @@ pub async fn run(context: &Context) {
     }
 }
 
-/// The two sorts of Secret.
+/// The sorts of Secret.
 #[derive(Clone, Copy)]
 enum Sweep {
     SigningKeys,
+    Passwords,
     ApiKeys,
 }
 
@@ -51,6 +52,7 @@ impl Sweep {
     const fn component(self) -> &'static str {
         match self {
             Self::SigningKeys => names::SIGNING_KEYS,
+            Self::Passwords => names::PASSWORD,
             Self::ApiKeys => names::API_KEY,
         }
     }
@@ -81,7 +83,9 @@ async fn pass(
 ) -> Result<(), Error> {
     let client = &context.client;
     let api: Api<Secret> = match sweep {
-        Sweep::SigningKeys => Api::namespaced(client.clone(), &context.settings.operator_namespace),
+        Sweep::SigningKeys | Sweep::Passwords => {
+            Api::namespaced(client.clone(), &context.settings.operator_namespace)
+        }
         Sweep::ApiKeys => Api::all(client.clone()),
     };
     let selector = ListParams::default().labels(&names::selector(sweep.component()));
@@ -114,14 +118,7 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<HashSet<Claim>, Error> {
         Sweep::SigningKeys => {
             let pools = Api::<UserPool>::all(client.clone()).list_metadata(&all).await;
             let pools = pools.map_err(Error::api("list UserPools"))?;
-            // The keys of a namespace that was deleted and created again are orphans, though a
-            // pool of the same id lives.
-            let namespaces = Api::<Namespace>::all(client.clone()).list_metadata(&all).await;
-            let namespaces = namespaces.map_err(Error::api("list Namespaces"))?;
-            let uids: HashMap<_, _> = namespaces
-                .iter()
-                .map(|namespace| (namespace.name_any(), namespace.uid()))
-                .collect();
+            let uids = namespace_uids(client).await?;
             let claim = |pool: &PartialObjectMeta<UserPool>| {
                 let (namespace, name) = (pool.namespace()?, pool.name_any());
                 let uid = uids.get(&namespace)?.as_deref()?;
@@ -130,12 +127,33 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<HashSet<Claim>, Error> {
             };
             Ok(pools.iter().filter_map(claim).collect())
         }
+        Sweep::Passwords => {
+            let members = Api::<Member>::all(client.clone()).list_metadata(&all).await;
+            let members = members.map_err(Error::api("list Members"))?;
+            let uids = namespace_uids(client).await?;
+            let claim = |member: &PartialObjectMeta<Member>| {
+                let (namespace, name) = (member.namespace()?, member.name_any());
+                let uid = uids.get(&namespace)?.as_deref()?;
+                let id = MemberId::derive(&namespace, &name);
+                Some((id.to_string(), names::password_secret(uid, &name)))
+            };
+            Ok(members.iter().filter_map(claim).collect())
+        }
         Sweep::ApiKeys => {
             let clients = Api::<SdkClient>::all(client.clone()).list(&all).await;
             let clients = clients.map_err(Error::api("list SdkClients"))?;
             Ok(clients.iter().filter_map(delivery_claim).collect())
         }
     }
+}
+
+/// By name. What belongs to a namespace that was deleted and created again is an orphan, though an
+/// object of the same id lives.
+async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
+    let all = ListParams::default();
+    let namespaces = Api::<Namespace>::all(client.clone()).list_metadata(&all).await;
+    let namespaces = namespaces.map_err(Error::api("list Namespaces"))?;
+    Ok(namespaces.iter().map(|namespace| (namespace.name_any(), namespace.uid())).collect())
 }
 
 fn delivery_claim(client: &SdkClient) -> Option<Claim> {
@@ -148,7 +166,7 @@ fn delivery_claim(client: &SdkClient) -> Option<Claim> {
 fn claim(sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> Claim {
     let id = secret.labels().get(names::ID).cloned().unwrap_or_default();
     let place = match sweep {
-        Sweep::SigningKeys => secret.name_any(),
+        Sweep::SigningKeys | Sweep::Passwords => secret.name_any(),
         Sweep::ApiKeys => {
             format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any())
         }

@@ -1,10 +1,10 @@
 //! Kind `Member`: someone of the company.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::Role;
+use super::{Role, SecretKeyRef};
 
 /// Desired state of a Member.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +41,11 @@ pub struct MemberSpec {
     pub email: String,
     /// What this person may do: ReadOnly, Member or Admin.
     pub role: Role,
+    /// The Secret with the password by which this person logs in at `POST /org/login`: in plain
+    /// text, or as an argon2id hash in PHC form. The Secret must carry the label
+    /// `anon.dev/use: password`. What is stored of it is a hash, in the operator's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_secret_ref: Option<SecretKeyRef>,
     /// The Kubernetes identity of this person. It gets a RoleBinding to the ClusterRole of the
     /// Member's role, in this namespace only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +92,11 @@ pub struct MemberStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub id: Option<String>,
+    /// The sessions of this member, oldest first: the hashes of their tokens, never the tokens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 64))]
+    pub sessions: Vec<SessionStatus>,
     /// The `metadata.generation` that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -95,4 +105,20 @@ pub struct MemberStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// One session of a member.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionStatus {
+    /// The first 16 hex digits of `sha256`.
+    #[schemars(length(min = 16, max = 16))]
+    pub id: String,
+    /// SHA-256 of the whole session token, in lower-case hex.
+    #[schemars(length(min = 64, max = 64))]
+    pub sha256: String,
+    /// When the member logged in.
+    pub created_at: Time,
+    /// When the session stops to count.
+    pub expires_at: Time,
 }

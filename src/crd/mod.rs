@@ -20,8 +20,10 @@ mod user_pool;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-pub use member::{KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef};
-pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
+pub use member::{
+    KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
+};
+pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
 pub use revocation::{Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys};
 pub use sdk_client::{
     ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, Rotation, SdkClient,
@@ -50,6 +52,18 @@ pub struct LocalRef {
     /// Name of the object, in the namespace of the object that refers to it.
     #[schemars(length(min = 1, max = 52))]
     pub name: String,
+}
+
+/// An entry of a Secret of the same namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKeyRef {
+    /// Name of the Secret, in the namespace of the object that refers to it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Name of the entry in its data.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    pub key: String,
 }
 
 /// What happens to the Secret that belongs to an object when the object is deleted.

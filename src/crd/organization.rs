@@ -39,6 +39,9 @@ pub struct OrganizationSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
     pub logo_url: Option<String>,
+    /// The sessions of the organization's members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionSpec>,
     /// The UserPool that a token is minted for when a request names neither a pool nor a client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_user_pool_ref: Option<LocalRef>,
@@ -46,6 +49,26 @@ pub struct OrganizationSpec {
     /// client. Wins over `defaultUserPoolRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_sdk_client_ref: Option<LocalRef>,
+}
+
+/// How long sessions live, and how many a member may have.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.lifetime) || (duration(self.lifetime) >= duration('60s') && duration(self.lifetime) <= duration('8784h'))")
+        .message("session.lifetime must be from 60s to 8784h (366 days)").field_path(".lifetime")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionSpec {
+    /// From login to expiry, such as `24h`, which it is if unset. Sessions that have begun keep
+    /// theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `24h` or `1h30m`"))]
+    pub lifetime: Option<String>,
+    /// How many sessions a member may have, 8 if unset; one more login ends the oldest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 64))]
+    pub max_per_member: Option<i32>,
 }
 
 /// Observed state of an Organization.

@@ -4,7 +4,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::ids::{OrganizationId, SdkClientId, UserPoolId};
+use super::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use super::role::Role;
 
 /// Who a credential stands for. A value of this type is a finished proof: its only constructors
@@ -32,6 +32,7 @@ impl Verified {
         match &self.principal {
             Principal::AppUser(user) => user.organization,
             Principal::ApiKey(key) => key.organization,
+            Principal::Member(session) => session.organization,
         }
     }
 }
@@ -43,6 +44,8 @@ pub enum Principal {
     AppUser(AppUser),
     /// A backend, by its ApiKey.
     ApiKey(ApiKeyHolder),
+    /// Someone of the company, by a session token.
+    Member(SessionHolder),
 }
 
 /// An end user.
@@ -79,6 +82,23 @@ pub struct ApiKeyHolder {
     pub created_at: Option<Timestamp>,
     /// When the key stops to count.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A member who has logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionHolder {
+    /// The organization of the member.
+    pub organization: OrganizationId,
+    /// The member.
+    pub member: MemberId,
+    /// What the member may do.
+    pub role: Role,
+    /// The id of the session: public, for logs and audits.
+    pub session_id: String,
+    /// When the member logged in.
+    pub created_at: Timestamp,
+    /// When the session stops to count.
+    pub expires_at: Timestamp,
 }
 
 /// What class of answer a [`Reason`] is. "Cannot tell" is neither "bad credential" nor "bad
@@ -148,7 +168,7 @@ reasons! {
         "the credential is larger than 16 KiB";
     /// Neither a JWT nor one of our opaque formats, or one with a wrong checksum.
     CredentialUnrecognized = "credential_unrecognized", Unauthorized,
-        "neither a JWT nor an ApiKey in the right format";
+        "neither a JWT, nor a session token or ApiKey in the right format";
     /// The header or payload of a JWT cannot be read.
     TokenMalformed = "token_malformed", Unauthorized,
         "the token is not a well-formed JWT in compact form";
@@ -221,6 +241,15 @@ reasons! {
     /// The ApiKey was revoked.
     ApiKeyRevoked = "api_key_revoked", Unauthorized,
         "the ApiKey was revoked";
+    /// No such session, or not any more.
+    SessionUnknown = "session_unknown", Unauthorized,
+        "there is no such session, or it was ended; log in again";
+    /// The session was live once.
+    SessionExpired = "session_expired", Unauthorized,
+        "the session has expired; log in again";
+    /// The member of the session is suspended.
+    MemberSuspended = "member_suspended", Unauthorized,
+        "the member is suspended";
     /// The caller asked about one organization and the credential belongs to another.
     OrganizationMismatch = "organization_mismatch", Unauthorized,
         "the credential does not belong to that organization";

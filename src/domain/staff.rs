@@ -1,7 +1,12 @@
 //! An organization and its members.
 
+use jiff::Timestamp;
+
+use super::decision::{Principal, Reason, SessionHolder, Verified};
 use super::ids::{MemberId, ObjectName, OrganizationId};
+use super::opaque::KeyHash;
 use super::role::Role;
+use super::session::{SessionPolicy, StoredSession};
 
 /// What an Organization object adds to the organization that its namespace is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +19,8 @@ pub struct Organization {
     pub display_name: String,
     /// URL of its logo.
     pub logo_url: Option<String>,
+    /// How long the sessions of its members live, and how many they may have.
+    pub session: SessionPolicy,
     /// Name of the pool that tokens are minted for by default.
     pub default_user_pool: Option<String>,
     /// Name of the client that tokens are minted for by default.
@@ -29,12 +36,27 @@ pub struct Member {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
+    /// E-mail address as it was written; compared by [`Member::login_name`].
+    pub email: String,
     /// What this person may do.
     pub role: Role,
     /// Kept, and without rights.
     pub suspended: bool,
+    /// The Secret of the member's namespace that the password is in, if it is in one.
+    pub password: Option<SecretEntry>,
     /// The Kubernetes identity that gets the rights of the role.
     pub kubernetes: Option<KubernetesSubject>,
+    /// The sessions that status lists.
+    pub sessions: Vec<StoredSession>,
+}
+
+/// An entry of a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretEntry {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Name of the entry.
+    pub entry: String,
 }
 
 /// Who a Member is to Kubernetes.
@@ -44,4 +66,53 @@ pub enum KubernetesSubject {
     User(String),
     /// A ServiceAccount of the member's namespace.
     ServiceAccount(String),
+}
+
+impl KubernetesSubject {
+    /// The user name by which the API server knows the subject, for a member of `namespace`.
+    #[must_use]
+    pub fn username(&self, namespace: &str) -> String {
+        match self {
+            Self::User(user) => user.clone(),
+            Self::ServiceAccount(account) => format!("system:serviceaccount:{namespace}:{account}"),
+        }
+    }
+}
+
+impl Member {
+    /// The form in which e-mail addresses are compared at a login: nobody remembers which letters
+    /// were capitals.
+    #[must_use]
+    pub fn login_name(email: &str) -> String {
+        email.trim().to_lowercase()
+    }
+
+    /// The user name by which the API server knows this member, if it may log in with that.
+    #[must_use]
+    pub fn username(&self) -> Option<String> {
+        self.kubernetes.as_ref().map(|subject| subject.username(&self.name.namespace))
+    }
+
+    /// Proves that the holder of the session token with this hash is this member.
+    ///
+    /// # Errors
+    /// The session is not one of this member, has expired at `now`, or the member is suspended.
+    pub fn prove(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
+        let session = self.sessions.iter().find(|session| session.hash == *hash);
+        let session = session.ok_or(Reason::SessionUnknown)?;
+        if self.suspended {
+            return Err(Reason::MemberSuspended);
+        }
+        if session.expires_at <= now {
+            return Err(Reason::SessionExpired);
+        }
+        Ok(Verified::proven(Principal::Member(SessionHolder {
+            organization: self.organization,
+            member: self.id,
+            role: self.role,
+            session_id: hash.id(),
+            created_at: session.created_at,
+            expires_at: session.expires_at,
+        })))
+    }
 }

@@ -11,15 +11,16 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::RwLock;
 
 use crate::domain::client::SdkClient;
-use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::Revocation;
-use crate::domain::staff::Organization;
+use crate::domain::staff::{Member, Organization};
 use progress::Progress;
 use ready::Ready;
 use store::State;
@@ -89,6 +90,21 @@ impl Reader {
         applied.zip(wanted).is_none_or(|(applied, wanted): (u64, u64)| applied >= wanted)
     }
 
+    /// Waits until [`Reader::has`] says yes, for at most `patience`. Whether it did.
+    pub async fn wait_for(&self, kind: Kind, resource_version: &str, patience: Duration) -> bool {
+        let mut versions = self.0.progress.subscribe();
+        let waiting = async {
+            loop {
+                versions.mark_unchanged();
+                if self.has(kind, resource_version) || versions.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, waiting).await;
+        self.has(kind, resource_version)
+    }
+
     /// What is known of how far this index has come.
     #[must_use]
     pub fn progress(&self) -> &Progress {
@@ -124,6 +140,34 @@ impl Reader {
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
         self.0.state.read().client_by_key(hash).cloned()
+    }
+
+    /// The member whose session token has this hash.
+    #[must_use]
+    pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
+        let state = self.0.state.read();
+        state.members.get(state.sessions.get(hash)?).cloned()
+    }
+
+    /// The member of this id.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> Option<Arc<Member>> {
+        self.0.state.read().members.get(&id).cloned()
+    }
+
+    /// The members, of whatever organization, with this e-mail address in the form of
+    /// [`Member::login_name`]; in the order of their ids.
+    #[must_use]
+    pub fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
+        let state = self.0.state.read();
+        state.members_of(state.emails.get(login_name))
+    }
+
+    /// The members that the API server knows by this user name, in the order of their ids.
+    #[must_use]
+    pub fn members_by_username(&self, username: &str) -> Vec<Arc<Member>> {
+        let state = self.0.state.read();
+        state.members_of(state.usernames.get(username))
     }
 
     /// The revocations of keys of a client.

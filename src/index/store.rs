@@ -78,6 +78,12 @@ pub trait Indexed:
 pub struct State {
     pub(super) organizations: HashMap<OrganizationId, Arc<Organization>>,
     pub(super) members: HashMap<MemberId, Arc<Member>>,
+    /// By e-mail address, in the form in which logins compare them.
+    pub(super) emails: HashMap<String, BTreeSet<MemberId>>,
+    /// By the user name that the API server knows a member by.
+    pub(super) usernames: HashMap<String, BTreeSet<MemberId>>,
+    /// Whose session token has this hash.
+    pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
@@ -110,6 +116,25 @@ impl State {
         }
     }
 
+    fn drop_member(&mut self, id: MemberId) {
+        let Some(old) = self.members.remove(&id) else { return };
+        release(&mut self.emails, &Member::login_name(&old.email), &id);
+        if let Some(username) = old.username() {
+            release(&mut self.usernames, &username, &id);
+        }
+        for session in &old.sessions {
+            // Another member's claim to the same hash, however it came about, is not ours to drop.
+            if self.sessions.get(&session.hash) == Some(&id) {
+                self.sessions.remove(&session.hash);
+            }
+        }
+    }
+
+    /// These members.
+    pub(super) fn members_of(&self, ids: Option<&BTreeSet<MemberId>>) -> Vec<Arc<Member>> {
+        ids.into_iter().flatten().filter_map(|id| self.members.get(id).cloned()).collect()
+    }
+
     fn drop_client(&mut self, name: &ObjectName) {
         let Some(old) = self.clients.remove(name) else { return };
         let claim = Claim::of(&old);
@@ -133,7 +158,7 @@ impl State {
     }
 }
 
-fn release<K: Eq + Hash>(claims: &mut HashMap<K, BTreeSet<Claim>>, key: &K, claim: &Claim) {
+fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: &K, claim: &C) {
     if let Some(of_key) = claims.get_mut(key) {
         of_key.remove(claim);
         if of_key.is_empty() {
@@ -188,16 +213,20 @@ impl Indexed for crd::Member {
     const KIND: Kind = Kind::Member;
 
     fn apply(state: &mut State, object: &Self) {
-        match served(object, validate::member) {
-            Some(member) => {
-                state.members.insert(member.id, member);
+        Self::delete(state, &name_of(object));
+        if let Some(member) = served(object, validate::member) {
+            let id = member.id;
+            state.emails.entry(Member::login_name(&member.email)).or_default().insert(id);
+            if let Some(username) = member.username() {
+                state.usernames.entry(username).or_default().insert(id);
             }
-            None => Self::delete(state, &name_of(object)),
+            state.sessions.extend(member.sessions.iter().map(|it| (it.hash, member.id)));
+            state.members.insert(member.id, member);
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.members.remove(&MemberId::derive(&name.namespace, &name.name));
+        state.drop_member(MemberId::derive(&name.namespace, &name.name));
     }
 }
 

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::decision::{Reason, Verified};
 use crate::domain::ids::{OrganizationId, SdkClientId};
-use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _};
+use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 
@@ -15,6 +15,8 @@ pub struct Accepts {
     pub app_user_id_tokens: bool,
     /// ApiKeys of backends.
     pub api_keys: bool,
+    /// Session tokens of members.
+    pub session_tokens: bool,
 }
 
 /// What a door asks.
@@ -52,6 +54,9 @@ pub fn authenticate(
     let verified = if credential.starts_with(ApiKeys::PREFIX) {
         accept(question.accepts.api_keys)?;
         api_key(reader, now, credential)?
+    } else if credential.starts_with(SessionTokens::PREFIX) {
+        accept(question.accepts.session_tokens)?;
+        session_token(reader, now, credential)?
     } else if looks_like_jwt(credential) {
         accept(question.accepts.app_user_id_tokens)?;
         app_user_id_token(reader, now, credential, question.client)?
@@ -76,6 +81,12 @@ fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
     client.prove(&hash, &reader.revocations(&client.name), now)
+}
+
+fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
+    let token = SessionToken::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
+    let hash = token.hash();
+    reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?.prove(&hash, now)
 }
 
 fn app_user_id_token(

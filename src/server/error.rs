@@ -2,6 +2,7 @@
 //! inside go to the log, never to the caller.
 
 use std::any::Any;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +17,7 @@ use crate::domain::decision::{Class, Reason};
 pub struct ApiError {
     status: StatusCode,
     body: Body,
+    retry_after: Option<Duration>,
 }
 
 #[derive(Debug, Serialize)]
@@ -31,7 +33,7 @@ struct Body {
 impl ApiError {
     fn new(status: StatusCode, name: &'static str, message: impl Into<String>) -> Self {
         let body = Body { name, message: message.into(), field: None, reason: None };
-        Self { status, body }
+        Self { status, body, retry_after: None }
     }
 
     /// 400: the request has no body.
@@ -80,6 +82,19 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "NotFoundError", message)
     }
 
+    /// 401: whoever it is has not proven it.
+    #[must_use]
+    pub fn unauthorized(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "UnauthorizedError", message)
+    }
+
+    /// 429: try again after `wait`.
+    #[must_use]
+    pub fn too_many(message: impl Into<String>, wait: Duration) -> Self {
+        let error = Self::new(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsError", message);
+        Self { retry_after: Some(wait), ..error }
+    }
+
     /// 503: no answer can be given now.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
@@ -122,7 +137,13 @@ impl From<Reason> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        finish(self.status, Json(self.body).into_response())
+        let mut response = finish(self.status, Json(self.body).into_response());
+        if let Some(wait) = self.retry_after {
+            // Whole seconds, and none too few.
+            let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }
 

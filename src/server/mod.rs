@@ -11,7 +11,7 @@ mod request;
 mod tls;
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,7 @@ use crate::config::Role;
 use crate::index::Reader;
 use crate::metrics::Metrics;
 pub use error::ApiError;
+pub use org::Platform;
 pub use org::signer::Signer;
 pub use tls::TlsFiles;
 
@@ -56,6 +57,8 @@ pub struct AppState {
     pub metrics: Arc<Metrics>,
     /// Signs tokens of hosted pools.
     pub signer: Arc<Signer>,
+    /// What the API has at hand besides the index.
+    pub platform: Arc<Platform>,
 }
 
 /// Everything that the roles of this process serve to the world.
@@ -72,7 +75,7 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
             .route("/userPools/{id}/.well-known/openid-configuration", get(doors::keys::discovery));
     }
     if roles.contains(&Role::Api) {
-        router = router.route("/org/appUserIdToken", post(org::app_user_id_token::mint));
+        router = router.merge(org::routes());
     }
     let request_id = HeaderName::from_static("x-request-id");
     let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
@@ -132,7 +135,7 @@ pub async fn serve(
         // Ends with the server, which the other branch waits for.
         std::future::pending().await
     };
-    let service = router.into_make_service();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match tls {
         None => {
             let mut server = axum_server::from_tcp(listener)?

@@ -51,6 +51,16 @@ impl Fields {
         }
     }
 
+    /// A string that has to be there and must not be empty.
+    ///
+    /// # Errors
+    /// It is missing, empty, or something else than a string.
+    pub fn required(&self, field: &'static str) -> Result<&str, ApiError> {
+        self.string(field)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| ApiError::missing_field(field, format!("`{field}` is required")))
+    }
+
     /// An optional whole number from 0 to 4294967295; null counts as absent.
     ///
     /// # Errors

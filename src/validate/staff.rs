@@ -1,9 +1,15 @@
 //! `Organization` and `Member`.
 
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
 use super::{Violations, object_name, violation};
 use crate::crd;
+use crate::domain::duration;
 use crate::domain::ids::{MemberId, OrganizationId};
-use crate::domain::staff::{KubernetesSubject, Member, Organization};
+use crate::domain::opaque::KeyHash;
+use crate::domain::session::{SessionPolicy, StoredSession};
+use crate::domain::staff::{KubernetesSubject, Member, Organization, SecretEntry};
 
 /// The one name of an Organization object.
 pub const ORGANIZATION_NAME: &str = "default";
@@ -23,12 +29,29 @@ pub fn organization(object: &crd::Organization) -> Result<Organization, Violatio
         display_name: spec.display_name.clone().unwrap_or_else(|| name.namespace.clone()),
         namespace: name.namespace,
         logo_url: spec.logo_url.clone(),
+        session: parse_session(spec.session.as_ref())?,
         default_user_pool: spec.default_user_pool_ref.as_ref().map(|pool| pool.name.clone()),
         default_sdk_client: spec.default_sdk_client_ref.as_ref().map(|client| client.name.clone()),
     })
 }
 
-/// A member.
+fn parse_session(spec: Option<&crd::SessionSpec>) -> Result<SessionPolicy, Violations> {
+    let default = SessionPolicy::default();
+    let Some(spec) = spec else { return Ok(default) };
+    let lifetime = spec.lifetime.as_ref().map(|text| {
+        let positive = duration::parse(text).filter(SignedDuration::is_positive);
+        positive.ok_or_else(|| {
+            violation("spec.session.lifetime", "must be a duration such as `24h` or `1h30m`")
+        })
+    });
+    let max_per_member = spec.max_per_member.and_then(|max| usize::try_from(max).ok());
+    Ok(SessionPolicy {
+        lifetime: lifetime.transpose()?.unwrap_or(default.lifetime),
+        max_per_member: max_per_member.unwrap_or(default.max_per_member),
+    })
+}
+
+/// A member with the sessions that its status lists.
 ///
 /// # Errors
 /// The Kubernetes identity is one of the system, or not exactly one.
@@ -53,8 +76,21 @@ pub fn member(object: &crd::Member) -> Result<Member, Violations> {
         id: MemberId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
         name,
+        email: object.spec.email.clone(),
         role: object.spec.role,
         suspended: object.spec.suspended.unwrap_or(false),
+        password: object.spec.password_secret_ref.as_ref().map(|reference| SecretEntry {
+            secret: reference.name.clone(),
+            entry: reference.key.clone(),
+        }),
         kubernetes,
+        sessions: object.status.iter().flat_map(|it| &it.sessions).filter_map(parse_one).collect(),
     })
+}
+
+/// A session; one that cannot be read could be presented by nobody.
+fn parse_one(session: &crd::SessionStatus) -> Option<StoredSession> {
+    let (Time(created_at), Time(expires_at)) = (&session.created_at, &session.expires_at);
+    let hash = KeyHash::parse(&session.sha256)?;
+    Some(StoredSession { hash, created_at: *created_at, expires_at: *expires_at })
 }

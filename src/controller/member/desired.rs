@@ -80,9 +80,12 @@ mod tests {
             id: MemberId::derive("acme", "ada"),
             organization: OrganizationId::derive("acme"),
             name: ObjectName { namespace: "acme".into(), name: "ada".into() },
+            email: "ada@acme.example".into(),
             role: Role::Member,
             suspended: false,
+            password: None,
             kubernetes,
+            sessions: vec![],
         }
     }
 

@@ -1,15 +1,19 @@
-//! `Member`: a RoleBinding for the member's Kubernetes identity.
+//! `Member`: a RoleBinding for the member's Kubernetes identity, and a hash of the password.
 
 mod desired;
+mod password;
+mod sessions;
 
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::Api;
+use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::Controller;
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{Context, Error, Outcome, Reconcile, apply, ours, status};
-use crate::crd::condition::Standing;
+use crate::crd::condition::State;
 use crate::crd::{Member, MemberStatus};
 use crate::domain::ids::MemberId;
 use crate::names;
@@ -17,8 +21,29 @@ use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<Member> {
     let client = &context.client;
-    Controller::new(Api::all(client.clone()), watcher::Config::default())
+    let hashes: Api<PartialObjectMeta<Secret>> =
+        Api::namespaced(client.clone(), &context.settings.operator_namespace);
+    let passwords: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let consenting =
+        watcher::Config::default().labels(&format!("{}={}", names::USE, names::USE_PASSWORD));
+    let controller =
+        Controller::<Member>::new(Api::all(client.clone()), watcher::Config::default());
+    let members = controller.store();
+    controller
         .owns(Api::<RoleBinding>::all(client.clone()), ours(names::MEMBER_ROLE))
+        .watches(hashes, ours(names::PASSWORD), |secret| {
+            let annotations = secret.annotations();
+            let namespace = annotations.get(names::OWNER_NAMESPACE)?;
+            Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
+        })
+        .watches(passwords, consenting, move |secret| {
+            let refers = members.state().into_iter().filter(move |member| {
+                let reference = member.spec.password_secret_ref.as_ref();
+                member.namespace() == secret.namespace()
+                    && reference.is_some_and(|reference| reference.name == secret.name_any())
+            });
+            refers.map(|member| ObjectRef::from_obj(member.as_ref())).collect::<Vec<_>>()
+        })
 }
 
 impl Reconcile for Member {
@@ -42,6 +67,13 @@ impl Reconcile for Member {
             }
         };
 
+        if member.suspended && !member.sessions.is_empty() {
+            let ended = sessions::end(&context.client, self).await?;
+            context.memory.superseded(self, ended.resource_version().as_deref());
+            // The event of this write brings the rest.
+            return Ok(Outcome::SETTLED);
+        }
+
         // desired
         let binding = desired::role_binding(&member, owner);
 
@@ -53,10 +85,16 @@ impl Reconcile for Member {
             None => Ok(()),
         };
 
+        let password = password::follow(context, &member).await?;
+
         // status
-        let standing = desired::standing(&member, applied);
+        let mut standing = desired::standing(&member, applied);
+        if let (State::Ready, false, Err(problem)) = (standing.state, member.suspended, password) {
+            standing = problem;
+        }
         let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
-        let outcome = if applied_foreign(&standing) { Outcome::BLOCKED } else { Outcome::SETTLED };
+        let outcome =
+            if standing.state == State::Stalled { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }
@@ -72,8 +110,4 @@ async fn prune(
 ) -> Result<(), Error> {
     let selector = names::selector_of(names::MEMBER_ROLE, &id);
     apply::prune_children::<RoleBinding>(&context.client, namespace, &selector, uid, keep).await
-}
-
-fn applied_foreign(standing: &Standing) -> bool {
-    standing.state == crate::crd::condition::State::Stalled
 }

@@ -107,3 +107,28 @@ fn pools_are_found_by_organization() {
     crd::UserPool::delete(&mut state, &name("b"));
     assert!(state.pools_of.is_empty() && state.pools.is_empty());
 }
+
+#[test]
+fn sessions_come_and_go_with_their_member() {
+    let sessions = |hashes: &[KeyHash]| {
+        let session = |hash: &KeyHash| json!({"id": hash.id(), "sha256": hash.to_string(), "createdAt": OLD, "expiresAt": NEW});
+        json!({"sessions": hashes.iter().map(session).collect::<Vec<_>>()})
+    };
+    let member = |name: &str, hashes: &[KeyHash]| -> crd::Member {
+        let spec = json!({"email": "a@b", "role": "Member"});
+        object(name, OLD, &spec, &sessions(hashes))
+    };
+    let (one, two) = (hash(), hash());
+    let mut state = State::default();
+    crd::Member::apply(&mut state, &member("ada", &[one, two]));
+    assert_eq!(state.sessions.len(), 2);
+    assert_eq!(state.emails.keys().collect::<Vec<_>>(), ["a@b"]);
+    crd::Member::apply(&mut state, &member("ada", &[two]));
+    assert_eq!(state.sessions.keys().collect::<Vec<_>>(), [&two]);
+    // A hash that somebody copied into another member's status does not go with the first.
+    crd::Member::apply(&mut state, &member("eve", &[two]));
+    crd::Member::delete(&mut state, &name("ada"));
+    assert_eq!(state.sessions.get(&two), Some(&MemberId::derive("acme", "eve")));
+    crd::Member::delete(&mut state, &name("eve"));
+    assert!(state.sessions.is_empty() && state.members.is_empty() && state.emails.is_empty());
+}

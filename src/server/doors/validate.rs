@@ -18,7 +18,7 @@ use crate::server::request::{Fields, bearer, client_header};
 use crate::server::{ApiError, AppState};
 
 /// Every kind of credential.
-const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true };
+const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true, session_tokens: true };
 
 /// The answer for a credential that counts.
 #[derive(Debug, Serialize)]
@@ -29,9 +29,12 @@ struct Active<'v> {
     organization_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_pool_id: Option<String>,
-    sdk_client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdk_client_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_user_id: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,8 +121,9 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
             principal: "appUser",
             organization_id,
             user_pool_id: Some(user.pool.to_string()),
-            sdk_client_id: user.client.to_string(),
+            sdk_client_id: Some(user.client.to_string()),
             app_user_id: Some(&user.app_user_id),
+            member_id: None,
             role: None,
             key_id: None,
             issued_at: user.issued_at,
@@ -131,12 +135,27 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
             principal: "apiKey",
             organization_id,
             user_pool_id: None,
-            sdk_client_id: key.client.to_string(),
+            sdk_client_id: Some(key.client.to_string()),
             app_user_id: None,
+            member_id: None,
             role: Some(key.role.as_str()),
             key_id: Some(&key.key_id),
             issued_at: key.created_at,
             expires_at: key.expires_at,
+            claims: None,
+        },
+        Principal::Member(session) => Active {
+            active: true,
+            principal: "member",
+            organization_id,
+            user_pool_id: None,
+            sdk_client_id: None,
+            app_user_id: None,
+            member_id: Some(session.member.to_string()),
+            role: Some(session.role.as_str()),
+            key_id: None,
+            issued_at: Some(session.created_at),
+            expires_at: Some(session.expires_at),
             claims: None,
         },
     };

@@ -14,17 +14,15 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::domain::client::SdkClient;
-use crate::domain::decision::{ApiKeyHolder, Principal, Reason};
 use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::permission::Operation;
 use crate::domain::pool::{Hosted, Source, UserPool};
-use crate::domain::role::Role;
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
-use crate::server::authenticate::{Accepts, Question, authenticate};
 use crate::server::error::finish;
-use crate::server::request::{Fields, bearer};
+use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
-const ACCEPTS: Accepts = Accepts { app_user_id_tokens: false, api_keys: true };
+use super::caller::{Caller, authorize};
 
 /// The reply.
 #[derive(Debug, Serialize)]
@@ -45,9 +43,9 @@ pub async fn mint(
     headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = caller(&state, &headers)?;
+    let caller = authorize(&state, &headers, Operation::MintAppUserIdToken)?;
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    same_organization(&fields, caller.organization)?;
+    caller.same_organization(&fields)?;
     let app_user_id = app_user_id(&fields)?;
     let target = target(&state, &caller, &fields)?;
     let Source::Hosted(hosted) = target.pool.source;
@@ -76,30 +74,8 @@ pub async fn mint(
         error!(pool = %target.pool.id, %error, "could not sign");
         ApiError::internal()
     })?;
+    caller.audit(Operation::MintAppUserIdToken, &target.pool.id);
     Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
-}
-
-fn caller(state: &AppState, headers: &HeaderMap) -> Result<ApiKeyHolder, ApiError> {
-    let credential = bearer(headers)?.ok_or(Reason::CredentialMissing)?;
-    let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
-    let verified = authenticate(&state.reader, state.clock.now(), question)?;
-    let Principal::ApiKey(caller) = verified.principal() else {
-        return Err(Reason::CredentialKindRefused.into());
-    };
-    if caller.role < Role::Member {
-        return Err(ApiError::forbidden("minting needs role Member; the ApiKey has ReadOnly"));
-    }
-    Ok(caller.clone())
-}
-
-/// Older clients send their organization along; it must be the caller's own.
-fn same_organization(fields: &Fields, own: OrganizationId) -> Result<(), ApiError> {
-    match fields.string("organizationId")? {
-        Some(id) if OrganizationId::parse(id) != Some(own) => {
-            Err(ApiError::forbidden("`organizationId` is not the organization of the ApiKey"))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
@@ -121,7 +97,7 @@ fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
 }
 
 /// The pool by `sdkClientId`, by `userPoolId`, or by the defaults of the organization.
-fn target(state: &AppState, caller: &ApiKeyHolder, fields: &Fields) -> Result<Target, ApiError> {
+fn target(state: &AppState, caller: &Caller, fields: &Fields) -> Result<Target, ApiError> {
     let own = caller.organization;
     let pool_id = fields.string("userPoolId")?;
     let by_client =
@@ -160,7 +136,7 @@ fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
     Ok(Target { pool, client: Some(client.id) })
 }
 
-fn by_default(state: &AppState, caller: &ApiKeyHolder) -> Result<Target, ApiError> {
+fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
     let own = caller.organization;
     let organization = state.reader.organization(own);
     if let Some(organization) = &organization {

@@ -3,6 +3,7 @@
 mod consumer;
 mod crash;
 mod crash_order;
+mod logins;
 mod shutdown;
 mod sweep;
 mod two_leaders;

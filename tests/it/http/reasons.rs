@@ -3,7 +3,7 @@
 use anon_operator::crd;
 use anon_operator::domain::decision::{Class, Reason};
 use anon_operator::domain::ids::SdkClientId;
-use anon_operator::domain::opaque::ApiKey;
+use anon_operator::domain::opaque::{ApiKey, SessionToken};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
@@ -107,6 +107,17 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             ask(key.expose(), "web")
         }
         Reason::ApiKeyUnknown => ask(unknown.expose(), "web"),
+        Reason::SessionUnknown => ask(SessionToken::generate().unwrap().expose(), "web"),
+        Reason::SessionExpired | Reason::MemberSuspended => {
+            let token = SessionToken::generate().unwrap();
+            let mut ada = objects::member_json("acme", "ada", "Admin", &token);
+            match reason {
+                Reason::MemberSuspended => ada["spec"]["suspended"] = json!(true),
+                _ => ada["status"]["sessions"][0]["expiresAt"] = json!("2026-01-03T00:00:00Z"),
+            }
+            world.add::<crd::Member>(&objects::parse(ada));
+            ask(token.expose(), "web")
+        }
         Reason::OrganizationMismatch => post(
             "/v1/validate",
             json!({"token": acme.key(), "organizationId": "another"}).to_string(),

@@ -1,6 +1,7 @@
 //! `POST /v1/validate`: the exact replies, and every form of the question.
 
-use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::domain::opaque::SessionToken;
 use serde_json::json;
 
 use crate::support::objects::{self, claims, token};
@@ -160,4 +161,28 @@ async fn the_clock_decides() {
         world.set_clock(second);
         assert_eq!(world.post(PATH, None, &question).await.status, status, "{}", second - NOW);
     }
+}
+
+#[tokio::test]
+async fn session_tokens() {
+    let (world, _) = World::acme();
+    let token = SessionToken::generate().unwrap();
+    world.add(&objects::member("acme", "ada", "Admin", &token));
+    let reply = world.post("/v1/validate", Some(token.expose()), &json!({})).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.json(),
+        json!({
+            "active": true, "principal": "member", "role": "Admin",
+            "organizationId": OrganizationId::derive("acme"),
+            "memberId": MemberId::derive("acme", "ada"),
+            "issuedAt": "2026-01-02T03:04:05Z", "expiresAt": "2035-01-01T00:00:00Z",
+        })
+    );
+    // Gone from status, gone from the index; and an update keeps the others.
+    let mut ended = objects::member("acme", "ada", "Admin", &token);
+    ended.status.as_mut().unwrap().sessions.clear();
+    world.add(&ended);
+    let reply = world.post("/v1/validate", Some(token.expose()), &json!({})).await;
+    assert_eq!(reply.json()["reason"], "session_unknown");
 }

@@ -15,7 +15,7 @@ use anon_operator::domain::opaque::ApiKey;
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::index::{Index, Indexed, Kind, Reader};
 use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, AppState, Signer};
+use anon_operator::server::{self, AppState, Platform, Signer};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -67,6 +67,7 @@ impl World {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             signer: Arc::new(Signer::new(api.client(), objects::OPERATOR)),
+            platform: Arc::new(Platform::new(api.client(), objects::OPERATOR, objects::PUBLIC_URL)),
         };
         Self { index, clock, state, api }
     }

@@ -6,7 +6,7 @@ use anon_operator::crd;
 use anon_operator::domain::algorithm::Algorithm;
 use anon_operator::domain::ids::{SdkClientId, UserPoolId};
 use anon_operator::domain::keyset::StoredKeySet;
-use anon_operator::domain::opaque::ApiKey;
+use anon_operator::domain::opaque::{ApiKey, SessionToken};
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::domain::token;
 use anon_operator::names;
@@ -16,6 +16,9 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::NOW;
+
+/// Where the operator is reached.
+pub const PUBLIC_URL: &str = "https://anon.example.com";
 
 /// The operator's namespace.
 pub const OPERATOR: &str = "anon-system";
@@ -101,6 +104,21 @@ pub fn suspended(mut client: crd::SdkClient) -> crd::SdkClient {
 pub fn strict(mut client: crd::SdkClient) -> crd::SdkClient {
     client.spec.webapp.as_mut().unwrap().strict_client = Some(true);
     client
+}
+
+/// A member who has logged in with `token`; JSON, to be changed before it is parsed.
+pub fn member_json(namespace: &str, name: &str, role: &str, token: &SessionToken) -> Value {
+    let hash = token.hash();
+    let session = json!({
+        "id": hash.id(), "sha256": hash.to_string(),
+        "createdAt": "2026-01-02T03:04:05Z", "expiresAt": "2035-01-01T00:00:00Z",
+    });
+    let spec = json!({"email": format!("{name}@{namespace}.example"), "role": role});
+    object("Member", namespace, name, &spec, &json!({"sessions": [session]}))
+}
+
+pub fn member(namespace: &str, name: &str, role: &str, token: &SessionToken) -> crd::Member {
+    parse(member_json(namespace, name, role, token))
 }
 
 /// A revocation of this key of this client.

@@ -131,7 +131,7 @@ fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reas
 fn user(verified: &Verified) -> &AppUser {
     match verified.principal() {
         Principal::AppUser(user) => user,
-        Principal::ApiKey(_) => panic!("a token proves a user"),
+        Principal::ApiKey(_) | Principal::Member(_) => panic!("a token proves a user"),
     }
 }
 

@@ -1,0 +1,184 @@
+//! The password of a member whose spec names a Secret: an argon2id hash of it in the operator's
+//! own namespace, where the API looks at a login.
+//!
+//! The hash follows its source: another value is hashed again, and a source that is gone, or no
+//! longer carries the label of consent, takes the hash with it. Hashes that the API has made are
+//! left alone while the spec names no Secret.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::ResourceExt as _;
+use kube::api::{Api, ObjectMeta};
+use tracing::info;
+
+use crate::controller::apply::{self, Created};
+use crate::controller::{Context, Error};
+use crate::crd::condition::Standing;
+use crate::domain::password::{PasswordHash, Refused};
+use crate::domain::staff::{Member, SecretEntry};
+use crate::names;
+
+/// Sees to it that the hash is that of the Secret in the spec. `Err` in the result says what
+/// stands in the way.
+pub async fn follow(context: &Context, member: &Member) -> Result<Result<(), Standing>, Error> {
+    let name = names::password_secret(&namespace_uid(context, member).await?, &member.name.name);
+    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
+    let stored = apply::read_secret(client, namespace, &name).await?;
+    let Some(entry) = &member.password else {
+        let left_over = stored.filter(|stored| source_of(stored) != Some(names::MADE_BY_API));
+        remove(context, left_over).await?;
+        return Ok(Ok(()));
+    };
+    let source = apply::read_secret(client, &member.name.namespace, &entry.secret).await?;
+    let source = source.filter(consents);
+    let text = source.as_ref().and_then(|source| text(source, entry));
+    let (Some(source), Some(text)) = (source.as_ref(), text) else {
+        remove(context, stored).await?;
+        return Ok(Err(unusable(entry)));
+    };
+    let mark = mark(source, entry);
+    if stored.as_ref().is_some_and(|stored| source_of(stored) == Some(mark.as_str())) {
+        return Ok(Ok(()));
+    }
+    match hash(context, text.to_owned()).await? {
+        Ok(hash) => {
+            let secret = desired(member, name, &mark, &hash);
+            store(context, stored, secret).await?;
+            Ok(Ok(()))
+        }
+        Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
+        Err(refused) => {
+            remove(context, stored).await?;
+            Ok(Err(Standing::stalled(
+                "PasswordRefused",
+                format!("spec.passwordSecretRef: {refused}"),
+            )))
+        }
+    }
+}
+
+/// Hashes off the async threads, and one at a time: a hash takes 19 MiB.
+async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Refused>, Error> {
+    let _turn = context.hashing.lock().await;
+    let text = zeroize::Zeroizing::new(text);
+    Ok(tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await?)
+}
+
+async fn namespace_uid(context: &Context, member: &Member) -> Result<String, Error> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let namespace =
+        api.get_metadata(&member.name.namespace).await.map_err(Error::api("read Namespace"))?;
+    namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
+}
+
+async fn store(context: &Context, stored: Option<Secret>, secret: Secret) -> Result<(), Error> {
+    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
+    let written = match stored {
+        None => match apply::create_secret(client, namespace, &secret).await? {
+            Created::New(made) => made,
+            // Somebody was faster; the next look compares.
+            Created::Existing(_) => return Err(Error::Conflict { action: "create Secret" }),
+        },
+        Some(stored) => {
+            let mut replacement = secret;
+            replacement.metadata.resource_version = stored.metadata.resource_version;
+            apply::replace_secret(client, namespace, &replacement).await?
+        }
+    };
+    info!(name = %written.name_any(), "stored a password hash");
+    Ok(())
+}
+
+async fn remove(context: &Context, stored: Option<Secret>) -> Result<(), Error> {
+    let Some(stored) = stored else { return Ok(()) };
+    let namespace = &context.settings.operator_namespace;
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    apply::delete_exactly(&api, &stored).await?;
+    info!(name = %stored.name_any(), "removed a password hash that has no source");
+    Ok(())
+}
+
+fn desired(member: &Member, name: String, mark: &str, hash: &PasswordHash) -> Secret {
+    let data = ByteString(hash.expose().as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name),
+            labels: Some(names::labels(names::PASSWORD, &member.id)),
+            annotations: Some(names::password_annotations(&member.name, mark)),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
+        ..Secret::default()
+    }
+}
+
+/// Whether who writes the Secret has agreed to this use.
+fn consents(secret: &Secret) -> bool {
+    secret.labels().get(names::USE).is_some_and(|use_| use_ == names::USE_PASSWORD)
+}
+
+fn text<'s>(secret: &'s Secret, entry: &SecretEntry) -> Option<&'s str> {
+    let ByteString(bytes) = secret.data.as_ref()?.get(&entry.entry)?;
+    std::str::from_utf8(bytes).ok()
+}
+
+/// What a hash was made from: another value in the source is another mark.
+fn mark(source: &Secret, entry: &SecretEntry) -> String {
+    let version = source.resource_version().unwrap_or_default();
+    let uid = source.uid().unwrap_or_default();
+    format!("{}/{} {uid} {version}", entry.secret, entry.entry)
+}
+
+fn source_of(stored: &Secret) -> Option<&str> {
+    stored.annotations().get(names::PASSWORD_SOURCE).map(String::as_str)
+}
+
+/// One text for everything that may be the matter: who may not read the Secret learns nothing of
+/// what is there.
+fn unusable(entry: &SecretEntry) -> Standing {
+    Standing::reconciling(
+        "PasswordSecretUnusable",
+        format!(
+            "the member cannot log in with a password: Secret `{}` with label `{}: {}` and a text in `{}` is needed in this namespace",
+            entry.secret,
+            names::USE,
+            names::USE_PASSWORD,
+            entry.entry
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(labels: &serde_json::Value) -> Secret {
+        serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "ada", "uid": "u", "resourceVersion": "7", "labels": labels},
+            "data": {"password": "Y29ycmVjdCBob3JzZQ==", "binary": "/w=="},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn only_with_consent() {
+        assert!(consents(&secret(&serde_json::json!({"anon.dev/use": "password"}))));
+        assert!(!consents(&secret(&serde_json::json!({"anon.dev/use": "jwks"}))));
+        assert!(!consents(&secret(&serde_json::json!({}))));
+    }
+
+    #[test]
+    fn every_change_of_the_source_is_another_mark() {
+        let entry = |name: &str| SecretEntry { secret: "ada".into(), entry: name.into() };
+        let mut source = secret(&serde_json::json!({}));
+        let before = mark(&source, &entry("password"));
+        assert_ne!(before, mark(&source, &entry("binary")));
+        assert_ne!(before, names::MADE_BY_API);
+        source.metadata.resource_version = Some("8".into());
+        assert_ne!(before, mark(&source, &entry("password")));
+        assert_eq!(text(&source, &entry("password")), Some("correct horse"));
+        assert_eq!(text(&source, &entry("binary")), None);
+        assert_eq!(text(&source, &entry("nothing")), None);
+    }
+}

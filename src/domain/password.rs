@@ -1,0 +1,192 @@
+//! Passwords of members: argon2id hashes in PHC form, made and checked here and nowhere else.
+
+use argon2::password_hash::phc::PasswordHash as Phc;
+use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
+use aws_lc_rs::rand;
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+/// The shortest password that is taken, in characters.
+pub const MIN_CHARS: usize = 8;
+/// The longest, in bytes: what a request may make us hash.
+pub const MAX_BYTES: usize = 1024;
+
+/// Caps on the parameters of a hash that others bring: each check of it costs us this much.
+const MAX_MEMORY_KIB: u32 = 64 * 1024;
+const MAX_PASSES: u32 = 8;
+const MAX_LANES: u32 = 4;
+/// A cap on memory times passes, so that not both are at their cap.
+const MAX_WORK: u64 = 4 * 64 * 1024;
+/// The longest PHC string that is looked at.
+const MAX_PHC_BYTES: usize = 512;
+const SALT_BYTES: usize = 16;
+
+/// A password was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Refused {
+    /// Too short.
+    #[error("a password must have at least {MIN_CHARS} characters")]
+    TooShort,
+    /// Too long.
+    #[error("a password must have at most {MAX_BYTES} bytes")]
+    TooLong,
+    /// It looks like a hash, and is not one that is taken.
+    #[error(
+        "a hash must be argon2id in PHC form, version 19, with at most 64 MiB of memory, 8 passes and 4 lanes"
+    )]
+    Hash,
+    /// The system failed.
+    #[error("the password could not be hashed")]
+    Failed,
+}
+
+/// A password in plain text. No `Debug`, no `Display`, wiped on drop.
+pub struct Password(Zeroizing<String>);
+
+impl Password {
+    /// A password as it was typed at a login: whatever it is, it is compared.
+    #[must_use]
+    pub fn typed(text: &str) -> Self {
+        Self(Zeroizing::new(text.to_owned()))
+    }
+
+    /// A password that somebody chooses.
+    ///
+    /// # Errors
+    /// Too short or too long.
+    pub fn chosen(text: &str) -> Result<Self, Refused> {
+        if text.len() > MAX_BYTES {
+            return Err(Refused::TooLong);
+        }
+        if text.chars().count() < MIN_CHARS {
+            return Err(Refused::TooShort);
+        }
+        Ok(Self::typed(text))
+    }
+
+    /// Whether it is longer than any password can be. Checking it would cost and tell nothing.
+    #[must_use]
+    pub fn is_oversized(&self) -> bool {
+        self.0.len() > MAX_BYTES
+    }
+}
+
+/// An argon2id hash with its salt and parameters. No `Debug`, no `Display`, wiped on drop.
+pub struct PasswordHash(Zeroizing<String>);
+
+impl PasswordHash {
+    /// Hashes a password with a fresh salt. Takes tens of milliseconds and 19 MiB.
+    ///
+    /// # Errors
+    /// The random generator or the hash function failed.
+    pub fn of(password: &Password) -> Result<Self, Refused> {
+        let mut salt = [0_u8; SALT_BYTES];
+        rand::fill(&mut salt).map_err(|_| Refused::Failed)?;
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::DEFAULT);
+        let hash = argon2.hash_password_with_salt(password.0.as_bytes(), &salt);
+        let hash = hash.map_err(|_| Refused::Failed)?;
+        Ok(Self(Zeroizing::new(hash.to_string())))
+    }
+
+    /// Reads a hash that was made before, or elsewhere. `None` if it is not argon2id, or would
+    /// cost more to check than is allowed.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > MAX_PHC_BYTES {
+            return None;
+        }
+        let phc = Phc::new(text).ok()?;
+        let params = Params::try_from(&phc).ok()?;
+        let (memory, passes) = (params.m_cost(), params.t_cost());
+        let cheap_enough = memory <= MAX_MEMORY_KIB
+            && passes <= MAX_PASSES
+            && params.p_cost() <= MAX_LANES
+            && u64::from(memory) * u64::from(passes) <= MAX_WORK;
+        let whole = phc.salt.is_some() && phc.hash.is_some_and(|hash| hash.len() >= 16);
+        let argon2id = phc.algorithm.as_str() == "argon2id" && phc.version == Some(19);
+        (cheap_enough && whole && argon2id).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// What an entry of a Secret says: a hash, or a password in plain text, which is hashed.
+    ///
+    /// # Errors
+    /// It is neither a hash that is taken nor a password that may be chosen.
+    pub fn from_entry(entry: &str) -> Result<Self, Refused> {
+        // Editors and `kubectl create secret --from-file` leave a line break at the end.
+        let entry = entry.strip_suffix('\n').unwrap_or(entry);
+        let entry = entry.strip_suffix('\r').unwrap_or(entry);
+        if entry.starts_with("$argon2") {
+            return Self::parse(entry).ok_or(Refused::Hash);
+        }
+        Self::of(&Password::chosen(entry)?)
+    }
+
+    /// Whether the hash is of this password. Takes tens of milliseconds and 19 MiB, or what the
+    /// hash's own parameters say, which [`PasswordHash::parse`] has capped.
+    #[must_use]
+    pub fn matches(&self, password: &Password) -> bool {
+        let Ok(phc) = Phc::new(&self.0) else { return false };
+        Argon2::default().verify_password(password.0.as_bytes(), &phc).is_ok()
+    }
+
+    /// The PHC string, for the one place that stores it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(text: &str) -> PasswordHash {
+        PasswordHash::of(&Password::chosen(text).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_hash_is_of_its_password_only() {
+        let hash = made("correct horse");
+        let again = PasswordHash::parse(hash.expose()).unwrap();
+        assert!(again.matches(&Password::typed("correct horse")));
+        assert!(!again.matches(&Password::typed("correct horse ")));
+        assert!(!again.matches(&Password::typed("")));
+        let other = made("correct horse");
+        assert!(hash.expose() != other.expose(), "salted");
+    }
+
+    #[test]
+    fn entries_of_secrets() {
+        let plain = PasswordHash::from_entry("correct horse\n").unwrap();
+        assert!(plain.matches(&Password::typed("correct horse")));
+        let copied = PasswordHash::from_entry(&format!("{}\n", plain.expose())).unwrap();
+        assert!(copied.expose() == plain.expose(), "a hash is kept as it is");
+        let refused = |entry: &str| PasswordHash::from_entry(entry).map(drop).unwrap_err();
+        assert_eq!(refused("short"), Refused::TooShort);
+        assert_eq!(refused(""), Refused::TooShort);
+        assert_eq!(refused(&"x".repeat(MAX_BYTES + 1)), Refused::TooLong);
+        assert_eq!(refused("$argon2id$v=19$nonsense"), Refused::Hash);
+    }
+
+    #[test]
+    fn a_hash_that_would_cost_too_much_is_refused() {
+        let hash = |algorithm: &str, version: u32, m: u32, t: u32, p: u32| {
+            let tail = "c29tZXNhbHRzb21lc2FsdA$Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2M";
+            PasswordHash::parse(&format!("${algorithm}$v={version}$m={m},t={t},p={p}${tail}"))
+                .is_some()
+        };
+        assert!(hash("argon2id", 19, 65536, 3, 4));
+        assert!(hash("argon2id", 19, 7168, 5, 1));
+        assert!(!hash("argon2id", 19, 65537, 1, 1));
+        assert!(!hash("argon2id", 19, 4_194_304, 1, 1));
+        assert!(!hash("argon2id", 19, 8, 1000, 1));
+        assert!(!hash("argon2id", 19, 65536, 8, 1), "both at their cap");
+        assert!(!hash("argon2id", 19, 65536, 1, 200));
+        assert!(!hash("argon2i", 19, 19456, 2, 1));
+        assert!(!hash("argon2d", 19, 19456, 2, 1));
+        assert!(!hash("argon2id", 16, 19456, 2, 1));
+        assert!(PasswordHash::parse("").is_none());
+        assert!(PasswordHash::parse(&"$argon2id".repeat(100)).is_none());
+        assert!(PasswordHash::parse("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ").is_none());
+    }
+}

@@ -1,0 +1,98 @@
+//! Sessions of members: what is stored of them, and which of them stay when one more begins.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::opaque::KeyHash;
+
+/// The most sessions that a member's status can hold.
+pub const MAX_SESSIONS: usize = 64;
+
+/// How long sessions live, and how many a member may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionPolicy {
+    /// From login to expiry.
+    pub lifetime: SignedDuration,
+    /// One more login ends the oldest session. From 1 to [`MAX_SESSIONS`].
+    pub max_per_member: usize,
+}
+
+impl Default for SessionPolicy {
+    fn default() -> Self {
+        Self { lifetime: SignedDuration::from_hours(24), max_per_member: 8 }
+    }
+}
+
+/// What is known of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredSession {
+    /// SHA-256 of the session token.
+    pub hash: KeyHash,
+    /// When the member logged in.
+    pub created_at: Timestamp,
+    /// When the session stops to count.
+    pub expires_at: Timestamp,
+}
+
+impl SessionPolicy {
+    /// A session that begins now.
+    #[must_use]
+    pub fn begin(&self, hash: KeyHash, now: Timestamp) -> StoredSession {
+        let expires_at = now.checked_add(self.lifetime).unwrap_or(Timestamp::MAX);
+        StoredSession { hash, created_at: now, expires_at }
+    }
+
+    /// The sessions of a member once `new` has begun, oldest first: without the expired ones, and
+    /// without the oldest where there would be too many.
+    #[must_use]
+    pub fn admit(&self, sessions: &[StoredSession], new: StoredSession) -> Vec<StoredSession> {
+        let mut sessions = living(sessions, new.created_at);
+        sessions.sort_by_key(|session| session.created_at);
+        sessions.push(new);
+        let max = self.max_per_member.clamp(1, MAX_SESSIONS);
+        let excess = sessions.len().saturating_sub(max);
+        sessions.split_off(excess)
+    }
+}
+
+/// The sessions that have not expired.
+#[must_use]
+pub fn living(sessions: &[StoredSession], now: Timestamp) -> Vec<StoredSession> {
+    sessions.iter().copied().filter(|session| session.expires_at > now).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::opaque::SessionToken;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn hash() -> KeyHash {
+        SessionToken::generate().unwrap().hash()
+    }
+
+    #[test]
+    fn the_expired_go_and_then_the_oldest() {
+        let policy = SessionPolicy { lifetime: SignedDuration::from_secs(100), max_per_member: 2 };
+        let sessions = [policy.begin(hash(), at(0)), policy.begin(hash(), at(60))];
+        let third = policy.begin(hash(), at(90));
+        assert_eq!(policy.admit(&sessions, third), [sessions[1], third], "the oldest goes");
+        let late = policy.begin(hash(), at(130));
+        assert_eq!(policy.admit(&sessions, late), [sessions[1], late], "the first has expired");
+        assert_eq!(living(&sessions, at(100)), [sessions[1]]);
+    }
+
+    #[test]
+    fn there_is_always_room_for_the_new_one() {
+        for max_per_member in [0, 1, 1000] {
+            let policy = SessionPolicy { max_per_member, ..SessionPolicy::default() };
+            let many: Vec<_> = (0..200).map(|second| policy.begin(hash(), at(second))).collect();
+            let new = policy.begin(hash(), at(300));
+            let kept = policy.admit(&many, new);
+            assert_eq!(kept.last(), Some(&new));
+            assert!(kept.len() <= MAX_SESSIONS);
+        }
+    }
+}

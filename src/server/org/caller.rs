@@ -1,0 +1,111 @@
+//! Who calls, and whether the role table lets them.
+
+use std::fmt;
+
+use axum::http::HeaderMap;
+use tracing::info;
+
+use crate::domain::decision::{Principal, Reason};
+use crate::domain::ids::{MemberId, OrganizationId, SdkClientId};
+use crate::domain::permission::Operation;
+use crate::domain::role::Role;
+use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::request::{Fields, bearer};
+use crate::server::{ApiError, AppState};
+
+const ACCEPTS: Accepts =
+    Accepts { app_user_id_tokens: false, api_keys: true, session_tokens: true };
+
+/// A caller whose credential counts and whose role is enough.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The organization that it belongs to; nothing else exists for it.
+    pub organization: OrganizationId,
+    /// What it may do.
+    pub role: Role,
+    /// Who it is.
+    pub who: Who,
+}
+
+/// The two sorts of caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Someone of the company, who has logged in.
+    Member {
+        /// The member.
+        id: MemberId,
+        /// The id of the session.
+        session: String,
+    },
+    /// A backend, by its ApiKey.
+    Service(SdkClientId),
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Member { id, session } => write!(f, "member {id} session {session}"),
+            Self::Service(id) => write!(f, "client {id}"),
+        }
+    }
+}
+
+/// The caller of `operation`.
+///
+/// # Errors
+/// There is no credential, it does not count, or its role is not enough.
+pub fn authorize(
+    state: &AppState,
+    headers: &HeaderMap,
+    operation: Operation,
+) -> Result<Caller, ApiError> {
+    let credential = bearer(headers)?.ok_or(Reason::CredentialMissing)?;
+    let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
+    let verified = authenticate(&state.reader, state.clock.now(), question)?;
+    let organization = verified.organization();
+    let (role, who) = match verified.principal() {
+        Principal::ApiKey(key) => (key.role, Who::Service(key.client)),
+        Principal::Member(session) => {
+            let who = Who::Member { id: session.member, session: session.session_id.clone() };
+            (session.role, who)
+        }
+        Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
+    };
+    if !operation.allows(role) {
+        let needs = operation.needs().map_or("another role", Role::as_str);
+        return Err(ApiError::forbidden(format!(
+            "to {} takes role {needs}; the caller has {}",
+            operation.summary(),
+            role.as_str()
+        )));
+    }
+    Ok(Caller { organization, role, who })
+}
+
+impl Caller {
+    /// The audit line of something that was done: who, what, to what. Ids only, never e-mail
+    /// addresses, names that people chose, or secrets.
+    pub fn audit(&self, operation: Operation, object: &dyn fmt::Display) {
+        info!(
+            audit = operation.name(),
+            organization = %self.organization,
+            caller = %self.who,
+            role = self.role.as_str(),
+            object = %object,
+            "done"
+        );
+    }
+
+    /// Older clients send their organization along; it must be the caller's own.
+    ///
+    /// # Errors
+    /// It is another one.
+    pub fn same_organization(&self, fields: &Fields) -> Result<(), ApiError> {
+        match fields.string("organizationId")? {
+            Some(id) if OrganizationId::parse(id) != Some(self.organization) => {
+                Err(ApiError::forbidden("`organizationId` is not the organization of the caller"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Rate limits of logins: per e-mail address, so that a password cannot be guessed, and per peer
+//! address, so that one peer cannot keep the hash function busy.
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock as _, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::server::ApiError;
+
+/// Logins in a row for one e-mail address; then one every [`PER_EMAIL`].
+const EMAIL_BURST: u32 = 10;
+const PER_EMAIL: Duration = Duration::from_secs(6);
+/// Logins in a row from one peer address. More, because a proxy is one peer.
+const PEER_BURST: u32 = 60;
+const PER_PEER: Duration = Duration::from_millis(500);
+
+/// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
+/// nobody can fill the memory, nor choose whose budget he shares.
+pub struct Limits {
+    emails: Option<Limiter>,
+    peers: Option<Limiter>,
+    hasher: RandomState,
+}
+
+type Limiter = DefaultKeyedRateLimiter<u16>;
+
+impl Default for Limits {
+    fn default() -> Self {
+        let limiter = |period, burst| {
+            let burst = NonZeroU32::new(burst)?;
+            Quota::with_period(period).map(|quota| RateLimiter::keyed(quota.allow_burst(burst)))
+        };
+        Self {
+            emails: limiter(PER_EMAIL, EMAIL_BURST),
+            peers: limiter(PER_PEER, PEER_BURST),
+            hasher: RandomState::new(),
+        }
+    }
+}
+
+impl Limits {
+    /// Counts a login of this e-mail address.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn email(&self, login_name: &str) -> Result<(), ApiError> {
+        check(self.emails.as_ref(), self.hasher.hash_one(login_name))
+    }
+
+    /// Counts a login from this address. A network of IPv6 counts as one.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn peer(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        let Some(peer) = peer else { return Ok(()) };
+        let network = match peer.to_canonical() {
+            IpAddr::V4(address) => u128::from(address.to_bits()),
+            IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
+        };
+        check(self.peers.as_ref(), self.hasher.hash_one(network))
+    }
+}
+
+fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
+    let Some(limiter) = limiter else { return Ok(()) };
+    let key = u16::try_from(hash >> 48).unwrap_or_default();
+    limiter.check_key(&key).map_err(|not_until| {
+        let wait = not_until.wait_time_from(DefaultClock::default().now());
+        ApiError::too_many("too many logins; try again later", wait)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_and_no_more() {
+        let limits = Limits::default();
+        let passed = (0..20).take_while(|_| limits.email("ada@acme.example").is_ok()).count();
+        assert_eq!(passed, 10);
+        assert!(limits.email("ada@acme.example").is_err());
+        assert!((0..60).all(|_| limits.peer(Some([10, 0, 0, 1].into())).is_ok()));
+        assert!(limits.peer(Some([10, 0, 0, 1].into())).is_err());
+        // The same peer in the form that a dual-stack socket gives.
+        assert!(limits.peer("::ffff:10.0.0.1".parse().ok()).is_err());
+        assert!(limits.peer(None).is_ok());
+    }
+}

@@ -1,0 +1,194 @@
+//! `POST /org/login`, by e-mail and password or by a Kubernetes identity; `POST /org/logout` and
+//! `POST /org/logout/all`.
+//!
+//! Every failed login looks the same: one answer, the same number of hashes, and a reply on a
+//! fixed beat, so that the time of a lookup tells nothing either.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{Extensions, HeaderMap};
+use axum::response::Response;
+use futures::future::join_all;
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
+use kube::api::{Api, PostParams};
+use serde::Serialize;
+use tracing::{info, warn};
+
+use super::caller::{Who, authorize};
+use super::passwords::CANDIDATES;
+use super::{reply, sessions};
+use crate::domain::decision::Reason;
+use crate::domain::ids::OrganizationId;
+use crate::domain::password::Password;
+use crate::domain::permission::Operation;
+use crate::domain::staff::Member;
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+
+/// Failed logins are answered this long after they began, or at a multiple of it.
+const BEAT: Duration = Duration::from_millis(500);
+
+/// The reply.
+#[derive(Serialize)]
+struct LoggedIn<'t> {
+    token: &'t str,
+}
+
+/// Finds out who it is, begins a session, replies with its token.
+pub async fn login(
+    State(state): State<AppState>,
+    extensions: Extensions,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    if !state.reader.is_ready() {
+        return Err(Reason::IndexNotReady.into());
+    }
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let began = Instant::now();
+    let found = match fields.string("kubernetesToken")? {
+        Some(token) => by_kubernetes(&state, &fields, peer, token).await?,
+        None => by_password(&state, &fields, peer).await?,
+    };
+    let member = match found.as_slice() {
+        [] => None,
+        [member] => Some(member),
+        // Whoever comes here has proven to be each of them.
+        _ => {
+            return Err(ApiError::missing_field(
+                "organizationId",
+                "`organizationId` is required: you are a member of several organizations",
+            ));
+        }
+    };
+    let token = match member {
+        Some(member) => sessions::begin(&state, &member.name).await?,
+        None => None,
+    };
+    let (Some(member), Some(token)) = (member, token) else {
+        let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
+        let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+        tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
+        info!(audit = Operation::Login.name(), "refused");
+        return Err(ApiError::unauthorized(
+            "the login failed: wrong e-mail address or password, or not a member who may log in",
+        ));
+    };
+    info!(
+        audit = Operation::Login.name(),
+        organization = %member.organization,
+        caller = %Who::Member { id: member.id, session: token.hash().id() },
+        "done"
+    );
+    Ok(reply(&LoggedIn { token: token.expose() }))
+}
+
+/// The members whose e-mail address and password these are.
+async fn by_password(
+    state: &AppState,
+    fields: &Fields,
+    peer: Option<IpAddr>,
+) -> Result<Vec<Arc<Member>>, ApiError> {
+    let login_name = Member::login_name(fields.required("email")?);
+    let password = Password::typed(fields.required("password")?);
+    let limits = &state.platform.limits;
+    limits.peer(peer)?;
+    limits.email(&login_name)?;
+    let mut candidates = state.reader.members_by_email(&login_name);
+    narrow(&mut candidates, fields)?;
+    candidates.truncate(CANDIDATES);
+    if password.is_oversized() {
+        candidates.clear();
+    }
+    let passwords = &state.platform.passwords;
+    let reads = join_all(candidates.iter().map(|member| passwords.read(member))).await;
+    let mut hashes = Vec::with_capacity(reads.len());
+    for read in reads {
+        hashes.push(read.map_err(|error| {
+            warn!(%error, "could not read a password hash");
+            ApiError::unavailable("logins are not possible now; try again")
+        })?);
+    }
+    let mut hashes = hashes.into_iter();
+    let slots = std::array::from_fn(|_| hashes.next().flatten());
+    let password = if password.is_oversized() { Password::typed("") } else { password };
+    let matches = passwords.check(password, slots).await?;
+    let found = candidates.into_iter().zip(matches).filter(|(_, matches)| *matches);
+    Ok(found.map(|(member, _)| member).filter(|member| !member.suspended).collect())
+}
+
+/// The members whose Kubernetes identity this token is of. It must have been made for us: a token
+/// that some other service was given must not open a session here.
+async fn by_kubernetes(
+    state: &AppState,
+    fields: &Fields,
+    peer: Option<IpAddr>,
+    token: &str,
+) -> Result<Vec<Arc<Member>>, ApiError> {
+    state.platform.limits.peer(peer)?;
+    let ours = &state.platform.audiences;
+    let spec = TokenReviewSpec { audiences: Some(ours.clone()), token: Some(token.to_owned()) };
+    let review = TokenReview { spec, ..TokenReview::default() };
+    let api: Api<TokenReview> = Api::all(state.platform.client.clone());
+    let review = api.create(&PostParams::default(), &review).await.map_err(|error| {
+        warn!(%error, "could not have a token reviewed");
+        ApiError::unavailable("logins by a Kubernetes identity are not possible now; try again")
+    })?;
+    let Some(status) = review.status.filter(|it| it.authenticated == Some(true)) else {
+        return Ok(Vec::new());
+    };
+    // An authenticator that knows no audiences returns none: it has not checked ours.
+    let for_us = status.audiences.iter().flatten().any(|audience| ours.contains(audience));
+    let username = status.user.and_then(|user| user.username).filter(|_| for_us);
+    let Some(username) = username else { return Ok(Vec::new()) };
+    let mut found = state.reader.members_by_username(&username);
+    narrow(&mut found, fields)?;
+    found.retain(|member| !member.suspended);
+    Ok(found)
+}
+
+fn narrow(members: &mut Vec<Arc<Member>>, fields: &Fields) -> Result<(), ApiError> {
+    if let Some(id) = fields.string("organizationId")? {
+        let id = OrganizationId::parse(id);
+        members.retain(|member| Some(member.organization) == id);
+    }
+    Ok(())
+}
+
+/// Ends the session that asks for it.
+pub async fn logout(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    log_out(&state, &headers, Operation::Logout).await
+}
+
+/// Ends every session of the member who asks for it.
+pub async fn logout_all(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    log_out(&state, &headers, Operation::LogoutAll).await
+}
+
+async fn log_out(
+    state: &AppState,
+    headers: &HeaderMap,
+    operation: Operation,
+) -> Result<Response, ApiError> {
+    let caller = authorize(state, headers, operation)?;
+    let Who::Member { id, session } = &caller.who else {
+        // An ApiKey has no session; what ends it is a rotation or a Revocation.
+        return Err(Reason::CredentialKindRefused.into());
+    };
+    let member = state.reader.member(*id).ok_or(Reason::SessionUnknown)?;
+    let all = operation == Operation::LogoutAll;
+    sessions::end(state, &member.name, |it| all || it.hash.id() == *session).await?;
+    caller.audit(operation, id);
+    Ok(reply(&true))
+}

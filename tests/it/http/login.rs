@@ -1,0 +1,179 @@
+//! `POST /org/login` and logout, against an API server inside the test.
+
+use anon_operator::crd;
+use anon_operator::domain::ids::{MemberId, OrganizationId};
+use anon_operator::domain::opaque::SessionToken;
+use anon_operator::domain::password::{Password, PasswordHash};
+use anon_operator::names;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::api::{Seen, ok, status};
+use crate::support::objects::{self, OPERATOR, parse};
+use crate::support::{Reply, World};
+
+const PATH: &str = "/org/login";
+const PASSWORD: &str = "correct horse";
+
+/// Ada of acme, with a password, as her object.
+fn ada() -> Value {
+    let mut ada = objects::member_json("acme", "ada", "Admin", &SessionToken::generate().unwrap());
+    ada["status"] = json!({});
+    ada
+}
+
+/// What the API server has: namespaces, the hash of Ada's password, Ada. It refuses the first
+/// `conflicts` writes.
+fn serve(world: &World, mut ada: Value, mut conflicts: u32) {
+    let hash = PasswordHash::of(&Password::chosen(PASSWORD).unwrap()).unwrap();
+    let id = MemberId::derive("acme", "ada");
+    let secret = json!({
+        "metadata": {"name": "uid-of-acme.ada.password-hash", "namespace": OPERATOR,
+            "labels": names::labels(names::PASSWORD, &id)},
+        "data": {names::PASSWORD_HASH: STANDARD.encode(hash.expose())},
+    });
+    world.add::<crd::Member>(&parse(ada.clone()));
+    world.api.answer(move |seen: &Seen| match (seen.method.as_str(), seen.path.as_str()) {
+        ("GET", "/api/v1/namespaces/acme") => ok(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "acme", "uid": "uid-of-acme"},
+        })),
+        ("GET", "/api/v1/namespaces/anon-system/secrets/uid-of-acme.ada.password-hash") => {
+            ok(&secret)
+        }
+        ("GET", "/apis/anon.dev/v1beta1/namespaces/acme/members/ada") => ok(&ada),
+        ("PATCH", "/apis/anon.dev/v1beta1/namespaces/acme/members/ada/status") => {
+            assert_eq!(
+                seen.body["metadata"]["resourceVersion"],
+                ada["metadata"]["resourceVersion"]
+            );
+            let next = ada["metadata"]["resourceVersion"].as_str().unwrap().parse::<u64>().unwrap();
+            ada["metadata"]["resourceVersion"] = json!((next + 1).to_string());
+            if conflicts > 0 {
+                conflicts -= 1;
+                return status(409, "Conflict");
+            }
+            // Nothing but sessions, and under a manager of their own.
+            assert_eq!(seen.body["status"].as_object().unwrap().len(), 1);
+            assert!(seen.query.contains("fieldManager=anon-operator%2Fsessions"), "{}", seen.query);
+            ada["status"]["sessions"] = seen.body["status"]["sessions"].clone();
+            ok(&ada)
+        }
+        _ => status(404, "NotFound"),
+    });
+}
+
+async fn log_in(world: &World, email: &str, password: &str) -> Reply {
+    world.post(PATH, None, &json!({"email": email, "password": password})).await
+}
+
+fn stored(world: &World) -> Vec<Value> {
+    let seen = world.api.seen();
+    let mut writes = seen.iter().filter(|seen| seen.method == "PATCH");
+    writes
+        .next_back()
+        .map(|seen| seen.body["status"]["sessions"].as_array().unwrap().clone())
+        .unwrap()
+}
+
+#[tokio::test]
+async fn by_password_and_out_again() {
+    let world = World::new();
+    serve(&world, ada(), 2);
+    let reply = log_in(&world, " ADA@acme.example", PASSWORD).await;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    let body = reply.json();
+    assert_eq!(body.as_object().unwrap().len(), 1);
+    let token = SessionToken::parse(body["token"].as_str().unwrap()).unwrap();
+    let sessions = stored(&world);
+    assert_eq!(sessions.len(), 1);
+    assert_eq!(sessions[0]["sha256"], json!(token.hash().to_string()));
+
+    // Once the watch has brought it, it counts.
+    let mut now = ada();
+    now["status"]["sessions"] = json!(sessions);
+    world.add::<crd::Member>(&parse(now));
+    let who = world.post("/v1/validate", Some(token.expose()), &json!({})).await.json();
+    assert_eq!((&who["principal"], &who["role"]), (&json!("member"), &json!("Admin")));
+
+    let reply = world.post("/org/logout", Some(token.expose()), &json!({})).await;
+    assert_eq!((reply.status.as_u16(), reply.json()), (200, json!(true)));
+    assert!(stored(&world).is_empty());
+}
+
+#[tokio::test]
+async fn every_failure_looks_the_same() {
+    let world = World::new();
+    serve(&world, ada(), 0);
+    let wrong = log_in(&world, "ada@acme.example", "wrong").await;
+    assert_eq!(wrong.error(), (401, "UnauthorizedError".into()));
+    assert!(!wrong.text.contains("ada"));
+    let unknown = log_in(&world, "eve@acme.example", PASSWORD).await;
+    let oversized = log_in(&world, "ada@acme.example", &"x".repeat(5000)).await;
+    let body = json!({
+        "email": "ada@acme.example", "password": PASSWORD,
+        "organizationId": OrganizationId::derive("globex"),
+    });
+    let elsewhere = world.post(PATH, None, &body).await;
+    let mut asleep = ada();
+    asleep["spec"]["suspended"] = json!(true);
+    serve(&world, asleep, 0);
+    let suspended = log_in(&world, "ada@acme.example", PASSWORD).await;
+    for other in [unknown, oversized, elsewhere, suspended] {
+        assert_eq!((other.status, &other.text), (wrong.status, &wrong.text));
+    }
+    assert!(world.api.log().iter().all(|line| !line.starts_with("PATCH")));
+    for (body, field) in [(json!({"email": "a@b"}), "password"), (json!({}), "email")] {
+        assert_eq!(world.post(PATH, None, &body).await.json()["field"], field);
+    }
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_down() {
+    let world = World::new();
+    let mut last = None;
+    for _ in 0..11 {
+        last = Some(world.post(PATH, None, &json!({"email": "a@b", "password": "x"})).await);
+    }
+    let last = last.unwrap();
+    assert_eq!(last.error(), (429, "TooManyRequestsError".into()));
+    assert!(last.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
+}
+
+#[tokio::test]
+async fn by_kubernetes_identity_for_our_audience_only() {
+    let world = World::new();
+    let mut ci = ada();
+    ci["spec"]["kubernetes"] = json!({"serviceAccount": {"name": "ci"}});
+    world.add::<crd::Member>(&parse(ci.clone()));
+    let review = |audiences: Value, username: &str| {
+        json!({
+            "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+            "spec": {}, "status": {
+                "authenticated": true, "user": {"username": username}, "audiences": audiences,
+            },
+        })
+    };
+    for (audiences, username, expected) in [
+        (json!(["anon-operator"]), "system:serviceaccount:acme:ci", 200),
+        (json!([objects::PUBLIC_URL]), "system:serviceaccount:acme:ci", 200),
+        (json!(["https://kubernetes.default.svc"]), "system:serviceaccount:acme:ci", 401),
+        (json!(null), "system:serviceaccount:acme:ci", 401),
+        (json!(["anon-operator"]), "system:serviceaccount:globex:ci", 401),
+        (json!(["anon-operator"]), "ci", 401),
+    ] {
+        let (ci, review) = (ci.clone(), review(audiences.clone(), username));
+        world.api.answer(move |seen| match seen.path.as_str() {
+            "/apis/authentication.k8s.io/v1/tokenreviews" => {
+                assert_eq!(seen.body["spec"]["audiences"][1], "anon-operator");
+                ok(&review)
+            }
+            path if path.starts_with("/apis/anon.dev/") => ok(&ci),
+            _ => status(404, "NotFound"),
+        });
+        let reply = world.post(PATH, None, &json!({"kubernetesToken": "eyJ"})).await;
+        assert_eq!(reply.status.as_u16(), expected, "{audiences} {username}");
+    }
+}
