@@ -12,8 +12,10 @@ use tracing::info;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
+use crate::controller::propagation::Propagation;
 use crate::controller::{self, Settings};
 use crate::crd;
+use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::leader;
 use crate::metrics::Metrics;
@@ -29,6 +31,9 @@ pub async fn client() -> anyhow::Result<Client> {
     )?;
     // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
     config.default_retry = false;
+    // A connection that died without a word must not hold a reconciliation for ever. Longer than
+    // the 290 s after which the API server ends a watch.
+    config.read_timeout = Some(Duration::from_secs(295));
     Client::try_from(config).context("the configuration for the API server is not usable")
 }
 
@@ -50,13 +55,23 @@ pub async fn run(
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
     };
     let mut tasks = JoinSet::new();
+    let authenticates = config.has(Role::Api) || config.has(Role::Validator);
+    let publisher = authenticates.then(|| {
+        Publisher::new(
+            client.clone(),
+            &config.namespace,
+            config.identity.clone(),
+            config.max_staleness,
+            state.reader.clone(),
+        )
+    });
 
     // The servers listen first, so that a probe can tell "not ready" from "not there".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
     let stop = shutdown.clone();
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
-    if config.has(Role::Api) || config.has(Role::Validator) {
+    if authenticates {
         let public = listen(config.listen, "--listen")?;
         let router = server::public(state.clone(), &config.roles);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
@@ -66,6 +81,13 @@ pub async fn run(
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
+    if let Some(publisher) = publisher.clone() {
+        let stop = shutdown.clone();
+        tasks.spawn(async move {
+            stop.run_until_cancelled(publisher.run()).await;
+            Ok(())
+        });
+    }
     if config.has(Role::Controller) {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
@@ -81,8 +103,12 @@ pub async fn run(
         if result.is_err() || !shutdown.is_cancelled() {
             // One part is down: the whole goes down in order and is started again.
             shutdown.cancel();
-            outcome = outcome.and(result.and_then(|()| unexpected(&shutdown)));
+            outcome = outcome.and(result.and_then(|()| unexpected()));
         }
+    }
+    // Only now: until the last request was answered this replica had to be counted.
+    if let Some(publisher) = publisher {
+        publisher.retire().await;
     }
     outcome
 }
@@ -102,6 +128,7 @@ fn index_kinds(
                 watch::drive::<crd::Member>(client.clone(), &index),
                 watch::drive::<crd::UserPool>(client.clone(), &index),
                 watch::drive::<crd::SdkClient>(client.clone(), &index),
+                watch::drive::<crd::Revocation>(client.clone(), &index),
             )
         };
         stop.run_until_cancelled(Box::pin(watches)).await;
@@ -125,6 +152,8 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             settings.clone(),
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
+            state.reader.clone(),
+            Propagation::new(config.max_staleness),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));
@@ -133,7 +162,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             controller::run(Arc::new(context)).await;
         }
     };
-    leader::campaign(client.clone(), &config.namespace, &me, stop, lead).await;
+    Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
 }
 
 /// Says so in the metrics while this replica leads, however that ends.
@@ -159,6 +188,6 @@ fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListen
     Ok(listener)
 }
 
-fn unexpected(_: &CancellationToken) -> anyhow::Result<()> {
+fn unexpected() -> anyhow::Result<()> {
     anyhow::bail!("a part of the process ended that never should")
 }

@@ -67,6 +67,11 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_ORPHAN_GRACE", default_value = "1h", value_parser = duration)]
     pub orphan_grace: Duration,
 
+    /// How long a replica answers without having heard of the cluster; then it answers 503, and a
+    /// little later it no longer counts where every replica has to know something
+    #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
+    pub max_staleness: Duration,
+
     /// How long requests in flight may take when the process is asked to stop
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
     pub drain_timeout: Duration,

@@ -4,6 +4,7 @@
 //! `app -> {server, controller, leader} -> {index} -> validate -> {crd, domain}`.
 
 pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod controller;

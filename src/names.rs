@@ -22,6 +22,24 @@ pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
 /// can be recomputed whole after a loss.
 pub const KEYS: &str = "anon.dev/keys";
 
+/// Annotation on an SdkClient: any new value asks for a new ApiKey.
+pub const ROTATE: &str = "anon.dev/rotate";
+/// Annotation on a delivery Secret: digest of the last [`ROTATE`] that was carried out.
+pub const ROTATED: &str = "anon.dev/rotated";
+/// Annotation on a delivery Secret: which of its labels and annotations come from the spec.
+pub const OWNED_METADATA: &str = "anon.dev/owned-metadata";
+/// Annotation on a Namespace, written by a cluster admin: the clientIds that its clients may
+/// choose, separated by commas, or `*`.
+pub const CLIENT_IDS: &str = "anon.dev/client-ids";
+
+/// Prefix of the name of a replica's Lease; the name of its Pod follows. The chart's admission
+/// policy guards by this name, so it is what a replica is counted by, never a label.
+pub const VALIDATOR_LEASE: &str = "anon-validator-";
+/// Annotation on a replica's Lease: the resourceVersions that it has applied, by kind.
+pub const APPLIED: &str = "anon.dev/applied";
+/// Value of [`COMPONENT`]: the Lease of a replica that authenticates.
+pub const VALIDATOR: &str = "validator";
+
 /// Data key of a signing Secret: a [`crate::domain::keyset::StoredKeySet`] in JSON.
 pub const KEY_SET: &str = "keyset.json";
 

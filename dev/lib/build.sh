@@ -86,7 +86,7 @@ build_program() {
   # Two launchers at once do not build the same thing twice. (The Go tools hold
   # the lock as well: if this launcher is killed, the next one waits for them.)
   exec {fd}>"${target%/*}/.lock"
-  lock "$fd" "building for ${target%/*}"
+  lock "$fd" "the same build"
   if [[ ! -x $target ]]; then
     say "building $name $(version_of "$module" "$(module_of "$package")")"
     go_build "$module" "$package" "$target"
@@ -103,11 +103,14 @@ module_of() { printf '%s' "${1%/cmd/*}"; }
 # What the user's environment says about other Go builds does not count here.
 go_build() {
   local module=$1 package=$2 target=$3 start=$SECONDS next=15 go
-  PARTIAL=${target%/*}/.${target##*/}.partial
+  SCRATCH=${target%/*}/.${target##*/}.partial
+  # After a kill -9 there may be an old one.
+  rm -rf "$SCRATCH"
+  mkdir "$SCRATCH"
   begin env -u GOOS -u GOARCH -u GOEXPERIMENT \
-    CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly \
+    CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly GOTMPDIR="$SCRATCH" \
     nice go build -C "$ROOT/dev/$module" -trimpath -buildvcs=false \
-    -ldflags "$(ldflags "$module")" -o "$PARTIAL" "$package" >&2
+    -ldflags "$(ldflags "$module")" -o "$SCRATCH/program" "$package" >&2
   go=$!
   while kill -0 "$go" 2>/dev/null; do
     if ((SECONDS - start >= next)); then
@@ -117,11 +120,13 @@ go_build() {
     sleep 0.2
   done
   wait "$go" || die "${target##*/} could not be built"
-  mv -f "$PARTIAL" "$target"
-  PARTIAL=''
+  mv -f "$SCRATCH/program" "$target"
+  remove_scratch
 }
 
-# remove_partial: what an interrupted build leaves. (After a kill -9 the next
-# build of the same program overwrites it.)
-PARTIAL=''
-remove_partial() { [[ -z $PARTIAL ]] || rm -f "$PARTIAL"; }
+# Where a program is being built, and nothing otherwise.
+SCRATCH=''
+remove_scratch() {
+  [[ -z $SCRATCH ]] || rm -rf "$SCRATCH"
+  SCRATCH=''
+}

@@ -4,9 +4,12 @@
 
 readonly NAMESPACE=anon-system
 readonly ACCOUNT=anon-operator
-readonly REPLICAS=2
+# Three: what has to be known by every validator is tested with more than two.
+readonly REPLICAS=3
 
-kubectl() { "${PROGRAM[kubectl]}" --kubeconfig="$DIR/admin.kubeconfig" "$@"; }
+kubectl() {
+  "${PROGRAM[kubectl]}" --kubeconfig="$DIR/admin.kubeconfig" --cache-dir="$DIR/kube-cache" "$@"
+}
 
 operator_url() { printf 'http://127.0.0.1:%s' "$HTTP_PORT"; }
 
@@ -32,9 +35,9 @@ install_chart() {
   stamp=$(operator_url && find "$chart" -type f -exec sha256sum {} + | sort | sha256sum)
   [[ $stamp != "$(cat "$DIR/chart.stamp" 2>/dev/null)" ]] || return 0
   say 'installing the chart'
-  # The folders keep the user's helm plugins and settings out.
+  # These folders keep the user's helm plugins and settings out.
   attend_into "$DIR/helm.log" env HELM_CACHE_HOME="$DIR/helm" HELM_CONFIG_HOME="$DIR/helm" \
-    HELM_DATA_HOME="$DIR/helm" "${PROGRAM[helm]}" upgrade --install anon-operator "$chart" \
+    HELM_DATA_HOME="$DIR/helm" KUBECACHEDIR="$DIR/kube-cache" "${PROGRAM[helm]}" upgrade --install anon-operator "$chart" \
     --kubeconfig="$DIR/admin.kubeconfig" --namespace="$NAMESPACE" --create-namespace \
     --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" || {
     show_log "$DIR/helm.log"

@@ -4,11 +4,15 @@
 # A file that says: this directory was made by the launcher and may be removed.
 readonly OURS=.anon-dev
 
-# open_directory: $DIR, private; never somebody's else.
-open_directory() {
+# check_directory: $DIR is free or ours, so that we may fill and remove it.
+check_directory() {
   if [[ -e $DIR && ! -e $DIR/$OURS && -n $(ls -A "$DIR") ]]; then
     die "$DIR is not a directory of dev/cluster: choose another --dir"
   fi
+}
+
+# open_directory: $DIR, private.
+open_directory() {
   mkdir -p "$DIR"
   chmod 700 "$DIR"
   : >"$DIR/$OURS"
@@ -126,16 +130,16 @@ show_screen() {
   # As one would type it: relative, if it is below.
   here=$(realpath --relative-base="$PWD" "$DIR")
   [[ $here =~ ^[A-Za-z0-9_./-]+$ ]] || here=$(quote "$here")
-  [[ $DIR == "$ROOT/target/dev" ]] || stop="dev/cluster down --dir $here"
+  [[ $DIR == "$DEFAULT_DIR" ]] || stop="dev/cluster down --dir $here"
   printf '\nA Kubernetes API server runs at https://127.0.0.1:%s\n' "$API_PORT"
   if [[ $START_OPERATOR == yes ]]; then
     printf 'anon-operator runs at           %s\n' "$(operator_url)"
   fi
   cat <<EOF
 
-  source $here/env                     kubectl, helm and kubectl-anon for this shell
+  source $here/env    # kubectl, helm and kubectl-anon, for this shell
   kubectl get anon --all-namespaces
-  ls $here/*.log                       what each of them says; audit.log: who wrote what
+  ls $here/*.log      # what each of them says; audit.log: who wrote what
   $stop
 
 EOF

@@ -1,7 +1,7 @@
 //! What a leader remembers of each object between reconciliations. All of it may be lost.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
@@ -24,6 +24,8 @@ struct Entry {
     superseded: Option<String>,
     /// Failures in a row.
     failures: u32,
+    /// When something was first noticed that takes its time.
+    first_seen: Option<Instant>,
 }
 
 impl Memory {
@@ -45,6 +47,11 @@ impl Memory {
         read.is_some() && entry.is_some_and(|entry| entry.superseded == read)
     }
 
+    /// When this was first asked about the object, which is now if it never was.
+    pub fn first_seen<K: Resource<DynamicType = ()>>(&self, object: &K, now: Instant) -> Instant {
+        *self.0.lock().entry(key(object)).or_default().first_seen.get_or_insert(now)
+    }
+
     /// Notes a failure and says how long to wait: doubling, and spread by up to a half so that
     /// objects that failed together do not come back together.
     pub fn failed<K: Resource<DynamicType = ()>>(&self, object: &K) -> Duration {
@@ -63,7 +70,9 @@ impl Memory {
         let key = key(object);
         if let Some(entry) = memory.get_mut(&key) {
             entry.failures = 0;
-            if entry.superseded.is_none() || entry.superseded != object.resource_version() {
+            let current =
+                entry.superseded.is_none() || entry.superseded != object.resource_version();
+            if current && entry.first_seen.is_none() {
                 memory.remove(&key);
             }
         }

@@ -17,6 +17,8 @@ mod error;
 mod member;
 pub mod memory;
 mod organization;
+pub mod propagation;
+mod revocation;
 mod sdk_client;
 pub mod status;
 mod sweep;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
@@ -35,10 +38,14 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
+use crate::crd::condition::Standing;
+use crate::index::Reader;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
+use propagation::Propagation;
+use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 
 /// How many objects of one kind are reconciled at the same time.
@@ -69,6 +76,12 @@ pub struct Context {
     pub recorder: Recorder,
     /// See [`Memory`].
     pub memory: Memory,
+    /// What this replica's own index knows, for what is decided across objects.
+    pub reader: Reader,
+    /// See [`Propagation`].
+    pub propagation: Propagation,
+    /// See [`PendingKeys`].
+    pub pending: PendingKeys,
 }
 
 impl Context {
@@ -79,6 +92,8 @@ impl Context {
         settings: Settings,
         clock: SharedClock,
         metrics: Arc<Metrics>,
+        reader: Reader,
+        propagation: Propagation,
         instance: String,
     ) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
@@ -89,6 +104,9 @@ impl Context {
             clock,
             metrics,
             memory: Memory::default(),
+            reader,
+            propagation,
+            pending: PendingKeys::default(),
         }
     }
 }
@@ -100,26 +118,63 @@ trait Reconcile: HasStatus {
 }
 
 /// What a reconciliation came to.
-enum Outcome {
-    /// Nothing to do until something changes.
-    Settled,
-    /// The spec is not valid; nothing to do until it changes.
-    Invalid,
-    /// Something that is not watched is in the way: look again later.
-    Blocked,
+struct Outcome {
+    /// For metrics.
+    label: &'static str,
+    /// When to look again.
+    look: Look,
 }
 
-/// How often to look whether something that is not watched is still in the way.
-const BLOCKED_RETRY: Duration = Duration::from_secs(30);
+impl Outcome {
+    /// Nothing to do until something changes.
+    const SETTLED: Self = Self { label: "ok", look: Look::OnChange };
+    /// The spec is not valid; nothing to do until it changes.
+    const INVALID: Self = Self { label: "invalid", look: Look::OnChange };
+    /// Something that is not watched is in the way.
+    const BLOCKED: Self = Self { label: "blocked", look: Look::Later };
+}
+
+/// When to look at an object again, if nothing changes before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// Not at all.
+    OnChange,
+    /// In a moment: something is under way that brings no event.
+    Soon,
+    /// After a while: something that is not watched may have changed.
+    Later,
+    /// At this time.
+    At(Timestamp),
+}
+
+impl Look {
+    fn action(self, now: Timestamp) -> Action {
+        match self {
+            Self::OnChange => Action::await_change(),
+            Self::Soon => Action::requeue(Duration::from_millis(200)),
+            Self::Later => Action::requeue(Duration::from_secs(30)),
+            Self::At(time) => {
+                let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
+                // A day at most: timers do not know of clocks that are set.
+                Action::requeue(left.clamp(Duration::from_millis(200), Duration::from_hours(24)))
+            }
+        }
+    }
+}
 
 /// Runs every controller until dropped. Dropping it stops all work at the next await point.
 pub async fn run(context: Arc<Context>) {
+    // What is decided across objects is asked of the index: an empty one would say "free" of
+    // everything.
+    context.reader.listed().await;
     tokio::join!(
         drive(organization::controller(&context), Arc::clone(&context)),
         drive(member::controller(&context), Arc::clone(&context)),
         drive(user_pool::controller(&context), Arc::clone(&context)),
         drive(sdk_client::controller(&context), Arc::clone(&context)),
+        drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
+        context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
     );
 }
 
@@ -163,11 +218,15 @@ async fn reconcile<K: Reconcile>(object: Arc<K>, context: Arc<Context>) -> Resul
     let start = Instant::now();
     let result = object.reconcile(&context).await;
     let (outcome, action) = match &result {
-        Ok(Outcome::Settled) => ("ok", Action::await_change()),
-        Ok(Outcome::Invalid) => ("invalid", Action::await_change()),
-        Ok(Outcome::Blocked) => ("blocked", Action::requeue(BLOCKED_RETRY)),
+        Ok(outcome) => (outcome.label, outcome.look.action(context.clock.now())),
         Err(error) => (error.class(), Action::await_change()),
     };
+    if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+        let unchanged = object.status().cloned().unwrap_or_default();
+        let standing = Standing::reconciling("Refused", refusal);
+        // Best effort: what was refused may be the right to write status.
+        let _ = status::write(&context, object.as_ref(), unchanged, &standing).await;
+    }
     let kind = kind_name::<K>();
     context.metrics.reconciled(kind, outcome, start.elapsed());
     result.map(|_| {

@@ -19,9 +19,9 @@ impl Reconcile for Organization {
             Ok(organization) => (
                 Standing::ready("Accepted", "the organization is served"),
                 Some(organization.id.to_string()),
-                Outcome::Settled,
+                Outcome::SETTLED,
             ),
-            Err(violations) => (status::invalid(&violations), None, Outcome::Invalid),
+            Err(violations) => (status::invalid(&violations), None, Outcome::INVALID),
         };
         let desired = OrganizationStatus { id, ..OrganizationStatus::default() };
         status::write(context, self, desired, &standing).await?;

@@ -14,7 +14,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
@@ -74,7 +74,8 @@ has_status!(
     Organization => OrganizationStatus,
     Member => MemberStatus,
     UserPool => UserPoolStatus,
-    SdkClient => SdkClientStatus
+    SdkClient => SdkClientStatus,
+    Revocation => RevocationStatus
 );
 
 /// How an object stands whose spec is not valid.
@@ -97,7 +98,7 @@ pub fn complete<K: HasStatus>(
 }
 
 /// Writes the status if it differs from the one that was read, and tells of a transition by an
-/// Event. Returns whether it wrote.
+/// Event. Returns the new resourceVersion if it wrote.
 ///
 /// # Errors
 /// The object changed in between, or the API server refused.
@@ -106,18 +107,21 @@ pub async fn write<K: HasStatus>(
     object: &K,
     status: K::Status,
     standing: &Standing,
-) -> Result<bool, Error> {
+) -> Result<Option<String>, Error> {
     let status = complete(object, status, standing, context.clock.now());
     if object.status() == Some(&status) {
-        return Ok(false);
+        return Ok(None);
     }
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    // A null would make the write unconditional.
+    let version =
+        object.resource_version().ok_or(Error::Incomplete { what: "metadata.resourceVersion" })?;
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name, "resourceVersion": object.resource_version() },
+        "metadata": { "name": name, "resourceVersion": version },
         "status": status,
     });
     let parameters = PatchParams::apply(&format!("{}/status", names::MANAGER)).force();
@@ -127,7 +131,7 @@ pub async fn write<K: HasStatus>(
         .map_err(Error::api("write status"))?;
     context.memory.superseded(object, written.resource_version().as_deref());
     report(context, object, standing).await;
-    Ok(true)
+    Ok(written.resource_version())
 }
 
 /// One log line, and an Event where the standing is news: became stalled, or ready again. The
@@ -138,21 +142,37 @@ async fn report<K: HasStatus>(context: &Context, object: &K, standing: &Standing
     let before = condition::find(previous, READY);
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let reason = standing.reason;
-    info!(%kind, %namespace, %name, reason, ready = standing.state == State::Ready, "{}", standing.message);
+    let ready = standing.state == State::Ready;
+    if before.is_some_and(|before| before.reason == reason) {
+        debug!(%kind, %namespace, %name, reason, ready, "{}", standing.message);
+    } else {
+        info!(%kind, %namespace, %name, reason, ready, "{}", standing.message);
+    }
     let type_ = match standing.state {
         State::Ready if before.is_some_and(|ready| ready.status == "False") => EventType::Normal,
         State::Stalled if before.is_none_or(|ready| ready.reason != reason) => EventType::Warning,
         _ => return,
     };
+    publish(context, object, type_, reason, standing.message.clone()).await;
+}
+
+/// Publishes an Event about the object. It is a courtesy: its loss is logged and holds nothing up.
+pub async fn publish<K: HasStatus>(
+    context: &Context,
+    object: &K,
+    type_: EventType,
+    reason: &str,
+    note: String,
+) {
     let event = Event {
         type_,
         reason: reason.to_owned(),
-        note: Some(standing.message.clone()),
+        note: Some(note),
         action: "Reconcile".to_owned(),
         secondary: None,
     };
-    // An Event is a courtesy: its loss is logged and holds nothing up.
     if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
-        warn!(%kind, %namespace, %name, %error, "could not publish an Event");
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        warn!(kind = %K::kind(&()), %namespace, %name, %error, "could not publish an Event");
     }
 }

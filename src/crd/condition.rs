@@ -22,6 +22,27 @@ pub struct Standing {
     pub reason: &'static str,
     /// For people: what is, and the cure where there is one.
     pub message: String,
+    /// What else is to be said: conditions that are there while they are true.
+    pub notes: Vec<Note>,
+}
+
+/// A condition of a type of its own that is there, with status True, while there is something to
+/// say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// CamelCase, stable.
+    pub type_: &'static str,
+    /// CamelCase, stable.
+    pub reason: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Note {
+    /// A note.
+    pub fn new(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { type_, reason, message: message.into() }
+    }
 }
 
 /// The three ways to stand.
@@ -38,17 +59,17 @@ pub enum State {
 impl Standing {
     /// It does its job.
     pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Ready, reason, message: message.into() }
+        Self { state: State::Ready, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// Something is waited for.
     pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Reconciling, reason, message: message.into() }
+        Self { state: State::Reconciling, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// Somebody has to change something.
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Stalled, reason, message: message.into() }
+        Self { state: State::Stalled, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// The conditions that say so. A condition whose status did not flip keeps its transition
@@ -60,23 +81,27 @@ impl Standing {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        let condition = |type_: &str, status: &str| {
+        let condition = |type_: &str, status: &str, reason: &str, message: &str| {
             let before = previous.iter().find(|old| old.type_ == type_ && old.status == status);
             Condition {
                 type_: type_.to_owned(),
                 status: status.to_owned(),
-                reason: self.reason.to_owned(),
-                message: self.message.clone(),
+                reason: reason.to_owned(),
+                message: message.to_owned(),
                 observed_generation: generation,
                 last_transition_time: before
                     .map_or(Time(now), |old| old.last_transition_time.clone()),
             }
         };
-        match self.state {
-            State::Ready => vec![condition(READY, "True")],
-            State::Reconciling => vec![condition(READY, "False"), condition(RECONCILING, "True")],
-            State::Stalled => vec![condition(READY, "False"), condition(STALLED, "True")],
-        }
+        let main = |type_, status| condition(type_, status, self.reason, &self.message);
+        let mut conditions = match self.state {
+            State::Ready => vec![main(READY, "True")],
+            State::Reconciling => vec![main(READY, "False"), main(RECONCILING, "True")],
+            State::Stalled => vec![main(READY, "False"), main(STALLED, "True")],
+        };
+        let note = |note: &Note| condition(note.type_, "True", note.reason, &note.message);
+        conditions.extend(self.notes.iter().map(note));
+        conditions
     }
 }
 

@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{Member, Organization, SdkClient, UserPool};
+use super::{Member, Organization, Revocation, SdkClient, UserPool};
 
 /// Every definition: its file name and its YAML.
 ///
@@ -36,8 +36,8 @@ pub fn print() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn definitions() -> [CustomResourceDefinition; 4] {
-    [Organization::crd(), Member::crd(), UserPool::crd(), SdkClient::crd()]
+fn definitions() -> [CustomResourceDefinition; 5] {
+    [Organization::crd(), Member::crd(), UserPool::crd(), SdkClient::crd(), Revocation::crd()]
 }
 
 fn finish(mut definition: Value) -> Value {

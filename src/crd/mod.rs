@@ -13,6 +13,7 @@ pub mod condition;
 pub mod generate;
 mod member;
 mod organization;
+mod revocation;
 mod sdk_client;
 mod user_pool;
 
@@ -21,15 +22,17 @@ use serde::{Deserialize, Serialize};
 
 pub use member::{KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef};
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus};
+pub use revocation::{Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys};
 pub use sdk_client::{
-    ApiKeySource, ApiKeyState, ApiKeyStatus, ClientType, Delivery, SdkClient, SdkClientSpec,
-    SdkClientStatus, Service, Webapp,
+    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, Rotation, SdkClient,
+    SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
     Hosted, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::Algorithm;
+pub use crate::domain::api_key_life::ApiKeyState;
 pub use crate::domain::jwk::Jwk;
 pub use crate::domain::keyset::SigningKeyState;
 pub use crate::domain::role::Role;

@@ -1,10 +1,15 @@
 //! A client as it is served, and the proof that an ApiKey gives.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
+use super::api_key_life::{ApiKeyState, Schedule};
 use super::decision::{ApiKeyHolder, Principal, Reason, Verified};
 use super::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use super::opaque::KeyHash;
+use super::revocation::Revocation;
 use super::role::Role;
 
 /// An application of an organization.
@@ -28,14 +33,30 @@ pub struct SdkClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// A frontend: its users are those of the pool.
-    Webapp {
-        /// The object that the client refers to; it may not exist.
-        pool: ObjectName,
-        /// The id of that pool, which follows from its name.
-        pool_id: UserPoolId,
-    },
+    Webapp(Webapp),
     /// A backend.
     Service(Service),
+}
+
+/// A frontend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Webapp {
+    /// The name that people see.
+    pub display_name: Option<String>,
+    /// The object that the client refers to; it may not exist.
+    pub pool: ObjectName,
+    /// The id of that pool, which follows from its name.
+    pub pool_id: UserPoolId,
+    /// The browser origins that may read the public data below, as browsers write them.
+    pub allowed_origins: Vec<Origin>,
+    /// Where Link may redirect back to.
+    pub redirect_urls: Vec<String>,
+    /// URL of the logo.
+    pub logo_url: Option<String>,
+    /// Id of the Chrome extension that belongs to the client.
+    pub chrome_extension_id: Option<String>,
+    /// Accept only tokens that were made for this client.
+    pub strict: bool,
 }
 
 /// A backend with its keys.
@@ -43,19 +64,51 @@ pub enum ClientKind {
 pub struct Service {
     /// What its keys may do.
     pub role: Role,
-    /// The Secret that its key is delivered into.
-    pub delivery: Delivery,
+    /// Where its keys come from.
+    pub source: KeySource,
     /// The live keys.
     pub keys: Vec<StoredApiKey>,
 }
 
-/// Where the key of a service is delivered.
+/// Where the keys of a service come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeySource {
+    /// The operator makes and delivers them.
+    Delivery(Box<Delivery>),
+    /// They were made elsewhere; only their hashes are known.
+    Hashes,
+}
+
+/// How the key of a service is delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Name of the Secret, in the client's namespace.
     pub secret_name: String,
+    /// Names of its entries.
+    pub entries: Entries,
+    /// Labels for it.
+    pub labels: BTreeMap<String, String>,
+    /// Annotations for it.
+    pub annotations: BTreeMap<String, String>,
+    /// How keys follow one another.
+    pub schedule: Schedule,
+    /// The rotation that somebody asks for: a digest of the annotation's value.
+    pub requested_rotation: Option<String>,
     /// Whether the Secret outlives the client.
     pub retain: bool,
+}
+
+/// Names of the entries of a delivery Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entries {
+    /// The ApiKey.
+    pub api_key: String,
+    /// The clientId.
+    pub client_id: String,
+    /// The URL of the API.
+    pub base_url: String,
+    /// The id of the organization.
+    pub organization_id: String,
 }
 
 /// What is known of an ApiKey.
@@ -63,8 +116,36 @@ pub struct Delivery {
 pub struct StoredApiKey {
     /// SHA-256 of the key.
     pub hash: KeyHash,
+    /// Where it is in its life. Keys made elsewhere are Current.
+    pub state: ApiKeyState,
     /// When it was made. Unknown counts as oldest.
     pub created_at: Option<Timestamp>,
+    /// When it stops to count.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// An origin in the one form in which browsers send it (RFC 6454 section 6.2): scheme and host in
+/// lower case, the port only where it is not the scheme's own. So two of them are compared byte
+/// for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin that somebody wrote, in that form.
+    #[must_use]
+    pub fn new(written: &str) -> Self {
+        let lower = written.to_ascii_lowercase();
+        let default_port = [("http://", ":80"), ("https://", ":443")];
+        let port = default_port.iter().find(|(scheme, _)| lower.starts_with(scheme));
+        let without = port.and_then(|(_, port)| lower.strip_suffix(port)).map(str::to_owned);
+        Self(without.unwrap_or(lower))
+    }
+
+    /// As a browser sends it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 impl SdkClient {
@@ -75,16 +156,22 @@ impl SdkClient {
     pub const fn live_pool(&self) -> Result<UserPoolId, Reason> {
         match &self.kind {
             _ if self.suspended => Err(Reason::ClientSuspended),
-            ClientKind::Webapp { pool_id, .. } => Ok(*pool_id),
+            ClientKind::Webapp(webapp) => Ok(webapp.pool_id),
             ClientKind::Service(_) => Err(Reason::ClientNotWebapp),
         }
+    }
+
+    /// Whether only tokens count that were made for this client.
+    #[must_use]
+    pub const fn is_strict(&self) -> bool {
+        matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict)
     }
 
     /// The hashes by which this client is found.
     pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
         let keys = match &self.kind {
             ClientKind::Service(service) => service.keys.as_slice(),
-            ClientKind::Webapp { .. } => &[],
+            ClientKind::Webapp(_) => &[],
         };
         keys.iter().map(|key| key.hash)
     }
@@ -92,8 +179,14 @@ impl SdkClient {
     /// Proves that the holder of the key with this hash is this client.
     ///
     /// # Errors
-    /// The client is suspended, or the key is not one of its live keys.
-    pub fn prove(&self, hash: &KeyHash) -> Result<Verified, Reason> {
+    /// The client is suspended, the key is not one of its keys, has expired at `now`, or one of
+    /// the client's `revocations` covers it.
+    pub fn prove(
+        &self,
+        hash: &KeyHash,
+        revocations: &[Arc<Revocation>],
+        now: Timestamp,
+    ) -> Result<Verified, Reason> {
         let ClientKind::Service(service) = &self.kind else {
             return Err(Reason::ApiKeyUnknown);
         };
@@ -101,12 +194,45 @@ impl SdkClient {
         if self.suspended {
             return Err(Reason::ClientSuspended);
         }
+        if key.expires_at.is_some_and(|end| end <= now) {
+            return Err(Reason::ApiKeyExpired);
+        }
+        if revocations.iter().any(|revocation| revocation.covers(key, now)) {
+            return Err(Reason::ApiKeyRevoked);
+        }
         Ok(Verified::proven(Principal::ApiKey(ApiKeyHolder {
             organization: self.organization,
             client: self.id,
             role: service.role,
             key_id: hash.id(),
             created_at: key.created_at,
+            expires_at: key.expires_at,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        for (written, sent) in [
+            ("https://shop.acme.example", "https://shop.acme.example"),
+            ("HTTPS://Shop.Acme.Example", "https://shop.acme.example"),
+            ("https://shop.acme.example:443", "https://shop.acme.example"),
+            ("http://shop.acme.example:80", "http://shop.acme.example"),
+            ("https://shop.acme.example:80", "https://shop.acme.example:80"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("https://[fe80::443]", "https://[fe80::443]"),
+            (
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            ),
+        ] {
+            assert_eq!(Origin::new(written).as_str(), sent);
+        }
     }
 }

@@ -77,6 +77,8 @@ pub struct ApiKeyHolder {
     pub key_id: String,
     /// When the key was made, if that is known.
     pub created_at: Option<Timestamp>,
+    /// When the key stops to count.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// What class of answer a [`Reason`] is. "Cannot tell" is neither "bad credential" nor "bad
@@ -150,9 +152,9 @@ reasons! {
     /// The header or payload of a JWT cannot be read.
     TokenMalformed = "token_malformed", Unauthorized,
         "the token is not a well-formed JWT in compact form";
-    /// `crit`, or a `typ` that says that it is not an access or ID token.
+    /// `crit` or `b64`, or a `typ` that says that it is not an access or ID token.
     TokenTypeUnsupported = "token_type_unsupported", Unauthorized,
-        "the token's header has `crit`, or a `typ` other than JWT or at+jwt";
+        "the token's header has `crit` or `b64`, or a `typ` other than JWT or at+jwt";
     /// `alg` is missing, unknown, symmetric or `none`.
     AlgorithmUnsupported = "algorithm_unsupported", Unauthorized,
         "the token's `alg` is not an accepted asymmetric algorithm";
@@ -182,7 +184,7 @@ reasons! {
         "the token's signature is not valid";
     /// No `exp`, or not a number.
     ExpiryMissing = "expiry_missing", Unauthorized,
-        "the token has no `exp`";
+        "the token has no `exp` that is a number";
     /// Past `exp`.
     TokenExpired = "token_expired", Unauthorized,
         "the token has expired";
@@ -204,18 +206,30 @@ reasons! {
     /// `sub` is missing, empty or not a string.
     SubjectMissing = "subject_missing", Unauthorized,
         "the token has no `sub` that is a non-empty string";
+    /// The client accepts only tokens that were made for it.
+    ClientMismatch = "client_mismatch", Unauthorized,
+        "the client is strict and the token was not made for it";
     /// The token names a client that is gone or of another pool.
     TokenClientGone = "token_client_gone", Unauthorized,
         "the client that the token was made for no longer exists";
     /// No such ApiKey, or not any more.
     ApiKeyUnknown = "api_key_unknown", Unauthorized,
         "there is no such ApiKey";
+    /// The ApiKey was live once.
+    ApiKeyExpired = "api_key_expired", Unauthorized,
+        "the ApiKey has expired or was rotated away; read the current one from its Secret";
+    /// The ApiKey was revoked.
+    ApiKeyRevoked = "api_key_revoked", Unauthorized,
+        "the ApiKey was revoked";
     /// The caller asked about one organization and the credential belongs to another.
     OrganizationMismatch = "organization_mismatch", Unauthorized,
         "the credential does not belong to that organization";
     /// This kind of credential is not accepted here.
     CredentialKindRefused = "credential_kind_refused", Unauthorized,
         "this kind of credential is not accepted here";
+    /// The replica has not heard of the cluster for longer than `--max-staleness`.
+    IndexStale = "index_stale", Unavailable,
+        "this replica has lost touch with the cluster; try another one";
     /// The replica has not read the cluster yet.
     IndexNotReady = "index_not_ready", Unavailable,
         "this replica has not read the cluster yet; try again";

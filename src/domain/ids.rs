@@ -73,6 +73,20 @@ macro_rules! derived {
     };
 }
 
+impl SdkClientId {
+    /// Whether this is a version-5 UUID. Those are derived, so nobody may choose one.
+    #[must_use]
+    pub const fn is_derived(&self) -> bool {
+        self.0.get_version_num() == 5
+    }
+
+    /// Whether somebody has chosen it.
+    #[must_use]
+    pub const fn is_chosen(&self) -> bool {
+        !self.is_derived()
+    }
+}
+
 derived!(UserPoolId, "UserPool");
 derived!(SdkClientId, "SdkClient");
 derived!(MemberId, "Member");

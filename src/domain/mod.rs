@@ -2,6 +2,7 @@
 //! clock, no async, neither kube nor axum. Times come in as arguments.
 
 pub mod algorithm;
+pub mod api_key_life;
 pub mod client;
 pub mod decision;
 pub mod duration;
@@ -11,6 +12,7 @@ pub mod jwk;
 pub mod keyset;
 pub mod opaque;
 pub mod pool;
+pub mod revocation;
 pub mod role;
 pub mod signing;
 pub mod staff;

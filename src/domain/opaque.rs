@@ -1,6 +1,7 @@
-//! Opaque credentials: the format of ApiKeys, made, parsed and hashed here and nowhere else.
+//! Opaque credentials: the format of ApiKeys and session tokens, made, parsed and hashed here and
+//! nowhere else.
 //!
-//! `ory_apikey_` + 43 characters of `0-9A-Za-z` (256 bits) + a checksum of 6 such characters. The
+//! `ory_apikey_` or `ory_st_` + 43 characters of `0-9A-Za-z` (256 bits) + a checksum of 6 such characters. The
 //! alphabet double-clicks as one word and needs no escaping in URLs, headers or shells. The
 //! checksum (CRC-32 of all that stands before it, in base 62, as GitHub's tokens have) lets junk
 //! be refused without a lookup and lets secret scanners tell a key from a look-alike; it is no
@@ -9,15 +10,36 @@
 //! Keys are compared by SHA-256. A slow hash would buy nothing against 256 random bits.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use aws_lc_rs::{digest, rand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Prefix of an ApiKey.
-pub const API_KEY_PREFIX: &str = "ory_apikey_";
-/// Prefix of a session token of a Member.
-pub const SESSION_TOKEN_PREFIX: &str = "ory_st_";
+/// Which of the opaque credentials a string is: told by its prefix.
+pub trait Scheme {
+    /// What every credential of the scheme begins with.
+    const PREFIX: &'static str;
+}
+
+/// The scheme of [`ApiKey`].
+pub enum ApiKeys {}
+
+impl Scheme for ApiKeys {
+    const PREFIX: &'static str = "ory_apikey_";
+}
+
+/// The scheme of [`SessionToken`].
+pub enum SessionTokens {}
+
+impl Scheme for SessionTokens {
+    const PREFIX: &'static str = "ory_st_";
+}
+
+/// The ApiKey of a backend, in plain text.
+pub type ApiKey = Opaque<ApiKeys>;
+/// The session token of a member, in plain text.
+pub type SessionToken = Opaque<SessionTokens>;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// 62^43 is just above 2^256.
@@ -29,19 +51,21 @@ const CHECKSUM_CHARS: usize = 6;
 #[error("the system's random generator failed")]
 pub struct RandomFailed;
 
-/// An ApiKey in plain text. No `Debug`, no `Display`, wiped on drop.
-pub struct ApiKey(Zeroizing<String>);
+/// An opaque credential in plain text. No `Debug`, no `Display`, wiped on drop.
+pub struct Opaque<S> {
+    text: Zeroizing<String>,
+    scheme: PhantomData<S>,
+}
 
-impl ApiKey {
-    /// Makes a new key.
+impl<S: Scheme> Opaque<S> {
+    /// Makes a new credential.
     ///
     /// # Errors
     /// The random generator failed.
     pub fn generate() -> Result<Self, RandomFailed> {
-        let mut key = Zeroizing::new(String::with_capacity(
-            API_KEY_PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS,
-        ));
-        key.push_str(API_KEY_PREFIX);
+        let length = S::PREFIX.len() + RANDOM_CHARS + CHECKSUM_CHARS;
+        let mut text = Zeroizing::new(String::with_capacity(length));
+        text.push_str(S::PREFIX);
         let mut bytes = Zeroizing::new([0_u8; 64]);
         let mut wanted = RANDOM_CHARS;
         while wanted > 0 {
@@ -50,35 +74,36 @@ impl ApiKey {
             // character equally likely.
             let fair = bytes.iter().filter(|byte| **byte < 248).take(wanted);
             let chars = fair.filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
-            let before = key.len();
-            key.extend(chars.map(|byte| char::from(*byte)));
-            wanted -= key.len() - before;
+            let before = text.len();
+            text.extend(chars.map(|byte| char::from(*byte)));
+            wanted -= text.len() - before;
         }
-        let sum = checksum(&key);
-        key.push_str(&sum);
-        Ok(Self(key))
+        let sum = checksum(&text);
+        text.push_str(&sum);
+        Ok(Self { text, scheme: PhantomData })
     }
 
-    /// Reads a key: exact length, alphabet and checksum. `None` for anything else.
+    /// Reads a credential: exact length, alphabet and checksum. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let random = text.strip_prefix(API_KEY_PREFIX)?;
+        let random = text.strip_prefix(S::PREFIX)?;
         let well_formed = random.len() == RANDOM_CHARS + CHECKSUM_CHARS
             && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let (body, sum) = text.split_at_checked(API_KEY_PREFIX.len() + RANDOM_CHARS)?;
-        (well_formed && checksum(body) == sum).then(|| Self(Zeroizing::new(text.to_owned())))
+        let (body, sum) = text.split_at_checked(S::PREFIX.len() + RANDOM_CHARS)?;
+        let text = || Zeroizing::new(text.to_owned());
+        (well_formed && checksum(body) == sum).then(|| Self { text: text(), scheme: PhantomData })
     }
 
     /// The plain text, for the one place that delivers it.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
     }
 
-    /// SHA-256 of the whole key string.
+    /// SHA-256 of the whole string.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        let hash = digest::digest(&digest::SHA256, self.0.as_bytes());
+        let hash = digest::digest(&digest::SHA256, self.text.as_bytes());
         let mut bytes = [0; 32];
         for (to, from) in bytes.iter_mut().zip(hash.as_ref()) {
             *to = *from;

@@ -3,6 +3,8 @@
 //! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
+pub mod progress;
+pub mod publish;
 pub mod ready;
 mod store;
 pub mod watch;
@@ -16,7 +18,9 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
+use crate::domain::revocation::Revocation;
 use crate::domain::staff::Organization;
+use progress::Progress;
 use ready::Ready;
 use store::State;
 pub use store::{Indexed, Kind};
@@ -26,6 +30,7 @@ pub use store::{Indexed, Kind};
 pub struct Index {
     state: RwLock<State>,
     ready: Ready,
+    progress: Progress,
 }
 
 impl Index {
@@ -38,6 +43,11 @@ impl Index {
     /// Forgets an object.
     pub fn delete<K: Indexed>(&self, name: &ObjectName) {
         K::delete(&mut self.state.write(), name);
+    }
+
+    /// Notes that everything of a kind up to this resourceVersion has been taken up.
+    pub fn advanced(&self, kind: Kind, resource_version: &str) {
+        self.progress.advanced(kind, resource_version);
     }
 
     /// Notes that a kind was listed completely for the first time.
@@ -57,14 +67,36 @@ impl Reader {
         Self(index)
     }
 
-    /// Whether every kind has been listed: until then nothing can be told from absence.
+    /// Whether answers may be given: every kind has been listed, so that absence means something,
+    /// and the leader can know of this replica.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.ready.is_ready()
+        self.0.ready.is_ready() && self.0.progress.is_counted()
     }
 
-    /// Waits until [`Self::is_ready`].
-    pub async fn ready(&self) {
+    /// Whether the cluster was heard of recently enough to answer from what is known of it.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.0.progress.is_fresh()
+    }
+
+    /// Whether this index has taken up everything of a kind up to this resourceVersion. Where
+    /// versions cannot be compared: yes, for lack of a better answer.
+    #[must_use]
+    pub fn has(&self, kind: Kind, resource_version: &str) -> bool {
+        let applied = self.0.progress.applied().get(kind.as_str()).copied();
+        let wanted = resource_version.parse().ok();
+        applied.zip(wanted).is_none_or(|(applied, wanted): (u64, u64)| applied >= wanted)
+    }
+
+    /// What is known of how far this index has come.
+    #[must_use]
+    pub fn progress(&self) -> &Progress {
+        &self.0.progress
+    }
+
+    /// Waits until every kind has been listed.
+    pub async fn listed(&self) {
         self.0.ready.wait().await;
     }
 
@@ -85,15 +117,19 @@ impl Reader {
     /// The client of this id.
     #[must_use]
     pub fn client(&self, id: SdkClientId) -> Option<Arc<SdkClient>> {
-        self.0.state.read().clients.get(&id).cloned()
+        self.0.state.read().client(id).cloned()
     }
 
     /// The client that holds the ApiKey with this hash.
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
-        let state = self.0.state.read();
-        let holder = state.keys.get(hash)?.first()?;
-        state.clients.get(&holder.client).cloned()
+        self.0.state.read().client_by_key(hash).cloned()
+    }
+
+    /// The revocations of keys of a client.
+    #[must_use]
+    pub fn revocations(&self, client: &ObjectName) -> Vec<Arc<Revocation>> {
+        self.0.state.read().revocations.get(client).cloned().unwrap_or_default()
     }
 
     /// What an Organization object says about this organization, if there is one.
@@ -111,6 +147,7 @@ impl Reader {
             (Kind::Member.as_str(), state.members.len()),
             (Kind::UserPool.as_str(), state.pools.len()),
             (Kind::SdkClient.as_str(), state.clients.len()),
+            (Kind::Revocation.as_str(), state.revocations.values().map(Vec::len).sum()),
         ])
     }
 }

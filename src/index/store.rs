@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -15,6 +16,7 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
+use crate::domain::revocation::Revocation;
 use crate::domain::staff::{Member, Organization};
 use crate::validate;
 
@@ -29,11 +31,14 @@ pub enum Kind {
     UserPool,
     /// `SdkClient`.
     SdkClient,
+    /// `Revocation`.
+    Revocation,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Organization, Self::Member, Self::UserPool, Self::SdkClient];
+    pub const ALL: [Self; 5] =
+        [Self::Organization, Self::Member, Self::UserPool, Self::SdkClient, Self::Revocation];
 
     /// The name of the kind.
     #[must_use]
@@ -43,6 +48,7 @@ impl Kind {
             Self::Member => "Member",
             Self::UserPool => "UserPool",
             Self::SdkClient => "SdkClient",
+            Self::Revocation => "Revocation",
         }
     }
 }
@@ -74,18 +80,23 @@ pub struct State {
     pub(super) members: HashMap<MemberId, Arc<Member>>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
-    pub(super) clients: HashMap<SdkClientId, Arc<SdkClient>>,
+    pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
+    /// Who claims a clientId; the first holds it.
+    pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
     /// Who claims an ApiKey; the first holds it.
-    pub(super) keys: HashMap<KeyHash, BTreeSet<KeyClaim>>,
+    pub(super) keys: HashMap<KeyHash, BTreeSet<Claim>>,
+    /// By the client whose keys they revoke.
+    pub(super) revocations: HashMap<ObjectName, Vec<Arc<Revocation>>>,
+    /// Which client each of them is about.
+    revoked_clients: HashMap<ObjectName, ObjectName>,
 }
 
-/// A client's claim to an ApiKey. The order decides who holds it: the older object, and among
-/// equally old ones the lesser name, so that every replica decides alike.
+/// A client's claim to an ApiKey or clientId. The order decides who holds it: the older object,
+/// and among equally old ones the lesser name, so that every replica decides alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeyClaim {
+pub(super) struct Claim {
     created_at: Option<Timestamp>,
-    name: ObjectName,
-    pub(super) client: SdkClientId,
+    pub(super) name: ObjectName,
 }
 
 impl State {
@@ -99,23 +110,41 @@ impl State {
         }
     }
 
-    fn drop_client(&mut self, id: SdkClientId) {
-        let Some(old) = self.clients.remove(&id) else { return };
-        let claim = KeyClaim::of(&old);
+    fn drop_client(&mut self, name: &ObjectName) {
+        let Some(old) = self.clients.remove(name) else { return };
+        let claim = Claim::of(&old);
+        release(&mut self.client_ids, &old.id, &claim);
         for hash in old.key_hashes() {
-            if let Some(claims) = self.keys.get_mut(&hash) {
-                claims.remove(&claim);
-                if claims.is_empty() {
-                    self.keys.remove(&hash);
-                }
-            }
+            release(&mut self.keys, &hash, &claim);
+        }
+    }
+
+    /// The client that holds this id.
+    pub(super) fn client(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
+        let holder = self.client_ids.get(&id)?.first()?;
+        self.clients.get(&holder.name)
+    }
+
+    /// The client that holds this key. One that does not hold its own id is not served.
+    pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
+        let holder = self.keys.get(hash)?.first()?;
+        let client = self.clients.get(&holder.name)?;
+        self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
+    }
+}
+
+fn release<K: Eq + Hash>(claims: &mut HashMap<K, BTreeSet<Claim>>, key: &K, claim: &Claim) {
+    if let Some(of_key) = claims.get_mut(key) {
+        of_key.remove(claim);
+        if of_key.is_empty() {
+            claims.remove(key);
         }
     }
 }
 
-impl KeyClaim {
+impl Claim {
     fn of(client: &SdkClient) -> Self {
-        Self { created_at: client.created_at, name: client.name.clone(), client: client.id }
+        Self { created_at: client.created_at, name: client.name.clone() }
     }
 }
 
@@ -148,7 +177,10 @@ impl Indexed for crd::Organization {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        // One of another name is never served, so its end changes nothing.
+        if name.name == validate::ORGANIZATION_NAME {
+            state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        }
     }
 }
 
@@ -190,15 +222,47 @@ impl Indexed for crd::SdkClient {
 
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
-        if let Some(client) = served(object, validate::sdk_client) {
-            for hash in client.key_hashes() {
-                state.keys.entry(hash).or_default().insert(KeyClaim::of(&client));
-            }
-            state.clients.insert(client.id, client);
+        let Some(client) = served(object, validate::sdk_client) else { return };
+        // A chosen clientId counts once the leader has found it to be allowed and free.
+        let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
+        if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
+            return;
+        }
+        let claim = Claim::of(&client);
+        for hash in client.key_hashes() {
+            state.keys.entry(hash).or_default().insert(claim.clone());
+        }
+        state.client_ids.entry(client.id).or_default().insert(claim);
+        state.clients.insert(client.name.clone(), client);
+    }
+
+    fn delete(state: &mut State, name: &ObjectName) {
+        state.drop_client(name);
+    }
+}
+
+impl Indexed for crd::Revocation {
+    const KIND: Kind = Kind::Revocation;
+
+    fn apply(state: &mut State, object: &Self) {
+        Self::delete(state, &name_of(object));
+        if let Some(revocation) = served(object, validate::revocation) {
+            let client = revocation.client.clone();
+            state.revoked_clients.insert(revocation.name.clone(), client.clone());
+            state.revocations.entry(client).or_default().push(revocation);
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.drop_client(SdkClientId::derive(&name.namespace, &name.name));
+        let Some(client) = state.revoked_clients.remove(name) else { return };
+        if let Some(revocations) = state.revocations.get_mut(&client) {
+            revocations.retain(|revocation| revocation.name != *name);
+            if revocations.is_empty() {
+                state.revocations.remove(&client);
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

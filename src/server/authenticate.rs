@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use crate::domain::decision::{Reason, Verified};
 use crate::domain::ids::{OrganizationId, SdkClientId};
-use crate::domain::opaque::{API_KEY_PREFIX, ApiKey};
+use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _};
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 
@@ -42,13 +42,16 @@ pub fn authenticate(
     if !reader.is_ready() {
         return Err(Reason::IndexNotReady);
     }
+    if !reader.is_fresh() {
+        return Err(Reason::IndexStale);
+    }
     let credential = question.credential;
     if credential.len() > MAX_TOKEN_BYTES {
         return Err(Reason::CredentialTooLarge);
     }
-    let verified = if credential.starts_with(API_KEY_PREFIX) {
+    let verified = if credential.starts_with(ApiKeys::PREFIX) {
         accept(question.accepts.api_keys)?;
-        api_key(reader, credential)?
+        api_key(reader, now, credential)?
     } else if looks_like_jwt(credential) {
         accept(question.accepts.app_user_id_tokens)?;
         app_user_id_token(reader, now, credential, question.client)?
@@ -67,12 +70,12 @@ const fn accept(accepted: bool) -> Result<(), Reason> {
     if accepted { Ok(()) } else { Err(Reason::CredentialKindRefused) }
 }
 
-fn api_key(reader: &Reader, credential: &str) -> Result<Verified, Reason> {
+fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     // The checksum comes first: junk costs no lookup.
     let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
-    client.prove(&hash)
+    client.prove(&hash, &reader.revocations(&client.name), now)
 }
 
 fn app_user_id_token(
@@ -89,7 +92,11 @@ fn app_user_id_token(
         .pool(client.live_pool()?)
         .filter(|pool| !pool.keys.is_empty())
         .ok_or(Reason::PoolNotReady)?;
-    token.check_signature(&pool)?.check(id, now, |id, pool| {
+    let mut signed = token.check_signature(&pool)?;
+    if client.is_strict() {
+        signed = signed.require_client(id)?;
+    }
+    signed.check(id, now, |id, pool| {
         reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool))
     })
 }

@@ -1,33 +1,41 @@
 //! `SdkClient`.
 
+use aws_lc_rs::digest;
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 
-use super::{Violations, object_name, violation};
+use super::{Violation, Violations, object_name, violation};
 use crate::crd;
-use crate::domain::client::{ClientKind, Delivery, SdkClient, Service, StoredApiKey};
+use crate::domain::api_key_life::{ApiKeyState, Schedule};
+use crate::domain::client::{
+    ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, StoredApiKey, Webapp,
+};
+use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::role::Role;
+use crate::names;
 
-/// A client with the keys that its status lists, if these were delivered where the spec says.
+/// How long a replaced key counts if nothing else is said.
+const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+
+/// A client with the keys that its status lists, if these were delivered where the spec says, or
+/// with the hashes that its spec lists.
 ///
 /// # Errors
 /// What is wrong with the spec.
 pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     let name = object_name(object)?;
     let kind = match (&object.spec.webapp, &object.spec.service) {
-        (Some(webapp), None) => ClientKind::Webapp {
-            pool_id: UserPoolId::derive(&name.namespace, &webapp.user_pool_ref.name),
-            pool: ObjectName {
-                namespace: name.namespace.clone(),
-                name: webapp.user_pool_ref.name.clone(),
-            },
-        },
+        (Some(webapp), None) => ClientKind::Webapp(parse_webapp(object, &name, webapp)),
         (None, Some(service)) => ClientKind::Service(parse_service(object, service)?),
         _ => return Err(violation("spec", "set exactly one of `webapp` and `service`")),
     };
+    let derived = SdkClientId::derive(&name.namespace, &name.name);
+    let chosen = object.spec.client_id.as_deref().map(parse_chosen).transpose()?;
     Ok(SdkClient {
-        id: SdkClientId::derive(&name.namespace, &name.name),
+        id: chosen.unwrap_or(derived),
         organization: OrganizationId::derive(&name.namespace),
         name,
         created_at: object.metadata.creation_timestamp.as_ref().map(|Time(time)| *time),
@@ -36,27 +44,95 @@ pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     })
 }
 
-fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Service, Violations> {
-    let delivery = service.api_key.delivery.as_ref().ok_or_else(|| {
-        violation(
-            "spec.service.apiKey",
-            "set where the ApiKey comes from: `delivery: {secretName: …}`",
-        )
-    })?;
-    if service.role == Role::Admin {
-        return Err(violation(
-            "spec.service.role",
-            "an Admin key is never delivered into a Secret; use Member or ReadOnly",
-        ));
-    }
-    Ok(Service {
-        role: service.role,
-        delivery: Delivery {
-            secret_name: delivery.secret_name.clone(),
-            retain: delivery.deletion_policy == crd::DeletionPolicy::Retain,
-        },
-        keys: delivered(object, delivery),
+/// An id that somebody chose. A derived one cannot be chosen: it belongs to the object it is
+/// derived from.
+fn parse_chosen(id: &str) -> Result<SdkClientId, Violations> {
+    SdkClientId::parse(id).filter(|id| !id.is_derived()).ok_or_else(|| {
+        violation("spec.clientId", "must be a UUID in lower case that is not of version 5")
     })
+}
+
+fn parse_webapp(object: &crd::SdkClient, name: &ObjectName, webapp: &crd::Webapp) -> Webapp {
+    let pool = &webapp.user_pool_ref.name;
+    let origins = webapp.allowed_origins.iter().flatten();
+    Webapp {
+        display_name: object.spec.display_name.clone(),
+        pool_id: UserPoolId::derive(&name.namespace, pool),
+        pool: ObjectName { namespace: name.namespace.clone(), name: pool.clone() },
+        allowed_origins: origins.map(|origin| Origin::new(origin)).collect(),
+        redirect_urls: webapp.redirect_urls.clone().unwrap_or_default(),
+        logo_url: webapp.logo_url.clone(),
+        chrome_extension_id: webapp.chrome_extension_id.clone(),
+        strict: webapp.strict_client.unwrap_or(false),
+    }
+}
+
+fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Service, Violations> {
+    let role = service.role;
+    match (&service.api_key.delivery, &service.api_key.hashes) {
+        (Some(_), None) if role == Role::Admin => Err(violation(
+            "spec.service.role",
+            "an Admin key is never delivered into a Secret; use `hashes`, or Member or ReadOnly",
+        )),
+        (Some(delivery), None) => Ok(Service {
+            role,
+            source: KeySource::Delivery(Box::new(parse_delivery(object, delivery)?)),
+            keys: delivered(object, delivery),
+        }),
+        (None, Some(hashes)) => {
+            Ok(Service { role, source: KeySource::Hashes, keys: parse_hashes(hashes)? })
+        }
+        _ => Err(violation(
+            "spec.service.apiKey",
+            "set exactly one of `delivery: {secretName: …}` and `hashes`",
+        )),
+    }
+}
+
+fn parse_delivery(
+    object: &crd::SdkClient,
+    delivery: &crd::Delivery,
+) -> Result<Delivery, Violations> {
+    let names = &delivery.key_names;
+    Ok(Delivery {
+        secret_name: delivery.secret_name.clone(),
+        entries: Entries {
+            api_key: names.api_key.clone(),
+            client_id: names.client_id.clone(),
+            base_url: names.base_url.clone(),
+            organization_id: names.organization_id.clone(),
+        },
+        labels: delivery.labels.clone(),
+        annotations: delivery.annotations.clone(),
+        schedule: parse_schedule(delivery)?,
+        requested_rotation: object.annotations().get(names::ROTATE).map(|value| digest_of(value)),
+        retain: delivery.deletion_policy == crd::DeletionPolicy::Retain,
+    })
+}
+
+fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
+    let field = |field: &str| format!("spec.service.apiKey.delivery.{field}");
+    let parse = |name: &str, text: Option<&String>| {
+        let parsed = text.map(|text| duration::parse(text).ok_or(()));
+        parsed.transpose().map_err(|()| {
+            vec![Violation {
+                field: field(name),
+                message: "must be a duration such as `720h` or `1h30m`".to_owned(),
+            }]
+        })
+    };
+    let rotation = delivery.rotation.as_ref();
+    let lifetime = parse("lifetime", delivery.lifetime.as_ref())?;
+    let interval = parse("rotation.interval", rotation.map(|rotation| &rotation.interval))?;
+    let overlap = parse("rotation.overlap", rotation.and_then(|it| it.overlap.as_ref()))?;
+    let default = interval.map_or(DEFAULT_OVERLAP, |interval| interval.min(DEFAULT_OVERLAP));
+    Ok(Schedule { lifetime, interval, overlap: overlap.unwrap_or(default) })
+}
+
+/// A request is told from the last one by its value, which may be long; a digest is recorded.
+fn digest_of(value: &str) -> String {
+    let hash = digest::digest(&digest::SHA256, value.as_bytes());
+    hash.as_ref().iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The keys of the status, as long as they are those of the Secret that the spec names now.
@@ -70,8 +146,30 @@ fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApi
     let parse = |key: &crd::ApiKeyStatus| {
         Some(StoredApiKey {
             hash: KeyHash::parse(&key.sha256)?,
+            state: key.state,
             created_at: key.created_at.as_ref().map(|Time(time)| *time),
+            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
         })
     };
     status.keys.iter().filter_map(parse).collect()
+}
+
+fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {
+    let parse = |(index, key): (usize, &crd::ApiKeyHash)| {
+        let hash = KeyHash::parse(&key.sha256).filter(|hash| hash.id() == key.id);
+        let hash = hash.ok_or_else(|| {
+            vec![Violation {
+                field: format!("spec.service.apiKey.hashes[{index}]"),
+                message: "sha256 must be 64 lower-case hex digits and id the first 16 of them"
+                    .to_owned(),
+            }]
+        })?;
+        Ok(StoredApiKey {
+            hash,
+            state: ApiKeyState::Current,
+            created_at: key.created_at.as_ref().map(|Time(time)| *time),
+            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
+        })
+    };
+    hashes.iter().enumerate().map(parse).collect()
 }

@@ -6,6 +6,7 @@
 
 mod client;
 mod pool;
+mod revocation;
 mod staff;
 
 use std::fmt;
@@ -15,7 +16,8 @@ use kube::api::ObjectMeta;
 
 pub use client::sdk_client;
 pub use pool::user_pool;
-pub use staff::{member, organization};
+pub use revocation::revocation;
+pub use staff::{ORGANIZATION_NAME, member, organization};
 
 use crate::domain::ids::ObjectName;
 

@@ -11,7 +11,15 @@
     reason = "a panic is how a test fails, and json!() is written where it is used"
 )]
 
+mod cli;
+mod clients;
 mod crds;
+mod docs;
 mod examples;
 mod generated;
+mod http;
+mod key;
 mod layering;
+mod secret_scanning;
+mod support;
+mod wire;

@@ -5,25 +5,19 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::controller::Error;
-use crate::crd::{ApiKeyState, ApiKeyStatus};
-use crate::domain::client::{SdkClient, Service, StoredApiKey};
-use crate::domain::opaque::ApiKey;
+use crate::domain::api_key_life::{ApiKeyState, DeliveredKey};
+use crate::domain::client::{Delivery, SdkClient, StoredApiKey};
+use crate::domain::opaque::{ApiKey, KeyHash};
 use crate::names;
-
-const API_KEY: &str = "apiKey";
-const CLIENT_ID: &str = "clientId";
-const BASE_URL: &str = "baseUrl";
-const ORGANIZATION_ID: &str = "organizationId";
 
 /// What the delivery Secret of a client has to be.
 pub struct DeliverySecret<'c> {
     client: &'c SdkClient,
-    service: &'c Service,
+    delivery: &'c Delivery,
     base_url: &'c str,
 }
 
@@ -31,15 +25,28 @@ pub struct DeliverySecret<'c> {
 pub enum Observed {
     /// Somebody else's: never touched.
     Foreign,
-    /// Ours, with the key that it holds. A value that is not exactly in our format counts as
-    /// deleted.
-    Ours(Option<Current>),
+    /// Ours.
+    Ours(Contents),
 }
 
-/// The key in a Secret.
-pub struct Current {
-    key: ApiKey,
-    created_at: Option<Timestamp>,
+/// What is in a Secret of ours.
+pub struct Contents {
+    /// The key. A value that is not exactly in our format counts as deleted.
+    pub key: Option<ApiKey>,
+    /// What is recorded of the keys that were delivered; the key above is the Current one.
+    pub delivered: Vec<DeliveredKey>,
+    /// The rotation request that was carried out last; empty for none. `None`: not recorded.
+    pub rotated: Option<String>,
+}
+
+/// What is to be in the Secret.
+pub struct Desired<'k> {
+    /// The key.
+    pub key: &'k ApiKey,
+    /// The record.
+    pub delivered: &'k [DeliveredKey],
+    /// The rotation request that was carried out last; empty for none.
+    pub rotated: &'k str,
 }
 
 /// What the annotation [`names::KEYS`] records of a key.
@@ -51,245 +58,193 @@ struct Record {
     state: ApiKeyState,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
 }
 
-impl Current {
-    /// A key that was made now.
-    pub fn new(key: ApiKey, now: Timestamp) -> Self {
-        Self { key, created_at: Some(now) }
-    }
-
-    /// What status says of it.
-    pub fn status(&self) -> ApiKeyStatus {
-        let hash = self.key.hash();
-        ApiKeyStatus {
-            id: hash.id(),
-            sha256: hash.to_string(),
-            state: ApiKeyState::Current,
-            created_at: self.created_at.map(Time),
-        }
-    }
-
-    fn record(&self) -> Result<String, Error> {
-        let hash = self.key.hash();
-        let records = [Record {
-            id: hash.id(),
-            sha256: hash.to_string(),
-            state: ApiKeyState::Current,
-            created_at: self.created_at,
-        }];
-        serde_json::to_string(&records)
-            .map_err(|source| Error::Encode { what: "key record", source })
-    }
+/// What the annotation [`names::OWNED_METADATA`] records: the names of labels and annotations that
+/// were taken from the client's spec, so that they go when the spec drops them.
+#[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Owned {
+    labels: Vec<String>,
+    annotations: Vec<String>,
 }
 
 impl<'c> DeliverySecret<'c> {
     /// For this service client.
-    pub fn new(client: &'c SdkClient, service: &'c Service, base_url: &'c str) -> Self {
-        Self { client, service, base_url }
+    pub const fn new(client: &'c SdkClient, delivery: &'c Delivery, base_url: &'c str) -> Self {
+        Self { client, delivery, base_url }
     }
 
     /// Its name, in the client's namespace.
     pub fn name(&self) -> &'c str {
-        &self.service.delivery.secret_name
+        &self.delivery.secret_name
     }
 
     /// The whole Secret. Its type is fixed: a type of the user's choice could make the API server
     /// put a ServiceAccount token into it (external-secrets CVE-2026-42876).
     ///
     /// # Errors
-    /// The record of the key could not be encoded.
-    pub fn secret(&self, current: &Current) -> Result<Secret, Error> {
+    /// The record of the keys could not be encoded.
+    pub fn secret(&self, desired: &Desired<'_>) -> Result<Secret, Error> {
         Ok(Secret {
             metadata: ObjectMeta {
                 name: Some(self.name().to_owned()),
                 labels: Some(self.labels()),
-                annotations: Some(self.annotations(current)?),
+                annotations: Some(self.annotations(desired)?),
                 ..ObjectMeta::default()
             },
             type_: Some("Opaque".to_owned()),
-            data: Some(self.data(current)),
+            data: Some(self.data(desired)),
             ..Secret::default()
         })
     }
 
-    /// Whose the Secret is and which key it holds. It is ours by its label or annotation, or, if
+    /// Whose the Secret is and what it holds. It is ours by its label or annotations, or, if
     /// somebody removed both, by a key that we know.
     pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
-        let key = secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(API_KEY))
-            .and_then(|ByteString(value)| std::str::from_utf8(value).ok())
-            .and_then(ApiKey::parse);
-        let metadata = &secret.metadata;
-        let id = self.client.id.to_string();
-        let labelled = metadata.labels.as_ref().and_then(|labels| labels.get(names::ID));
-        let annotations = metadata.annotations.as_ref();
-        let owner = annotations.and_then(|all| all.get(names::OWNER_NAME));
-        let records: Vec<Record> = annotations
-            .and_then(|all| all.get(names::KEYS))
+        let annotation = |name: &str| secret.metadata.annotations.as_ref()?.get(name);
+        let records: Vec<Record> = annotation(names::KEYS)
             .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default();
+        let key = self.key_in(secret, &records);
         let hash = key.as_ref().map(ApiKey::hash);
-        let known = known.iter().any(|stored| Some(stored.hash) == hash);
+        let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
+        let known = || known.iter().any(|stored| Some(stored.hash) == hash);
+        let recorded =
+            || !records.is_empty() && annotation(names::OWNER_NAME) == Some(&self.client.name.name);
         let ours = match labelled {
-            Some(label) => *label == id,
-            None => known || (!records.is_empty() && owner == Some(&self.client.name.name)),
+            Some(label) => *label == self.client.id.to_string(),
+            None => known() || recorded(),
         };
         if !ours {
             return Observed::Foreign;
         }
-        Observed::Ours(key.map(|key| {
-            let sha256 = key.hash().to_string();
-            let record = records.into_iter().find(|record| record.sha256 == sha256);
-            Current { key, created_at: record.and_then(|record| record.created_at) }
-        }))
+        Observed::Ours(Contents {
+            delivered: hash.map(|hash| delivered(&records, hash)).unwrap_or_default(),
+            rotated: annotation(names::ROTATED).cloned(),
+            key,
+        })
+    }
+
+    /// The key in a Secret: the entry that the spec names, or the recorded Current key in another
+    /// one, because the name of the entry was changed.
+    fn key_in(&self, secret: &Secret, records: &[Record]) -> Option<ApiKey> {
+        let data = secret.data.as_ref()?;
+        let parse =
+            |ByteString(value): &ByteString| ApiKey::parse(std::str::from_utf8(value).ok()?);
+        let entry = &self.delivery.entries.api_key;
+        let named = data.get(entry);
+        let is_current = |key: &ApiKey| {
+            let hash = key.hash().to_string();
+            records.iter().any(|it| it.state == ApiKeyState::Current && it.sha256 == hash)
+        };
+        match named {
+            Some(value) => parse(value),
+            None => data.values().filter_map(parse).find(is_current),
+        }
     }
 
     /// The Secret that was read, corrected; `None` if nothing is to be corrected. Labels and
     /// annotations of others stay; data is exactly ours.
     ///
     /// # Errors
-    /// The record of the key could not be encoded.
-    pub fn corrected(&self, stored: &Secret, current: &Current) -> Result<Option<Secret>, Error> {
+    /// The record of the keys could not be encoded.
+    pub fn corrected(
+        &self,
+        stored: &Secret,
+        desired: &Desired<'_>,
+    ) -> Result<Option<Secret>, Error> {
         let mut corrected = stored.clone();
-        corrected.metadata.labels.get_or_insert_default().extend(self.labels());
-        let annotations = self.annotations(current)?;
-        corrected.metadata.annotations.get_or_insert_default().extend(annotations);
-        corrected.data = Some(self.data(current));
+        let annotations = corrected.metadata.annotations.get_or_insert_default();
+        let owned: Owned = annotations
+            .remove(names::OWNED_METADATA)
+            .and_then(|json| serde_json::from_str(&json).ok())
+            .unwrap_or_default();
+        annotations.retain(|name, _| !owned.annotations.contains(name));
+        annotations.extend(self.annotations(desired)?);
+        let labels = corrected.metadata.labels.get_or_insert_default();
+        labels.retain(|name, _| !owned.labels.contains(name));
+        labels.extend(self.labels());
+        corrected.data = Some(self.data(desired));
         Ok((corrected != *stored).then_some(corrected))
     }
 
     fn labels(&self) -> BTreeMap<String, String> {
-        names::labels(names::API_KEY, &self.client.id)
+        let mut labels = self.delivery.labels.clone();
+        labels.extend(names::labels(names::API_KEY, &self.client.id));
+        labels
     }
 
-    fn annotations(&self, current: &Current) -> Result<BTreeMap<String, String>, Error> {
-        let policy = names::deletion_policy(self.service.delivery.retain);
-        Ok(BTreeMap::from([
+    fn annotations(&self, desired: &Desired<'_>) -> Result<BTreeMap<String, String>, Error> {
+        let mut annotations = self.delivery.annotations.clone();
+        let owned = Owned {
+            labels: self.delivery.labels.keys().cloned().collect(),
+            annotations: self.delivery.annotations.keys().cloned().collect(),
+        };
+        if owned != Owned::default() {
+            annotations.insert(names::OWNED_METADATA.to_owned(), encode(&owned)?);
+        }
+        let records: Vec<_> = desired.delivered.iter().map(record).collect();
+        let policy = names::deletion_policy(self.delivery.retain);
+        annotations.extend([
             (names::OWNER_NAME.to_owned(), self.client.name.name.clone()),
             (names::DELETION_POLICY.to_owned(), policy.to_owned()),
-            (names::KEYS.to_owned(), current.record()?),
-        ]))
+            (names::KEYS.to_owned(), encode(&records)?),
+            (names::ROTATED.to_owned(), desired.rotated.to_owned()),
+        ]);
+        Ok(annotations)
     }
 
-    fn data(&self, current: &Current) -> BTreeMap<String, ByteString> {
-        let text = |value: &str| ByteString(value.as_bytes().to_vec());
+    fn data(&self, desired: &Desired<'_>) -> BTreeMap<String, ByteString> {
+        let entries = &self.delivery.entries;
+        let entry = |name: &String, value: &str| (name.clone(), ByteString(value.into()));
         BTreeMap::from([
-            (API_KEY.to_owned(), text(current.key.expose())),
-            (CLIENT_ID.to_owned(), text(&self.client.id.to_string())),
-            (BASE_URL.to_owned(), text(self.base_url)),
-            (ORGANIZATION_ID.to_owned(), text(&self.client.organization.to_string())),
+            entry(&entries.api_key, desired.key.expose()),
+            entry(&entries.client_id, &self.client.id.to_string()),
+            entry(&entries.base_url, self.base_url),
+            entry(&entries.organization_id, &self.client.organization.to_string()),
         ])
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::client::{ClientKind, Delivery};
-    use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId};
-    use crate::domain::role::Role;
+fn encode<T: Serialize>(value: &T) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|source| Error::Encode { what: "key record", source })
+}
 
-    fn service() -> Service {
-        Service {
-            role: Role::Member,
-            delivery: Delivery { secret_name: "backend".into(), retain: false },
-            keys: vec![],
-        }
-    }
-
-    fn client() -> SdkClient {
-        SdkClient {
-            id: SdkClientId::derive("acme", "backend"),
-            organization: OrganizationId::derive("acme"),
-            name: ObjectName { namespace: "acme".into(), name: "backend".into() },
-            created_at: None,
-            suspended: false,
-            kind: ClientKind::Service(service()),
-        }
-    }
-
-    fn check(test: impl FnOnce(&DeliverySecret<'_>, &Current, Secret)) {
-        let (client, service) = (client(), service());
-        let desired = DeliverySecret::new(&client, &service, "https://anon.example");
-        let current = Current::new(ApiKey::generate().unwrap(), Timestamp::UNIX_EPOCH);
-        let secret = desired.secret(&current).unwrap();
-        test(&desired, &current, secret);
-    }
-
-    fn read(desired: &DeliverySecret<'_>, secret: &Secret) -> Option<ApiKeyStatus> {
-        match desired.observe(secret, &[]) {
-            Observed::Foreign => panic!("foreign"),
-            Observed::Ours(current) => current.map(|current| current.status()),
-        }
-    }
-
-    #[test]
-    fn status_is_a_projection_of_the_secret() {
-        check(|desired, current, secret| {
-            assert_eq!(read(desired, &secret), Some(current.status()));
-            assert!(desired.corrected(&secret, current).unwrap().is_none());
-        });
-    }
-
-    #[test]
-    fn a_value_that_is_not_a_key_counts_as_deleted() {
-        check(|desired, _, mut secret| {
-            for value in ["", "junk", "ory_apikey_"] {
-                let data = secret.data.as_mut().unwrap();
-                data.insert(API_KEY.into(), ByteString(value.into()));
-                assert!(read(desired, &secret).is_none(), "{value}");
-            }
-            secret.data = None;
-            assert!(read(desired, &secret).is_none());
-        });
-    }
-
-    #[test]
-    fn a_key_put_there_by_hand_is_the_key() {
-        check(|desired, _, mut secret| {
-            let key = ApiKey::generate().unwrap();
-            let data = secret.data.as_mut().unwrap();
-            data.insert(API_KEY.into(), ByteString(key.expose().into()));
-            let status = read(desired, &secret).unwrap();
-            assert_eq!(status.sha256, key.hash().to_string());
-            assert_eq!(status.created_at, None);
-        });
-    }
-
-    #[test]
-    fn a_secret_of_somebody_else_is_foreign() {
-        check(|desired, current, secret| {
-            let foreign = |secret: &Secret, known: &[StoredApiKey]| {
-                matches!(desired.observe(secret, known), Observed::Foreign)
-            };
-            let mut other = secret.clone();
-            other.metadata.labels = Some(names::labels(names::API_KEY, &"another id"));
-            assert!(foreign(&other, &[]));
-            let mut plain = secret;
-            plain.metadata.labels = None;
-            plain.metadata.annotations = None;
-            assert!(foreign(&plain, &[]));
-            // Both marks removed from the Secret that status knows: still ours.
-            let known = StoredApiKey { hash: current.key.hash(), created_at: None };
-            assert!(!foreign(&plain, &[known]));
-        });
-    }
-
-    #[test]
-    fn edits_are_corrected_and_additions_to_metadata_stay() {
-        check(|desired, current, secret| {
-            let mut edited = secret.clone();
-            edited.metadata.labels.as_mut().unwrap().clear();
-            let annotations = edited.metadata.annotations.as_mut().unwrap();
-            annotations.insert("reflector".into(), "yes".into());
-            edited.data.as_mut().unwrap().insert("more".into(), ByteString(vec![1]));
-            let corrected = desired.corrected(&edited, current).unwrap().unwrap();
-            assert_eq!(corrected.data, secret.data);
-            assert_eq!(corrected.metadata.labels, secret.metadata.labels);
-            assert_eq!(corrected.metadata.annotations.unwrap()["reflector"], "yes");
-        });
+fn record(key: &DeliveredKey) -> Record {
+    Record {
+        id: key.hash.id(),
+        sha256: key.hash.to_string(),
+        state: key.state,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
     }
 }
+
+/// The delivered keys, given which one is in the Secret. That one is Current, whatever the record
+/// says; a Current of the record that is not there any more counts as deleted.
+fn delivered(records: &[Record], current: KeyHash) -> Vec<DeliveredKey> {
+    let parse = |record: &Record| {
+        Some(DeliveredKey {
+            hash: KeyHash::parse(&record.sha256)?,
+            state: record.state,
+            created_at: record.created_at,
+            expires_at: record.expires_at,
+        })
+    };
+    let mut keys: Vec<_> = records.iter().filter_map(parse).collect();
+    let in_secret = keys.iter().find(|key| key.hash == current).cloned();
+    keys.retain(|key| key.state == ApiKeyState::Previous && key.hash != current);
+    let was_current = in_secret.filter(|key| key.state == ApiKeyState::Current);
+    keys.push(was_current.unwrap_or(DeliveredKey {
+        hash: current,
+        state: ApiKeyState::Current,
+        created_at: None,
+        expires_at: None,
+    }));
+    keys
+}
+
+#[cfg(test)]
+mod tests;

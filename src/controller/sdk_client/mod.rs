@@ -1,28 +1,88 @@
-//! `SdkClient`: a webapp waits for its pool; a service gets an ApiKey in a delivery Secret.
+//! `SdkClient`: a webapp waits for its pool; a service gets an ApiKey in a delivery Secret, or
+//! brings the hashes of keys that were made elsewhere.
 
+mod claims;
 mod delivery;
+pub mod pending;
 mod service;
 mod webapp;
 
+use std::time::Instant;
+
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::Controller;
+use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
-use super::{Context, Error, Outcome, Reconcile, ours, status};
+use super::propagation::Write;
+use super::{Context, Error, Look, Outcome, Reconcile, ours, status};
 use crate::crd::condition::{Standing, State};
-use crate::crd::{ClientType, SdkClient, SdkClientStatus, UserPool};
-use crate::domain::client::ClientKind;
-use crate::names;
-use crate::validate;
+use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
+use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::opaque::ApiKey;
+use crate::index::Kind;
+use crate::{names, validate};
+use pending::Pending;
+
+/// What came of making a client: goes into its status.
+pub struct Made {
+    /// How the client stands.
+    standing: Standing,
+    /// The Secret with the keys, if it is ours.
+    secret_name: Option<String>,
+    /// The live keys.
+    keys: Vec<ApiKeyStatus>,
+    /// When the schedule asks for the next key.
+    next_rotation: Option<jiff::Timestamp>,
+    /// A key whose hash is among `keys` and has to be known everywhere before it is delivered.
+    publish: Option<ApiKey>,
+    /// What happened that people may want to know.
+    news: Option<News>,
+    /// When to look again.
+    look: Look,
+}
+
+/// Something that happened, for an Event.
+struct News {
+    type_: EventType,
+    reason: &'static str,
+    note: String,
+}
+
+impl News {
+    fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: EventType::Normal, reason, note: note.into() }
+    }
+
+    fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: EventType::Warning, reason, note: note.into() }
+    }
+}
+
+impl Made {
+    fn of(standing: Standing) -> Self {
+        let look = if standing.state == State::Stalled { Look::Later } else { Look::OnChange };
+        Self {
+            standing,
+            secret_name: None,
+            keys: Vec::new(),
+            next_rotation: None,
+            publish: None,
+            news: None,
+            look,
+        }
+    }
+}
 
 pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
     let client = &context.client;
     let delivered: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let controller =
-        Controller::<SdkClient>::new(Api::all(client.clone()), watcher::Config::default());
+    let all = watcher::Config::default;
+    let controller = Controller::<SdkClient>::new(Api::all(client.clone()), all());
     // The controller's own store, not the index: it holds every client that was ever reconciled
     // here, so that a client that found no pool is found again when the pool comes.
     let clients = controller.store();
@@ -31,7 +91,11 @@ pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
             let name = secret.annotations().get(names::OWNER_NAME)?;
             Some(ObjectRef::new(name).within(&secret.namespace()?))
         })
-        .watches(Api::<UserPool>::all(client.clone()), watcher::Config::default(), move |pool| {
+        .watches(Api::<Revocation>::all(client.clone()), all(), |revocation| {
+            let revoked = revocation.spec.sdk_client.as_ref()?;
+            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
+        })
+        .watches(Api::<UserPool>::all(client.clone()), all(), move |pool| {
             let waiting = clients.state().into_iter().filter(move |client| {
                 let webapp = client.spec.webapp.as_ref();
                 client.namespace() == pool.namespace()
@@ -49,35 +113,61 @@ impl Reconcile for SdkClient {
             Err(violations) => {
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::Invalid);
+                return Ok(Outcome::INVALID);
             }
         };
 
         // resolve, desired, apply: what the type of client asks for
-        let (type_, made) = match &client.kind {
-            ClientKind::Webapp { pool, .. } => {
-                (ClientType::Webapp, webapp::resolve(context, pool).await?.into())
+        let chosen = claims::chosen_id(context, self, &client).await?;
+        let mut made = match (&client.kind, chosen) {
+            (_, Err(standing)) => Made::of(standing),
+            (ClientKind::Webapp(webapp), Ok(())) => {
+                Made::of(webapp::resolve(context, &webapp.pool).await?)
             }
-            ClientKind::Service(service) => {
-                (ClientType::Service, service::deliver(context, &client, service).await?)
-            }
+            (ClientKind::Service(service), Ok(())) => match &service.source {
+                KeySource::Delivery(delivery) => {
+                    service::deliver(context, &client, service, delivery).await?
+                }
+                KeySource::Hashes => claims::hashes(service),
+            },
         };
+        claims::settle(context, &client, &mut made);
 
         // status
-        let standing = match made.standing.state {
-            State::Ready if client.suspended => {
-                Standing::ready("Suspended", "the client is suspended: its credentials are refused")
-            }
-            _ => made.standing,
-        };
-        let desired = SdkClientStatus {
-            client_id: Some(client.id.to_string()),
-            type_: Some(type_),
-            secret_name: made.secret_name,
-            keys: made.keys,
-            ..SdkClientStatus::default()
-        };
-        status::write(context, self, desired, &standing).await?;
-        Ok(if standing.state == State::Stalled { Outcome::Blocked } else { Outcome::Settled })
+        if client.suspended && made.standing.state == State::Ready {
+            made.standing.reason = "Suspended";
+            "the client is suspended: its credentials are refused"
+                .clone_into(&mut made.standing.message);
+        }
+        let desired = desired(self, &client, &made);
+        let written = status::write(context, self, desired, &made.standing).await?;
+        if let (Some(key), Some(resource_version)) = (made.publish, written) {
+            let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
+            context.pending.put_back(&client.name, Pending { key, write });
+        }
+        if let Some(News { type_, reason, note }) = made.news {
+            status::publish(context, self, type_, reason, note).await;
+        }
+        Ok(Outcome {
+            label: if made.look == Look::Later { "blocked" } else { "ok" },
+            look: made.look,
+        })
+    }
+}
+
+/// The status without conditions. Pure.
+fn desired(object: &SdkClient, client: &client::SdkClient, made: &Made) -> SdkClientStatus {
+    let refused = matches!(made.standing.reason, claims::NOT_ALLOWED | claims::ID_CONFLICT);
+    SdkClientStatus {
+        client_id: (!refused).then(|| client.id.to_string()),
+        type_: Some(match &client.kind {
+            ClientKind::Webapp(_) => ClientType::Webapp,
+            ClientKind::Service(_) => ClientType::Service,
+        }),
+        secret_name: made.secret_name.clone(),
+        keys: made.keys.clone(),
+        next_rotation: made.next_rotation.map(Time),
+        observed_generation: object.metadata.generation,
+        ..SdkClientStatus::default()
     }
 }

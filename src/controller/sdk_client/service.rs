@@ -1,98 +1,257 @@
-//! A service client: one ApiKey, delivered into one Secret.
+//! A service client whose ApiKey is delivered into a Secret.
 //!
-//! The order of the two writes is Secret, then status: a key whose hash is in status but which
-//! nobody has would be lost for good, while a Secret whose hash is not in status yet is found
-//! again by the next reconciliation.
+//! The Secret is the truth: which key is in it, and in an annotation what is recorded of every
+//! key that counts. Status is a projection of it, so a crash between any two writes is finished by
+//! the next reconciliation. The orders of writes:
+//!
+//! * **create**: Secret, then status. A hash in status without a Secret would be a key that
+//!   nobody has.
+//! * **rotate**: the hash of the new key in status (`Next`) -> every validator has it -> Secret ->
+//!   status. A consumer never holds a key that a validator does not know. A `Next` whose plaintext
+//!   was lost in a crash is replaced.
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
-use tracing::info;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::Api;
 
-use super::delivery::{Current, DeliverySecret, Observed};
+use super::delivery::{Contents, DeliverySecret, Desired, Observed};
+use super::{Made, News};
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error};
-use crate::crd::ApiKeyStatus;
-use crate::crd::condition::Standing;
-use crate::domain::client::{SdkClient, Service};
+use crate::controller::{Context, Error, Look};
+use crate::crd;
+use crate::crd::condition::{Note, Standing};
+use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
+use crate::domain::client::{Delivery, SdkClient, Service, StoredApiKey};
 use crate::domain::opaque::ApiKey;
-
-/// What came of making a client: goes into its status.
-pub struct Made {
-    /// How the client stands.
-    pub standing: Standing,
-    /// The Secret with the keys, if it is ours.
-    pub secret_name: Option<String>,
-    /// The live keys.
-    pub keys: Vec<ApiKeyStatus>,
-}
 
 /// Sees to it that the client's key is in its Secret.
 pub async fn deliver(
     context: &Context,
     client: &SdkClient,
     service: &Service,
+    delivery: &Delivery,
 ) -> Result<Made, Error> {
-    let desired = DeliverySecret::new(client, service, &context.settings.public_url);
-    let namespace = &client.name.namespace;
-
-    // resolve; a client that has never had a key has no Secret either, and if it has, the POST
-    // finds it
-    let stored = if service.keys.is_empty() {
-        create(context, namespace, &desired).await?
-    } else {
-        match apply::read_secret(&context.client, namespace, desired.name()).await? {
-            Some(stored) => stored,
-            None => create(context, namespace, &desired).await?,
-        }
+    let secret = DeliverySecret::new(client, delivery, &context.settings.public_url);
+    let this = Deliverer { context, client, service, delivery, secret, now: context.clock.now() };
+    let stored = this.resolve().await?;
+    let contents = match this.secret.observe(&stored, &service.keys) {
+        Observed::Foreign => return Ok(this.conflict()),
+        Observed::Ours(contents) => contents,
     };
-
-    // desired
-    let (current, corrected) = match desired.observe(&stored, &service.keys) {
-        Observed::Foreign => return Ok(conflict(desired.name())),
-        Observed::Ours(Some(current)) => {
-            let corrected = desired.corrected(&stored, &current)?;
-            (current, corrected)
-        }
-        Observed::Ours(None) => {
-            info!(%namespace, client = %client.name.name, "the delivered key is gone, making a new one");
-            let current = Current::new(ApiKey::generate()?, context.clock.now());
-            let corrected = desired.corrected(&stored, &current)?;
-            (current, corrected)
-        }
-    };
-
-    // apply
-    if let Some(corrected) = corrected {
-        apply::replace_secret(&context.client, namespace, &corrected).await?;
-    }
-    Ok(Made {
-        standing: Standing::ready(
-            "KeyDelivered",
-            format!("the ApiKey is in Secret `{}`", desired.name()),
-        ),
-        secret_name: Some(desired.name().to_owned()),
-        keys: vec![current.status()],
-    })
+    this.reconcile(&stored, contents).await
 }
 
-/// Creates the Secret with a new key, or reads what is in its place.
-async fn create(
-    context: &Context,
-    namespace: &str,
-    desired: &DeliverySecret<'_>,
-) -> Result<Secret, Error> {
-    let current = Current::new(ApiKey::generate()?, context.clock.now());
-    let secret = desired.secret(&current)?;
-    match apply::create_secret(&context.client, namespace, &secret).await? {
-        Created::New(secret) | Created::Existing(secret) => Ok(secret),
+struct Deliverer<'c> {
+    context: &'c Context,
+    client: &'c SdkClient,
+    service: &'c Service,
+    delivery: &'c Delivery,
+    secret: DeliverySecret<'c>,
+    now: Timestamp,
+}
+
+impl Deliverer<'_> {
+    /// The Secret, created if it is not there. A client that has never had a key has no Secret
+    /// either, and if it has, the POST finds it.
+    async fn resolve(&self) -> Result<Secret, Error> {
+        let (client, namespace) = (&self.context.client, &self.client.name.namespace);
+        if !self.service.keys.is_empty()
+            && let Some(stored) = apply::read_secret(client, namespace, self.secret.name()).await?
+        {
+            return Ok(stored);
+        }
+        let key = ApiKey::generate()?;
+        let delivered = self.delivery.schedule.deliver(&[], key.hash(), self.now);
+        let rotated = self.requested();
+        let desired = Desired { key: &key, delivered: &delivered, rotated };
+        match apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await? {
+            Created::New(secret) | Created::Existing(secret) => Ok(secret),
+        }
+    }
+
+    async fn reconcile(&self, stored: &Secret, contents: Contents) -> Result<Made, Error> {
+        let Contents { key, mut delivered, rotated } = contents;
+        delivered.retain(|key| !self.is_revoked(key));
+        let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
+        let Some(key) = key.filter(|_| delivered.iter().any(current)) else {
+            return self.replace(stored, &delivered).await;
+        };
+        // A request that is there at first sight is recorded and not acted on: a restored or
+        // copied object must not rotate by itself.
+        let rotated = rotated.unwrap_or_else(|| self.requested().to_owned());
+        let requested = self.delivery.requested_rotation.is_some() && rotated != self.requested();
+        let schedule = &self.delivery.schedule;
+        let plan = schedule.plan(self.client.id, &delivered, requested, self.now);
+        if plan.rotate == Rotate::Now {
+            return self.rotate(stored, &key, &plan, &rotated).await;
+        }
+        let desired = Desired { key: &key, delivered: &plan.live, rotated: &rotated };
+        let repaired = self.correct(stored, &desired).await?;
+        let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
+        made.next_rotation = plan.next_rotation;
+        if repaired && plan.live.len() == delivered.len() {
+            made.news = Some(News::normal("SecretRepaired", "the Secret was edited; repaired"));
+        }
+        if let Rotate::Deferred(until) = plan.rotate {
+            made.standing.notes.push(Note::new(
+                "RotationDeferred",
+                "TooManyKeys",
+                format!("as many replaced keys still count as there may be; not before {until}"),
+            ));
+        }
+        Ok(made)
+    }
+
+    /// A new key at once, in place of one that is gone, unreadable or revoked. Of the old ones
+    /// those go on that had been replaced before and are not revoked.
+    async fn replace(&self, stored: &Secret, previous: &[DeliveredKey]) -> Result<Made, Error> {
+        let key = ApiKey::generate()?;
+        let delivered = self.delivery.schedule.deliver(previous, key.hash(), self.now);
+        let rotated = self.requested();
+        self.correct(stored, &Desired { key: &key, delivered: &delivered, rotated }).await?;
+        let mut made = self.made(&delivered, Look::Soon);
+        made.news = Some(News::warning(
+            "KeyReplaced",
+            "the delivered key was gone, unreadable or revoked; a new one is in the Secret",
+        ));
+        Ok(made)
+    }
+
+    /// One step of a rotation.
+    async fn rotate(
+        &self,
+        stored: &Secret,
+        key: &ApiKey,
+        plan: &Plan,
+        rotated: &str,
+    ) -> Result<Made, Error> {
+        let published = self.service.keys.iter().find(|key| key.state == ApiKeyState::Next);
+        let pending = self.context.pending.take(&self.client.name, published);
+        let Some(pending) = pending else {
+            // Keep the Secret in order meanwhile.
+            let desired = Desired { key, delivered: &plan.live, rotated };
+            self.correct(stored, &desired).await?;
+            let next = ApiKey::generate()?;
+            let mut made = self.made(&plan.live, Look::Soon);
+            made.keys.push(next_status(&next));
+            made.publish = Some(next);
+            return Ok(made);
+        };
+        let reached = self.context.propagation.reached(&pending.write);
+        if !(reached.everywhere && self.is_published(&pending.key).await?) {
+            let mut made = self.made(&plan.live, Look::Soon);
+            made.keys.push(next_status(&pending.key));
+            made.next_rotation = plan.next_rotation;
+            let waiting = reached.waiting_for(&pending.write);
+            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
+            made.standing.notes.push(Note::new(
+                "RotationDeferred",
+                "WaitingForValidators",
+                format!("the new key is delivered once every validator knows it{waiting}"),
+            ));
+            self.context.pending.put_back(&self.client.name, pending);
+            return Ok(made);
+        }
+        let delivered = self.delivery.schedule.deliver(&plan.live, pending.key.hash(), self.now);
+        let rotated = self.requested();
+        let desired = Desired { key: &pending.key, delivered: &delivered, rotated };
+        self.correct(stored, &desired).await?;
+        let mut made = self.made(&delivered, Look::Soon);
+        made.news = Some(News::normal(
+            "KeyRotated",
+            format!("a new ApiKey is in the Secret; {} knew it before", reached.text),
+        ));
+        Ok(made)
+    }
+
+    /// Whether status still lists the key, by a fresh read: another leader may have replaced it.
+    async fn is_published(&self, key: &ApiKey) -> Result<bool, Error> {
+        let api: Api<crd::SdkClient> =
+            Api::namespaced(self.context.client.clone(), &self.client.name.namespace);
+        let fresh = api.get(&self.client.name.name).await;
+        let fresh = fresh.map_err(Error::api("read SdkClient"))?;
+        let hash = key.hash().to_string();
+        let keys = fresh.status.iter().flat_map(|status| &status.keys);
+        Ok(fresh.metadata.deletion_timestamp.is_none()
+            && keys.into_iter().any(|it| it.sha256 == hash))
+    }
+
+    fn is_revoked(&self, key: &DeliveredKey) -> bool {
+        let stored = StoredApiKey {
+            hash: key.hash,
+            state: key.state,
+            created_at: key.created_at,
+            expires_at: key.expires_at,
+        };
+        let revocations = self.context.reader.revocations(&self.client.name);
+        revocations.iter().any(|revocation| revocation.covers(&stored, self.now))
+    }
+
+    /// Corrects the Secret if it differs. Whether it did.
+    async fn correct(&self, stored: &Secret, desired: &Desired<'_>) -> Result<bool, Error> {
+        let Some(corrected) = self.secret.corrected(stored, desired)? else {
+            return Ok(false);
+        };
+        let namespace = &self.client.name.namespace;
+        apply::replace_secret(&self.context.client, namespace, &corrected).await?;
+        Ok(true)
+    }
+
+    fn made(&self, delivered: &[DeliveredKey], look: Look) -> Made {
+        let current = delivered.iter().find(|key| key.state == ApiKeyState::Current);
+        let expired = current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.now);
+        let name = self.secret.name();
+        let standing = if expired {
+            Standing::stalled(
+                "KeyExpired",
+                format!(
+                    "the ApiKey in Secret `{name}` has expired; annotate the SdkClient with `anon.dev/rotate: <any new value>`, or set spec.service.apiKey.delivery.rotation"
+                ),
+            )
+        } else {
+            Standing::ready("KeyDelivered", format!("the ApiKey is in Secret `{name}`"))
+        };
+        Made {
+            secret_name: Some(name.to_owned()),
+            keys: delivered.iter().map(status).collect(),
+            look,
+            ..Made::of(standing)
+        }
+    }
+
+    fn conflict(&self) -> Made {
+        let name = self.secret.name();
+        Made::of(Standing::stalled(
+            "SecretConflict",
+            format!(
+                "Secret `{name}` exists and was not made for this client, so it is not touched; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
+            ),
+        ))
+    }
+
+    fn requested(&self) -> &str {
+        self.delivery.requested_rotation.as_deref().unwrap_or_default()
     }
 }
 
-fn conflict(name: &str) -> Made {
-    Standing::stalled(
-        "SecretConflict",
-        format!(
-            "Secret `{name}` exists and was not made for this client, so it is not touched; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
-        ),
-    )
-    .into()
+fn status(key: &DeliveredKey) -> crd::ApiKeyStatus {
+    crd::ApiKeyStatus {
+        id: key.hash.id(),
+        sha256: key.hash.to_string(),
+        state: key.state,
+        created_at: key.created_at.map(Time),
+        expires_at: key.expires_at.map(Time),
+    }
+}
+
+fn next_status(key: &ApiKey) -> crd::ApiKeyStatus {
+    let hash = key.hash();
+    crd::ApiKeyStatus {
+        id: hash.id(),
+        sha256: hash.to_string(),
+        state: ApiKeyState::Next,
+        created_at: None,
+        expires_at: None,
+    }
 }

@@ -2,7 +2,6 @@
 
 use kube::api::Api;
 
-use super::service::Made;
 use crate::controller::{Context, Error};
 use crate::crd::UserPool;
 use crate::crd::condition::Standing;
@@ -34,12 +33,6 @@ fn standing(name: &ObjectName, pool: Option<&UserPool>) -> Standing {
             "UserPoolNotReady",
             format!("waits for UserPool `{}` to have keys", name.name),
         ),
-    }
-}
-
-impl From<Standing> for Made {
-    fn from(standing: Standing) -> Self {
-        Self { standing, secret_name: None, keys: Vec::new() }
     }
 }
 

@@ -47,7 +47,7 @@ impl Reconcile for UserPool {
             Err(violations) => {
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::Invalid);
+                return Ok(Outcome::INVALID);
             }
         };
         let Source::Hosted(hosted) = &pool.source;
@@ -59,7 +59,7 @@ impl Reconcile for UserPool {
             let unchanged = self.status.clone().unwrap_or_default();
             let standing = desired::unreadable(&context.settings.operator_namespace, &names);
             status::write(context, self, unchanged, &standing).await?;
-            return Ok(Outcome::Settled);
+            return Ok(Outcome::SETTLED);
         };
 
         // desired
@@ -71,7 +71,7 @@ impl Reconcile for UserPool {
 
         // status
         let standing = desired::standing(&pool, &keys, &applied);
-        let outcome = applied.map_or(Outcome::Blocked, |()| Outcome::Settled);
+        let outcome = applied.map_or(Outcome::BLOCKED, |()| Outcome::SETTLED);
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }

@@ -136,7 +136,7 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
             role: Some(key.role.as_str()),
             key_id: Some(&key.key_id),
             issued_at: key.created_at,
-            expires_at: None,
+            expires_at: key.expires_at,
             claims: None,
         },
     };

@@ -53,13 +53,12 @@ async fn nothing_is_written_twice() {
     let client_writes = ["create secrets 201", "patch sdkclients/status 200"];
     let pool_writes = [
         "create secrets 201",
-        // Server-side apply makes it.
-        "patch configmaps 201",
+        "create configmaps 201",
         "patch userpools/status 200",
         "patch sdkclients/status 200",
     ];
     let other_writes =
-        ["patch organizations/status 200", "patch rolebindings 201", "patch members/status 200"];
+        ["patch organizations/status 200", "create rolebindings 201", "patch members/status 200"];
     assert_eq!(summary(&written(&clients).await), client_writes);
     assert_eq!(summary(&written(&pools).await), pool_writes);
     let mut other = summary(&written(&others).await);

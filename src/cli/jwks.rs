@@ -1,0 +1,409 @@
+//! Finds the private key that signs in a JWK or JWKS (RFC 7517). Its errors name keys by place and
+//! `kid`, and members by name; they never hold a value.
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::domain::algorithm::Algorithm;
+use crate::domain::json::parse_object;
+use crate::domain::signing::{PrivateJwk, SigningKey};
+
+/// A key that signs, and the `kid` that its tokens name.
+pub struct Chosen {
+    /// The private key.
+    pub key: SigningKey,
+    /// Its `kid`: as the file says, else the thumbprint (RFC 7638), which is what a JWKS
+    /// published by this operator has.
+    pub kid: String,
+}
+
+/// Why no key of a file signs.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum KeyError {
+    /// There is nothing in it.
+    #[error("the key file is empty")]
+    Empty,
+    /// PEM is not JSON.
+    #[error(
+        "the key file is PEM, and a JWK or JWKS in JSON (RFC 7517) is needed: export the key as a JWK, or convert it with a JOSE tool"
+    )]
+    Pem,
+    /// Not JSON.
+    #[error("the key file cannot be read as JSON: {0}")]
+    NotJson(String),
+    /// JSON of something else.
+    #[error(
+        "the key file is neither a JWK (an object with `kty`) nor a JWKS (an object with a list `keys`)"
+    )]
+    NotJwks,
+    /// An element of `keys` is not a JWK.
+    #[error("{0} is not a JWK: it needs the member `kty`, and its members must be strings")]
+    NotJwk(Label),
+    /// Only public parts.
+    #[error(
+        "no key of the file has a private part (member `d`): this is a public set, which verifies but cannot sign; use the file that your identity provider signs with"
+    )]
+    PublicOnly,
+    /// The named key has no private part.
+    #[error("{0} has no private part (member `d`): it verifies but cannot sign")]
+    NotPrivate(Label),
+    /// A shared secret.
+    #[error(
+        "{0} is a shared secret (`kty` is oct): tokens signed with one are never accepted; use an RSA, EC or Ed25519 key"
+    )]
+    Symmetric(Label),
+    /// For encryption.
+    #[error("{0} is not for signatures: its `use` or `key_ops` says so")]
+    NotForSigning(Label),
+    /// Which one?
+    #[error("several keys of the file can sign; choose one with --kid: {0}")]
+    Several(List),
+    /// No key of this name.
+    #[error("no key of the file has the kid {kid:?}; it has: {has}")]
+    NoSuchKid {
+        /// What was asked for.
+        kid: String,
+        /// What is there.
+        has: List,
+    },
+    /// Members are missing.
+    #[error("{key} lacks {members}, which a private {kty} key needs")]
+    Missing {
+        /// Which key.
+        key: Label,
+        /// Its type.
+        kty: &'static str,
+        /// What is missing.
+        members: String,
+    },
+    /// Another type or curve.
+    #[error(
+        "{0} has a `kty`, `crv` or `alg` that is not supported: RSA (RS256, PS256), EC on P-256 (ES256) or P-384 (ES384), OKP with Ed25519 (EdDSA)"
+    )]
+    Unsupported(Label),
+    /// `--alg` is not the key's.
+    #[error("{key} is for {alg}, not for {asked}: leave --alg out")]
+    OtherAlgorithm {
+        /// Which key.
+        key: Label,
+        /// Its algorithm.
+        alg: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+    },
+    /// The numbers are not a key.
+    #[error(
+        "{key} is not a valid private key for {alg}: its members must be base64url without padding and belong together, and RSA needs at least 2048 bits"
+    )]
+    Invalid {
+        /// Which key.
+        key: Label,
+        /// Its algorithm.
+        alg: &'static str,
+    },
+}
+
+/// How an error names a key: by its place in the file, and its `kid`.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("key {place}{}", .kid.as_ref().map(|kid| format!(" (kid {kid:?})")).unwrap_or_default())]
+pub struct Label {
+    place: usize,
+    kid: Option<String>,
+}
+
+/// Several keys.
+#[derive(Debug, PartialEq, Eq, Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+pub struct List(Vec<Label>);
+
+/// Chooses the key called `kid`, or the only one that can sign.
+pub fn choose(
+    file: &[u8],
+    kid: Option<&str>,
+    algorithm: Option<Algorithm>,
+) -> Result<Chosen, KeyError> {
+    let candidates = read(file)?;
+    let chosen = match kid {
+        Some(kid) => named(candidates, kid)?,
+        None => only(candidates)?,
+    };
+    chosen.into_key(algorithm)
+}
+
+fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
+    let file = file.trim_ascii();
+    if file.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    if file.starts_with(b"-----BEGIN") {
+        return Err(KeyError::Pem);
+    }
+    // The text of serde_json's syntax errors has a position and quotes nothing.
+    let mut object = parse_object(file).map_err(|error| KeyError::NotJson(error.to_string()))?;
+    let keys = match object.remove("keys") {
+        Some(Value::Array(keys)) => keys,
+        None if object.contains_key("kty") => vec![Value::Object(object)],
+        _ => return Err(KeyError::NotJwks),
+    };
+    keys.into_iter()
+        .zip(1..)
+        .map(|(key, place)| match key {
+            Value::Object(members) if members.get("kty").is_some_and(Value::is_string) => {
+                Ok(Candidate { place, members })
+            }
+            _ => Err(KeyError::NotJwk(Label { place, kid: None })),
+        })
+        .collect()
+}
+
+fn named(candidates: Vec<Candidate>, kid: &str) -> Result<Candidate, KeyError> {
+    let labels = List(candidates.iter().map(Candidate::label).collect());
+    let (mut named, others): (Vec<_>, Vec<_>) =
+        candidates.into_iter().partition(|key| key.text("kid") == Some(kid));
+    if named.is_empty() {
+        // A key without a name is known by its thumbprint.
+        named = others
+            .into_iter()
+            .filter(|key| key.text("kid").is_none() && key.thumbprint().as_deref() == Some(kid))
+            .collect();
+    }
+    // A set may hold the public and the private part under one name.
+    if named.iter().any(Candidate::can_sign) {
+        named.retain(Candidate::can_sign);
+    }
+    if named.len() > 1 {
+        return Err(KeyError::Several(List(named.iter().map(Candidate::label).collect())));
+    }
+    let key =
+        named.pop().ok_or_else(|| KeyError::NoSuchKid { kid: kid.to_owned(), has: labels })?;
+    match key.obstacle() {
+        None => Ok(key),
+        Some(error) => Err(error),
+    }
+}
+
+fn only(candidates: Vec<Candidate>) -> Result<Candidate, KeyError> {
+    // With a single key, what is wrong with it says more than that there is no other.
+    let obstacle = match candidates.as_slice() {
+        [one] => one.obstacle().filter(|error| !matches!(error, KeyError::NotPrivate(_))),
+        _ => None,
+    };
+    let mut signing: Vec<_> = candidates.into_iter().filter(Candidate::can_sign).collect();
+    match (signing.pop(), signing.is_empty()) {
+        (Some(one), true) => Ok(one),
+        (Some(last), false) => {
+            let labels = signing.iter().chain([&last]).map(Candidate::label).collect();
+            Err(KeyError::Several(List(labels)))
+        }
+        (None, _) => Err(obstacle.unwrap_or(KeyError::PublicOnly)),
+    }
+}
+
+/// One key of the file.
+struct Candidate {
+    place: usize,
+    members: Map<String, Value>,
+}
+
+impl Candidate {
+    fn text(&self, member: &str) -> Option<&str> {
+        self.members.get(member).and_then(Value::as_str)
+    }
+
+    fn label(&self) -> Label {
+        // A thumbprint helps to choose among keys that have no name.
+        let kid = self.text("kid").map(str::to_owned).or_else(|| self.thumbprint());
+        Label { place: self.place, kid }
+    }
+
+    fn thumbprint(&self) -> Option<String> {
+        let jwk: crate::domain::jwk::Jwk =
+            serde_json::from_value(Value::Object(self.members.clone())).ok()?;
+        jwk.thumbprint()
+    }
+
+    fn can_sign(&self) -> bool {
+        self.obstacle().is_none()
+    }
+
+    /// Why this key is out of the question, at first sight.
+    fn obstacle(&self) -> Option<KeyError> {
+        if self.text("kty") == Some("oct") {
+            return Some(KeyError::Symmetric(self.label()));
+        }
+        if !self.members.contains_key("d") {
+            return Some(KeyError::NotPrivate(self.label()));
+        }
+        let use_ = self.text("use").is_none_or(|use_| use_ == "sig");
+        let operations = match self.members.get("key_ops") {
+            Some(Value::Array(operations)) => operations.iter().any(|it| it == "sign"),
+            _ => true,
+        };
+        (!use_ || !operations).then(|| KeyError::NotForSigning(self.label()))
+    }
+
+    fn into_key(self, asked: Option<Algorithm>) -> Result<Chosen, KeyError> {
+        let key = self.label();
+        let own = match (self.text("alg"), self.text("kty"), self.text("crv")) {
+            (Some(alg), ..) => Algorithm::from_name(alg),
+            (None, Some("RSA"), _) => asked
+                .filter(|asked| matches!(asked, Algorithm::RS256 | Algorithm::PS256))
+                .or(Some(Algorithm::RS256)),
+            (None, Some("EC"), Some("P-256")) => Some(Algorithm::ES256),
+            (None, Some("EC"), Some("P-384")) => Some(Algorithm::ES384),
+            (None, Some("OKP"), Some("Ed25519")) => Some(Algorithm::EdDSA),
+            _ => None,
+        };
+        let Some(algorithm) = own else { return Err(KeyError::Unsupported(key)) };
+        let alg = algorithm.as_str();
+        let (kty, crv, needed) = shape(algorithm);
+        if self.text("kty") != Some(kty) || (crv.is_some() && self.text("crv") != crv) {
+            return Err(KeyError::Unsupported(key));
+        }
+        if let Some(asked) = asked.filter(|asked| *asked != algorithm) {
+            return Err(KeyError::OtherAlgorithm { key, alg, asked: asked.as_str() });
+        }
+        let missing: Vec<_> = needed
+            .iter()
+            .filter(|member| !self.members.contains_key(**member))
+            .map(|member| format!("`{member}`"))
+            .collect();
+        if !missing.is_empty() {
+            return Err(KeyError::Missing { key, kty, members: missing.join(", ") });
+        }
+        let mut members = self.members;
+        members.insert("alg".to_owned(), alg.into());
+        // The error would quote a value of the wrong type, which may be the private part.
+        let Ok(jwk) = serde_json::from_value::<PrivateJwk>(Value::Object(members)) else {
+            return Err(KeyError::NotJwk(key));
+        };
+        let Ok(signing) = SigningKey::from_jwk(&jwk) else {
+            return Err(KeyError::Invalid { key, alg });
+        };
+        let kid = jwk.public.kid.clone().or_else(|| signing.public_jwk().kid);
+        Ok(Chosen { key: signing, kid: kid.unwrap_or_default() })
+    }
+}
+
+/// Key type, curve and members of a private key (RFC 7518 section 6, RFC 8037 section 2). RFC 7518
+/// lets an RSA key leave out its factors; signing without them would be slow and unprotected.
+const fn shape(
+    algorithm: Algorithm,
+) -> (&'static str, Option<&'static str>, &'static [&'static str]) {
+    match algorithm {
+        Algorithm::RS256 | Algorithm::PS256 => {
+            ("RSA", None, &["n", "e", "d", "p", "q", "dp", "dq", "qi"])
+        }
+        Algorithm::ES256 => ("EC", Some("P-256"), &["x", "y", "d"]),
+        Algorithm::ES384 => ("EC", Some("P-384"), &["x", "y", "d"]),
+        Algorithm::EdDSA => ("OKP", Some("Ed25519"), &["x", "d"]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+    const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+    const THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+
+    /// The key of RFC 8037 appendix A.1, with these members besides.
+    fn ed25519(more: &str) -> String {
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}","x":"{X}"{more}}}"#)
+    }
+
+    fn public() -> String {
+        format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{X}"}}"#)
+    }
+
+    fn set(keys: &[String]) -> String {
+        format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+    }
+
+    fn error(file: &str, kid: Option<&str>) -> String {
+        let Err(error) = choose(file.as_bytes(), kid, None) else { panic!("accepted: {file}") };
+        let text = error.to_string();
+        assert!(!text.contains(D), "{text}");
+        text
+    }
+
+    #[test]
+    fn the_kid_is_that_of_the_file_or_the_thumbprint() {
+        let kid = |file: &str, kid| choose(file.as_bytes(), kid, None).unwrap().kid;
+        assert_eq!(kid(&ed25519(r#","kid":"k1""#), None), "k1");
+        // RFC 8037 appendix A.3.
+        assert_eq!(kid(&ed25519(""), None), THUMBPRINT);
+        assert_eq!(kid(&ed25519(""), Some(THUMBPRINT)), THUMBPRINT);
+        let two = set(&[ed25519(r#","kid":"k1""#), ed25519(r#","kid":"k2""#)]);
+        assert_eq!(kid(&two, Some("k2")), "k2");
+        // A public half of the same name, or a key for encryption, is not in the way.
+        let with_public = set(&[public(), ed25519("")]);
+        assert_eq!(kid(&with_public, None), THUMBPRINT);
+        assert_eq!(kid(&with_public, Some(THUMBPRINT)), THUMBPRINT);
+        let with_other =
+            set(&[ed25519(r#","kid":"e","use":"enc""#), ed25519(r#","kid":"s","use":"sig""#)]);
+        assert_eq!(kid(&with_other, None), "s");
+    }
+
+    #[test]
+    fn errors_say_what_is_wrong_and_never_a_value() {
+        let k = |kid: &str| ed25519(&format!(r#","kid":"{kid}""#));
+        for (file, kid, text) in [
+            (String::new(), None, "is empty"),
+            ("-----BEGIN PRIVATE KEY-----".into(), None, "is PEM"),
+            ("junk".into(), None, "as JSON: expected value at line 1 column 1"),
+            ("[]".into(), None, "not a JSON object"),
+            ("{}".into(), None, "neither a JWK"),
+            (r#"{"keys":{}}"#.into(), None, "neither a JWK"),
+            (r#"{"keys":[]}"#.into(), None, "no key of the file has a private part"),
+            (r#"{"keys":[1]}"#.into(), None, "key 1 is not a JWK"),
+            (public(), None, "no key of the file has a private part"),
+            (public(), Some(THUMBPRINT), "it verifies but cannot sign"),
+            (set(&[public(), public()]), None, "no key of the file has a private part"),
+            (set(&[k("a"), k("b")]), None, r#"--kid: key 1 (kid "a"), key 2 (kid "b")"#),
+            (set(&[k("a"), k("a")]), Some("a"), "several keys"),
+            (k("a"), Some("b"), r#"no key of the file has the kid "b"; it has: key 1 (kid "a")"#),
+            (r#"{"kty":"oct","k":"c2VjcmV0"}"#.into(), None, "shared secret"),
+            (ed25519(r#","use":"enc""#), None, "not for signatures"),
+            (ed25519(r#","key_ops":["verify"]"#), None, "not for signatures"),
+            (ed25519(r#","alg":"ES256""#), None, "not supported"),
+            (ed25519(r#","alg":"HS256""#), None, "not supported"),
+            (ed25519(r#","kid":5"#), None, "must be strings"),
+            (format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}"}}"#), None, "lacks `x`"),
+            (format!(r#"{{"kty":"RSA","n":"","e":"","d":"{D}"}}"#), None, "lacks `p`, `q`, `dp`"),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}","x":"{D}"}}"#),
+                None,
+                "not a valid",
+            ),
+            (
+                format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}=","x":"{X}"}}"#),
+                None,
+                "not a valid",
+            ),
+            (
+                format!(r#"{{"kty":"OKP","crv":"X25519","d":"{D}","x":"{X}"}}"#),
+                None,
+                "not supported",
+            ),
+            (
+                format!(r#"{{"kty":"OKP","d":["{D}"],"crv":"Ed25519","x":"{X}"}}"#),
+                None,
+                "must be strings",
+            ),
+        ] {
+            let error = error(&file, kid);
+            assert!(error.contains(text), "{file}: {error}");
+        }
+    }
+
+    #[test]
+    fn an_algorithm_is_chosen_for_rsa_only() {
+        let Err(error) = choose(ed25519("").as_bytes(), None, Some(Algorithm::ES256)) else {
+            panic!("accepted")
+        };
+        assert!(error.to_string().contains("is for EdDSA, not for ES256"), "{error}");
+        assert!(choose(ed25519("").as_bytes(), None, Some(Algorithm::EdDSA)).is_ok());
+    }
+}

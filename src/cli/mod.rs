@@ -1,0 +1,199 @@
+//! The command line `kubectl-anon`, also known as `kubectl anon`.
+//!
+//! The arguments of a command stand beside the code that runs it. Streams and time come in as
+//! arguments, so that tests need no process.
+
+mod inspect;
+mod jwks;
+mod key;
+mod mint;
+mod output;
+
+use std::io::{self, Read, Write};
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use jiff::Timestamp;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use output::Format;
+
+/// Works with the tokens and keys of anon-operator
+///
+/// Only `key rotate` talks to a cluster. As `kubectl-anon` on the PATH it is also a plugin of
+/// kubectl: `kubectl anon …`.
+#[derive(Debug, Parser)]
+#[command(name = "kubectl-anon", version, bin_name = "kubectl anon")]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Mint tokens with a key of your own, look into any token
+    #[command(subcommand)]
+    Token(Token),
+    /// Make ApiKeys, and give a client a new one
+    #[command(subcommand)]
+    Key(key::Key),
+    /// Print the version of this program
+    Version(Version),
+    /// Print the completions for a shell
+    #[command(after_long_help = COMPLETIONS_HELP)]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Token {
+    /// Sign an appUserIdToken with a private key from a file
+    #[command(after_long_help = mint::EXAMPLES)]
+    Mint(Box<mint::Mint>),
+    /// Show what a token or an ApiKey says, without trusting any of it
+    #[command(after_long_help = inspect::EXAMPLES)]
+    Inspect(inspect::Inspect),
+}
+
+#[derive(Debug, clap::Args)]
+struct Version {
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+}
+
+const COMPLETIONS_HELP: &str = "\
+Examples:
+  # bash, for this shell only
+  source <(kubectl-anon completions bash)
+
+  # zsh, for good (the folder has to be in fpath)
+  kubectl-anon completions zsh > ~/.zfunc/_kubectl-anon
+
+They complete `kubectl-anon`. `kubectl anon` is completed by kubectl, which does not ask for them.";
+
+/// Where a command reads and writes.
+pub struct Streams<'s> {
+    /// What `-` stands for.
+    pub stdin: &'s mut dyn Read,
+    /// The result alone, so that it can be piped on.
+    pub stdout: &'s mut dyn Write,
+    /// Remarks for people.
+    pub stderr: &'s mut dyn Write,
+}
+
+/// Runs a command at time `now`.
+///
+/// # Errors
+/// What is wrong, with the cure. Never anything of a private key or an ApiKey.
+pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Token(Token::Mint(args)) => mint::run(&args, &mut streams, now)?,
+        Command::Token(Token::Inspect(args)) => inspect::run(&args, &mut streams, now)?,
+        Command::Key(command) => key::run(&command, &mut streams, now)?,
+        Command::Version(args) => version(&args, &mut streams)?,
+        Command::Completions { shell } => completions(shell, &mut streams)?,
+    }
+    streams.stdout.flush()?;
+    Ok(())
+}
+
+/// Whether a command failed only because nobody reads its output any more.
+#[must_use]
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn version(args: &Version, streams: &mut Streams<'_>) -> io::Result<()> {
+    let version = env!("CARGO_PKG_VERSION");
+    match args.output {
+        Format::Text => writeln!(streams.stdout, "kubectl-anon {version}"),
+        Format::Json => {
+            output::json(streams.stdout, &json!({ "clientVersion": { "version": version } }))
+        }
+    }
+}
+
+fn completions(shell: Shell, streams: &mut Streams<'_>) -> io::Result<()> {
+    // Into memory first: clap_complete panics when it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "kubectl-anon", &mut script);
+    streams.stdout.write_all(&script)
+}
+
+/// The most that is read of any input: a key set of a hundred keys is far smaller.
+const MAX_INPUT: u64 = 1024 * 1024;
+
+/// Reads the file named `path`, or standard input for `-`.
+fn read_input(path: &str, stdin: &mut dyn Read) -> anyhow::Result<Zeroizing<Vec<u8>>> {
+    let mut bytes = Zeroizing::new(Vec::new());
+    if path == "-" {
+        stdin.take(MAX_INPUT + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    } else {
+        let read = std::fs::File::open(path)
+            .and_then(|file| file.take(MAX_INPUT + 1).read_to_end(&mut bytes));
+        read.with_context(|| format!("cannot read `{path}`"))?;
+    }
+    anyhow::ensure!(
+        bytes.len() as u64 <= MAX_INPUT,
+        "the input is larger than 1 MiB: that is neither a key set nor a token"
+    );
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a command line with `input` on stdin. Returns stdout and stderr.
+    #[expect(clippy::unwrap_in_result, reason = "the error is that of the command")]
+    pub(super) fn run_with(line: &[&str], input: &str) -> Result<(String, String), String> {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let cli = Cli::try_parse_from([&["kubectl-anon"], line].concat())
+            .map_err(|error| error.to_string())?;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let streams =
+            Streams { stdin: &mut input.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
+        run(cli, streams, now).map_err(|error| format!("{error:#}"))?;
+        Ok((String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()))
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn version_in_both_forms() {
+        let text = format!("kubectl-anon {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(run_with(&["version"], "").unwrap().0, text);
+        let (json, _) = run_with(&["version", "-o", "json"], "").unwrap();
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        assert_eq!(json["clientVersion"]["version"], env!("CARGO_PKG_VERSION"));
+    }
+
+    #[test]
+    fn completions_for_every_shell() {
+        for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+            let (script, _) = run_with(&["completions", shell], "").unwrap();
+            assert!(script.contains("kubectl-anon"), "{shell}");
+        }
+    }
+
+    #[test]
+    fn an_endless_input_is_refused() {
+        let error = run_with(&["token", "inspect"], &"x".repeat(2 << 20)).unwrap_err();
+        assert!(error.contains("1 MiB"), "{error}");
+    }
+
+    #[test]
+    fn only_a_broken_pipe_is_one() {
+        let broken = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_broken_pipe(&broken));
+        assert!(!is_broken_pipe(&anyhow::anyhow!("else")));
+    }
+}

@@ -1,0 +1,278 @@
+//! Proof of propagation: has every replica that authenticates taken up a write?
+//!
+//! Each replica says in its Lease which resourceVersions it has applied ([`crate::index::publish`]).
+//! A replica counts until it has deleted its Lease, or has left it unchanged for `--max-staleness`
+//! and a margin for clocks that tick apart; by then it refuses to answer by itself. Changes are
+//! timed by our own clock, never by the times in the Lease, which are those of another machine.
+
+use std::collections::HashMap;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt as _, pin_mut};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, DeleteParams};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, ResourceExt as _};
+use parking_lot::Mutex;
+use tracing::{info, warn};
+
+use crate::index::Kind;
+use crate::names;
+
+/// How much longer than `--max-staleness` a silent replica is counted.
+const MARGIN: Duration = Duration::from_mins(1);
+/// The pause before the API server is asked for its version again.
+const RETRY: Duration = Duration::from_secs(2);
+/// How long a write is given where nobody proves anything: no replica has a Lease, or the API
+/// server's resourceVersions cannot be compared.
+const BY_TIME: Duration = Duration::from_secs(10);
+/// How long a write usually takes at most to be everywhere.
+const SLOW: Duration = Duration::from_secs(10);
+/// How often silent replicas are looked for.
+const SWEEP: Duration = Duration::from_secs(20);
+
+/// What the leader knows of the replicas.
+pub struct Propagation {
+    replicas: Mutex<Option<HashMap<String, Replica>>>,
+    max_staleness: Duration,
+    /// Whether the API server's resourceVersions can be compared; unset until it was asked.
+    comparable: OnceLock<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Replica {
+    applied: HashMap<String, u64>,
+    resource_version: Option<String>,
+    changed_at: Instant,
+}
+
+/// How far a write has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Whether everybody has it.
+    pub everywhere: bool,
+    /// For people: `2 of 3 validators`.
+    pub text: String,
+    /// The Pods that are not known to have it.
+    pub missing: Vec<String>,
+}
+
+impl Reached {
+    /// For people, once it takes longer than usual: whom it is waited for. Before that nothing,
+    /// because a status that counts along would be written again and again.
+    #[must_use]
+    pub fn waiting_for(&self, write: &Write) -> Option<String> {
+        let slow = write.at.elapsed() > SLOW && !self.missing.is_empty();
+        slow.then(|| self.missing.iter().take(3).cloned().collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A write whose propagation is asked about.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// The kind that was written.
+    pub kind: Kind,
+    /// The resourceVersion that the write returned.
+    pub resource_version: String,
+    /// When it returned.
+    pub at: Instant,
+}
+
+impl Propagation {
+    /// Knows nothing yet; [`Self::run`] learns.
+    #[must_use]
+    pub fn new(max_staleness: Duration) -> Self {
+        Self { replicas: Mutex::new(None), max_staleness, comparable: OnceLock::new() }
+    }
+
+    /// How far a write has come, as far as that can be told.
+    #[must_use]
+    pub fn reached(&self, write: &Write) -> Reached {
+        let replicas = self.replicas.lock();
+        let (Some(replicas), Some(&comparable)) = (replicas.as_ref(), self.comparable.get()) else {
+            let text = "validators not known yet".to_owned();
+            return Reached { everywhere: false, text, missing: Vec::new() };
+        };
+        let version: Option<u64> = write.resource_version.parse().ok().filter(|_| comparable);
+        let (Some(version), false) = (version, replicas.is_empty()) else {
+            let everywhere = write.at.elapsed() >= BY_TIME;
+            let text = "by time, not by proof".to_owned();
+            return Reached { everywhere, text, missing: Vec::new() };
+        };
+        let has = |replica: &Replica| {
+            replica.applied.get(write.kind.as_str()).is_some_and(|applied| *applied >= version)
+        };
+        let behind = replicas.iter().filter(|(_, replica)| !has(replica));
+        let pod = |name: &String| name.trim_start_matches(names::VALIDATOR_LEASE).to_owned();
+        let mut missing: Vec<_> = behind.map(|(name, _)| pod(name)).collect();
+        missing.sort_unstable();
+        let (have, all) = (replicas.len() - missing.len(), replicas.len());
+        let text = format!("{have} of {all} validators");
+        Reached { everywhere: missing.is_empty(), text, missing }
+    }
+
+    /// Follows the Leases for as long as it is not dropped.
+    pub async fn run(&self, client: Client, namespace: &str) {
+        while self.comparable.get().is_none() {
+            match comparable(&client).await {
+                Ok(comparable) => drop(self.comparable.set(comparable)),
+                Err(error) => {
+                    warn!(%error, "cannot ask the API server for its version");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        let api: Api<Lease> = Api::namespaced(client, namespace);
+        let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+        pin_mut!(events);
+        let mut listing = HashMap::new();
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            tokio::select! {
+                event = events.next() => match event {
+                    Some(Ok(Event::Init)) => listing = HashMap::new(),
+                    Some(Ok(Event::InitApply(lease))) => {
+                        note(&mut listing, self.replicas.lock().as_ref(), &lease);
+                    }
+                    Some(Ok(Event::InitDone)) => *self.replicas.lock() = Some(std::mem::take(&mut listing)),
+                    Some(Ok(Event::Apply(lease))) => {
+                        note(self.replicas.lock().get_or_insert_default(), None, &lease);
+                    }
+                    Some(Ok(Event::Delete(lease))) => {
+                        if let Some(replicas) = self.replicas.lock().as_mut() {
+                            replicas.remove(&lease.name_any());
+                        }
+                    }
+                    Some(Err(error)) => warn!(%error, "cannot follow the validators' Leases"),
+                    None => return,
+                },
+                _ = sweep.tick() => self.forget_silent(&api).await,
+            }
+        }
+    }
+
+    /// Removes the Leases of replicas that are gone without having said so.
+    async fn forget_silent(&self, api: &Api<Lease>) {
+        let limit = self.max_staleness + MARGIN;
+        let silent: Vec<String> = {
+            let replicas = self.replicas.lock();
+            let gone = |replica: &Replica| replica.changed_at.elapsed() > limit;
+            let replicas = replicas.iter().flatten();
+            replicas.filter(|(_, replica)| gone(replica)).map(|(name, _)| name.clone()).collect()
+        };
+        for name in silent {
+            match api.delete(&name, &DeleteParams::default()).await {
+                Ok(_) => info!(lease = %name, "a validator is gone"),
+                Err(error) => {
+                    warn!(lease = %name, %error, "cannot remove the Lease of a validator that is gone");
+                }
+            }
+        }
+    }
+}
+
+/// Whether the API server's resourceVersions can be compared: Kubernetes 1.35 and later, KEP-5504.
+async fn comparable(client: &Client) -> kube::Result<bool> {
+    let version = client.apiserver_version().await?;
+    // Some distributions write `36+`.
+    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+    let version: Option<(u32, u32)> = number(&version.major).zip(number(&version.minor));
+    Ok(version.is_some_and(|version| version >= (1, 35)))
+}
+
+/// Takes up a Lease. One that has not changed since it was `known` keeps the time of its change.
+fn note(
+    replicas: &mut HashMap<String, Replica>,
+    known: Option<&HashMap<String, Replica>>,
+    lease: &Lease,
+) {
+    let name = lease.name_any();
+    if !name.starts_with(names::VALIDATOR_LEASE) {
+        return;
+    }
+    let known = known.and_then(|known| known.get(&name));
+    let unchanged = known.filter(|known| known.resource_version == lease.resource_version());
+    let fresh = || Replica {
+        applied: lease
+            .annotations()
+            .get(names::APPLIED)
+            .and_then(|json| serde_json::from_str(json).ok())
+            .unwrap_or_default(),
+        resource_version: lease.resource_version(),
+        changed_at: Instant::now(),
+    };
+    replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::api::ObjectMeta;
+
+    fn lease(name: &str, version: &str, applied: u64) -> Lease {
+        Lease {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                resource_version: Some(version.to_owned()),
+                annotations: Some(
+                    [(names::APPLIED.to_owned(), format!(r#"{{"SdkClient":{applied}}}"#))].into(),
+                ),
+                ..ObjectMeta::default()
+            },
+            ..Lease::default()
+        }
+    }
+
+    fn write(version: &str) -> Write {
+        Write { kind: Kind::SdkClient, resource_version: version.to_owned(), at: Instant::now() }
+    }
+
+    fn knowing(comparable: bool, leases: &[Lease]) -> Propagation {
+        let propagation = Propagation::new(Duration::from_hours(1));
+        propagation.comparable.set(comparable).unwrap();
+        let mut replicas = HashMap::new();
+        for lease in leases {
+            note(&mut replicas, None, lease);
+        }
+        *propagation.replicas.lock() = Some(replicas);
+        propagation
+    }
+
+    #[test]
+    fn everywhere_means_every_replica() {
+        let behind =
+            knowing(true, &[lease("anon-validator-a", "1", 7), lease("anon-validator-b", "2", 6)]);
+        assert_eq!(behind.reached(&write("7")).text, "1 of 2 validators");
+        assert!(!behind.reached(&write("7")).everywhere);
+        assert!(behind.reached(&write("6")).everywhere);
+    }
+
+    #[test]
+    fn other_leases_do_not_count() {
+        let propagation = knowing(
+            true,
+            &[lease("anon-operator-leader", "1", 1), lease("anon-validator-a", "1", 9)],
+        );
+        assert!(propagation.reached(&write("9")).everywhere);
+    }
+
+    #[test]
+    fn nothing_is_claimed_of_what_is_not_known() {
+        let unknown = Propagation::new(Duration::from_hours(1));
+        assert!(!unknown.reached(&write("1")).everywhere);
+        let mut kind_unknown = lease("anon-validator-a", "1", 9);
+        kind_unknown.metadata.annotations = None;
+        assert!(!knowing(true, &[kind_unknown]).reached(&write("1")).everywhere);
+        // By time: not at once.
+        assert!(!knowing(true, &[]).reached(&write("1")).everywhere);
+        assert!(
+            !knowing(false, &[lease("anon-validator-a", "1", 9)]).reached(&write("1")).everywhere
+        );
+        let mut old = write("1");
+        old.at = Instant::now().checked_sub(BY_TIME).unwrap();
+        assert!(knowing(true, &[]).reached(&old).everywhere);
+        assert!(knowing(false, &[lease("anon-validator-a", "1", 0)]).reached(&old).everywhere);
+    }
+}

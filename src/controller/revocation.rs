@@ -1,0 +1,64 @@
+//! `Revocation`: validators act on it by themselves, through their watch. Here it is only said how
+//! many of them have, and the object is removed once it has ended.
+
+use std::time::Instant;
+
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::controller::Controller;
+use kube::runtime::watcher;
+
+use super::propagation::Write;
+use super::{Context, Error, Look, Outcome, Reconcile, apply, status};
+use crate::crd::condition::{self, Standing};
+use crate::crd::{Revocation, RevocationStatus};
+use crate::index::Kind;
+use crate::validate;
+
+pub(super) fn controller(context: &Context) -> Controller<Revocation> {
+    Controller::new(Api::all(context.client.clone()), watcher::Config::default())
+}
+
+impl Reconcile for Revocation {
+    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
+        let unchanged = self.status.clone().unwrap_or_default();
+        let revocation = match validate::revocation(self) {
+            Ok(revocation) => revocation,
+            Err(violations) => {
+                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
+                return Ok(Outcome::INVALID);
+            }
+        };
+        if revocation.expires_at.is_some_and(|end| end <= context.clock.now()) {
+            let api: Api<Self> =
+                Api::namespaced(context.client.clone(), &revocation.name.namespace);
+            apply::delete_exactly(&api, self).await?;
+            return Ok(Outcome::SETTLED);
+        }
+        let look = revocation.expires_at.map_or(Look::OnChange, Look::At);
+        // Proven once, it stays so: nothing takes a revocation back but its deletion.
+        if condition::is_ready(&unchanged.conditions) {
+            return Ok(Outcome { look, ..Outcome::SETTLED });
+        }
+        let write = Write {
+            kind: Kind::Revocation,
+            resource_version: self.resource_version().unwrap_or_default(),
+            at: context.memory.first_seen(self, Instant::now()),
+        };
+        let reached = context.propagation.reached(&write);
+        // Our own index too: the status that is written then brings the client's reconciliation,
+        // which replaces a revoked key and asks that index.
+        let here = context.reader.has(Kind::Revocation, &write.resource_version);
+        let (standing, look) = if reached.everywhere && here {
+            (Standing::ready("Revoked", format!("refused by {}", reached.text)), look)
+        } else {
+            let waiting = reached.waiting_for(&write);
+            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
+            let text =
+                format!("not every validator is known to refuse what is revoked yet{waiting}");
+            (Standing::reconciling("Propagating", text), Look::Soon)
+        };
+        status::write(context, self, RevocationStatus::default(), &standing).await?;
+        Ok(Outcome { look, ..Outcome::SETTLED })
+    }
+}
