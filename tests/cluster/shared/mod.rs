@@ -8,6 +8,7 @@ mod examples;
 mod isolation;
 mod keys;
 mod quickstart;
+mod rest;
 mod rights;
 mod secrecy;
 mod unready;
