@@ -5,6 +5,7 @@ mod caller;
 mod limits;
 mod login;
 mod members;
+pub mod openapi;
 mod organization;
 mod passwords;
 mod resources;
@@ -55,10 +56,11 @@ impl Platform {
     }
 }
 
-/// Every operation of the role table, and nothing else.
+/// Every operation of the role table, and the description of them.
 pub fn routes() -> Router<AppState> {
     let all = Operation::ALL.iter();
-    all.fold(Router::new(), |router, operation| router.route(operation.path(), handler(*operation)))
+    let router = Router::new().route("/openapi.json", get(openapi::serve));
+    all.fold(router, |router, operation| router.route(operation.path(), handler(*operation)))
 }
 
 fn handler(operation: Operation) -> MethodRouter<AppState> {
