@@ -37,6 +37,9 @@ pub const OWNED_METADATA: &str = "anon.dev/owned-metadata";
 /// choose, separated by commas, or `*`.
 pub const CLIENT_IDS: &str = "anon.dev/client-ids";
 
+/// Annotation on what the API made: tells a repeated request by who asked for what.
+pub const REQUEST: &str = "anon.dev/request";
+
 /// Prefix of the name of a replica's Lease; the name of its Pod follows. The chart's admission
 /// policy guards by this name, so it is what a replica is counted by, never a label.
 pub const VALIDATOR_LEASE: &str = "anon-validator-";

@@ -26,8 +26,8 @@ pub use member::{
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
 pub use revocation::{Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys};
 pub use sdk_client::{
-    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, Rotation, SdkClient,
-    SdkClientSpec, SdkClientStatus, Service, Webapp,
+    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, MAX_HASHES, Rotation,
+    SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
     Hosted, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,

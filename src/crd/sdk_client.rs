@@ -136,6 +136,9 @@ pub struct Service {
     pub api_key: ApiKeySource,
 }
 
+/// The most hashes that a client can list.
+pub const MAX_HASHES: usize = 16;
+
 /// Where the ApiKeys of a service come from: exactly one of the arms.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(

@@ -58,6 +58,66 @@ operations! {
     /// `POST /org/logout/all`.
     LogoutAll = POST "/org/logout/all", Some(Role::ReadOnly),
         "end every session of one's own";
+    /// `GET /org/organization/{organizationId}`.
+    GetOrganization = GET "/org/organization/{organizationId}", Some(Role::ReadOnly),
+        "read the organization and its members";
+    /// `PATCH /org/organization/{organizationId}`.
+    PatchOrganization = PATCH "/org/organization/{organizationId}", Some(Role::Admin),
+        "change name and logo of the organization";
+    /// `DELETE /org/organization/{organizationId}`.
+    DeleteOrganization = DELETE "/org/organization/{organizationId}", Some(Role::Admin),
+        "delete everything that the organization consists of";
+    /// `POST /org/member`.
+    CreateMember = POST "/org/member", Some(Role::Admin),
+        "create a member";
+    /// `GET /org/member/{memberId}`.
+    GetMember = GET "/org/member/{memberId}", Some(Role::ReadOnly),
+        "read a member";
+    /// `PATCH /org/member/{memberId}`.
+    PatchMember = PATCH "/org/member/{memberId}", Some(Role::Admin),
+        "change a member";
+    /// `DELETE /org/member/{memberId}`.
+    DeleteMember = DELETE "/org/member/{memberId}", Some(Role::Admin),
+        "delete a member";
+    /// `GET /org/members`.
+    ListMembers = GET "/org/members", Some(Role::ReadOnly),
+        "list the members";
+    /// `POST /org/userPool`.
+    CreateUserPool = POST "/org/userPool", Some(Role::Member),
+        "create a user pool";
+    /// `GET /org/userPool/{userPoolId}`.
+    GetUserPool = GET "/org/userPool/{userPoolId}", Some(Role::ReadOnly),
+        "read a user pool";
+    /// `PATCH /org/userPool/{userPoolId}`.
+    PatchUserPool = PATCH "/org/userPool/{userPoolId}", Some(Role::Member),
+        "change a user pool";
+    /// `DELETE /org/userPool/{userPoolId}`.
+    DeleteUserPool = DELETE "/org/userPool/{userPoolId}", Some(Role::Member),
+        "delete a user pool";
+    /// `GET /org/userPools`.
+    ListUserPools = GET "/org/userPools", Some(Role::ReadOnly),
+        "list the user pools";
+    /// `POST /org/sdkClient`.
+    CreateSdkClient = POST "/org/sdkClient", Some(Role::Member),
+        "create a client";
+    /// `GET /org/sdkClient/auth`.
+    GetSdkClientAuth = GET "/org/sdkClient/auth", Some(Role::ReadOnly),
+        "read who one is oneself";
+    /// `GET /org/sdkClient/{sdkClientId}`.
+    GetSdkClient = GET "/org/sdkClient/{sdkClientId}", Some(Role::ReadOnly),
+        "read a client";
+    /// `PATCH /org/sdkClient/{sdkClientId}`.
+    PatchSdkClient = PATCH "/org/sdkClient/{sdkClientId}", Some(Role::Member),
+        "change a client";
+    /// `DELETE /org/sdkClient/{sdkClientId}`.
+    DeleteSdkClient = DELETE "/org/sdkClient/{sdkClientId}", Some(Role::Member),
+        "delete a client";
+    /// `POST /org/sdkClient/{sdkClientId}/rotate`.
+    RotateSdkClient = POST "/org/sdkClient/{sdkClientId}/rotate", Some(Role::Member),
+        "make a new ApiKey for a client";
+    /// `GET /org/sdkClients`.
+    ListSdkClients = GET "/org/sdkClients", Some(Role::ReadOnly),
+        "list the clients";
     /// `POST /org/appUserIdToken`.
     MintAppUserIdToken = POST "/org/appUserIdToken", Some(Role::Member),
         "mint a token for an end user of a hosted pool";

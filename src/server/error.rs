@@ -88,6 +88,12 @@ impl ApiError {
         Self::new(StatusCode::UNAUTHORIZED, "UnauthorizedError", message)
     }
 
+    /// 422: understood, and not possible.
+    #[must_use]
+    pub fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableError", message)
+    }
+
     /// 429: try again after `wait`.
     #[must_use]
     pub fn too_many(message: impl Into<String>, wait: Duration) -> Self {

@@ -34,6 +34,7 @@ use crate::index::Reader;
 use crate::metrics::Metrics;
 pub use error::ApiError;
 pub use org::Platform;
+pub use org::openapi::document as openapi;
 pub use org::signer::Signer;
 pub use tls::TlsFiles;
 

@@ -61,6 +61,90 @@ impl Fields {
             .ok_or_else(|| ApiError::missing_field(field, format!("`{field}` is required")))
     }
 
+    /// Whatever the field holds; null counts as absent.
+    pub fn value(&self, field: &str) -> Option<&Value> {
+        self.0.get(field).filter(|value| !value.is_null())
+    }
+
+    /// An optional truth value.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn bool(&self, field: &'static str) -> Result<Option<bool>, ApiError> {
+        match self.value(field) {
+            None => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(_) => {
+                Err(ApiError::invalid_field(field, format!("`{field}` must be true or false")))
+            }
+        }
+    }
+
+    /// An optional object.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn object(&self, field: &'static str) -> Result<Option<Self>, ApiError> {
+        match self.value(field) {
+            None => Ok(None),
+            Some(Value::Object(fields)) => Ok(Some(Self(fields.clone()))),
+            Some(_) => Err(ApiError::invalid_field(field, format!("`{field}` must be an object"))),
+        }
+    }
+
+    /// An optional list of strings.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn strings(&self, field: &'static str) -> Result<Option<Vec<String>>, ApiError> {
+        let Some(value) = self.value(field) else { return Ok(None) };
+        let text = |item: &Value| item.as_str().map(str::to_owned);
+        let texts = value.as_array().and_then(|items| items.iter().map(text).collect());
+        texts.map(Some).ok_or_else(|| {
+            ApiError::invalid_field(field, format!("`{field}` must be a list of strings"))
+        })
+    }
+
+    /// An optional text; empty counts as absent.
+    ///
+    /// # Errors
+    /// It is something else than a string.
+    pub fn text(&self, field: &'static str) -> Result<Option<String>, ApiError> {
+        Ok(self.string(field)?.filter(|text| !text.is_empty()).map(str::to_owned))
+    }
+
+    /// The required `name` of something.
+    ///
+    /// # Errors
+    /// It is missing, too long, or something else than a string.
+    pub fn name(&self) -> Result<String, ApiError> {
+        bounded("name", self.required("name")?, 128)
+    }
+
+    /// The optional `description` of something.
+    ///
+    /// # Errors
+    /// It is too long, or something else than a string.
+    pub fn description(&self) -> Result<Option<String>, ApiError> {
+        let text = self.text("description")?;
+        text.map(|text| bounded("description", &text, 1024)).transpose()
+    }
+
+    /// What of `name` and `description` is to be changed, as members of a spec. An empty
+    /// description takes it away.
+    ///
+    /// # Errors
+    /// They cannot be.
+    pub fn patch_texts(&self, spec: &mut Map<String, Value>) -> Result<(), ApiError> {
+        if self.value("name").is_some() {
+            spec.insert("displayName".to_owned(), self.name()?.into());
+        }
+        if self.value("description").is_some() {
+            spec.insert("description".to_owned(), self.description()?.into());
+        }
+        Ok(())
+    }
+
     /// An optional whole number from 0 to 4294967295; null counts as absent.
     ///
     /// # Errors
@@ -79,6 +163,20 @@ impl Fields {
             }
         }
     }
+}
+
+impl From<Map<String, Value>> for Fields {
+    fn from(fields: Map<String, Value>) -> Self {
+        Self(fields)
+    }
+}
+
+fn bounded(field: &'static str, text: &str, max: usize) -> Result<String, ApiError> {
+    if text.chars().count() > max {
+        let message = format!("`{field}` must have at most {max} characters");
+        return Err(ApiError::invalid_field(field, message));
+    }
+    Ok(text.to_owned())
 }
 
 /// The credential of an `Authorization: Bearer` header (RFC 6750 section 2.1).

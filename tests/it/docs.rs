@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anon_operator::domain::decision::{Class, Reason};
+use anon_operator::domain::permission::Operation;
+use anon_operator::domain::role::Role;
 
 use crate::generated::{check, root};
 
@@ -114,4 +116,29 @@ fn generated_table_of_reasons() {
     let rows: String = Reason::ALL.iter().map(row).collect();
     let table = format!("| reason | status | message |\n| --- | --- | --- |\n{rows}");
     check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+}
+
+#[test]
+fn generated_table_of_roles() {
+    const BEGIN: &str = "<!-- roles: written by `make generate` -->\n";
+    const END: &str = "<!-- end of roles -->\n";
+    let path = root().join("docs/api.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the comment before the table");
+    let (_, after) = rest.split_once(END).expect("the comment after the table");
+    let row = |operation: &Operation| {
+        let (method, path) = (operation.method(), operation.path());
+        let needs = operation.needs().map_or("anybody", Role::as_str);
+        format!("| `{method} {path}` | {needs} | {} |\n", operation.summary())
+    };
+    let rows: String = Operation::ALL.iter().map(row).collect();
+    let table = format!("| operation | least role | to … |\n| --- | --- | --- |\n{rows}");
+    check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+}
+
+#[test]
+fn generated_openapi_description() {
+    let document = anon_operator::server::openapi();
+    let json = serde_json::to_string_pretty(&document).unwrap();
+    check(&root().join("docs/openapi.json"), &format!("{json}\n"));
 }

@@ -21,6 +21,8 @@ const ACCEPTS: Accepts =
 pub struct Caller {
     /// The organization that it belongs to; nothing else exists for it.
     pub organization: OrganizationId,
+    /// The namespace that this is.
+    pub namespace: String,
     /// What it may do.
     pub role: Role,
     /// Who it is.
@@ -63,11 +65,15 @@ pub fn authorize(
     let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
     let verified = authenticate(&state.reader, state.clock.now(), question)?;
     let organization = verified.organization();
-    let (role, who) = match verified.principal() {
-        Principal::ApiKey(key) => (key.role, Who::Service(key.client)),
+    let (role, who, object) = match verified.principal() {
+        Principal::ApiKey(key) => {
+            let client = state.reader.client(key.client).ok_or(Reason::ApiKeyUnknown)?;
+            (key.role, Who::Service(key.client), client.name.clone())
+        }
         Principal::Member(session) => {
             let who = Who::Member { id: session.member, session: session.session_id.clone() };
-            (session.role, who)
+            let member = state.reader.member(session.member).ok_or(Reason::SessionUnknown)?;
+            (session.role, who, member.name.clone())
         }
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
@@ -79,7 +85,7 @@ pub fn authorize(
             role.as_str()
         )));
     }
-    Ok(Caller { organization, role, who })
+    Ok(Caller { organization, namespace: object.namespace, role, who })
 }
 
 impl Caller {

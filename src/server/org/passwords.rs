@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::Api;
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
@@ -86,6 +86,57 @@ impl Passwords {
             })
         })
         .await
+    }
+
+    /// Hashes a password that somebody has chosen.
+    ///
+    /// # Errors
+    /// Too many others are at it, or it failed.
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash, ApiError> {
+        let hash = self.work(move || PasswordHash::of(&password)).await?;
+        hash.map_err(|_| ApiError::internal())
+    }
+
+    /// Stores the hash of a password that was sent to the API. What was there before goes.
+    ///
+    /// # Errors
+    /// The API server did not take it.
+    pub async fn write(&self, member: &Member, hash: &PasswordHash) -> kube::Result<()> {
+        let Some(name) = self.secret_name(member).await? else { return Ok(()) };
+        let data = ByteString(hash.expose().as_bytes().to_vec());
+        let mut secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.clone()),
+                labels: Some(names::labels(names::PASSWORD, &member.id)),
+                annotations: Some(names::password_annotations(&member.name, names::MADE_BY_API)),
+                ..ObjectMeta::default()
+            },
+            type_: Some("Opaque".to_owned()),
+            data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
+            ..Secret::default()
+        };
+        let secrets = self.secrets();
+        match secrets.create(&PostParams::default(), &secret).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+            created => return created.map(drop),
+        }
+        secret.metadata.resource_version = secrets.get(&name).await?.resource_version();
+        secrets.replace(&name, &PostParams::default(), &secret).await.map(drop)
+    }
+
+    /// Removes the hash of a member's password.
+    ///
+    /// # Errors
+    /// The API server did not do it.
+    pub async fn remove(&self, member: &Member) -> kube::Result<()> {
+        let Some(name) = self.secret_name(member).await? else { return Ok(()) };
+        match self.secrets().delete(&name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if !status.is_not_found() => {
+                Err(kube::Error::Api(status))
+            }
+            Ok(_) | Err(kube::Error::Api(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Runs `job` off the async threads when it is its turn. The turn lasts as long as the job,

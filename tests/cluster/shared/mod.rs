@@ -11,6 +11,7 @@ mod isolation;
 mod keys;
 mod maester;
 mod quickstart;
+mod rest;
 mod rights;
 mod secrecy;
 mod unready;

@@ -6,6 +6,7 @@ mod keys;
 mod login;
 mod mint;
 mod mint_refusals;
+mod permissions;
 mod reasons;
 mod serve;
 mod validate;

@@ -1,0 +1,238 @@
+//! `/org/member` and `/org/members`.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+use super::caller::{Caller, authorize};
+use super::resources::{self, id_in_path, own, unknown};
+use super::{reply, sessions};
+use crate::crd;
+use crate::domain::ids::MemberId;
+use crate::domain::password::Password;
+use crate::domain::permission::Operation;
+use crate::domain::role::Role;
+use crate::domain::staff::Member;
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+use crate::validate;
+
+/// A member as it is shown.
+pub fn show(caller: &Caller, member: &crd::Member) -> Value {
+    json!({
+        "id": MemberId::derive(&caller.namespace, &member.name_any()),
+        "name": name_of(member),
+        "email": member.spec.email,
+        "organizationId": caller.organization,
+        "role": member.spec.role,
+    })
+}
+
+fn name_of(member: &crd::Member) -> String {
+    member.spec.display_name.clone().unwrap_or_else(|| member.name_any())
+}
+
+/// Creates a member who logs in with this password.
+pub async fn create(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::CreateMember;
+    let caller = authorize(&state, &headers, operation)?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    let spec = crd::MemberSpec {
+        display_name: Some(fields.name()?),
+        email: fields.required("email")?.trim().to_owned(),
+        role: role(&fields)?.ok_or_else(|| {
+            ApiError::missing_field("role", "`role` is required: Admin, Member or ReadOnly")
+        })?,
+        password_secret_ref: None,
+        kubernetes: None,
+        suspended: None,
+    };
+    let password = fields.required("password")?;
+    let password = Password::chosen(password)
+        .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
+    // The password is not part of it: see `resources::mark`.
+    let content = serde_json::to_value(&spec).unwrap_or_default();
+    let wish = spec.display_name.clone().unwrap_or_default();
+    let make = |name: &str| crd::Member::new(name, spec.clone());
+    let taken = email_taken(&state, &caller, &spec.email, None);
+    let repeated = resources::repeated(&state, &caller, &wish, &content).await?;
+    let object = match repeated {
+        Some(object) => object,
+        None if taken => return Err(email_in_use()),
+        None => resources::create(&state, &caller, &wish, &content, make).await?,
+    };
+    let hash = state.platform.passwords.hash(password).await?;
+    let member = validate::member(&object).map_err(|_| ApiError::internal())?;
+    state.platform.passwords.write(&member, &hash).await.map_err(|it| resources::refused(&it))?;
+    caller.audit(operation, &member.id);
+    Ok(reply(&show(&caller, &object)))
+}
+
+/// Shows a member.
+pub async fn get(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetMember)?;
+    let member = find(&state, &caller, path).await?;
+    Ok(reply(&show(&caller, &member)))
+}
+
+/// Shows every member.
+pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListMembers)?;
+    let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
+    let item = |member: &crd::Member| {
+        json!({
+            "id": MemberId::derive(&caller.namespace, &member.name_any()),
+            "name": name_of(member),
+            "email": member.spec.email,
+            "role": member.spec.role,
+            "createdAt": member.metadata.creation_timestamp,
+        })
+    };
+    let items: Vec<_> = members.iter().map(item).collect();
+    Ok(reply(&json!({"resource": "Member", "items": items})))
+}
+
+/// Changes a member. A new password and a suspension end every session.
+pub async fn patch(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::PatchMember;
+    let caller = authorize(&state, &headers, operation)?;
+    let object = find(&state, &caller, path).await?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    let mut spec = Map::new();
+    if fields.value("name").is_some() {
+        spec.insert("displayName".to_owned(), json!(fields.name()?));
+    }
+    if let Some(email) = fields.string("email")? {
+        let email = email.trim();
+        if email_taken(&state, &caller, email, Some(&object)) {
+            return Err(email_in_use());
+        }
+        spec.insert("email".to_owned(), json!(email));
+    }
+    let role = role(&fields)?;
+    spec.extend(role.map(|role| ("role".to_owned(), json!(role))));
+    let suspended = fields.bool("suspended")?;
+    spec.extend(suspended.map(|suspended| ("suspended".to_owned(), json!(suspended))));
+    if role.is_some_and(|role| role < Role::Admin) || suspended == Some(true) {
+        keep_an_admin(&state, &caller, &object).await?;
+    }
+    let password = fields.string("password")?.map(Password::chosen).transpose();
+    let password =
+        password.map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
+    if password.is_some() && object.spec.password_secret_ref.is_some() {
+        return Err(ApiError::unprocessable(
+            "the password of this member comes from a Secret: change it there",
+        ));
+    }
+    let api = own(&state, &caller);
+    let patched = resources::patch(&state, &api, &object, Value::Object(spec)).await?;
+    let member = validate::member(&patched).map_err(|_| ApiError::internal())?;
+    let new_password = password.is_some();
+    if let Some(password) = password {
+        let hash = state.platform.passwords.hash(password).await?;
+        let written = state.platform.passwords.write(&member, &hash).await;
+        written.map_err(|error| resources::refused(&error))?;
+    }
+    if new_password || member.suspended {
+        sessions::end(&state, &member.name, |_| true).await?;
+    }
+    caller.audit(operation, &member.id);
+    Ok(reply(&true))
+}
+
+/// Deletes a member with password and sessions.
+pub async fn delete(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::DeleteMember;
+    let caller = authorize(&state, &headers, operation)?;
+    let object = find(&state, &caller, path).await?;
+    keep_an_admin(&state, &caller, &object).await?;
+    resources::delete(&state, &own(&state, &caller), &object).await?;
+    if let Ok(member) = validate::member(&object) {
+        // At once, and not with the sweep: somebody of the same name may come.
+        let removed = state.platform.passwords.remove(&member).await;
+        removed.map_err(|error| resources::refused(&error))?;
+    }
+    caller.audit(operation, &MemberId::derive(&caller.namespace, &object.name_any()));
+    Ok(reply(&true))
+}
+
+/// An organization without an Admin could not be managed any more. Counted from what the API
+/// server has, not from the index.
+async fn keep_an_admin(
+    state: &AppState,
+    caller: &Caller,
+    without: &crd::Member,
+) -> Result<(), ApiError> {
+    let is_admin =
+        |it: &crd::Member| it.spec.role == Role::Admin && it.spec.suspended != Some(true);
+    if !is_admin(without) {
+        return Ok(());
+    }
+    let members: Vec<crd::Member> = resources::list(state, caller).await?;
+    let another = members.iter().any(|it| is_admin(it) && it.name_any() != without.name_any());
+    if another {
+        return Ok(());
+    }
+    Err(ApiError::unprocessable(
+        "this is the last Admin of the organization; make another one first",
+    ))
+}
+
+fn email_taken(
+    state: &AppState,
+    caller: &Caller,
+    email: &str,
+    except: Option<&crd::Member>,
+) -> bool {
+    let members = state.reader.members_by_email(&Member::login_name(email));
+    members.iter().any(|member| {
+        member.organization == caller.organization
+            && except.is_none_or(|except| except.name_any() != member.name.name)
+    })
+}
+
+fn email_in_use() -> ApiError {
+    ApiError::unprocessable("another member of the organization has this e-mail address")
+}
+
+fn role(fields: &Fields) -> Result<Option<Role>, ApiError> {
+    let Some(text) = fields.string("role")? else { return Ok(None) };
+    let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
+    role.map(Some)
+        .ok_or_else(|| ApiError::invalid_field("role", "`role` must be Admin, Member or ReadOnly"))
+}
+
+/// The member of this id, if it is one of the caller's organization.
+async fn find(
+    state: &AppState,
+    caller: &Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<crd::Member, ApiError> {
+    let id = id_in_path(path, MemberId::parse)?;
+    let member = state.reader.member(id).filter(|it| it.organization == caller.organization);
+    let member = member.ok_or_else(unknown)?;
+    resources::read(&own(state, caller), &member.name.name).await
+}

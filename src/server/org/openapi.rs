@@ -1,0 +1,248 @@
+//! The OpenAPI 3.1 description of the API: its operations are those of the role table.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::permission::Operation;
+
+/// What an operation reads and what it replies; names of schemas.
+struct Shapes {
+    request: Option<&'static str>,
+    reply: &'static str,
+}
+
+const fn shapes(operation: Operation) -> Shapes {
+    let (request, reply) = match operation {
+        Operation::Login => (Some("Login"), "LoginSession"),
+        Operation::Logout
+        | Operation::LogoutAll
+        | Operation::DeleteOrganization
+        | Operation::DeleteMember
+        | Operation::DeleteUserPool
+        | Operation::DeleteSdkClient => (None, "Done"),
+        Operation::GetOrganization => (None, "Organization"),
+        Operation::PatchOrganization => (Some("OrganizationPatch"), "Done"),
+        Operation::CreateMember => (Some("MemberCreate"), "Member"),
+        Operation::GetMember => (None, "Member"),
+        Operation::PatchMember => (Some("MemberPatch"), "Done"),
+        Operation::ListMembers => (None, "MemberList"),
+        Operation::CreateUserPool => (Some("UserPoolCreate"), "UserPool"),
+        Operation::GetUserPool => (None, "UserPool"),
+        Operation::PatchUserPool => (Some("TextPatch"), "Done"),
+        Operation::ListUserPools => (None, "UserPoolList"),
+        Operation::CreateSdkClient => (Some("SdkClientCreate"), "SdkClient"),
+        Operation::GetSdkClientAuth => (None, "SdkClientAuth"),
+        Operation::GetSdkClient | Operation::RotateSdkClient => (None, "SdkClient"),
+        Operation::PatchSdkClient => (Some("SdkClientPatch"), "SdkClient"),
+        Operation::ListSdkClients => (None, "SdkClientList"),
+        Operation::MintAppUserIdToken => (Some("AppUserIdTokenRequest"), "AppUserIdToken"),
+    };
+    Shapes { request, reply }
+}
+
+/// The whole description.
+#[must_use]
+pub fn document() -> Value {
+    let mut paths = Map::new();
+    for &operation in Operation::ALL {
+        let path = paths.entry(operation.path()).or_insert_with(|| json!({}));
+        if let Some(path) = path.as_object_mut() {
+            path.insert(operation.method().to_lowercase(), describe(operation));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "The Anon REST API of anon-operator",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The organization follows from the bearer: a session token (ory_st_…) or an ApiKey (ory_apikey_…). Unknown fields are ignored.",
+        },
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn describe(operation: Operation) -> Value {
+    let Shapes { request, reply } = shapes(operation);
+    let content = |schema: &str| json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } });
+    let parameter = |name: &str| {
+        json!({
+            "name": name, "in": "path", "required": true,
+            "schema": { "type": "string", "format": "uuid" },
+        })
+    };
+    let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    let needs = operation.needs().map_or("nobody in particular", |role| role.as_str());
+    let mut described = json!({
+        "operationId": operation.name(),
+        "summary": operation.summary(),
+        "description": format!("Least role: {needs}."),
+        "responses": {
+            "200": { "description": "done", "content": content(reply) },
+            "default": { "description": "an error", "content": content("Error") },
+        },
+    });
+    let security = if operation.needs().is_some() { json!([{ "bearer": [] }]) } else { json!([]) };
+    if let Some(described) = described.as_object_mut() {
+        described.insert("security".to_owned(), security);
+        if !parameters.is_empty() {
+            described.insert("parameters".to_owned(), json!(parameters));
+        }
+        if let Some(request) = request {
+            let body = json!({ "required": true, "content": content(request) });
+            described.insert("requestBody".to_owned(), body);
+        }
+    }
+    described
+}
+
+/// An object with these members; those in `required` are always there.
+fn object(required: &[&str], properties: Value) -> Value {
+    let mut object = Map::new();
+    object.insert("type".to_owned(), json!("object"));
+    object.insert("required".to_owned(), json!(required));
+    object.insert("properties".to_owned(), properties);
+    Value::Object(object)
+}
+
+fn list(resource: &str, item: Value) -> Value {
+    let mut items = Map::new();
+    items.insert("type".to_owned(), json!("array"));
+    items.insert("items".to_owned(), item);
+    object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
+}
+
+fn schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let optional = || json!({ "type": ["string", "null"] });
+    let id = || json!({ "type": "string", "format": "uuid" });
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let name = || json!({ "type": "string", "minLength": 1, "maxLength": 128 });
+    let description = || json!({ "type": ["string", "null"], "maxLength": 1024 });
+    let role = || json!({ "enum": ["Admin", "Member", "ReadOnly"] });
+    let password = || json!({ "type": "string", "minLength": 8, "maxLength": 1024 });
+    let urls = || json!({ "type": "array", "items": { "type": "string" } });
+    let authorization =
+        || object(&["jwksUri", "idClaim"], json!({ "jwksUri": text(), "idClaim": text() }));
+    let oauth = || {
+        json!({ "type": ["object", "null"], "properties": {
+            "logoUrl": optional(), "chromeExtensionId": optional(), "redirectUrls": urls(),
+        } })
+    };
+    let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
+    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
+    let pool = |required: &[&str]| {
+        object(
+            required,
+            json!({
+                "id": id(), "name": text(), "description": text(),
+                "authorization": authorization(), "organizationId": id(), "hosted": { "type": "boolean" },
+            }),
+        )
+    };
+    json!({
+        "Error": object(&["name", "message"], json!({
+            "name": text(), "message": text(), "field": text(), "reason": text(),
+        })),
+        "Done": { "const": true },
+        "Login": object(&[], json!({
+            "email": text(), "password": text(), "kubernetesToken": optional(), "organizationId": optional(),
+        })),
+        "LoginSession": object(&["token"], json!({ "token": text() })),
+        "Organization": object(&["id", "name", "members"], json!({
+            "id": id(), "name": text(), "logoUrl": text(),
+            "members": { "type": "array", "items": { "$ref": "#/components/schemas/Member" } },
+        })),
+        "OrganizationPatch": object(&[], json!({ "name": name(), "logoUrl": optional() })),
+        "MemberCreate": object(&["name", "email", "password", "role"], json!({
+            "name": name(), "email": text(), "password": password(), "role": role(), "organizationId": optional(),
+        })),
+        "MemberPatch": object(&[], json!({
+            "name": name(), "email": text(), "password": password(), "role": role(),
+            "suspended": { "type": ["boolean", "null"] },
+        })),
+        "Member": object(&["id", "name", "email", "organizationId", "role"], json!({
+            "id": id(), "name": text(), "email": text(), "organizationId": id(), "role": role(),
+        })),
+        "MemberList": list("Member", object(&["id", "name", "email", "role", "createdAt"], json!({
+            "id": id(), "name": text(), "email": text(), "role": role(), "createdAt": time(),
+        }))),
+        "UserPoolCreate": object(&["name"], json!({
+            "name": name(), "description": description(), "organizationId": optional(),
+        })),
+        "TextPatch": object(&[], json!({ "name": name(), "description": description() })),
+        "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
+        "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
+        "SdkClientCreate": object(&["name"], json!({
+            "name": name(), "description": description(), "organizationId": optional(),
+            "kind": { "oneOf": [
+                { "enum": ["service", "application", null] },
+                object(&["application"], json!({ "application": application })),
+            ] },
+            "oauthDisabled": { "type": ["boolean", "null"] },
+        })),
+        "SdkClientPatch": object(&[], json!({
+            "name": name(), "description": description(), "oauthConfig": oauth(),
+        })),
+        "SdkClient": object(&["id", "name", "description", "organizationId", "auth"], json!({
+            "id": id(), "name": text(), "description": text(), "organizationId": id(),
+            "auth": { "oneOf": [
+                object(&["type", "userPoolId"], json!({
+                    "type": { "const": "userPool" }, "userPoolId": id(), "oauthConfig": oauth(),
+                })),
+                object(&["type"], json!({
+                    "type": { "const": "apiKey" },
+                    "secret": { "type": "string", "description": "the ApiKey; only where it was just made" },
+                })),
+            ] },
+        })),
+        "SdkClientList": list("SdkClient", object(&["id", "name", "description", "createdAt"], json!({
+            "id": id(), "name": text(), "description": text(), "createdAt": time(), "appUserPoolId": id(),
+            "logoUrl": text(), "chromeExtensionId": text(), "redirectUrls": urls(),
+        }))),
+        "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
+        "AppUserIdTokenRequest": object(&["appUserId"], json!({
+            "appUserId": { "type": "string", "minLength": 1 }, "userPoolId": optional(),
+            "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
+        })),
+        "AppUserIdToken": object(&["appUserIdToken"], json!({ "appUserIdToken": text() })),
+    })
+}
+
+/// Serves the description.
+pub async fn serve() -> axum::Json<Value> {
+    axum::Json(document())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `$ref` in the document.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_schema_is_there_and_used() {
+        let document = document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for reference in &found {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(found.iter().any(|it| it.ends_with(&format!("/{name}"))), "{name} is unused");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! `/org/organization/{organizationId}`.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use kube::api::Api;
+use serde_json::{Map, Value, json};
+
+use super::caller::{Caller, authorize};
+use super::resources::{self, Written, id_in_path, managed_here, own, unknown};
+use super::{members, reply};
+use crate::crd;
+use crate::domain::ids::OrganizationId;
+use crate::domain::permission::Operation;
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+
+/// The name of the one object that refines an organization.
+const DEFAULT: &str = "default";
+
+/// Shows the organization and its members.
+pub async fn get(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetOrganization)?;
+    only_own(&caller, path)?;
+    let object = stored(&own(&state, &caller)).await?;
+    let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
+    let members: Vec<_> = members.iter().map(|member| members::show(&caller, member)).collect();
+    let spec = object.map(|object| object.spec).unwrap_or_default();
+    let mut shown = Map::new();
+    shown.insert("id".to_owned(), json!(caller.organization));
+    let name = spec.display_name.unwrap_or_else(|| caller.namespace.clone());
+    shown.insert("name".to_owned(), json!(name));
+    shown.extend(spec.logo_url.map(|url| ("logoUrl".to_owned(), json!(url))));
+    shown.insert("members".to_owned(), json!(members));
+    Ok(reply(&shown))
+}
+
+/// Changes name and logo. An organization that nothing refines yet gets an object for it.
+pub async fn patch(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::PatchOrganization;
+    let caller = authorize(&state, &headers, operation)?;
+    only_own(&caller, path)?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    let mut spec = Map::new();
+    if fields.value("name").is_some() {
+        spec.insert("displayName".to_owned(), json!(fields.name()?));
+    }
+    if let Some(url) = fields.string("logoUrl")? {
+        // Empty takes it away.
+        let value = if url.is_empty() { Value::Null } else { json!(url) };
+        spec.insert("logoUrl".to_owned(), value);
+    }
+    let api = own(&state, &caller);
+    let object = if let Some(object) = stored(&api).await? {
+        object
+    } else {
+        let make = |_: &str| crd::Organization::new(DEFAULT, crd::OrganizationSpec::default());
+        resources::create(&state, &caller, DEFAULT, &Value::Null, make).await?
+    };
+    resources::patch(&state, &api, &object, Value::Object(spec)).await?;
+    caller.audit(operation, &caller.organization);
+    Ok(reply(&true))
+}
+
+/// Deletes what makes the namespace an organization: clients, pools, members, and the object that
+/// refines it. The namespace stays, and so does everything in it that is not ours.
+pub async fn delete(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::DeleteOrganization;
+    let caller = authorize(&state, &headers, operation)?;
+    only_own(&caller, path)?;
+    let clients: Vec<crd::SdkClient> = all(&state, &caller).await?;
+    let pools: Vec<crd::UserPool> = all(&state, &caller).await?;
+    let people: Vec<crd::Member> = all(&state, &caller).await?;
+    let organizations: Vec<crd::Organization> = all(&state, &caller).await?;
+    // The members last: whoever is interrupted here can go on.
+    each(&state, &caller, &clients).await?;
+    each(&state, &caller, &pools).await?;
+    each(&state, &caller, &organizations).await?;
+    each(&state, &caller, &people).await?;
+    caller.audit(operation, &caller.organization);
+    Ok(reply(&true))
+}
+
+/// Everything of a kind; refused where another tool would bring some of it back.
+async fn all<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+    let found: Vec<K> = resources::list(state, caller).await?;
+    found.iter().try_for_each(managed_here)?;
+    Ok(found)
+}
+
+async fn each<K: Written>(
+    state: &AppState,
+    caller: &Caller,
+    objects: &[K],
+) -> Result<(), ApiError> {
+    let api = own(state, caller);
+    for object in objects {
+        resources::delete(state, &api, object).await?;
+    }
+    Ok(())
+}
+
+async fn stored(api: &Api<crd::Organization>) -> Result<Option<crd::Organization>, ApiError> {
+    let found = api.get_opt(DEFAULT).await.map_err(|error| resources::refused(&error))?;
+    Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
+}
+
+/// Nobody has more than one organization, so any other id is unknown.
+fn only_own(caller: &Caller, path: Result<Path<String>, PathRejection>) -> Result<(), ApiError> {
+    let id = id_in_path(path, OrganizationId::parse)?;
+    if id == caller.organization { Ok(()) } else { Err(unknown()) }
+}

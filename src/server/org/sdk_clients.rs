@@ -1,0 +1,350 @@
+//! `/org/sdkClient`, `/org/sdkClients` and `/org/sdkClient/auth`.
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use serde_json::{Map, Value, json};
+
+use super::caller::{Caller, Who, authorize};
+use super::resources::{self, id_in_path, own, unknown};
+use super::{reply, user_pools};
+use crate::crd;
+use crate::domain::ids::{SdkClientId, UserPoolId};
+use crate::domain::opaque::ApiKey;
+use crate::domain::permission::Operation;
+use crate::domain::role::Role;
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+
+/// How long a key counts on after `rotate` has replaced it.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+
+/// Creates a client. The ApiKey of a service is in the reply, and nowhere else.
+pub async fn create(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::CreateSdkClient;
+    let caller = authorize(&state, &headers, operation)?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    user_pools::hosted_only(&fields)?;
+    let name = fields.name()?;
+    let mut spec = crd::SdkClientSpec {
+        display_name: Some(name.clone()),
+        description: fields.description()?,
+        ..crd::SdkClientSpec::default()
+    };
+    match kind(&fields)? {
+        Kind::Service => spec.service = Some(service(&caller)),
+        Kind::Application(application) => {
+            spec.webapp = Some(webapp(&state, &caller, &application)?);
+        }
+    }
+    // The key is not part of it: a repeated request gets another one.
+    let content = serde_json::to_value(&spec).unwrap_or_default();
+    let key = spec.service.is_some().then(ApiKey::generate).transpose();
+    let key = key.map_err(|_| ApiError::internal())?;
+    if let (Some(key), Some(service)) = (&key, &mut spec.service) {
+        service.api_key.hashes = Some(vec![hash_of(key, state.clock.now())]);
+    }
+    let make = |name: &str| crd::SdkClient::new(name, spec.clone());
+    let mut client = resources::create(&state, &caller, &name, &content, make).await?;
+    if client.spec != spec
+        && let Some(key) = &key
+    {
+        // A repeated request: the key of the first reply may have been lost on the way.
+        let hashes = json!([hash_of(key, state.clock.now())]);
+        let change = json!({"service": {"apiKey": {"hashes": hashes}}});
+        client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+    }
+    caller.audit(operation, &id_of(&caller, &client));
+    Ok(reply(&show(&caller, &client, key.as_ref())))
+}
+
+/// What `kind` asks for.
+enum Kind {
+    Service,
+    Application(Fields),
+}
+
+fn kind(fields: &Fields) -> Result<Kind, ApiError> {
+    let bad =
+        || ApiError::invalid_field("kind", "`kind` must be \"service\" or {\"application\": {…}}");
+    match fields.value("kind") {
+        None => Ok(Kind::Application(Fields::default())),
+        Some(Value::String(kind)) if kind == "service" => Ok(Kind::Service),
+        Some(Value::String(kind)) if kind == "application" => {
+            Ok(Kind::Application(Fields::default()))
+        }
+        Some(Value::Object(kind)) => match kind.get("application") {
+            Some(Value::Object(application)) => {
+                Ok(Kind::Application(Fields::from(application.clone())))
+            }
+            _ => Err(bad()),
+        },
+        Some(_) => Err(bad()),
+    }
+}
+
+/// Nobody grants a role above their own, and none but Admin by `kubectl` makes an Admin key.
+fn service(caller: &Caller) -> crd::Service {
+    let api_key = crd::ApiKeySource { delivery: None, hashes: None };
+    crd::Service { role: caller.role.min(Role::Member), api_key }
+}
+
+fn webapp(
+    state: &AppState,
+    caller: &Caller,
+    application: &Fields,
+) -> Result<crd::Webapp, ApiError> {
+    let name = match application.string("userPoolId")? {
+        Some(id) => {
+            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+            let pool = pool.filter(|pool| pool.organization == caller.organization);
+            pool.ok_or_else(|| {
+                ApiError::invalid_field(
+                    "userPoolId",
+                    "`userPoolId` is not a pool of the organization",
+                )
+            })?
+            .name
+            .name
+            .clone()
+        }
+        None => default_pool(state, caller)?,
+    };
+    let oauth = application.object("oauthConfig")?.unwrap_or_default();
+    Ok(crd::Webapp {
+        user_pool_ref: crd::LocalRef { name },
+        allowed_origins: None,
+        redirect_urls: oauth.strings("redirectUrls")?,
+        logo_url: oauth.text("logoUrl")?,
+        chrome_extension_id: oauth.text("chromeExtensionId")?,
+        strict_client: None,
+    })
+}
+
+fn default_pool(state: &AppState, caller: &Caller) -> Result<String, ApiError> {
+    let organization = state.reader.organization(caller.organization);
+    if let Some(name) = organization.and_then(|it| it.default_user_pool.clone()) {
+        return Ok(name);
+    }
+    match state.reader.pools_of(caller.organization).as_slice() {
+        [pool] => Ok(pool.name.name.clone()),
+        _ => Err(ApiError::missing_field(
+            "userPoolId",
+            "`kind.application.userPoolId` is required: the organization has no default and not exactly one pool",
+        )),
+    }
+}
+
+fn hash_of(key: &ApiKey, now: Timestamp) -> crd::ApiKeyHash {
+    let hash = key.hash();
+    crd::ApiKeyHash {
+        id: hash.id(),
+        sha256: hash.to_string(),
+        created_at: Some(Time(now)),
+        expires_at: None,
+    }
+}
+
+/// Shows a client.
+pub async fn get(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetSdkClient)?;
+    let client = find(&state, &caller, path).await?;
+    Ok(reply(&show(&caller, &client, None)))
+}
+
+/// Shows every client.
+pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListSdkClients)?;
+    let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
+    let items: Vec<_> = clients.iter().map(|client| item(&caller, client)).collect();
+    Ok(reply(&json!({"resource": "SdkClient", "items": items})))
+}
+
+/// Tells a caller which client it is; a member is told the member's id.
+pub async fn auth(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetSdkClientAuth)?;
+    let id = match &caller.who {
+        Who::Service(id) => id.to_string(),
+        Who::Member { id, .. } => id.to_string(),
+    };
+    Ok(reply(&json!({"authenticatorId": id})))
+}
+
+/// Changes name, description and what Link shows.
+pub async fn patch(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::PatchSdkClient;
+    let caller = authorize(&state, &headers, operation)?;
+    let client = find(&state, &caller, path).await?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    let mut spec = Map::new();
+    fields.patch_texts(&mut spec)?;
+    if let Some(oauth) = fields.object("oauthConfig")? {
+        if client.spec.webapp.is_none() {
+            return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
+        }
+        let mut webapp = Map::new();
+        for field in ["logoUrl", "chromeExtensionId"] {
+            if let Some(text) = oauth.string(field)? {
+                // Empty takes it away.
+                let value = if text.is_empty() { Value::Null } else { json!(text) };
+                webapp.insert(field.to_owned(), value);
+            }
+        }
+        if let Some(urls) = oauth.strings("redirectUrls")? {
+            webapp.insert("redirectUrls".to_owned(), json!(urls));
+        }
+        spec.insert("webapp".to_owned(), Value::Object(webapp));
+    }
+    let client = resources::patch(&state, &own(&state, &caller), &client, spec.into()).await?;
+    caller.audit(operation, &id_of(&caller, &client));
+    Ok(reply(&show(&caller, &client, None)))
+}
+
+/// Deletes a client; its credentials are refused at once.
+pub async fn delete(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::DeleteSdkClient;
+    let caller = authorize(&state, &headers, operation)?;
+    let client = find(&state, &caller, path).await?;
+    resources::delete(&state, &own(&state, &caller), &client).await?;
+    caller.audit(operation, &id_of(&caller, &client));
+    Ok(reply(&true))
+}
+
+/// Makes a new ApiKey; the old ones count for another hour.
+pub async fn rotate(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::RotateSdkClient;
+    let caller = authorize(&state, &headers, operation)?;
+    let client = find(&state, &caller, path).await?;
+    let service = client.spec.service.as_ref();
+    let service =
+        service.ok_or_else(|| ApiError::unprocessable("a webapp client has no ApiKey"))?;
+    if service.role > caller.role {
+        // Its key would be worth more than the caller.
+        return Err(ApiError::forbidden("the client has a higher role than the caller"));
+    }
+    let Some(hashes) = &service.api_key.hashes else {
+        return Err(ApiError::unprocessable(
+            "the key of this client is delivered into a Secret: annotate the SdkClient with `anon.dev/rotate: <any new value>`",
+        ));
+    };
+    let now = state.clock.now();
+    let end = now.checked_add(OVERLAP).unwrap_or(Timestamp::MAX);
+    let key = ApiKey::generate().map_err(|_| ApiError::internal())?;
+    let mut hashes = hashes.clone();
+    hashes.retain(|hash| hash.expires_at.as_ref().is_none_or(|Time(at)| *at > now));
+    for hash in &mut hashes {
+        let sooner = hash.expires_at.as_ref().map_or(end, |Time(at)| end.min(*at));
+        hash.expires_at = Some(Time(sooner));
+    }
+    hashes.push(hash_of(&key, now));
+    if hashes.len() > crd::MAX_HASHES {
+        return Err(ApiError::unprocessable(
+            "as many replaced keys still count as there may be; try again in an hour",
+        ));
+    }
+    let change = json!({"service": {"apiKey": {"hashes": hashes}}});
+    let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+    caller.audit(operation, &id_of(&caller, &client));
+    Ok(reply(&show(&caller, &client, Some(&key))))
+}
+
+/// The client of this id, if it is one of the caller's organization.
+async fn find(
+    state: &AppState,
+    caller: &Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<crd::SdkClient, ApiError> {
+    let id = id_in_path(path, SdkClientId::parse)?;
+    let client = state.reader.client(id).filter(|it| it.organization == caller.organization);
+    let client = client.ok_or_else(unknown)?;
+    resources::read(&own(state, caller), &client.name.name).await
+}
+
+/// Its clientId: as chosen, else as derived.
+fn id_of(caller: &Caller, client: &crd::SdkClient) -> String {
+    let derived = || SdkClientId::derive(&caller.namespace, &client.name_any()).to_string();
+    client.spec.client_id.clone().unwrap_or_else(derived)
+}
+
+fn pool_of(caller: &Caller, webapp: &crd::Webapp) -> String {
+    UserPoolId::derive(&caller.namespace, &webapp.user_pool_ref.name).to_string()
+}
+
+fn name_of(client: &crd::SdkClient) -> String {
+    client.spec.display_name.clone().unwrap_or_else(|| client.name_any())
+}
+
+/// The members of `webapp` that Link uses; those that are set.
+fn oauth(webapp: &crd::Webapp) -> Map<String, Value> {
+    let mut config = Map::new();
+    config.extend(webapp.logo_url.iter().map(|it| ("logoUrl".to_owned(), json!(it))));
+    let extension = webapp.chrome_extension_id.iter();
+    config.extend(extension.map(|it| ("chromeExtensionId".to_owned(), json!(it))));
+    config.extend(webapp.redirect_urls.iter().map(|it| ("redirectUrls".to_owned(), json!(it))));
+    config
+}
+
+fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> Value {
+    let mut auth = Map::new();
+    if let Some(webapp) = &client.spec.webapp {
+        auth.insert("type".to_owned(), json!("userPool"));
+        auth.insert("userPoolId".to_owned(), json!(pool_of(caller, webapp)));
+        let config = oauth(webapp);
+        if !config.is_empty() {
+            auth.insert("oauthConfig".to_owned(), Value::Object(config));
+        }
+    } else {
+        auth.insert("type".to_owned(), json!("apiKey"));
+        auth.extend(key.map(|key| ("secret".to_owned(), json!(key.expose()))));
+    }
+    json!({
+        "id": id_of(caller, client),
+        "name": name_of(client),
+        "description": client.spec.description.clone().unwrap_or_default(),
+        "organizationId": caller.organization,
+        "auth": auth,
+    })
+}
+
+fn item(caller: &Caller, client: &crd::SdkClient) -> Value {
+    let mut item = client.spec.webapp.as_ref().map(oauth).unwrap_or_default();
+    item.insert("id".to_owned(), json!(id_of(caller, client)));
+    item.insert("name".to_owned(), json!(name_of(client)));
+    item.insert(
+        "description".to_owned(),
+        json!(client.spec.description.clone().unwrap_or_default()),
+    );
+    item.insert("createdAt".to_owned(), json!(client.metadata.creation_timestamp));
+    if let Some(webapp) = &client.spec.webapp {
+        item.insert("appUserPoolId".to_owned(), json!(pool_of(caller, webapp)));
+    }
+    Value::Object(item)
+}

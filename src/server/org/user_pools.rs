@@ -1,0 +1,173 @@
+//! `/org/userPool` and `/org/userPools`.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use kube::ResourceExt as _;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tokio::time::{Instant, sleep};
+
+use super::caller::{Caller, authorize};
+use super::reply;
+use super::resources::{self, id_in_path, own, unknown};
+use crate::crd;
+use crate::domain::ids::{OrganizationId, UserPoolId};
+use crate::domain::permission::Operation;
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+
+/// How long the reply to a POST waits for the pool's first key.
+const FIRST_KEY: Duration = Duration::from_secs(5);
+
+/// A pool as it is shown.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct UserPool {
+    id: UserPoolId,
+    name: String,
+    description: String,
+    authorization: Authorization,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization_id: Option<OrganizationId>,
+    hosted: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Authorization {
+    jwks_uri: String,
+    id_claim: &'static str,
+}
+
+/// A list as it is shown.
+#[derive(Serialize)]
+struct List {
+    resource: &'static str,
+    items: Vec<UserPool>,
+}
+
+fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
+    let id = UserPoolId::derive(&caller.namespace, &pool.name_any());
+    UserPool {
+        id,
+        name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
+        description: pool.spec.description.clone().unwrap_or_default(),
+        authorization: Authorization {
+            jwks_uri: format!("{}/userPools/{id}/.well-known/jwks.json", state.platform.public_url),
+            id_claim: "sub",
+        },
+        organization_id: Some(caller.organization),
+        hosted: pool.spec.hosted.is_some(),
+    }
+}
+
+/// Refuses what other pools than hosted ones would need.
+pub fn hosted_only(fields: &Fields) -> Result<(), ApiError> {
+    match fields.value("authorization") {
+        None => Ok(()),
+        Some(_) => Err(ApiError::unprocessable(
+            "`authorization` is not supported yet: a pool cannot use a remote key set; without it the pool is hosted here",
+        )),
+    }
+}
+
+/// Creates a hosted pool.
+pub async fn create(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::CreateUserPool;
+    let caller = authorize(&state, &headers, operation)?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    hosted_only(&fields)?;
+    let spec = crd::UserPoolSpec {
+        display_name: Some(fields.name()?),
+        description: fields.description()?,
+        hosted: Some(crd::Hosted::default()),
+        audiences: None,
+    };
+    let content = serde_json::to_value(&spec).unwrap_or_default();
+    let wish = spec.display_name.clone().unwrap_or_default();
+    let make = |name: &str| crd::UserPool::new(name, spec.clone());
+    let pool = resources::create(&state, &caller, &wish, &content, make).await?;
+    let shown = show(&state, &caller, &pool);
+    caller.audit(operation, &shown.id);
+    let end = Instant::now() + FIRST_KEY;
+    let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
+    while !ready() && Instant::now() < end {
+        sleep(Duration::from_millis(25)).await;
+    }
+    Ok(reply(&shown))
+}
+
+/// Shows a pool.
+pub async fn get(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetUserPool)?;
+    let pool = find(&state, &caller, path).await?;
+    Ok(reply(&show(&state, &caller, &pool)))
+}
+
+/// Shows every pool.
+pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListUserPools)?;
+    let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
+    let item = |pool| UserPool { organization_id: None, ..show(&state, &caller, pool) };
+    Ok(reply(&List { resource: "UserPool", items: pools.iter().map(item).collect() }))
+}
+
+/// Changes name and description.
+pub async fn patch(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::PatchUserPool;
+    let caller = authorize(&state, &headers, operation)?;
+    let pool = find(&state, &caller, path).await?;
+    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    caller.same_organization(&fields)?;
+    hosted_only(&fields)?;
+    let mut spec = Map::new();
+    fields.patch_texts(&mut spec)?;
+    resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
+    caller.audit(operation, &show(&state, &caller, &pool).id);
+    Ok(reply(&true))
+}
+
+/// Deletes a pool. Its clients stay, and wait for a pool of this name.
+pub async fn delete(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<Response, ApiError> {
+    let operation = Operation::DeleteUserPool;
+    let caller = authorize(&state, &headers, operation)?;
+    let pool = find(&state, &caller, path).await?;
+    resources::delete(&state, &own(&state, &caller), &pool).await?;
+    caller.audit(operation, &show(&state, &caller, &pool).id);
+    Ok(reply(&true))
+}
+
+/// The pool of this id, if it is one of the caller's organization.
+async fn find(
+    state: &AppState,
+    caller: &Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<crd::UserPool, ApiError> {
+    let id = id_in_path(path, UserPoolId::parse)?;
+    let pool = state.reader.pool(id).filter(|pool| pool.organization == caller.organization);
+    let pool = pool.ok_or_else(unknown)?;
+    resources::read(&own(state, caller), &pool.name.name).await
+}

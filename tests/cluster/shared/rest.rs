@@ -1,0 +1,181 @@
+//! The REST API as a client of the platform uses it: from login to a validated end-user token.
+
+use anon_operator::crd;
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+
+use crate::harness::{Operator, Space, http as client, shared};
+
+const PASSWORD: &str = "correct horse";
+
+/// Someone with a bearer.
+struct Caller<'o> {
+    operator: &'o Operator,
+    bearer: String,
+}
+
+impl Caller<'_> {
+    async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let request = Request::builder()
+            .method(method)
+            .uri(self.operator.url(path))
+            .header("authorization", format!("Bearer {}", self.bearer))
+            .header("content-type", "application/json")
+            .header("x-anon-sdk-client-id", "");
+        let reply = client::send(request.body(Full::new(Bytes::from(body.to_string()))).unwrap());
+        let reply = reply.await.unwrap();
+        (reply.status, reply.json())
+    }
+
+    /// A call that must succeed.
+    async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, reply) = self.call(method, path, &body).await;
+        assert_eq!(status, 200, "{method} {path} {body}: {reply}");
+        reply
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.ok("GET", path, json!({})).await
+    }
+}
+
+/// Ada, the first Admin of a fresh organization, logged in.
+async fn ada<'o>(operator: &'o Operator, space: &Space) -> Caller<'o> {
+    space
+        .apply_all(&[
+            json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "ada", "labels": {"anon.dev/use": "password"}},
+                "stringData": {"password": PASSWORD},
+            }),
+            json!({
+                "apiVersion": "anon.dev/v1beta1", "kind": "Member", "metadata": {"name": "ada"},
+                "spec": {
+                    "email": format!("ada@{}.example", space.name), "role": "Admin",
+                    "passwordSecretRef": {"name": "ada", "key": "password"},
+                },
+            }),
+        ])
+        .await;
+    space.stands::<crd::Member>("ada", "Accepted").await;
+    let bearer = log_in(operator, &format!("ada@{}.example", space.name), PASSWORD).await.unwrap();
+    Caller { operator, bearer }
+}
+
+async fn log_in(operator: &Operator, email: &str, password: &str) -> Result<String, u16> {
+    let body = json!({"email": email, "password": password});
+    let reply = client::post(&operator.url("/org/login"), &[], &body).await.unwrap();
+    let token = || reply.json()["token"].as_str().unwrap().to_owned();
+    if reply.status == 200 { Ok(token()) } else { Err(reply.status) }
+}
+
+#[tokio::test]
+async fn from_login_to_a_validated_token() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = ada(&operator, &space).await;
+
+    let pool =
+        ada.ok("POST", "/org/userPool", json!({"name": "Our Users", "description": "d"})).await;
+    assert_eq!((&pool["name"], &pool["hosted"]), (&json!("Our Users"), &json!(true)));
+    assert_eq!(pool["authorization"]["idClaim"], "sub");
+    let kind = json!({"application": {"userPoolId": pool["id"]}});
+    let web = json!({"name": "Web", "description": "", "kind": kind, "oauthDisabled": true});
+    let web = ada.ok("POST", "/org/sdkClient", web).await;
+    assert_eq!(web["auth"], json!({"type": "userPool", "userPoolId": pool["id"]}));
+    let wish = json!({"name": "Backend", "description": "", "kind": "service"});
+    let first = ada.ok("POST", "/org/sdkClient", wish.clone()).await;
+    // A retry: the same client, another key.
+    let backend = ada.ok("POST", "/org/sdkClient", wish).await;
+    assert_eq!(first["id"], backend["id"]);
+    assert_ne!(first["auth"]["secret"], backend["auth"]["secret"]);
+    let shown = ada.get(&format!("/org/sdkClient/{}", backend["id"].as_str().unwrap())).await;
+    assert_eq!(shown["auth"], json!({"type": "apiKey"}));
+
+    let bearer = backend["auth"]["secret"].as_str().unwrap().to_owned();
+    let lost =
+        Caller { operator: &operator, bearer: first["auth"]["secret"].as_str().unwrap().into() };
+    assert_eq!(lost.call("GET", "/org/sdkClient/auth", &json!({})).await.0, 401);
+    let backend = Caller { operator: &operator, bearer };
+    let auth = backend.get("/org/sdkClient/auth").await;
+    assert_eq!(auth, json!({"authenticatorId": first["id"]}));
+    let ask = json!({"appUserId": "user-1", "sdkClientId": web["id"]});
+    let minted = backend.ok("POST", "/org/appUserIdToken", ask).await;
+    let token = minted["appUserIdToken"].as_str().unwrap();
+    let verdict = operator.validate(token, web["id"].as_str()).await;
+    assert_eq!(verdict.json()["appUserId"], "user-1");
+
+    // A backend of role Member manages no members; nor does anybody take its role for more.
+    let eve =
+        json!({"name": "Eve", "email": "eve@x.example", "password": PASSWORD, "role": "Admin"});
+    assert_eq!(backend.call("POST", "/org/member", &eve).await.0, 403);
+
+    let pool = format!("/org/userPool/{}", pool["id"].as_str().unwrap());
+    assert_eq!(ada.ok("PATCH", &pool, json!({"name": "People"})).await, json!(true));
+    assert_eq!(ada.get(&pool).await["name"], "People");
+    let remote = json!({"authorization": {"jwksUri": "https://idp.example/jwks"}});
+    assert_eq!(ada.call("PATCH", &pool, &remote).await.0, 422);
+    assert_eq!(ada.get("/org/userPools").await["items"].as_array().unwrap().len(), 1);
+    assert_eq!(ada.get("/org/sdkClients").await["items"].as_array().unwrap().len(), 2);
+    let backend = format!("/org/sdkClient/{}", first["id"].as_str().unwrap());
+    let rotated = ada.ok("POST", &format!("{backend}/rotate"), json!({})).await;
+    let new = rotated["auth"]["secret"].as_str().unwrap();
+    assert_eq!(operator.validate(new, None).await.status, 200);
+    assert_eq!(ada.ok("DELETE", &backend, json!({})).await, json!(true));
+    assert_eq!(ada.call("GET", &backend, &json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn members() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = ada(&operator, &space).await;
+    let email = format!("bob@{}.example", space.name);
+    let bob =
+        json!({"name": "Bob", "email": email, "password": "another horse", "role": "ReadOnly"});
+    let made = ada.ok("POST", "/org/member", bob.clone()).await;
+    assert_eq!(made["role"], "ReadOnly");
+    assert_eq!(ada.ok("POST", "/org/member", bob).await["id"], made["id"], "a retry");
+    let other =
+        json!({"name": "Robert", "email": email, "password": "third horse", "role": "Admin"});
+    assert_eq!(ada.call("POST", "/org/member", &other).await.0, 422, "the address is taken");
+
+    let bearer = log_in(&operator, &email, "another horse").await.unwrap();
+    let bob = Caller { operator: &operator, bearer };
+    assert_eq!(bob.get("/org/members").await["items"].as_array().unwrap().len(), 2);
+    assert_eq!(bob.call("POST", "/org/userPool", &json!({"name": "x"})).await.0, 403);
+    let path = format!("/org/member/{}", made["id"].as_str().unwrap());
+    assert_eq!(bob.get(&path).await, made);
+
+    // A new password ends the sessions, a suspension too.
+    assert_eq!(ada.ok("PATCH", &path, json!({"password": "fourth horse"})).await, json!(true));
+    assert_eq!(bob.call("GET", &path, &json!({})).await.0, 401);
+    assert_eq!(log_in(&operator, &email, "another horse").await, Err(401));
+    assert!(log_in(&operator, &email, "fourth horse").await.is_ok());
+    ada.ok("PATCH", &path, json!({"suspended": true})).await;
+    assert_eq!(log_in(&operator, &email, "fourth horse").await, Err(401));
+
+    // The last Admin stays.
+    let own = ada.get("/org/sdkClient/auth").await["authenticatorId"].as_str().unwrap().to_owned();
+    let own = format!("/org/member/{own}");
+    for body in [json!({"role": "Member"}), json!({"suspended": true})] {
+        assert_eq!(ada.call("PATCH", &own, &body).await.0, 422, "{body}");
+    }
+    assert_eq!(ada.call("DELETE", &own, &json!({})).await.0, 422);
+    assert_eq!(ada.ok("DELETE", &path, json!({})).await, json!(true));
+
+    let organization = made["organizationId"].as_str().unwrap();
+    let path = format!("/org/organization/{organization}");
+    assert_eq!(ada.ok("PATCH", &path, json!({"name": "Cool Kids"})).await, json!(true));
+    let shown = ada.get(&path).await;
+    assert_eq!((&shown["name"], &shown["id"]), (&json!("Cool Kids"), &json!(organization)));
+    assert_eq!(shown["members"].as_array().unwrap().len(), 1);
+
+    // What Helm has made is Helm's to change.
+    let labels = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
+    space.merge::<crd::Organization>("default", labels).await;
+    let (status, reply) = ada.call("PATCH", &path, &json!({"name": "x"})).await;
+    assert!(status == 422 && reply["message"].as_str().unwrap().contains("Helm"), "{reply}");
+}

@@ -1,0 +1,86 @@
+//! Every operation of the role table, for every role, in one's own organization and in another.
+
+use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::domain::opaque::{ApiKey, SessionToken};
+use anon_operator::domain::permission::Operation;
+use anon_operator::domain::role::Role;
+use axum::body::Body;
+use http::Request;
+
+use crate::support::{Reply, World, objects};
+
+/// Two organizations with the same objects in them.
+fn world() -> World {
+    let world = World::new();
+    for namespace in ["acme", "globex"] {
+        world.add(&objects::pool(namespace, "users", objects::signing_key()));
+        world.add(&objects::webapp(namespace, "web", "users"));
+        let nobody = SessionToken::generate().unwrap();
+        world.add(&objects::member(namespace, "ada", "Admin", &nobody));
+    }
+    world
+}
+
+/// The ids of `namespace` in place of the placeholders.
+fn path(operation: Operation, namespace: &str, name: impl Fn(&str) -> String) -> String {
+    let pool = UserPoolId::derive(namespace, &name("users")).to_string();
+    let client = SdkClientId::derive(namespace, &name("web")).to_string();
+    let member = MemberId::derive(namespace, &name("ada")).to_string();
+    let organization = OrganizationId::derive(&name(namespace)).to_string();
+    let path = operation.path().replace("{userPoolId}", &pool).replace("{sdkClientId}", &client);
+    path.replace("{memberId}", &member).replace("{organizationId}", &organization)
+}
+
+async fn call(world: &World, operation: Operation, path: &str, bearer: Option<&str>) -> Reply {
+    let mut request = Request::builder().method(operation.method()).uri(path);
+    if let Some(bearer) = bearer {
+        request = request.header("authorization", format!("Bearer {bearer}"));
+    }
+    world.send(request.body(Body::from("{}")).unwrap()).await
+}
+
+#[tokio::test]
+async fn every_operation_for_every_role() {
+    let world = world();
+    for &operation in Operation::ALL {
+        let path = path(operation, "acme", str::to_owned);
+        let Some(_) = operation.needs() else { continue };
+        let nobody = call(&world, operation, &path, None).await;
+        assert_eq!(nobody.status, 401, "{operation:?}");
+        for role in Role::ALL {
+            let (session, key) = (SessionToken::generate().unwrap(), ApiKey::generate().unwrap());
+            world.add(&objects::member("acme", "caller", role.as_str(), &session));
+            world.add(&objects::service("acme", "backend", role.as_str(), &key));
+            for bearer in [session.expose(), key.expose()] {
+                let reply = call(&world, operation, &path, Some(bearer)).await;
+                let text = format!("{operation:?} {role:?} {}", reply.text);
+                assert_eq!(reply.status == 403, !operation.allows(role), "{text}");
+                assert_ne!(reply.status, 405, "{text}");
+                assert_ne!(reply.status, 500, "{text}");
+            }
+        }
+    }
+}
+
+/// Not even an Admin can tell an id of another organization from one that does not exist.
+#[tokio::test]
+async fn another_organization_does_not_exist() {
+    let world = world();
+    let session = SessionToken::generate().unwrap();
+    world.add(&objects::member("acme", "caller", "Admin", &session));
+    let mut checked = 0;
+    for &operation in Operation::ALL.iter().filter(|operation| operation.path().contains('{')) {
+        let foreign = path(operation, "globex", str::to_owned);
+        let unknown = path(operation, "globex", |name| format!("no-{name}"));
+        let nonsense = operation.path().replace(['{', '}'], "");
+        let foreign = call(&world, operation, &foreign, Some(session.expose())).await;
+        for path in [unknown, nonsense] {
+            let other = call(&world, operation, &path, Some(session.expose())).await;
+            assert_eq!((foreign.status, &foreign.text), (other.status, &other.text), "{path}");
+        }
+        assert_eq!(foreign.error(), (404, "NotFoundError".into()), "{operation:?}");
+        checked += 1;
+    }
+    assert!(checked >= 10);
+    assert!(world.api.log().is_empty(), "nothing was asked about a foreign id");
+}
