@@ -32,10 +32,11 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster ## Everything: lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks the format, clippy without a warning, shellcheck
+lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, dependencies
 	cargo fmt --check
 	dev/lint-shell
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
+	dev/lint-dependencies
 
 .PHONY: test-unit
 test-unit: prerequisites ## Tests that need no cluster

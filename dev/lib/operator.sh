@@ -4,7 +4,8 @@
 
 readonly NAMESPACE=anon-system
 readonly ACCOUNT=anon-operator
-readonly REPLICAS=2
+# Three: what has to be known by every validator is tested with more than two.
+readonly REPLICAS=3
 
 kubectl() {
   "${PROGRAM[kubectl]}" --kubeconfig="$DIR/admin.kubeconfig" --cache-dir="$DIR/kube-cache" "$@"

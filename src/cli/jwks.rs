@@ -29,7 +29,7 @@ pub enum KeyError {
     )]
     Pem,
     /// Not JSON.
-    #[error("the key file is not a JSON object: {0}")]
+    #[error("the key file cannot be read as JSON: {0}")]
     NotJson(String),
     /// JSON of something else.
     #[error(
@@ -352,7 +352,7 @@ mod tests {
         for (file, kid, text) in [
             (String::new(), None, "is empty"),
             ("-----BEGIN PRIVATE KEY-----".into(), None, "is PEM"),
-            ("junk".into(), None, "not a JSON object: expected value at line 1 column 1"),
+            ("junk".into(), None, "as JSON: expected value at line 1 column 1"),
             ("[]".into(), None, "not a JSON object"),
             ("{}".into(), None, "neither a JWK"),
             (r#"{"keys":{}}"#.into(), None, "neither a JWK"),

@@ -56,6 +56,19 @@ impl Error {
         }
     }
 
+    /// What the API server said if it refused for a reason that somebody has to see: a quota, a
+    /// policy, a missing right. Retries go on, but only a change of the surroundings will help.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let Self::Api { action, source } = self else { return None };
+        match source.as_ref() {
+            kube::Error::Api(status) if matches!(status.code, 400..=499) && status.code != 429 => {
+                Some(format!("the API server refused to {action}: {}", status.message))
+            }
+            _ => None,
+        }
+    }
+
     /// The class for metrics.
     #[must_use]
     pub fn class(&self) -> &'static str {

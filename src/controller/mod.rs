@@ -38,6 +38,7 @@ use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
+use crate::crd::condition::Standing;
 use crate::index::Reader;
 use crate::metrics::Metrics;
 use crate::names;
@@ -220,6 +221,12 @@ async fn reconcile<K: Reconcile>(object: Arc<K>, context: Arc<Context>) -> Resul
         Ok(outcome) => (outcome.label, outcome.look.action(context.clock.now())),
         Err(error) => (error.class(), Action::await_change()),
     };
+    if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+        let unchanged = object.status().cloned().unwrap_or_default();
+        let standing = Standing::reconciling("Refused", refusal);
+        // Best effort: what was refused may be the right to write status.
+        let _ = status::write(&context, object.as_ref(), unchanged, &standing).await;
+    }
     let kind = kind_name::<K>();
     context.metrics.reconciled(kind, outcome, start.elapsed());
     result.map(|_| {

@@ -152,9 +152,9 @@ reasons! {
     /// The header or payload of a JWT cannot be read.
     TokenMalformed = "token_malformed", Unauthorized,
         "the token is not a well-formed JWT in compact form";
-    /// `crit`, or a `typ` that says that it is not an access or ID token.
+    /// `crit` or `b64`, or a `typ` that says that it is not an access or ID token.
     TokenTypeUnsupported = "token_type_unsupported", Unauthorized,
-        "the token's header has `crit`, or a `typ` other than JWT or at+jwt";
+        "the token's header has `crit` or `b64`, or a `typ` other than JWT or at+jwt";
     /// `alg` is missing, unknown, symmetric or `none`.
     AlgorithmUnsupported = "algorithm_unsupported", Unauthorized,
         "the token's `alg` is not an accepted asymmetric algorithm";
@@ -184,7 +184,7 @@ reasons! {
         "the token's signature is not valid";
     /// No `exp`, or not a number.
     ExpiryMissing = "expiry_missing", Unauthorized,
-        "the token has no `exp`";
+        "the token has no `exp` that is a number";
     /// Past `exp`.
     TokenExpired = "token_expired", Unauthorized,
         "the token has expired";

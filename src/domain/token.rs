@@ -54,7 +54,9 @@ impl<'a> UnverifiedToken<'a> {
         }
         let header = decode_object(header)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Reason::TokenMalformed)?;
-        if header.contains_key("crit") || !header.get("typ").is_none_or(accepted_type) {
+        // `b64` counts only together with `crit` (RFC 7797 section 6).
+        let extended = header.contains_key("crit") || header.contains_key("b64");
+        if extended || !header.get("typ").is_none_or(accepted_type) {
             return Err(Reason::TokenTypeUnsupported);
         }
         let algorithm = header
@@ -120,7 +122,7 @@ impl SignedClaims<'_> {
         let is_live = |id: &str| {
             SdkClientId::parse(id).is_some_and(|id| id == client || is_live(id, self.pool.id))
         };
-        let expires_at = self.date("exp")?.ok_or(Reason::ExpiryMissing)?;
+        let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
         let not_before = self.date("nbf")?;
         let issued_at = self.date("iat")?;
         if now >= saturating_add(expires_at, LEEWAY) {
@@ -273,3 +275,6 @@ fn accepted_type(typ: &Value) -> bool {
 fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
     time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -177,7 +177,10 @@ impl Indexed for crd::Organization {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        // One of another name is never served, so its end changes nothing.
+        if name.name == validate::ORGANIZATION_NAME {
+            state.organizations.remove(&OrganizationId::derive(&name.namespace));
+        }
     }
 }
 
@@ -260,3 +263,6 @@ impl Indexed for crd::Revocation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@
 //! which resourceVersion it has applied: proof of propagation is built on that (design, section 4).
 
 use std::collections::HashSet;
+use std::future::Future;
 use std::time::Duration;
 
 use futures::{StreamExt as _, pin_mut};
@@ -11,6 +12,8 @@ use kube::Client;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
 use kube::core::DeserializeGuard;
+use thiserror::Error;
+use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Index, Indexed};
@@ -18,25 +21,59 @@ use crate::domain::ids::ObjectName;
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
+/// How long the API server may take to answer a page of a list, or to begin a watch.
+const ANSWER: Duration = Duration::from_secs(30);
+/// The longest silence of a watch. The API server sends a bookmark about every minute, so silence
+/// means a connection that died without a word, and with it every deletion since.
+const QUIET: Duration = Duration::from_secs(150);
 /// The pause after a failure, doubled up to [`MAX_PAUSE`] while failures go on.
 const MIN_PAUSE: Duration = Duration::from_millis(200);
 const MAX_PAUSE: Duration = Duration::from_secs(15);
+/// How many failures in a row are taken for a version that leads nowhere.
+const LIST_AFTER: u32 = 8;
+
+/// Why list or watch has to begin again.
+#[derive(Debug, Error)]
+enum Trouble {
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    #[error("no answer within {ANSWER:?}")]
+    NoAnswer,
+    #[error("the watch was silent for {QUIET:?}")]
+    Quiet,
+    #[error("the list has no resourceVersion")]
+    NoVersion,
+}
 
 /// Keeps the index's view of `K` current. Never returns; drop it to stop.
 pub async fn drive<K: Indexed>(client: Client, index: &Index) {
     let mut watch =
         Watch::<K> { api: Api::all(client), index, known: HashSet::new(), resource_version: None };
-    let mut pause = MIN_PAUSE;
+    let mut failures = 0_u32;
     let kind = K::KIND.as_str();
     loop {
-        match watch.step().await {
-            Ok(()) => pause = MIN_PAUSE,
-            Err(error) => {
-                warn!(kind, error = %error, retry_in_ms = pause.as_millis(), "watch failed");
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(MAX_PAUSE);
+        let started = Instant::now();
+        let ended = watch.step().await;
+        // What went well for a while is no trouble, however it ended; what ended at once is,
+        // even if it ended properly.
+        if started.elapsed() >= MAX_PAUSE {
+            failures = 0;
+            if ended.is_ok() {
+                continue;
             }
         }
+        let pause = MIN_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(MAX_PAUSE);
+        failures = failures.saturating_add(1);
+        if failures.is_multiple_of(LIST_AFTER) {
+            watch.resource_version = None;
+        }
+        match ended {
+            Ok(()) => debug!(kind, "the watch ended early"),
+            Err(error) => {
+                warn!(kind, %error, retry_in_ms = pause.as_millis(), "watch failed");
+            }
+        }
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -51,14 +88,31 @@ struct Watch<'i, K: Indexed> {
 
 impl<K: Indexed> Watch<'_, K> {
     /// Lists if need be, then watches until the server ends the watch.
-    async fn step(&mut self) -> kube::Result<()> {
+    async fn step(&mut self) -> Result<(), Trouble> {
+        let ended = self.list_and_watch().await;
+        if let Err(Trouble::Api(kube::Error::Api(status))) = &ended
+            && status.code == 410
+        {
+            // The server no longer has the changes since our version. A list brings the present,
+            // and with it what was deleted in between.
+            debug!(kind = K::KIND.as_str(), "expired, listing again");
+            self.resource_version = None;
+            return Ok(());
+        }
+        ended
+    }
+
+    async fn list_and_watch(&mut self) -> Result<(), Trouble> {
         let from = match self.resource_version.clone() {
             Some(version) => version,
             None => self.list().await?,
         };
-        let events = self.api.watch(&WatchParams::default(), &from).await?;
+        let parameters = WatchParams::default();
+        let events = answer(self.api.watch(&parameters, &from)).await?;
         pin_mut!(events);
-        while let Some(event) = events.next().await {
+        loop {
+            let next = timeout(QUIET, events.next()).await.map_err(|_| Trouble::Quiet)?;
+            let Some(event) = next else { return Ok(()) };
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     let version = object.resource_version();
@@ -73,31 +127,24 @@ impl<K: Indexed> Watch<'_, K> {
                     self.advance(Some(bookmark.metadata.resource_version));
                 }
                 WatchEvent::Error(status) => {
-                    // 410: the server no longer has the changes since our version. A list
-                    // brings the present, and with it what was deleted in between.
                     self.resource_version = None;
-                    if status.code == 410 {
-                        debug!(kind = K::KIND.as_str(), "watch expired, listing again");
-                        return Ok(());
-                    }
-                    return Err(kube::Error::Api(status));
+                    return Err(kube::Error::Api(status).into());
                 }
             }
         }
-        Ok(())
     }
 
     /// Lists everything, page by page. Without a resourceVersion the server answers from its
     /// most recent state, never from a stale cache.
-    async fn list(&mut self) -> kube::Result<String> {
+    async fn list(&mut self) -> Result<String, Trouble> {
         let mut page = ListParams::default().limit(PAGE);
         let mut objects = Vec::new();
         let version = loop {
-            let list = self.api.list(&page).await?;
+            let list = answer(self.api.list(&page)).await?;
             objects.extend(list.items);
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => page = page.continue_token(&token),
-                None => break list.metadata.resource_version.unwrap_or_default(),
+                None => break list.metadata.resource_version.ok_or(Trouble::NoVersion)?,
             }
         };
         let listed: HashSet<_> = objects.iter().map(name_of).collect();
@@ -141,6 +188,11 @@ impl<K: Indexed> Watch<'_, K> {
         self.known.remove(name);
         self.index.delete::<K>(name);
     }
+}
+
+/// Waits for an answer, but not for ever: the client itself has no timeout.
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
+    Ok(timeout(ANSWER, request).await.map_err(|_| Trouble::NoAnswer)??)
 }
 
 fn name_of<K: Indexed>(object: &DeserializeGuard<K>) -> ObjectName {

@@ -1,10 +1,13 @@
 //! The one error body of the API: `{"name", "message", "field"?}`. Details of what went wrong
 //! inside go to the log, never to the caller.
 
+use std::any::Any;
+
 use axum::Json;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tracing::error;
 
 use crate::domain::decision::{Class, Reason};
 
@@ -141,10 +144,10 @@ pub fn finish(status: StatusCode, mut response: Response) -> Response {
     response
 }
 
-/// 404 for a path that is not served.
-pub async fn no_such_path(uri: Uri) -> ApiError {
+/// 404 for a path that is not served. The path is not repeated: people put credentials there.
+pub async fn no_such_path() -> ApiError {
     // Sessions, actions and app users belong to other parts of the platform whose API this is.
-    ApiError::not_found(format!("`{}` is not served here", uri.path()))
+    ApiError::not_found("this path is not served here")
 }
 
 /// 405.
@@ -154,4 +157,11 @@ pub async fn no_such_method() -> ApiError {
         "MethodNotAllowedError",
         "this path has another method",
     )
+}
+
+/// 500 for a handler that panicked. The panic hook has said where; what it panicked with may hold
+/// anything, so it is not repeated.
+pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    error!("a request handler panicked");
+    ApiError::internal().into_response()
 }

@@ -16,13 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, StatusCode};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::HeaderName;
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum_server::Handle;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tower::limit::GlobalConcurrencyLimitLayer;
 use tower_http::ServiceBuilderExt as _;
+use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::MakeRequestUuid;
 
 use crate::clock::SharedClock;
@@ -35,7 +38,7 @@ pub use tls::TlsFiles;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// How long a client may take to send its request head.
+/// How long a client may take to send a request head, its first one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,22 +75,32 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
         router = router.route("/org/appUserIdToken", post(org::app_user_id_token::mint));
     }
     let request_id = HeaderName::from_static("x-request-id");
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     // Outermost first.
     let stack = tower::ServiceBuilder::new()
         .set_request_id(request_id.clone(), MakeRequestUuid)
         .propagate_request_id(request_id)
-        .catch_panic()
-        .layer(tower_http::timeout::TimeoutLayer::with_status_code(
-            StatusCode::SERVICE_UNAVAILABLE,
-            REQUEST_TIMEOUT,
-        ))
-        .layer(GlobalConcurrencyLimitLayer::new(MAX_CONCURRENT));
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(middleware::from_fn_with_state(permits, bounded));
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(stack)
         .with_state(state)
+}
+
+/// Bounds how many requests are worked on at the same time, and the time of each. Waiting for its
+/// turn is part of a request's time, which the layers of tower would not count.
+async fn bounded(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    let work = async {
+        let _permit = permits.acquire().await;
+        next.run(request).await
+    };
+    let done = tokio::time::timeout(REQUEST_TIMEOUT, work).await;
+    done.unwrap_or_else(|_| {
+        ApiError::unavailable("the request took too long; try again").into_response()
+    })
 }
 
 /// Health and metrics.
@@ -122,7 +135,9 @@ pub async fn serve(
     let service = router.into_make_service();
     match tls {
         None => {
-            let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+            let mut server = axum_server::from_tcp(listener)?
+                .handle(handle.clone())
+                .first_request_timeout(HEADER_TIMEOUT);
             limit(server.http_builder());
             tokio::select! {
                 result = server.serve(service) => result,
@@ -132,7 +147,8 @@ pub async fn serve(
         Some(files) => {
             let config = files.load()?;
             let mut server = axum_server::tls_rustls::from_tcp_rustls(listener, config.clone())?
-                .handle(handle.clone());
+                .handle(handle.clone())
+                .first_request_timeout(HEADER_TIMEOUT);
             limit(server.http_builder());
             tokio::select! {
                 result = server.serve(service) => result,

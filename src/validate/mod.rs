@@ -17,7 +17,7 @@ use kube::api::ObjectMeta;
 pub use client::sdk_client;
 pub use pool::user_pool;
 pub use revocation::revocation;
-pub use staff::{member, organization};
+pub use staff::{ORGANIZATION_NAME, member, organization};
 
 use crate::domain::ids::ObjectName;
 

@@ -5,13 +5,16 @@ use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId};
 use crate::domain::staff::{KubernetesSubject, Member, Organization};
 
+/// The one name of an Organization object.
+pub const ORGANIZATION_NAME: &str = "default";
+
 /// An organization with its defaults.
 ///
 /// # Errors
 /// The object is not named `default`.
 pub fn organization(object: &crd::Organization) -> Result<Organization, Violations> {
     let name = object_name(object)?;
-    if name.name != "default" {
+    if name.name != ORGANIZATION_NAME {
         return Err(violation("metadata.name", "must be `default`"));
     }
     let spec = &object.spec;

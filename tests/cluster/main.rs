@@ -1,4 +1,13 @@
-//! Tests against a real API server.
+//! Tests against a real API server, with the chart installed and the operator running under the
+//! chart's ServiceAccount. `make test-cluster`, or for one's own iterations:
+//!
+//! ```text
+//! dev/cluster up --no-operator && source target/dev/env && cargo test --test cluster NAME
+//! ```
+//!
+//! `shared` has the tests that get on with others: each in a namespace of its own, all with one
+//! operator. `alone` has those that start, kill or starve operators, and therefore have the cluster
+//! to themselves, one after the other.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,5 +15,11 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::missing_panics_doc,
-    reason = "a panic is how a test fails"
+    clippy::print_stderr,
+    clippy::needless_pass_by_value,
+    reason = "a panic is how a test fails, and json!() is written where it is used"
 )]
+
+mod alone;
+mod harness;
+mod shared;

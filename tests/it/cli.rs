@@ -151,8 +151,8 @@ fn what_cannot_sign_is_refused_without_a_word_of_the_key() {
     for (file, text) in [
         (public.to_string(), "no key of the file has a private part"),
         (two.to_string(), "choose one with --kid: key 1 (kid \"384\"), key 2 (kid \"kPrK_qmx"),
-        (format!("{} {}", ed25519(), ed25519()), "not a JSON object: trailing characters"),
-        ("junk".to_owned(), "not a JSON object"),
+        (format!("{} {}", ed25519(), ed25519()), "as JSON: trailing characters"),
+        ("junk".to_owned(), "as JSON: expected value"),
         (String::new(), "is empty"),
     ] {
         let said = failure(&kubectl_anon(&MINT, &file));

@@ -4,12 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Compares, or writes.
-fn check(path: &Path, expected: &str) {
+pub fn check(path: &Path, expected: &str) {
     if std::env::var_os("UPDATE_GENERATED").is_some() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, expected).unwrap();

@@ -7,12 +7,19 @@
     clippy::indexing_slicing,
     clippy::string_slice,
     clippy::missing_panics_doc,
-    reason = "a panic is how a test fails"
+    clippy::needless_pass_by_value,
+    reason = "a panic is how a test fails, and json!() is written where it is used"
 )]
 
 mod cli;
 mod clients;
+mod crds;
+mod docs;
+mod examples;
 mod generated;
+mod http;
 mod key;
 mod layering;
 mod secret_scanning;
+mod support;
+mod wire;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -21,10 +22,10 @@ const CACHE: &str = "public, max-age=300";
 /// `GET /userPools/{id}/.well-known/jwks.json`.
 pub async fn jwks(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let pool = find(&state, &id)?;
+    let pool = find(&state, id)?;
     public(&headers, "application/jwk-set+json", &pool.jwks())
 }
 
@@ -42,10 +43,10 @@ struct Discovery<'p> {
 /// `GET /userPools/{id}/.well-known/openid-configuration`.
 pub async fn discovery(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let pool = find(&state, &id)?;
+    let pool = find(&state, id)?;
     let issuer = pool.active_key().and_then(|key| key.issuer.as_deref()).ok_or_else(no_keys)?;
     let algorithm = |key: &PublishedKey| key.verifying.algorithm().as_str();
     let mut algorithms: Vec<_> = pool.keys.iter().map(algorithm).collect();
@@ -61,11 +62,16 @@ pub async fn discovery(
     public(&headers, "application/json", &document)
 }
 
-fn find(state: &AppState, id: &str) -> Result<Arc<UserPool>, ApiError> {
+fn find(
+    state: &AppState,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Arc<UserPool>, ApiError> {
     if !state.reader.is_ready() {
         return Err(crate::domain::decision::Reason::IndexNotReady.into());
     }
-    let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+    // What is not even text is nobody's id.
+    let id = id.ok().and_then(|Path(id)| UserPoolId::parse(&id));
+    let pool = id.and_then(|id| state.reader.pool(id));
     let pool = pool.ok_or_else(|| ApiError::not_found("there is no such UserPool"))?;
     if pool.keys.is_empty() { Err(no_keys()) } else { Ok(pool) }
 }

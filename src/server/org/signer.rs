@@ -22,8 +22,11 @@ const KEEP: Duration = Duration::from_secs(5);
 /// Finds signing keys.
 pub struct Signer {
     secrets: Api<Secret>,
-    keys: Mutex<HashMap<String, (Instant, Arc<SigningKey>)>>,
+    keys: Mutex<HashMap<KeyName, (Instant, Arc<SigningKey>)>>,
 }
+
+/// A `kid` counts within its pool only.
+type KeyName = (UserPoolId, String);
 
 impl Signer {
     /// Reads Secrets of the operator's own namespace only.
@@ -38,8 +41,9 @@ impl Signer {
     /// # Errors
     /// The API server did not answer.
     pub async fn key(&self, pool: UserPoolId, kid: &str) -> kube::Result<Option<Arc<SigningKey>>> {
-        if let Some((_, key)) = self.keys.lock().get(kid).filter(|(read, _)| read.elapsed() < KEEP)
-        {
+        let name = (pool, kid.to_owned());
+        let fresh = |(read, _): &&(Instant, Arc<SigningKey>)| read.elapsed() < KEEP;
+        if let Some((_, key)) = self.keys.lock().get(&name).filter(fresh) {
             return Ok(Some(Arc::clone(key)));
         }
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
@@ -48,7 +52,7 @@ impl Signer {
         if let Some(key) = &key {
             let mut keys = self.keys.lock();
             keys.retain(|_, (read, _)| read.elapsed() < KEEP);
-            keys.insert(kid.to_owned(), (Instant::now(), Arc::clone(key)));
+            keys.insert(name, (Instant::now(), Arc::clone(key)));
         }
         Ok(key)
     }
@@ -60,5 +64,7 @@ fn active(secret: &Secret, kid: &str) -> Option<SigningKey> {
     let mut active = keys
         .iter()
         .filter(|key| key.state == SigningKeyState::Active && key.jwk.kid.as_deref() == Some(kid));
-    active.next()?.signing_key().ok()
+    let key = active.next()?.signing_key().ok()?;
+    // What it signs must verify under the published half.
+    (key.public_jwk().kid.as_deref() == Some(kid)).then_some(key)
 }

@@ -1,0 +1,90 @@
+//! Junk: nothing panics, and nothing but the token that was signed is accepted.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn eddsa() -> &'static Issuer {
+    issuer(Algorithm::EdDSA)
+}
+
+/// JSON values as a stranger may put them anywhere.
+fn values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<u64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        ".{0,12}".prop_map(Value::from),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::vec((".{0,6}", inner), 0..4)
+                .prop_map(|members| members.into_iter().collect()),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_text(text in any::<String>()) {
+        prop_assert!(eddsa().verify(&text).is_err());
+    }
+
+    #[test]
+    fn random_parts(
+        header in prop::collection::vec(any::<u8>(), 0..64),
+        payload in prop::collection::vec(any::<u8>(), 0..64),
+        signature in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        let token = [header, payload, signature].map(encode).join(".");
+        prop_assert!(eddsa().verify(&token).is_err());
+    }
+
+    #[test]
+    fn a_changed_byte(at in any::<prop::sample::Index>(), to in any::<u8>()) {
+        let good = eddsa().token(|_, _| {}).into_bytes();
+        let mut bytes = good.clone();
+        bytes[at.index(good.len())] = to;
+        if bytes != good && let Ok(text) = String::from_utf8(bytes) {
+            prop_assert!(eddsa().verify(&text).is_err(), "{}", text);
+        }
+    }
+
+    #[test]
+    fn a_piece_cut_or_doubled(a in any::<prop::sample::Index>(), b in any::<prop::sample::Index>()) {
+        let good = eddsa().token(|_, _| {});
+        let (a, b) = (a.index(good.len()), b.index(good.len()));
+        let (from, to) = (a.min(b), a.max(b) + 1);
+        for text in [
+            format!("{}{}", &good[..from], &good[to..]),
+            format!("{}{}", &good[..to], &good[from..]),
+            good[from..to].to_owned(),
+        ] {
+            prop_assert!(text == good || eddsa().verify(&text).is_err(), "{}", text);
+        }
+    }
+
+    /// Signed by the right key, with any value in any place: never a panic, and accepted only with
+    /// a subject that is a text.
+    #[test]
+    fn any_value_in_any_place(
+        name in prop_oneof![
+            Just("iss"), Just("sub"), Just("aud"), Just("exp"), Just("nbf"), Just("iat"),
+            Just("cnf"), Just("sdkClientId"), Just("x"),
+        ],
+        value in values(),
+    ) {
+        let token = eddsa().token(|_, claims| claims[name] = value.clone());
+        if let Ok(verified) = eddsa().verify(&token) {
+            prop_assert!(!user(&verified).app_user_id.is_empty());
+            prop_assert!(matches!(name, "x" | "exp" | "nbf" | "iat") || name == "sub" && value.is_string());
+        }
+        let token = eddsa().token(|header, _| header[name] = value);
+        let _ = eddsa().verify(&token);
+    }
+}

@@ -1,0 +1,173 @@
+//! Tests of the token path, each on a real signature: what is read before any key is known
+//! (`header`), what is checked after the signature (`claims`), the vectors of the RFCs and another
+//! library (`vectors`), and junk (`fuzz`).
+
+#![expect(clippy::string_slice, reason = "tokens are ASCII")]
+
+mod claims;
+mod fuzz;
+mod header;
+mod vectors;
+
+use std::sync::{Arc, LazyLock};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::ids::{ObjectName, OrganizationId};
+use crate::domain::keyset::SigningKeyState;
+use crate::domain::pool::{Hosted, Source};
+
+/// The time of every test, unless it says another.
+const NOW: i64 = 1_800_000_000;
+const ISSUER: &str = "https://anon.example.com/userPools/x";
+
+/// A pool and the private half of its one key.
+struct Issuer {
+    key: SigningKey,
+    pool: UserPool,
+}
+
+static ISSUERS: LazyLock<Vec<Arc<Issuer>>> =
+    LazyLock::new(|| Algorithm::ALL.into_iter().map(|alg| Arc::new(Issuer::new(alg))).collect());
+
+/// The issuer of this algorithm; made once, because RSA keys take their time.
+fn issuer(algorithm: Algorithm) -> &'static Issuer {
+    ISSUERS.iter().find(|issuer| issuer.key.algorithm() == algorithm).unwrap()
+}
+
+impl Issuer {
+    fn new(algorithm: Algorithm) -> Self {
+        let key = SigningKey::generate(algorithm).unwrap();
+        let pool = pool(vec![published(&key)]);
+        Self { key, pool }
+    }
+
+    fn kid(&self) -> &str {
+        &self.pool.keys[0].kid
+    }
+
+    fn header(&self) -> Value {
+        json!({"alg": self.key.algorithm().as_str(), "kid": self.kid(), "typ": "JWT"})
+    }
+
+    /// A token over exactly this text, with a good signature.
+    fn sign(&self, header: &str, payload: &str) -> String {
+        let input = format!("{}.{}", encode(header), encode(payload));
+        let signature = self.key.sign(input.as_bytes()).unwrap();
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    /// A good token, changed by `change` before it is signed.
+    fn token(&self, change: impl FnOnce(&mut Value, &mut Value)) -> String {
+        let (mut header, mut claims) = (self.header(), claims());
+        change(&mut header, &mut claims);
+        self.sign(&header.to_string(), &claims.to_string())
+    }
+
+    fn verify(&self, token: &str) -> Result<Verified, Reason> {
+        verify_at(&self.pool, token, NOW)
+    }
+}
+
+fn encode(text: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(text)
+}
+
+fn published(key: &SigningKey) -> PublishedKey {
+    let jwk = key.public_jwk();
+    PublishedKey {
+        kid: jwk.kid.clone().unwrap(),
+        state: SigningKeyState::Active,
+        issuer: Some(ISSUER.to_owned()),
+        verifying: jwk.verifying_key(key.algorithm()).unwrap(),
+        jwk,
+    }
+}
+
+fn pool(keys: Vec<PublishedKey>) -> UserPool {
+    UserPool {
+        id: UserPoolId::derive("acme", "users"),
+        organization: OrganizationId::derive("acme"),
+        name: ObjectName { namespace: "acme".into(), name: "users".into() },
+        source: Source::Hosted(Hosted {
+            algorithm: Algorithm::RS256,
+            default_lifetime: SignedDuration::from_hours(1),
+            max_lifetime: SignedDuration::from_hours(2),
+            retain_keys: true,
+        }),
+        audiences: Vec::new(),
+        keys,
+    }
+}
+
+/// The client that the caller names.
+fn client() -> SdkClientId {
+    SdkClientId::derive("acme", "web")
+}
+
+/// Another live client of the same pool.
+fn sibling() -> SdkClientId {
+    SdkClientId::derive("acme", "mobile")
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "sub": "user-123", "aud": client(),
+        "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 600,
+    })
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reason> {
+    let live = |id, of| id == sibling() && of == pool.id;
+    UnverifiedToken::parse(token)?.check_signature(pool)?.check(client(), at(second), live)
+}
+
+fn user(verified: &Verified) -> &AppUser {
+    match verified.principal() {
+        Principal::AppUser(user) => user,
+        Principal::ApiKey(_) => panic!("a token proves a user"),
+    }
+}
+
+#[test]
+fn a_good_token_of_every_algorithm() {
+    for issuer in ISSUERS.iter() {
+        let verified = issuer.verify(&issuer.token(|_, _| {})).unwrap();
+        let user = user(&verified);
+        assert_eq!(user.app_user_id, "user-123");
+        assert_eq!(user.pool, issuer.pool.id);
+        assert_eq!(user.organization, issuer.pool.organization);
+        assert_eq!(user.client, client());
+        assert_eq!(user.issued_at.unwrap().as_second(), NOW - 10);
+        assert_eq!(user.expires_at.as_second(), NOW + 600);
+        assert_eq!(Value::Object(user.claims.clone()), claims());
+    }
+}
+
+#[test]
+fn what_we_mint_we_accept() {
+    for issuer in ISSUERS.iter() {
+        let claims = HostedClaims {
+            iss: ISSUER,
+            sub: "üser",
+            aud: vec![client().to_string()],
+            iat: NOW,
+            nbf: NOW,
+            exp: NOW + 60,
+            jti: "1".into(),
+            sdk_client_id: Some(client()),
+            user_pool_id: issuer.pool.id,
+        };
+        let token = sign(&issuer.key, issuer.kid(), &claims).unwrap();
+        assert!(looks_like_jwt(&token));
+        let verified = issuer.verify(&token).unwrap();
+        assert_eq!(user(&verified).app_user_id, "üser");
+        assert_eq!(user(&verified).claims["userPoolId"], issuer.pool.id.to_string());
+    }
+}

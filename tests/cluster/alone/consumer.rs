@@ -1,0 +1,83 @@
+//! A consumer that reads its key from the Secret and uses it is never refused: by no validator,
+//! through a hundred rotations, restarts of the operator included.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use anon_operator::crd::SdkClient;
+use anon_operator::domain::api_key_life::ApiKeyState;
+use serde_json::json;
+
+use crate::harness::operator::Setup;
+use crate::harness::turn::free_lease;
+use crate::harness::{Operator, Space, alone, eventually};
+
+const ROTATIONS: usize = 100;
+/// The operator is killed after each so many.
+const KILL_EVERY: usize = 25;
+
+#[tokio::test]
+async fn a_hundred_rotations_and_no_refusal() {
+    let _turn = alone().await;
+    let space = Space::new("consumer").await;
+    let mut leader = Operator::start(&[]).await;
+    let mut validators = Vec::new();
+    for replica in [1, 2] {
+        let flags = vec!["--roles=validator".to_owned()];
+        validators.push(Operator::launch(Setup { replica, flags, ..Setup::default() }).await);
+    }
+    space
+        .apply(&json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient", "metadata": {"name": "backend"},
+            "spec": {"service": {"role": "Member", "apiKey": {"delivery": {
+                "secretName": "key", "rotation": {"interval": "24h", "overlap": "3s"},
+            }}}},
+        }))
+        .await;
+    space.ready::<SdkClient>("backend").await;
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let uses = Arc::new(AtomicUsize::new(0));
+    let consume = async {
+        while !stop.load(Ordering::Relaxed) {
+            let key = space.api_key("key").await;
+            for validator in &validators {
+                let verdict = validator.validate(&key, None).await.verdict();
+                assert_eq!(verdict, "200", "after {} uses", uses.load(Ordering::Relaxed));
+                uses.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    };
+    let rotate = async {
+        for n in 1..=ROTATIONS {
+            let before = current(&space).await;
+            let request = json!({"metadata": {"annotations": {"anon.dev/rotate": n.to_string()}}});
+            space.merge::<SdkClient>("backend", request).await;
+            if n % KILL_EVERY == 0 {
+                leader.kill();
+                free_lease().await;
+                leader = Operator::start(&[]).await;
+            }
+            eventually(&format!("rotation {n} is done"), async || {
+                let now = current(&space).await;
+                if now == before { Err("the old key is current") } else { Ok(()) }
+            })
+            .await;
+        }
+        stop.store(true, Ordering::Relaxed);
+        leader
+    };
+    let (leader, ()) = tokio::join!(rotate, consume);
+    // Validators of the leader's own process count too.
+    let key = space.api_key("key").await;
+    assert_eq!(leader.validate(&key, None).await.verdict(), "200");
+    assert!(uses.load(Ordering::Relaxed) > ROTATIONS);
+}
+
+/// The id of the Current key in status.
+async fn current(space: &Space) -> String {
+    let client: SdkClient = space.get("backend").await.unwrap();
+    let keys = client.status.unwrap_or_default().keys;
+    let current = keys.into_iter().find(|key| key.state == ApiKeyState::Current);
+    current.map(|key| key.id).unwrap_or_default()
+}

@@ -1,0 +1,247 @@
+//! The order of writes, proven: an operator that dies right after its n-th write, for every n, and
+//! the next one finishes the job. Nothing is lost, doubled or leaked.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use anon_operator::app;
+use anon_operator::config::Config;
+use anon_operator::crd::{Revocation, SdkClient};
+use anon_operator::domain::api_key_life::ApiKeyState;
+use clap::Parser;
+use futures::future::{BoxFuture, FutureExt as _};
+use http::{Method, Request};
+use k8s_openapi::api::core::v1::Secret;
+use kube::client::{Body, ClientBuilder};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tower::{Layer, Service};
+
+use crate::harness::books::{balance, sha256};
+use crate::harness::cluster::variable;
+use crate::harness::operator::PUBLIC_URL;
+use crate::harness::turn::free_lease;
+use crate::harness::{Operator, Space, alone, eventually, service};
+
+/// Lets so many writes through; everything after that never comes back, as if the process were
+/// dead. Leases and Events do not count.
+#[derive(Clone)]
+struct Fuse {
+    left: Arc<AtomicUsize>,
+    blown: Arc<Notify>,
+}
+
+impl<S> Layer<S> for Fuse {
+    type Service = Fused<S>;
+
+    fn layer(&self, inner: S) -> Fused<S> {
+        Fused { inner, fuse: self.clone() }
+    }
+}
+
+#[derive(Clone)]
+struct Fused<S> {
+    inner: S,
+    fuse: Fuse,
+}
+
+impl<S> Service<Request<Body>> for Fused<S>
+where
+    S: Service<Request<Body>, Future: Send + 'static>,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let path = request.uri().path();
+        let counts = *request.method() != Method::GET
+            && !path.contains("/leases")
+            && !path.contains("/events");
+        if counts {
+            let spent = self
+                .fuse
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if spent.is_err() {
+                self.fuse.blown.notify_one();
+                return std::future::pending().boxed();
+            }
+        }
+        self.inner.call(request).boxed()
+    }
+}
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// Runs an operator in this process until it has made `writes` writes and wants to make another,
+/// and kills it there. Whether it came so far.
+async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
+    let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
+    let kubeconfig = Kubeconfig::read_from(first("ANON_OPERATOR_KUBECONFIGS")).unwrap();
+    let options = KubeConfigOptions::default();
+    let mut kube = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    kube.default_retry = false;
+    let fuse = Fuse { left: Arc::new(AtomicUsize::new(writes)), blown: Arc::default() };
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = ClientBuilder::try_from(kube).unwrap().with_layer(&fuse).build();
+    let pod = format!("--identity={}", first("ANON_OPERATOR_PODS"));
+    let public_url = format!("--public-url={PUBLIC_URL}");
+    let mut arguments = vec!["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    arguments.extend([pod.as_str(), public_url.as_str()]);
+    arguments.extend(flags);
+    let config = Arguments::parse_from(arguments).config;
+    let operator = tokio::spawn(app::run(config, client, CancellationToken::new()));
+    let blown =
+        tokio::time::timeout(std::time::Duration::from_secs(8), fuse.blown.notified()).await;
+    operator.abort();
+    let _ = operator.await;
+    free_lease().await;
+    blown.is_ok()
+}
+
+async fn client(space: &Space) -> SdkClient {
+    space.get("backend").await.unwrap()
+}
+
+async fn current(space: &Space) -> Option<String> {
+    let keys = client(space).await.status.unwrap_or_default().keys;
+    keys.into_iter().find(|key| key.state == ApiKeyState::Current).map(|key| key.sha256)
+}
+
+/// Status and Secret agree, and the key counts.
+async fn settled(operator: &Operator, space: &Space) -> String {
+    eventually("status tells of the key in the Secret", async || {
+        let key = space.value("key", "apiKey").await.ok_or_else(|| "no Secret".to_owned())?;
+        let keys = client(space).await.status.unwrap_or_default().keys;
+        let next = keys.iter().any(|key| key.state == ApiKeyState::Next);
+        let agree = current(space).await == Some(sha256(&key));
+        if agree && !next && operator.validate(&key, None).await.verdict() == "200" {
+            Ok(key)
+        } else {
+            Err(format!("{keys:?}"))
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_creation() {
+    let _turn = alone().await;
+    for writes in 0..2 {
+        let space = Space::new("create").await;
+        space.apply(&service("backend", "Member", "key")).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+        let operator = Operator::start(&[]).await;
+        space.ready::<SdkClient>("backend").await;
+        settled(&operator, &space).await;
+        balance(&space, 1, 0).await;
+        operator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_rotation() {
+    let _turn = alone().await;
+    // Next in status, the Secret, Current in status.
+    for writes in 0..3 {
+        let space = Space::new("rotate").await;
+        let operator = Operator::start(&[]).await;
+        space.apply(&service("backend", "Member", "key")).await;
+        space.ready::<SdkClient>("backend").await;
+        let old = settled(&operator, &space).await;
+        operator.stop().await;
+
+        let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
+        space.merge::<SdkClient>("backend", request).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+
+        let operator = Operator::start(&[]).await;
+        let new = eventually("the key was rotated", async || {
+            let key = settled(&operator, &space).await;
+            if key == old { Err("the old key") } else { Ok(key) }
+        })
+        .await;
+        assert_ne!(old, new);
+        assert_eq!(operator.validate(&old, None).await.verdict(), "200", "within the overlap");
+        let keys = client(&space).await.status.unwrap().keys;
+        assert_eq!(keys.len(), 2, "one rotation, not two: {keys:?}");
+        operator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_revocation() {
+    let _turn = alone().await;
+    // The new key's Secret, the client's status (and the Revocation's own, in any order).
+    for writes in 0..3 {
+        let space = Space::new("revoke").await;
+        let operator = Operator::start(&[]).await;
+        space.apply(&service("backend", "Member", "key")).await;
+        space.ready::<SdkClient>("backend").await;
+        let old = settled(&operator, &space).await;
+        operator.stop().await;
+
+        space
+            .apply(&json!({
+                "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "leak"},
+                "spec": {"sdkClient": {"name": "backend", "keyIds": [&sha256(&old)[..16]]}},
+            }))
+            .await;
+        run_until_dead(writes, &[]).await;
+
+        let operator = Operator::start(&[]).await;
+        space.ready::<Revocation>("leak").await;
+        let new = eventually("the revoked key was replaced", async || {
+            let key = settled(&operator, &space).await;
+            if key == old { Err("the revoked key") } else { Ok(key) }
+        })
+        .await;
+        assert_ne!(operator.validate(&old, None).await.verdict(), "200");
+        assert_ne!(old, new);
+        // A restored Secret brings the revoked key back into the cluster, not into service.
+        let restored = json!({"stringData": {"apiKey": old}});
+        space.merge::<Secret>("key", restored).await;
+        eventually("the restored key was replaced", async || {
+            let key = settled(&operator, &space).await;
+            if key == old { Err("the revoked key") } else { Ok(()) }
+        })
+        .await;
+        assert_ne!(operator.validate(&old, None).await.verdict(), "200");
+        operator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn dead_before_the_sweep_of_a_deleted_client() {
+    let _turn = alone().await;
+    let space = Space::new("delete").await;
+    let operator = Operator::start(&[]).await;
+    space.apply(&service("backend", "Member", "key")).await;
+    space.ready::<SdkClient>("backend").await;
+    let key = settled(&operator, &space).await;
+    operator.stop().await;
+    space.delete::<SdkClient>("backend").await;
+
+    assert!(run_until_dead(0, &["--orphan-grace=1s"]).await, "it wants to sweep");
+    assert!(space.get::<Secret>("key").await.is_some());
+    let operator = Operator::start(&["--orphan-grace=1s"]).await;
+    assert_eq!(operator.validate(&key, None).await.verdict(), "401 api_key_unknown");
+    eventually("the Secret is swept", async || {
+        space.get::<Secret>("key").await.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+}

@@ -1,0 +1,115 @@
+//! Two leaders at once, as after a partition or a pause: election only keeps the peace, the
+//! preconditions of the writes keep the keys.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anon_operator::clock::SystemClock;
+use anon_operator::controller::propagation::Propagation;
+use anon_operator::controller::{self, Context, Settings};
+use anon_operator::crd;
+use anon_operator::index::{Index, Reader, watch};
+use anon_operator::metrics::Metrics;
+use futures::future::join_all;
+use kube::Client;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::harness::books::{balance, sha256};
+use crate::harness::cluster::{operator_namespace, variable};
+use crate::harness::operator::PUBLIC_URL;
+use crate::harness::{Operator, Space, alone, eventually, quick_pool, service};
+
+const CLIENTS: usize = 40;
+const POOLS: usize = 8;
+
+/// Everything that a leader runs, and no election.
+async fn lead(replica: usize) -> JoinSet<()> {
+    let path = variable("ANON_OPERATOR_KUBECONFIGS").split(':').nth(replica).unwrap().to_owned();
+    let kubeconfig = Kubeconfig::read_from(path).unwrap();
+    let options = KubeConfigOptions::default();
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    config.default_retry = false;
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let client = Client::try_from(config).unwrap();
+    let index = Arc::new(Index::default());
+    let settings = Settings {
+        operator_namespace: operator_namespace(),
+        public_url: PUBLIC_URL.to_owned(),
+        orphan_grace: Duration::from_hours(1),
+    };
+    let context = Context::new(
+        client.clone(),
+        settings,
+        Arc::new(SystemClock),
+        Arc::new(Metrics::default()),
+        Reader::new(Arc::clone(&index)),
+        Propagation::new(Duration::from_hours(1)),
+        format!("leader-{replica}"),
+    );
+    let mut tasks = JoinSet::new();
+    tasks.spawn(controller::run(Arc::new(context)));
+    tasks.spawn(async move {
+        tokio::join!(
+            watch::drive::<crd::Organization>(client.clone(), &index),
+            watch::drive::<crd::Member>(client.clone(), &index),
+            watch::drive::<crd::UserPool>(client.clone(), &index),
+            watch::drive::<crd::SdkClient>(client.clone(), &index),
+            watch::drive::<crd::Revocation>(client.clone(), &index),
+        );
+    });
+    tasks
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_made_twice_and_nothing_is_lost() {
+    let _turn = alone().await;
+    let space = Space::new("leaders").await;
+    let validator = Operator::start(&["--roles=validator"]).await;
+    let _leaders = (lead(0).await, lead(1).await);
+    for n in 0..CLIENTS {
+        space.apply(&service(&format!("c{n}"), "Member", &format!("key-{n}"))).await;
+    }
+    for n in 0..POOLS {
+        space.apply(&quick_pool(&format!("p{n}"))).await;
+    }
+    for n in 0..CLIENTS {
+        space.ready::<crd::SdkClient>(&format!("c{n}")).await;
+    }
+    for n in 0..POOLS {
+        space.ready::<crd::UserPool>(&format!("p{n}")).await;
+    }
+    let first = balance(&space, CLIENTS, POOLS).await;
+
+    // And every key rotated, by whichever of the two.
+    let rotate = (0..CLIENTS).map(async |n| {
+        let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
+        space.merge::<crd::SdkClient>(&format!("c{n}"), request).await;
+    });
+    join_all(rotate).await;
+    for n in 0..CLIENTS {
+        let name = format!("c{n}");
+        eventually(&format!("{name} is rotated once"), async || {
+            let key = space.api_key(&format!("key-{n}")).await;
+            let status = space.get::<crd::SdkClient>(&name).await.unwrap().status.unwrap();
+            let states: Vec<_> = status.keys.iter().map(|key| format!("{:?}", key.state)).collect();
+            let done = key != first[&name]
+                && states == ["Previous", "Current"]
+                && status.keys[1].sha256 == sha256(&key);
+            if !done {
+                return Err(format!("{states:?}"));
+            }
+            let verdicts = (
+                validator.validate(&key, None).await.verdict(),
+                validator.validate(&first[&name], None).await.verdict(),
+            );
+            if verdicts == ("200".into(), "200".into()) {
+                Ok(())
+            } else {
+                Err(format!("{verdicts:?}"))
+            }
+        })
+        .await;
+    }
+}

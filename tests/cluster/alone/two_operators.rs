@@ -1,0 +1,154 @@
+//! Two replicas of the operator, in the place of the Deployment's two Pods.
+
+use anon_operator::crd::{SdkClient, UserPool};
+use futures::future::join_all;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::Api;
+use serde_json::json;
+
+use crate::harness::audit::{operator_writes_for, writes};
+use crate::harness::books::balance;
+use crate::harness::cluster::{operator_namespace, variable};
+use crate::harness::operator::Setup;
+use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service};
+
+const CLIENTS: usize = 60;
+const POOLS: usize = 10;
+
+async fn replica(number: usize) -> Operator {
+    Operator::launch(Setup { replica: number, ..Setup::default() }).await
+}
+
+async fn holder(space: &Space) -> String {
+    let leases: Api<Lease> = Api::namespaced(space.client.clone(), &operator_namespace());
+    let lease = leases.get_opt("anon-operator-leader").await.unwrap();
+    lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
+}
+
+/// Whether this replica says that it leads.
+async fn leads(operator: &Operator) -> bool {
+    let reply = http::get(&operator.admin_url("/metrics")).await.unwrap();
+    String::from_utf8_lossy(&reply.body).lines().any(|line| line == "anon_leader 1")
+}
+
+async fn one_leads(space: &Space, replicas: &[Operator; 2]) -> usize {
+    let pods: Vec<_> = variable("ANON_OPERATOR_PODS").split(':').map(str::to_owned).collect();
+    eventually("one of the two leads", async || {
+        let leading = (leads(&replicas[0]).await, leads(&replicas[1]).await);
+        let holder = holder(space).await;
+        match leading {
+            (true, false) if holder.starts_with(&pods[0]) => Ok(0),
+            (false, true) if holder.starts_with(&pods[1]) => Ok(1),
+            _ => Err(format!("{leading:?}, the Lease is held by `{holder}`")),
+        }
+    })
+    .await
+}
+
+/// Makes a share of the clients and pools.
+async fn create(space: &Space, part: usize, parts: usize) {
+    let clients = (0..CLIENTS).map(|n| service(&format!("c{n}"), "Member", &format!("key-{n}")));
+    let pools = (0..POOLS).map(|n| quick_pool(&format!("p{n}")));
+    let share = clients.chain(pools).enumerate().filter(|(n, _)| n % parts == part);
+    let share: Vec<_> = share.map(|(_, manifest)| manifest).collect();
+    join_all(share.iter().map(|manifest| space.apply(manifest))).await;
+}
+
+async fn all_ready(space: &Space) {
+    for n in 0..CLIENTS {
+        space.ready::<SdkClient>(&format!("c{n}")).await;
+    }
+    for n in 0..POOLS {
+        space.ready::<UserPool>(&format!("p{n}")).await;
+    }
+}
+
+/// A Lease is no fence: for up to two seconds after a change of leader both believe that they
+/// lead. So leadership is taken away again and again while both have work to do.
+#[tokio::test]
+async fn nothing_is_made_twice_while_leaders_change() {
+    let _turn = alone().await;
+    let replicas = [replica(0).await, replica(1).await];
+    let space = Space::new("two").await;
+    let home = space.operators();
+    one_leads(&space, &replicas).await;
+
+    let parts = 10;
+    for part in 0..parts {
+        // Free, for who comes first.
+        let free = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
+        home.merge::<Lease>("anon-operator-leader", free).await;
+        create(&space, part, parts).await;
+        let before = holder(&space).await;
+        eventually("the Lease is held", async || {
+            let now = holder(&space).await;
+            if now.is_empty() { Err(before.clone()) } else { Ok(()) }
+        })
+        .await;
+    }
+    all_ready(&space).await;
+    one_leads(&space, &replicas).await;
+    let keys = balance(&space, CLIENTS, POOLS).await;
+
+    // Either replica knows every key.
+    for replica in &replicas {
+        for key in keys.values() {
+            eventually("the key counts", async || {
+                let verdict = replica.validate(key, None).await.verdict();
+                if verdict == "200" { Ok(()) } else { Err(verdict) }
+            })
+            .await;
+        }
+    }
+    // The rights that the chart gives suffice, for either Pod.
+    let writes_here = operator_writes_for(&space).into_iter();
+    let forbidden: Vec<_> = writes_here.filter(|it| it.code == 403).collect();
+    assert!(forbidden.is_empty(), "{forbidden:?}");
+    let leaders = writes().into_iter().filter(|it| it.name == "anon-operator-leader");
+    assert!(leaders.count() > parts, "the Lease was written");
+}
+
+#[tokio::test]
+async fn the_other_takes_over_when_the_leader_is_killed() {
+    let _turn = alone().await;
+    let replicas = [replica(0).await, replica(1).await];
+    let space = Space::new("takeover").await;
+    let leader = one_leads(&space, &replicas).await;
+    space.apply(&service("before", "Member", "before")).await;
+    space.ready::<SdkClient>("before").await;
+    let key = space.api_key("before").await;
+    for replica in &replicas {
+        eventually("both know the key", async || {
+            let verdict = replica.validate(&key, None).await.verdict();
+            if verdict == "200" { Ok(()) } else { Err(verdict) }
+        })
+        .await;
+    }
+
+    // Killed in the middle of its work.
+    create(&space, 0, 2).await;
+    let mut replicas = Vec::from(replicas);
+    replicas.remove(leader).kill();
+    let survivor = replicas.remove(0);
+    create(&space, 1, 2).await;
+
+    // The survivor serves all the time, long before it leads.
+    let finish = async {
+        all_ready(&space).await;
+        space.ready::<SdkClient>("before").await;
+    };
+    let mut finish = std::pin::pin!(finish);
+    let mut answers = 0;
+    loop {
+        tokio::select! {
+            () = &mut finish => break,
+            reply = survivor.validate(&key, None) => {
+                assert_eq!(reply.verdict(), "200");
+                answers += 1;
+            }
+        }
+    }
+    assert!(answers > 10, "{answers} answers");
+    assert!(leads(&survivor).await);
+    balance(&space, CLIENTS + 1, POOLS).await;
+}

@@ -1,0 +1,99 @@
+//! The API server's own record of who wrote what.
+
+use std::fs;
+
+use serde::Deserialize;
+
+use super::cluster::{operator_user, variable};
+
+/// One request that changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub verb: String,
+    /// With the subresource, as in `userpools/status`.
+    pub resource: String,
+    pub namespace: String,
+    pub name: String,
+    pub user: String,
+    pub agent: String,
+    pub code: u16,
+}
+
+impl Write {
+    /// Verb and resource, such as `create secrets`.
+    pub fn what(&self) -> String {
+        format!("{} {}", self.verb, self.resource)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Event {
+    verb: String,
+    user: User,
+    #[serde(default)]
+    user_agent: String,
+    object_ref: Option<Reference>,
+    response_status: Option<Status>,
+}
+
+#[derive(Deserialize)]
+struct User {
+    username: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Reference {
+    resource: String,
+    subresource: String,
+    namespace: String,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct Status {
+    #[serde(default)]
+    code: u16,
+}
+
+/// Every finished write so far, in the order of the log.
+pub fn writes() -> Vec<Write> {
+    let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
+    // The last line may be half written.
+    log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter_map(write).collect()
+}
+
+fn write(event: Event) -> Option<Write> {
+    if !matches!(event.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    {
+        return None;
+    }
+    let object = event.object_ref?;
+    let resource = match object.subresource.as_str() {
+        "" => object.resource,
+        sub => format!("{}/{sub}", object.resource),
+    };
+    Some(Write {
+        verb: event.verb,
+        resource,
+        namespace: object.namespace,
+        name: object.name,
+        user: event.user.username,
+        agent: event.user_agent,
+        code: event.response_status.map_or(0, |status| status.code),
+    })
+}
+
+/// What operators wrote, but for Leases, which are renewed all the time.
+pub fn operator_writes() -> Vec<Write> {
+    let user = operator_user();
+    writes().into_iter().filter(|it| it.user == user && it.resource != "leases").collect()
+}
+
+/// What operators wrote about the objects of one namespace, here and in the operator's own.
+pub fn operator_writes_for(space: &super::Space) -> Vec<Write> {
+    let signing = format!("{}.", space.uid);
+    let about = |it: &Write| it.namespace == space.name || it.name.starts_with(&signing);
+    operator_writes().into_iter().filter(about).collect()
+}

@@ -1,0 +1,74 @@
+//! Whether the books balance: what is stored, against what is said in status and what the audit
+//! log has seen.
+
+use std::collections::BTreeMap;
+
+use anon_operator::crd::{SdkClient, UserPool};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+
+use super::Space;
+use super::audit::operator_writes_for;
+
+/// SHA-256 in lower-case hex.
+pub fn sha256(text: &str) -> String {
+    use aws_lc_rs::digest::{SHA256, digest};
+    let hash = digest(&SHA256, text.as_bytes());
+    hash.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// Checks a namespace with `clients` service clients and `pools` hosted pools, all of them Ready:
+/// one Secret for each, made once, and a status that tells of what is in it. The keys, by client.
+pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<String, String> {
+    let all = ListParams::default();
+    let of = |component: &str| all.clone().labels(&format!("anon.dev/component={component}"));
+    let mut keys = BTreeMap::new();
+    for client in space.api::<SdkClient>().list(&all).await.unwrap() {
+        let Some(service) = &client.spec.service else { continue };
+        let secret = &service.api_key.delivery.as_ref().unwrap().secret_name;
+        let key = space.api_key(secret).await;
+        let status = client.status.as_ref().unwrap();
+        assert_eq!(status.keys.len(), 1, "{status:?}");
+        assert_eq!(status.keys[0].sha256, sha256(&key), "{}", client.name_any());
+        keys.insert(client.name_any(), key);
+    }
+    assert_eq!(keys.len(), clients);
+    let delivered = space.api::<Secret>().list(&of("api-key")).await.unwrap();
+    assert_eq!(delivered.items.len(), clients, "delivery Secrets");
+
+    let mut found = 0;
+    for pool in space.api::<UserPool>().list(&all).await.unwrap() {
+        let secret = space.signing_secret(&pool.name_any()).await.unwrap();
+        let set: Value = serde_json::from_slice(&secret.data.unwrap()["keyset.json"].0).unwrap();
+        let status = pool.status.unwrap();
+        let published: Vec<_> = status.keys.iter().map(|key| json!(key.jwk)).collect();
+        let stored: Vec<_> =
+            set["keys"].as_array().unwrap().iter().map(|key| key["jwk"].clone()).collect();
+        assert_eq!(published, stored);
+        found += 1;
+    }
+    assert_eq!(found, pools);
+    let signing = space.operators().api::<Secret>().list(&of("signing-keys")).await.unwrap();
+    let own = signing.iter().filter(|it| it.name_any().starts_with(&space.uid));
+    assert_eq!(own.count(), pools, "signing Secrets");
+
+    // Whoever lost a race got a 409 and made nothing. 504 is what the server notes when the one
+    // who asked was killed meanwhile: it may have made the Secret, and then nobody else did.
+    let mut made: BTreeMap<String, Vec<u16>> = BTreeMap::new();
+    for write in operator_writes_for(space) {
+        if write.what() == "create secrets" && write.code != 409 {
+            made.entry(write.name).or_default().push(write.code);
+        }
+    }
+    assert_eq!(made.len(), clients + pools);
+    let once = |codes: &[u16]| match codes.iter().filter(|code| **code == 201).count() {
+        0 => codes.contains(&504),
+        count => count == 1,
+    };
+    for (name, codes) in &made {
+        assert!(once(codes), "{name}: {codes:?}");
+    }
+    keys
+}

@@ -1,0 +1,58 @@
+//! The cluster that `dev/cluster` gave us, and the ways into it.
+
+use std::env;
+use std::path::PathBuf;
+
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+
+/// A variable of the launcher's environment.
+pub fn variable(name: &str) -> String {
+    env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set: run `make test-cluster`, or `source target/dev/env` first")
+    })
+}
+
+/// Where the launcher keeps its logs, and the tests theirs.
+pub fn directory() -> PathBuf {
+    variable("ANON_DEV_DIR").into()
+}
+
+/// The operator's own namespace.
+pub fn operator_namespace() -> String {
+    variable("ANON_OPERATOR_ACCOUNT").split_once(':').unwrap().0.to_owned()
+}
+
+/// The user name of the operator's ServiceAccount.
+pub fn operator_user() -> String {
+    format!("system:serviceaccount:{}", variable("ANON_OPERATOR_ACCOUNT"))
+}
+
+async fn config() -> Config {
+    // Several processes may run tests; the file, not a copy in the environment, says where.
+    let kubeconfig = Kubeconfig::read_from(variable("KUBECONFIG")).unwrap();
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+}
+
+fn client(config: Config) -> Client {
+    // Twice is harmless.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    Client::try_from(config).unwrap()
+}
+
+/// A cluster administrator. A client belongs to the runtime that made it, so each test has its
+/// own.
+pub async fn admin() -> Client {
+    client(config().await)
+}
+
+/// Somebody else, by impersonation.
+pub async fn user(name: &str) -> Client {
+    let mut config = config().await;
+    config.headers.push(("impersonate-user".parse().unwrap(), name.parse().unwrap()));
+    // What every authenticated user is in.
+    config
+        .headers
+        .push(("impersonate-group".parse().unwrap(), "system:authenticated".parse().unwrap()));
+    client(config)
+}

@@ -1,0 +1,51 @@
+//! Manifests, as users write them.
+
+use serde_json::{Value, json};
+
+fn object(kind: &str, name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec
+    })
+}
+
+/// A hosted pool.
+pub fn pool(name: &str, hosted: Value) -> Value {
+    object("UserPool", name, json!({"hosted": hosted}))
+}
+
+/// A pool that is quickly made.
+pub fn quick_pool(name: &str) -> Value {
+    pool(name, json!({"algorithm": "ES256"}))
+}
+
+/// A frontend.
+pub fn webapp(name: &str, pool: &str) -> Value {
+    object("SdkClient", name, json!({"webapp": {"userPoolRef": {"name": pool}}}))
+}
+
+/// A backend whose key is delivered into a Secret.
+pub fn service(name: &str, role: &str, secret: &str) -> Value {
+    let delivery = json!({"secretName": secret});
+    object("SdkClient", name, json!({"service": {"role": role, "apiKey": {"delivery": delivery}}}))
+}
+
+/// A member of staff.
+pub fn member(name: &str, role: &str, kubernetes: Value) -> Value {
+    let email = format!("{name}@example.test");
+    object("Member", name, json!({"email": email, "role": role, "kubernetes": kubernetes}))
+}
+
+/// An organization.
+pub fn organization(name: &str, spec: Value) -> Value {
+    object("Organization", name, spec)
+}
+
+/// `manifest` with `value` at the JSON pointer `at`, whose parents exist or are made.
+pub fn with(mut manifest: Value, at: &str, value: Value) -> Value {
+    let mut place = &mut manifest;
+    for name in at.split('/').skip(1) {
+        place = &mut place[name];
+    }
+    *place = value;
+    manifest
+}

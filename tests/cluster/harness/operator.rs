@@ -1,0 +1,228 @@
+//! One process of the operator, in the place of one of the chart's Pods.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex, mpsc};
+use std::{fs, thread};
+
+use serde_json::{Value, json};
+
+use super::Space;
+use super::cluster::{directory, operator_namespace, operator_user, variable};
+use super::http::{self, Reply};
+use super::kubectl::kubectl;
+use super::wait::{eventually, expect};
+
+/// What every operator here is told that it is reached by. One for all, because it is stored.
+pub const PUBLIC_URL: &str = "https://anon.example.test/base";
+
+/// A running operator; killed when dropped.
+pub struct Operator {
+    child: Child,
+    http: u16,
+    admin: u16,
+    pub log: PathBuf,
+}
+
+/// How to start one.
+#[derive(Default)]
+pub struct Setup {
+    /// Which of the Deployment's Pods it stands for.
+    pub replica: usize,
+    /// More flags.
+    pub flags: Vec<String>,
+    /// Another kubeconfig than that of the Pod.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Operator {
+    /// Starts one with these flags and waits until it is ready.
+    pub async fn start(flags: &[&str]) -> Self {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Self::launch(Setup { flags, ..Setup::default() }).await
+    }
+
+    /// Starts one and waits until it is ready.
+    pub async fn launch(setup: Setup) -> Self {
+        let mut operator = Self::launch_unready(&setup).await;
+        eventually("the operator is ready", || {
+            assert!(operator.running(), "the operator ended:\n{}", operator.log_tail());
+            let url = operator.admin_url("/readyz");
+            async move {
+                let reply = http::get(&url).await?;
+                expect(reply.status == 200, reply.status)
+            }
+        })
+        .await;
+        operator
+    }
+
+    /// Starts one and waits only until it answers at all.
+    pub async fn launch_unready(setup: &Setup) -> Self {
+        let mut operator = Self::spawn(setup);
+        eventually("the operator is alive", || {
+            assert!(operator.running(), "the operator ended:\n{}", operator.log_tail());
+            let url = operator.admin_url("/livez");
+            async move { http::get(&url).await.map(|_| ()) }
+        })
+        .await;
+        operator
+    }
+
+    fn spawn(setup: &Setup) -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let log = directory().join(format!("test-operator-{number}.log"));
+        let (http, admin) = (free_port(), free_port());
+        let replica = |list: &str| variable(list).split(':').nth(setup.replica).unwrap().to_owned();
+        let kubeconfig =
+            setup.kubeconfig.clone().unwrap_or_else(|| replica("ANON_OPERATOR_KUBECONFIGS").into());
+        // The operator must not outlive the tests, however these end.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_anon-operator"), "run"])
+            .arg(format!("--listen=127.0.0.1:{http}"))
+            .arg(format!("--admin-listen=127.0.0.1:{admin}"))
+            .arg(format!("--public-url={PUBLIC_URL}"))
+            .arg("--log-level=info,anon_operator=debug")
+            .args(&setup.flags)
+            .env("KUBECONFIG", kubeconfig)
+            .env("POD_NAME", replica("ANON_OPERATOR_PODS"))
+            .env("POD_NAMESPACE", operator_namespace())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(&log).unwrap());
+        Self { child: spawn_from_lasting_thread(command), http, admin, log }
+    }
+
+    /// A URL that is served to the world.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.http)
+    }
+
+    /// A URL of health and metrics.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> (&'static str, u16) {
+        ("127.0.0.1", self.http)
+    }
+
+    /// Asks whether a credential counts.
+    pub async fn validate(&self, credential: &str, client: Option<&str>) -> Reply {
+        let bearer = format!("Bearer {credential}");
+        let mut headers = vec![("authorization", bearer.as_str())];
+        headers.extend(client.map(|client| ("x-anon-sdk-client-id", client)));
+        http::post(&self.url("/v1/validate"), &headers, &json!({})).await.unwrap()
+    }
+
+    /// Asks for a token.
+    pub async fn mint(&self, key: &str, body: &Value) -> Reply {
+        let bearer = format!("Bearer {key}");
+        let url = self.url("/org/appUserIdToken");
+        http::post(&url, &[("authorization", &bearer)], body).await.unwrap()
+    }
+
+    /// Whether the process lives.
+    pub fn running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
+        eventually("the operator ends", || {
+            let status = self.child.try_wait().unwrap();
+            async move { status.ok_or("it runs") }
+        })
+        .await
+    }
+
+    /// SIGTERM, and its exit status.
+    pub async fn stop(mut self) -> ExitStatus {
+        self.terminate();
+        self.ended().await
+    }
+
+    /// The end of its log.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(60)..].join("\n")
+    }
+}
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the end of {} ---\n{}", self.log.display(), self.log_tail());
+        }
+    }
+}
+
+/// Spawns from a thread that never ends: the death signal comes with the death of the *thread*
+/// that spawned, and the thread of a test dies with the test.
+fn spawn_from_lasting_thread(command: Command) -> Child {
+    type Job = (Command, mpsc::Sender<Child>);
+    static SPAWNER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
+        let (sender, jobs) = mpsc::channel::<Job>();
+        thread::spawn(move || {
+            for (mut command, reply) in jobs {
+                reply.send(command.spawn().unwrap()).unwrap();
+            }
+        });
+        Mutex::new(sender)
+    });
+    let (reply, child) = mpsc::channel();
+    SPAWNER.lock().unwrap().send((command, reply)).unwrap();
+    child.recv().unwrap()
+}
+
+/// Below the range that outgoing connections take their ports from.
+fn free_port() -> u16 {
+    loop {
+        let random = u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap();
+        let port = 20_000 + random;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
+/// Writes a status as the operator's account would, by impersonating it: what an administrator
+/// could still do. A merge patch.
+pub fn operator_patches_status(space: &Space, kind: &str, name: &str, patch: &Value) {
+    let (user, patch) = (operator_user(), patch.to_string());
+    let said = kubectl(&[
+        "patch",
+        kind,
+        name,
+        "--namespace",
+        &space.name,
+        "--subresource=status",
+        "--type=merge",
+        "--as",
+        &user,
+        "--patch",
+        &patch,
+    ]);
+    assert!(said.success, "{said:?}");
+}

@@ -1,0 +1,41 @@
+//! Waiting for something to become true. Nothing here sleeps for a guessed time.
+
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+/// Generous: only a test that is going to fail waits that long.
+const DEADLINE: Duration = Duration::from_mins(1);
+
+/// Asks again and again until the answer is `Ok`.
+pub async fn eventually<T, E: Display>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(DEADLINE, what, ask).await
+}
+
+/// The same, for what users are promised to see in a second. The bound is five times that,
+/// because the machine may be busy.
+pub async fn immediately<T, E: Display>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
+    within(Duration::from_secs(5), what, ask).await
+}
+
+async fn within<T, E: Display>(
+    deadline: Duration,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, E>,
+) -> T {
+    let start = Instant::now();
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let last = match ask().await {
+            Ok(answer) => return answer,
+            Err(last) => last,
+        };
+        assert!(start.elapsed() < deadline, "{what}: not within {deadline:?}; last: {last}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(250));
+    }
+}
+
+/// For closures of [`eventually`]: `Ok` if it holds, else what was found.
+pub fn expect(holds: bool, found: impl Display) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(found.to_string()) }
+}

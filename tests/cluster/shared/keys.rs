@@ -1,0 +1,196 @@
+//! The delivery Secret of a service client: what is in it is the truth, and what is not ours is
+//! left alone.
+
+use anon_operator::crd::SdkClient;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::DeleteParams;
+use serde_json::{Value, json};
+
+use crate::harness::books::sha256;
+use crate::harness::operator::operator_patches_status;
+use crate::harness::{Operator, Space, eventually, immediately, service, shared, with};
+
+/// A backend that is ready, and its key.
+async fn backend(operator: &Operator, label: &str) -> (Space, String) {
+    let space = Space::new(label).await;
+    space.apply(&service("backend", "Member", "key")).await;
+    space.ready::<SdkClient>("backend").await;
+    let key = space.api_key("key").await;
+    counts(operator, &key, "200").await;
+    (space, key)
+}
+
+/// Waits until the key has this verdict.
+async fn counts(operator: &Operator, key: &str, verdict: &str) {
+    immediately(&format!("the key's verdict is {verdict}"), async || {
+        let now = operator.validate(key, None).await.verdict();
+        if now == verdict { Ok(()) } else { Err(now) }
+    })
+    .await;
+}
+
+/// Waits until there is another key than `old`, which counts, and `old` does not.
+async fn replaced(operator: &Operator, space: &Space, old: &str) -> String {
+    let new = eventually("there is a new key", async || match space.value("key", "apiKey").await {
+        Some(new) if new != old && operator.validate(&new, None).await.status == 200 => Ok(new),
+        other => Err(format!("{:?}", other.map(|key| key.len()))),
+    })
+    .await;
+    counts(operator, old, "401 api_key_unknown").await;
+    assert_status_is_a_projection(space, &new).await;
+    new
+}
+
+/// Status, Secret and the record on the Secret tell of the same key.
+async fn assert_status_is_a_projection(space: &Space, key: &str) {
+    let hex = sha256(key);
+    let client: SdkClient = space.ready("backend").await;
+    let keys = client.status.unwrap().keys;
+    assert_eq!(keys.len(), 1);
+    assert_eq!((keys[0].sha256.as_str(), keys[0].id.as_str()), (hex.as_str(), &hex[..16]));
+    let secret: Secret = space.get("key").await.unwrap();
+    let record = &secret.metadata.annotations.unwrap()["anon.dev/keys"];
+    let record: Value = serde_json::from_str(record).unwrap();
+    assert_eq!(record[0]["sha256"], json!(hex));
+}
+
+#[tokio::test]
+async fn a_key_that_is_lost_is_replaced_and_refused() {
+    let operator = shared().await;
+    let (space, first) = backend(&operator, "lost").await;
+
+    // Garbage, for whatever reason, is no key.
+    space.merge::<Secret>("key", json!({"stringData": {"apiKey": "garbage"}})).await;
+    let second = replaced(&operator, &space, &first).await;
+
+    // Neither is a key with a typing error, nor an empty value, nor none.
+    let mistyped = format!("{}x", &second[..second.len() - 1]);
+    space.merge::<Secret>("key", json!({"stringData": {"apiKey": mistyped}})).await;
+    let third = replaced(&operator, &space, &second).await;
+    space.merge::<Secret>("key", json!({"data": {"apiKey": null}})).await;
+    let fourth = replaced(&operator, &space, &third).await;
+
+    // A deleted Secret is one way to ask for a new key.
+    space.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
+    replaced(&operator, &space, &fourth).await;
+}
+
+#[tokio::test]
+async fn a_key_survives_whatever_is_not_the_key() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "survives").await;
+    let before: SdkClient = space.ready("backend").await;
+
+    // The label by which we find the Secret, and what else we wrote beside the key.
+    let labels = json!({"anon.dev/component": null, "anon.dev/id": null, "team": "blue"});
+    space.merge::<Secret>("key", json!({"metadata": {"labels": labels}})).await;
+    let annotations = json!({"anon.dev/keys": null, "anon.dev/deletion-policy": "Retain"});
+    space.merge::<Secret>("key", json!({"metadata": {"annotations": annotations}})).await;
+    let edits = json!({"clientId": "wrong", "more": "data"});
+    space.merge::<Secret>("key", json!({"stringData": edits})).await;
+    let repaired = eventually("the Secret is repaired", async || {
+        let secret: Secret = space.get("key").await.unwrap();
+        let metadata = serde_json::to_value(&secret.metadata).unwrap();
+        let whole = metadata["labels"]["anon.dev/id"] == metadata_id(&before)
+            && metadata["labels"]["anon.dev/component"] == "api-key"
+            && metadata["annotations"]["anon.dev/deletion-policy"] == "Delete"
+            && metadata["annotations"]["anon.dev/keys"].is_string();
+        let data = secret.data.clone().unwrap();
+        if whole && data.len() == 4 && data["clientId"].0 != b"wrong" {
+            Ok(secret)
+        } else {
+            Err(metadata)
+        }
+    })
+    .await;
+    assert_eq!(repaired.metadata.labels.unwrap()["team"], "blue", "labels of others stay");
+    assert_eq!(space.api_key("key").await, key);
+    counts(&operator, &key, "200").await;
+
+    // Status, with everything that validators served from it.
+    operator_patches_status(&space, "sdkclients", "backend", &json!({"status": null}));
+    let after = space.ready::<SdkClient>("backend").await.status.unwrap();
+    assert_eq!(after.keys.len(), 1);
+    assert_eq!(after.keys[0].sha256, before.status.unwrap().keys[0].sha256);
+    assert_eq!(space.api_key("key").await, key);
+    counts(&operator, &key, "200").await;
+    assert_status_is_a_projection(&space, &key).await;
+}
+
+fn metadata_id(client: &SdkClient) -> Value {
+    json!(client.status.as_ref().unwrap().client_id)
+}
+
+#[tokio::test]
+async fn a_secret_of_somebody_else_is_never_touched() {
+    let operator = shared().await;
+    let space = Space::new("foreign").await;
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "key"},
+        "stringData": {"apiKey": "theirs"}
+    });
+    space.apply(&theirs).await;
+    let before: Secret = space.get("key").await.unwrap();
+    space.apply(&service("backend", "Member", "key")).await;
+    let client: SdkClient = space.stands("backend", "SecretConflict").await;
+    let status = client.status.unwrap();
+    assert!(status.keys.is_empty() && status.secret_name.is_none());
+    let types: Vec<_> = status.conditions.iter().map(|it| (&*it.type_, &*it.status)).collect();
+    assert_eq!(types, [("Ready", "False"), ("Stalled", "True")]);
+    assert!(status.conditions[0].message.contains("`key`"));
+    assert_eq!(space.get::<Secret>("key").await.unwrap(), before);
+
+    // The cure that the message names.
+    space.apply(&service("backend", "Member", "my-key")).await;
+    space.ready::<SdkClient>("backend").await;
+    counts(&operator, &space.api_key("my-key").await, "200").await;
+    assert_eq!(space.get::<Secret>("key").await.unwrap(), before);
+}
+
+#[tokio::test]
+async fn two_clients_do_not_share_a_secret() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "shared-secret").await;
+    space.apply(&service("second", "Member", "key")).await;
+    space.stands::<SdkClient>("second", "SecretConflict").await;
+    // Whatever moves the Secret or the clients, it stays the first one's.
+    space.merge::<Secret>("key", json!({"metadata": {"labels": {"moved": "yes"}}})).await;
+    let described = with(service("second", "Member", "key"), "/spec/description", json!("mine!"));
+    space.apply(&described).await;
+    space.stands::<SdkClient>("second", "SecretConflict").await;
+    space.ready::<SdkClient>("backend").await;
+    assert_eq!(space.api_key("key").await, key);
+    let holder = operator.validate(&key, None).await.json()["sdkClientId"].clone();
+    assert_eq!(holder, metadata_id(&space.ready("backend").await));
+}
+
+#[tokio::test]
+async fn another_secret_name_takes_a_new_key() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "renamed").await;
+    space.apply(&service("backend", "Member", "other")).await;
+    space.ready::<SdkClient>("backend").await;
+    let new = space.api_key("other").await;
+    assert_ne!(new, key);
+    counts(&operator, &new, "200").await;
+    counts(&operator, &key, "401 api_key_unknown").await;
+}
+
+#[tokio::test]
+async fn a_copied_key_counts_for_the_older_client_only() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "copied").await;
+    let thief = Space::new("thief").await;
+    thief.apply(&service("backend", "Member", "key")).await;
+    thief.ready::<SdkClient>("backend").await;
+    thief.merge::<Secret>("key", json!({"stringData": {"apiKey": key}})).await;
+    eventually("the copy is in the other client's status", async || {
+        let client: SdkClient = thief.ready("backend").await;
+        let sha256 = &client.status.unwrap().keys[0].sha256;
+        let own = space.ready::<SdkClient>("backend").await.status.unwrap();
+        if *sha256 == own.keys[0].sha256 { Ok(()) } else { Err("another") }
+    })
+    .await;
+    let verdict = operator.validate(&key, None).await.json();
+    assert_eq!(verdict["sdkClientId"], metadata_id(&space.ready("backend").await));
+}

@@ -1,0 +1,186 @@
+//! Who may do what, by impersonation: the chart's roles and policies on the real server.
+
+use anon_operator::crd::{Member, SdkClient, UserPool};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Client;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+
+use crate::harness::kubectl::kubectl;
+use crate::harness::{
+    Space, cluster, eventually, member, organization, quick_pool, service, shared, webapp, with,
+};
+
+/// Somebody to whom `role` is bound in `space`, by the administrator.
+async fn bound(space: &Space, name: &str, kind: &str, role: &str) -> Space {
+    let rbac = "rbac.authorization.k8s.io";
+    space
+        .apply(&json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
+            "roleRef": {"apiGroup": rbac, "kind": kind, "name": role},
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": name}],
+        }))
+        .await;
+    let user: Client = cluster::user(name).await;
+    let user = space.with(user);
+    // The authorizer learns of it by a watch.
+    eventually("the role is bound", async || {
+        user.api::<SdkClient>().list(&ListParams::default()).await.map(|_| ())
+    })
+    .await;
+    user
+}
+
+/// Why the server refused.
+async fn refusal(space: &Space, manifest: &Value) -> String {
+    match space.try_apply(manifest).await {
+        Ok(_) => "accepted".to_owned(),
+        Err(kube::Error::Api(status)) => format!("{} {}", status.code, status.message),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn assert_refused(refusal: &str, text: &str) {
+    assert!(refusal.starts_with("403 ") && refusal.contains(text), "{refusal}");
+}
+
+const STATUS: &str = "is written by system:serviceaccount:anon-system:anon-operator only";
+
+/// An attempt to write a status as `user`; what kubectl said.
+fn write_status(space: &Space, user: Option<&str>, kind: &str, name: &str) -> String {
+    let patch = r#"{"status":{"observedGeneration":7}}"#;
+    let mut arguments = vec!["patch", kind, name, "--namespace", &space.name];
+    arguments.extend(["--subresource=status", "--type=merge", "--patch", patch]);
+    arguments.extend(user.into_iter().flat_map(|user| ["--as", user]));
+    let said = kubectl(&arguments);
+    assert!(!said.success, "{said:?}");
+    said.stderr
+}
+
+#[tokio::test]
+async fn an_edit_user_makes_pools_and_clients_and_raises_no_role() {
+    let _operator = shared().await;
+    let space = Space::new("edit").await;
+    let edit = bound(&space, "edith", "ClusterRole", "edit").await;
+    edit.apply_all(&[
+        quick_pool("users"),
+        webapp("web", "users"),
+        service("backend", "Member", "key"),
+        service("reader", "ReadOnly", "reader"),
+    ])
+    .await;
+    edit.ready::<UserPool>("users").await;
+    edit.ready::<SdkClient>("backend").await;
+    edit.merge::<SdkClient>("backend", json!({"spec": {"description": "mine"}})).await;
+
+    // Members and the Organization are the Admins'.
+    for manifest in
+        [member("edith", "Admin", json!({"user": "edith"})), organization("default", json!({}))]
+    {
+        assert_refused(&refusal(&edit, &manifest).await, "cannot patch resource");
+    }
+    assert!(edit.api::<Member>().list(&ListParams::default()).await.is_err());
+    // Nor is there another way to an Admin's key: neither delivered (the schema says no to
+    // everybody) nor otherwise.
+    let admin = service("admin", "Admin", "key-2");
+    let delivered = edit.try_apply(&admin).await.unwrap_err().to_string();
+    assert!(delivered.contains("never delivered into a Secret"), "{delivered}");
+    let otherwise = with(admin, "/spec/service/apiKey", json!({}));
+    assert_ne!(refusal(&edit, &otherwise).await, "accepted");
+
+    for (kind, name) in [("userpools", "users"), ("sdkclients", "backend")] {
+        let said = write_status(&space, Some("edith"), kind, name);
+        assert!(said.contains("cannot") && said.contains("status"), "{said}");
+    }
+    edit.delete::<SdkClient>("backend").await;
+    edit.api::<UserPool>().delete("users", &DeleteParams::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn rights_on_clients_alone_give_no_member_role() {
+    let _operator = shared().await;
+    let space = Space::new("clients-only").await;
+    space
+        .apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "clients"},
+            "rules": [{"apiGroups": ["anon.dev"], "resources": ["sdkclients"], "verbs": ["*"]}],
+        }))
+        .await;
+    let clara = bound(&space, "clara", "Role", "clients").await;
+    let who_may = "may be written only by who may create userpools";
+    assert_refused(&refusal(&clara, &service("b", "Member", "key")).await, who_may);
+    assert_eq!(refusal(&clara, &service("b", "ReadOnly", "key")).await, "accepted");
+    assert_eq!(refusal(&clara, &webapp("w", "users")).await, "accepted");
+    // Nor by the way of an edit.
+    assert_refused(&refusal(&clara, &service("b", "Member", "key")).await, who_may);
+    // A change of metadata asks for nothing, even on a client above her.
+    space.apply(&service("above", "Member", "key-2")).await;
+    let labels = json!({"metadata": {"labels": {"team": "blue"}}});
+    clara.merge::<SdkClient>("above", labels).await;
+    let spec = json!({"spec": {"service": {"apiKey": {"delivery": {"secretName": "clara"}}}}});
+    let error = clara.try_merge::<SdkClient>("above", &spec).await.unwrap_err().to_string();
+    assert!(error.contains(who_may), "{error}");
+    // `*` on the kind does not name its status.
+    let said = write_status(&space, Some("clara"), "sdkclients", "above");
+    assert!(said.contains("cannot"), "{said}");
+}
+
+#[tokio::test]
+async fn nobody_but_the_operator_writes_status() {
+    let _operator = shared().await;
+    let space = Space::new("status").await;
+    space
+        .apply_all(&[
+            organization("default", json!({})),
+            member("ada", "Member", json!({"user": "ada"})),
+            quick_pool("users"),
+            service("backend", "Member", "key"),
+        ])
+        .await;
+    let before = space.ready::<SdkClient>("backend").await.status;
+    for (kind, name) in [
+        ("organizations", "default"),
+        ("members", "ada"),
+        ("userpools", "users"),
+        ("sdkclients", "backend"),
+    ] {
+        let said = write_status(&space, None, kind, name);
+        assert!(said.contains(STATUS), "{said}");
+    }
+    assert_eq!(space.ready::<SdkClient>("backend").await.status, before);
+    // A status that comes along with a new object is dropped.
+    let forged = json!({"clientId": "00000000-0000-0000-0000-000000000000"});
+    let forged = with(webapp("forged", "users"), "/status", forged);
+    let made = space.try_create(&forged).await.unwrap();
+    assert_eq!(made.data["status"]["clientId"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_member_has_the_rights_of_its_role() {
+    let _operator = shared().await;
+    let space = Space::new("roles").await;
+    let roles = [("amy", "Admin"), ("max", "Member"), ("rob", "ReadOnly")];
+    for (name, role) in roles {
+        space.apply(&member(name, role, json!({"user": format!("{name}-{}", space.uid)}))).await;
+        space.stands::<Member>(name, "Bound").await;
+    }
+    for (name, role) in roles {
+        let user = space.with(cluster::user(&format!("{name}-{}", space.uid)).await);
+        eventually("the role is bound", async || {
+            user.api::<UserPool>().list(&ListParams::default()).await.map(|_| ())
+        })
+        .await;
+        let builds = refusal(&user, &quick_pool(name)).await == "accepted";
+        assert_eq!(builds, role != "ReadOnly", "{role}");
+        let hires = member(&format!("{name}-friend"), "Admin", json!({"user": "friend"}));
+        let hires = refusal(&user, &hires).await == "accepted";
+        assert_eq!(hires, role == "Admin", "{role}");
+        let secrets: Result<_, _> = user.api::<Secret>().list(&ListParams::default()).await;
+        assert!(secrets.is_err(), "{role} reads no Secrets");
+    }
+    // And nowhere else.
+    let elsewhere = Space::new("elsewhere").await;
+    let amy = elsewhere.with(cluster::user(&format!("amy-{}", space.uid)).await);
+    assert_refused(&refusal(&amy, &quick_pool("users")).await, "cannot patch resource");
+}

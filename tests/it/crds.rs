@@ -1,0 +1,61 @@
+//! The CEL rules about changes, evaluated without a cluster. The real server has its say in
+//! `tests/cluster`, about these and all others.
+
+use anon_operator::crd::{SdkClient, UserPool};
+use serde_json::{Value, json};
+
+fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value) -> K {
+    serde_json::from_value(json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": kind, "metadata": {"name": name}, "spec": spec
+    }))
+    .unwrap()
+}
+
+fn client(spec: Value) -> SdkClient {
+    object("SdkClient", "x", spec)
+}
+
+fn pool(spec: Value) -> UserPool {
+    object("UserPool", "x", spec)
+}
+
+fn webapp(pool: &str) -> SdkClient {
+    client(json!({"webapp": {"userPoolRef": {"name": pool}}}))
+}
+
+fn service() -> SdkClient {
+    let delivery = json!({"secretName": "key"});
+    client(json!({"service": {"role": "Member", "apiKey": {"delivery": delivery}}}))
+}
+
+#[test]
+fn a_client_keeps_its_type() {
+    assert!(webapp("a").validate_cel_update(&webapp("b")).is_ok());
+    assert!(service().validate_cel_update(&service()).is_ok());
+    for (new, old) in [(webapp("a"), service()), (service(), webapp("a"))] {
+        let error = new.validate_cel_update(&old).unwrap_err().to_string();
+        assert!(error.contains("cannot change between"), "{error}");
+    }
+}
+
+#[test]
+fn a_pool_keeps_its_algorithm() {
+    let hosted = |hosted: Value| pool(json!({"hosted": hosted}));
+    let plain = || hosted(json!({}));
+    assert!(plain().validate_cel_update(&hosted(json!({"algorithm": "RS256"}))).is_ok());
+    let longer = hosted(json!({"tokenLifetime": {"default": "1h"}}));
+    assert!(longer.validate_cel_update(&plain()).is_ok());
+    for (new, old) in [("ES256", json!({})), ("RS256", json!({"algorithm": "EdDSA"}))] {
+        let new = hosted(json!({"algorithm": new}));
+        let error = new.validate_cel_update(&hosted(old)).unwrap_err().to_string();
+        assert!(error.contains("cannot be changed"), "{error}");
+    }
+}
+
+#[test]
+fn a_name_is_checked_at_the_root() {
+    let long: UserPool = object("UserPool", &"x".repeat(53), json!({"hosted": {}}));
+    assert!(long.validate_cel().unwrap_err().to_string().contains("at most 52"));
+    let fits: UserPool = object("UserPool", &"x".repeat(52), json!({"hosted": {}}));
+    assert!(fits.validate_cel().is_ok());
+}

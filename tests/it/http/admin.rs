@@ -1,0 +1,84 @@
+//! Health and metrics.
+
+use anon_operator::index::Kind;
+use anon_operator::server;
+use serde_json::json;
+
+use crate::support::objects::{claims, token};
+use crate::support::{Reply, World, get};
+
+async fn admin(world: &World, path: &str) -> Reply {
+    Reply::of(server::admin(world.state.clone()), get(path)).await
+}
+
+#[tokio::test]
+async fn ready_after_the_last_kind() {
+    let world = World::unlisted();
+    for kind in Kind::ALL {
+        assert_eq!(admin(&world, "/livez").await.status, 200);
+        assert_eq!(admin(&world, "/readyz").await.status, 503);
+        world.index.listed(kind);
+    }
+    assert_eq!(admin(&world, "/readyz").await.status, 200);
+    assert_eq!(admin(&world, "/org/appUserIdToken").await.error(), (404, "NotFoundError".into()));
+}
+
+/// Each line of the exposition is a comment or `name{labels} value`.
+fn parses(text: &str) -> bool {
+    let sample = |line: &str| {
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
+        name.starts_with("anon_")
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && labels.ends_with('}')
+            && value.parse::<f64>().is_ok()
+    };
+    text.ends_with("# EOF\n") && text.lines().all(|line| line.starts_with('#') || sample(line))
+}
+
+#[tokio::test]
+async fn metrics_name_nobody() {
+    let (world, acme) = World::acme();
+    let mut claims = claims();
+    claims["sub"] = json!("sub-of-a-person");
+    let token = token(acme.signing, &claims);
+    let body = json!({"token": token, "sdkClientId": acme.client()});
+    assert_eq!(world.post("/v1/validate", None, &body).await.status, 200);
+    world.post("/v1/validate", Some(acme.key()), &json!({})).await;
+    world.post("/v1/validate", Some("junk"), &json!({"sdkClientId": "who-is-this"})).await;
+    world.state.metrics.reconciled("UserPool", "ok", std::time::Duration::from_millis(3));
+
+    let reply = admin(&world, "/metrics").await;
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    );
+    let text = &reply.text;
+    assert!(parses(text), "{text}");
+    for line in [
+        r#"anon_verdicts_total{door="validate",verdict="active"} 2"#,
+        r#"anon_verdicts_total{door="validate",verdict="credential_unrecognized"} 1"#,
+        r#"anon_index_objects{kind="UserPool"} 1"#,
+        r#"anon_index_objects{kind="SdkClient"} 2"#,
+        r#"anon_index_objects{kind="Member"} 0"#,
+        r#"anon_reconciles_total{kind="UserPool",outcome="ok"} 1"#,
+        "anon_leader 0",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+    for private in [
+        "acme",
+        "users",
+        "backend",
+        "sub-of-a-person",
+        "who-is-this",
+        "junk",
+        acme.key(),
+        &token,
+        &acme.client().to_string(),
+        &acme.api_key.hash().id(),
+        &acme.api_key.hash().to_string(),
+    ] {
+        assert!(!text.contains(private), "{private} is in\n{text}");
+    }
+}

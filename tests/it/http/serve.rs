@@ -1,0 +1,142 @@
+//! [`server::serve`] on a real socket, and what bounds the work of a request. Time is paused: it
+//! jumps to the next timer when nothing else can happen.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anon_operator::clock::Clock;
+use anon_operator::config::Role;
+use anon_operator::server;
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::routing::get;
+use futures::future::join_all;
+use http::Request;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{Reply, World};
+
+struct Server {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<std::io::Result<()>>,
+}
+
+fn start(router: Router, drain: Duration) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let task = tokio::spawn(server::serve(listener, router, None, stop.clone(), drain));
+    Server { address, stop, task }
+}
+
+/// A route that answers after `pause`.
+fn slow(pause: Duration) -> Router {
+    Router::new().route("/", get(move || async move { tokio::time::sleep(pause).await }))
+}
+
+async fn connect(server: &Server, text: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Everything until the server closes.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    let _ = timeout(Duration::from_mins(10), stream.read_to_string(&mut text))
+        .await
+        .expect("never closed");
+    text
+}
+
+const REQUEST: &str = "GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_says_nothing_is_closed() {
+    let server = start(slow(Duration::ZERO), Duration::ZERO);
+    for beginning in ["", "G", "GET / HTTP/1.1\r\n", "PRI * HTTP/2.0\r\n"] {
+        let started = Instant::now();
+        rest(connect(&server, beginning).await).await;
+        assert!(started.elapsed() < Duration::from_mins(1), "{beginning:?}");
+    }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_a_shutdown() {
+    let server = start(slow(Duration::ZERO), Duration::from_hours(1));
+    let silent = connect(&server, "").await;
+    let mut idle = connect(&server, REQUEST).await;
+    let mut answer = [0; 15];
+    idle.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    server.stop.cancel();
+    timeout(Duration::from_secs(30), server.task).await.expect("hangs").unwrap().unwrap();
+    assert_eq!(rest(silent).await, "");
+    assert!(TcpStream::connect(server.address).await.is_err(), "still listening");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_flight_finishes_within_the_drain() {
+    for (work, drain, finishes) in [(5, 15, true), (60, 15, false), (5, 0, false)] {
+        let router = slow(Duration::from_secs(work));
+        let server = start(router, Duration::from_secs(drain));
+        let stream = connect(&server, REQUEST).await;
+        // Until the request has arrived; real time, because the socket is real.
+        let arrived = std::time::Instant::now();
+        while arrived.elapsed() < Duration::from_millis(50) {
+            tokio::task::yield_now().await;
+        }
+        let started = Instant::now();
+        server.stop.cancel();
+        let text = rest(stream).await;
+        assert_eq!(text.starts_with("HTTP/1.1 200"), finishes, "{work} {drain}: {text}");
+        server.task.await.unwrap().unwrap();
+        assert!(started.elapsed() <= Duration::from_secs(drain + 1), "{work} {drain}");
+    }
+}
+
+/// A body that never comes to its end.
+fn endless() -> Request<Body> {
+    let never = futures::stream::pending::<Result<Bytes, std::io::Error>>();
+    Request::post("/v1/validate").body(Body::from_stream(never)).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_its_time_and_waiting_is_part_of_it() {
+    let world = World::new();
+    let router = world.router(&[Role::Validator]);
+    let started = Instant::now();
+    // Three times as many as are worked on at the same time.
+    let requests = (0..3 * 1024).map(|_| Reply::of(router.clone(), endless()));
+    for reply in join_all(requests).await {
+        assert_eq!(reply.error(), (503, "UnavailableError".into()));
+        assert_eq!(reply.header("retry-after"), Some("1"));
+        assert!(reply.header("x-request-id").is_some());
+    }
+    assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_panic_is_a_500_in_json() {
+    struct Broken;
+    impl Clock for Broken {
+        fn now(&self) -> Timestamp {
+            panic!("s3cr3t")
+        }
+    }
+    let mut world = World::new();
+    world.state.clock = Arc::new(Broken);
+    let reply = world.post("/v1/validate", Some("x"), &json!({})).await;
+    assert_eq!(reply.error(), (500, "InternalError".into()));
+    assert!(reply.header("x-request-id").is_some());
+    assert!(!reply.text.contains("s3cr3t"));
+    assert_eq!(world.get("/userPools/x/.well-known/jwks.json").await.status, 404, "it goes on");
+}

@@ -1,0 +1,163 @@
+//! `POST /v1/validate`: the exact replies, and every form of the question.
+
+use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use serde_json::json;
+
+use crate::support::objects::{self, claims, token};
+use crate::support::{NOW, World, post};
+
+const PATH: &str = "/v1/validate";
+
+#[tokio::test]
+async fn a_token_that_counts() {
+    let (world, acme) = World::acme();
+    let token = token(acme.signing, &claims());
+    let reply = world.post(PATH, Some(&token), &json!({"sdkClientId": acme.client()})).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.json(),
+        json!({
+            "active": true,
+            "principal": "appUser",
+            "organizationId": OrganizationId::derive("acme"),
+            "userPoolId": UserPoolId::derive("acme", "users"),
+            "sdkClientId": acme.client(),
+            "appUserId": "user-123",
+            "issuedAt": "2027-01-15T07:59:50Z",
+            "expiresAt": "2027-01-15T08:10:00Z",
+            "claims": claims(),
+        })
+    );
+    assert_eq!(reply.header("content-type"), Some("application/json"));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    assert_eq!(reply.header("www-authenticate"), None);
+}
+
+#[tokio::test]
+async fn an_api_key_that_counts() {
+    let (world, acme) = World::acme();
+    let reply = world.post(PATH, Some(acme.key()), &json!({})).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        reply.json(),
+        json!({
+            "active": true,
+            "principal": "apiKey",
+            "organizationId": OrganizationId::derive("acme"),
+            "sdkClientId": SdkClientId::derive("acme", "backend"),
+            "role": "Member",
+            "keyId": acme.api_key.hash().id(),
+            "issuedAt": "2026-01-02T03:04:05Z",
+        })
+    );
+    assert!(!reply.text.contains(acme.key()));
+}
+
+#[tokio::test]
+async fn every_form_of_the_question() {
+    let (world, acme) = World::acme();
+    let token = token(acme.signing, &claims());
+    let client = acme.client().to_string();
+    let bearer = format!("Bearer {token}");
+    let own = OrganizationId::derive("acme");
+    for (authorization, header, body) in [
+        (Some(bearer.as_str()), Some(client.as_str()), json!(null)),
+        (Some(&bearer), None, json!({"sdkClientId": client})),
+        (Some(&bearer), Some(&client), json!({"sdkClientId": client})),
+        (None, Some(&client), json!({"token": token})),
+        (None, None, json!({"token": token, "sdkClientId": client})),
+        // The generated client sends the header on every call, empty where it has none.
+        (None, Some(""), json!({"token": token, "sdkClientId": client})),
+        (None, Some(&client), json!({"token": token, "sdkClientId": ""})),
+        (None, Some(&client), json!({"token": token, "sdkClientId": null})),
+        (Some(&bearer), Some(&client), json!({"token": null})),
+        (Some(&bearer), Some(&client), json!({"organizationId": own})),
+        (Some(&bearer), Some(&client), json!({"organizationId": null})),
+        (Some(&bearer), Some(&client), json!({"somethingNew": [1, {"a": null}]})),
+        (Some(&format!("bearer   {token}  ")), Some(&client.to_uppercase()), json!({})),
+    ] {
+        let text = if body.is_null() { String::new() } else { body.to_string() };
+        let mut request = post(PATH, text);
+        for (name, value) in [("authorization", authorization), ("x-anon-sdk-client-id", header)] {
+            if let Some(value) = value {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+        }
+        let reply = world.send(request).await;
+        let context = format!("{authorization:?} {header:?} {body}: {}", reply.text);
+        assert_eq!(reply.status, 200, "{context}");
+        assert_eq!(reply.json()["appUserId"], "user-123", "{context}");
+        assert_eq!(reply.json()["sdkClientId"], client, "{context}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_content_type() {
+    let (world, acme) = World::acme();
+    let mut request = post(PATH, json!({"token": acme.key()}).to_string());
+    request.headers_mut().remove("content-type");
+    assert_eq!(world.send(request).await.status, 200);
+}
+
+#[tokio::test]
+async fn bodies_that_are_not_a_question() {
+    let (world, acme) = World::acme();
+    for (body, name, field) in [
+        ("[]".to_owned(), "MalformedRequestError", None),
+        ("{".into(), "MalformedRequestError", None),
+        ("null".into(), "MalformedRequestError", None),
+        ("token=abc".into(), "MalformedRequestError", None),
+        (format!("\"{}\"", acme.key()), "MalformedRequestError", None),
+        (format!(r#"{{"token":"a","token":"{}"}}"#, acme.key()), "MalformedRequestError", None),
+        (format!(r#"{{"{}"}}"#, acme.key()), "MalformedRequestError", None),
+        (r#"{"token":1}"#.into(), "InvalidFieldError", Some("token")),
+        (r#"{"token":["a"]}"#.into(), "InvalidFieldError", Some("token")),
+        (r#"{"token":"a","sdkClientId":{}}"#.into(), "InvalidFieldError", Some("sdkClientId")),
+        (r#"{"token":"a","organizationId":1}"#.into(), "InvalidFieldError", Some("organizationId")),
+    ] {
+        let reply = world.send(post(PATH, body.clone())).await;
+        assert_eq!(reply.error(), (400, name.to_owned()), "{body}");
+        assert_eq!(reply.json()["field"].as_str(), field, "{body}");
+        assert!(!reply.text.contains(acme.key()), "{}", reply.text);
+    }
+    // Latin-1 is not UTF-8, and not JSON either.
+    let reply = world.send(post(PATH, b"{\"token\":\"\xe4\"}".to_vec())).await;
+    assert_eq!(reply.error(), (400, "MalformedRequestError".to_owned()));
+}
+
+#[tokio::test]
+async fn a_suspended_client_and_a_deleted_object() {
+    let (world, acme) = World::acme();
+    let token = token(acme.signing, &claims());
+    let question = json!({"token": token, "sdkClientId": acme.client()});
+    let reason = async |world: &World, question| {
+        let reply = world.post(PATH, None, question).await;
+        reply.json()["reason"].as_str().unwrap_or("active").to_owned()
+    };
+    assert_eq!(reason(&world, &question).await, "active");
+    world.add(&objects::suspended(objects::webapp("acme", "web", "users")));
+    assert_eq!(reason(&world, &question).await, "client_suspended");
+    let mut going = objects::webapp("acme", "web", "users");
+    going.metadata.deletion_timestamp = objects::parse(json!("2026-01-01T00:00:00Z"));
+    world.add(&going);
+    assert_eq!(reason(&world, &question).await, "client_unknown");
+
+    let key = json!({"token": acme.key()});
+    assert_eq!(reason(&world, &key).await, "active");
+    let mut moved = objects::service("acme", "backend", "Member", &acme.api_key);
+    moved.spec.service.as_mut().unwrap().api_key.delivery.as_mut().unwrap().secret_name =
+        "b".into();
+    world.add(&moved);
+    assert_eq!(reason(&world, &key).await, "api_key_unknown", "status is of another Secret");
+}
+
+#[tokio::test]
+async fn the_clock_decides() {
+    let (world, acme) = World::acme();
+    let token = token(acme.signing, &claims());
+    let question = json!({"token": token, "sdkClientId": acme.client()});
+    for (second, status) in [(NOW + 659, 200), (NOW + 660, 401), (NOW - 70, 200), (NOW - 71, 401)] {
+        world.set_clock(second);
+        assert_eq!(world.post(PATH, None, &question).await.status, status, "{}", second - NOW);
+    }
+}

@@ -1,0 +1,182 @@
+//! Fixtures: objects as the API server would give them ([`objects`]), an API server that answers
+//! what the test says ([`api`]), and the public router over both ([`World`]).
+
+pub mod api;
+pub mod objects;
+pub mod script;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use anon_operator::clock::Clock;
+use anon_operator::config::Role;
+use anon_operator::domain::ids::SdkClientId;
+use anon_operator::domain::opaque::ApiKey;
+use anon_operator::domain::signing::SigningKey;
+use anon_operator::index::{Index, Indexed, Kind, Reader};
+use anon_operator::metrics::Metrics;
+use anon_operator::server::{self, AppState, Signer};
+use axum::Router;
+use axum::body::Body;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use serde_json::Value;
+use tower::ServiceExt as _;
+
+use api::FakeApi;
+
+/// The time of every test, unless it says another.
+pub const NOW: i64 = 1_800_000_000;
+
+/// A clock that stands still until it is set.
+pub struct TestClock(AtomicI64);
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.0.load(Ordering::Relaxed)).unwrap()
+    }
+}
+
+/// The public side of a replica whose index the test fills by hand.
+pub struct World {
+    pub index: Arc<Index>,
+    pub clock: Arc<TestClock>,
+    pub state: AppState,
+    /// Where the signer reads Secrets.
+    pub api: FakeApi,
+}
+
+impl World {
+    /// A replica that has read the cluster and found nothing.
+    pub fn new() -> Self {
+        let world = Self::unlisted();
+        for kind in Kind::ALL {
+            world.index.listed(kind);
+        }
+        world
+    }
+
+    /// A replica that has not read the cluster yet.
+    pub fn unlisted() -> Self {
+        let index = Arc::new(Index::default());
+        let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
+        let api = FakeApi::default();
+        let state = AppState {
+            reader: Reader::new(Arc::clone(&index)),
+            clock: clock.clone(),
+            metrics: Arc::new(Metrics::default()),
+            signer: Arc::new(Signer::new(api.client(), objects::OPERATOR)),
+        };
+        Self { index, clock, state, api }
+    }
+
+    /// A replica that was ready once and has lost touch with the cluster.
+    pub fn stale() -> Self {
+        let world = Self::new();
+        let progress = world.state.reader.progress();
+        progress.limit(std::time::Duration::from_hours(1));
+        progress.published(std::time::Instant::now());
+        world
+    }
+
+    /// The organization `acme` with pool `users`, its webapp `web` and its backend `backend`.
+    pub fn acme() -> (Self, Acme) {
+        let world = Self::new();
+        let web = SdkClientId::derive("acme", "web");
+        let acme =
+            Acme { web, signing: objects::signing_key(), api_key: ApiKey::generate().unwrap() };
+        world.add(&objects::pool("acme", "users", acme.signing));
+        world.add(&objects::webapp("acme", "web", "users"));
+        world.add(&objects::service("acme", "backend", "Member", &acme.api_key));
+        (world, acme)
+    }
+
+    pub fn add<K: Indexed>(&self, object: &K) {
+        self.index.apply(object);
+    }
+
+    pub fn set_clock(&self, second: i64) {
+        self.clock.0.store(second, Ordering::Relaxed);
+    }
+
+    pub fn router(&self, roles: &[Role]) -> Router {
+        server::public(self.state.clone(), roles)
+    }
+
+    /// Sends a request to a replica with the roles api and validator.
+    pub async fn send(&self, request: Request<Body>) -> Reply {
+        Reply::of(self.router(&[Role::Api, Role::Validator]), request).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(get(path)).await
+    }
+
+    /// Posts JSON with a bearer, if there is one.
+    pub async fn post(&self, path: &str, bearer: Option<&str>, body: &Value) -> Reply {
+        let mut request = post(path, body.to_string());
+        if let Some(bearer) = bearer {
+            let value = format!("Bearer {bearer}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+        }
+        self.send(request).await
+    }
+}
+
+/// The credentials of [`World::acme`].
+pub struct Acme {
+    pub web: SdkClientId,
+    pub signing: &'static SigningKey,
+    pub api_key: ApiKey,
+}
+
+impl Acme {
+    pub fn client(&self) -> SdkClientId {
+        self.web
+    }
+
+    pub fn key(&self) -> &str {
+        self.api_key.expose()
+    }
+}
+
+pub fn get(path: &str) -> Request<Body> {
+    Request::get(path).body(Body::empty()).unwrap()
+}
+
+pub fn post(path: &str, body: impl Into<Body>) -> Request<Body> {
+    let request = Request::builder().method(Method::POST).uri(path);
+    request.header("content-type", "application/json").body(body.into()).unwrap()
+}
+
+/// A complete response.
+#[derive(Debug)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub async fn of(router: Router, request: Request<Body>) -> Self {
+        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Self { status: parts.status, headers: parts.headers, text }
+    }
+
+    pub fn json(&self) -> Value {
+        let text = &self.text;
+        serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text:?}"))
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The status, and the field `name` that says what sort of error it is.
+    pub fn error(&self) -> (u16, String) {
+        (self.status.as_u16(), self.json()["name"].as_str().unwrap_or_default().to_owned())
+    }
+}

@@ -1,0 +1,142 @@
+//! Custom resources and Secrets as the API server would give them.
+
+use std::sync::LazyLock;
+
+use anon_operator::crd;
+use anon_operator::domain::algorithm::Algorithm;
+use anon_operator::domain::ids::{SdkClientId, UserPoolId};
+use anon_operator::domain::keyset::StoredKeySet;
+use anon_operator::domain::opaque::ApiKey;
+use anon_operator::domain::signing::SigningKey;
+use anon_operator::domain::token;
+use anon_operator::names;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::NOW;
+
+/// The operator's namespace.
+pub const OPERATOR: &str = "anon-system";
+
+/// One signing key for all who need no particular one.
+pub fn signing_key() -> &'static SigningKey {
+    static KEY: LazyLock<SigningKey> = LazyLock::new(new_signing_key);
+    &KEY
+}
+
+pub fn new_signing_key() -> SigningKey {
+    SigningKey::generate(Algorithm::ES256).unwrap()
+}
+
+pub fn parse<K: serde::de::DeserializeOwned>(object: Value) -> K {
+    serde_json::from_value(object).unwrap()
+}
+
+pub fn metadata(namespace: &str, name: &str) -> Value {
+    json!({
+        "namespace": namespace, "name": name, "uid": format!("uid-of-{namespace}-{name}"),
+        "resourceVersion": "1", "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z",
+    })
+}
+
+fn object(kind: &str, namespace: &str, name: &str, spec: &Value, status: &Value) -> Value {
+    let metadata = metadata(namespace, name);
+    json!({"apiVersion": "anon.dev/v1beta1", "kind": kind, "metadata": metadata, "spec": spec, "status": status})
+}
+
+pub fn issuer(namespace: &str, pool: &str) -> String {
+    format!("https://anon.example.com/userPools/{}", UserPoolId::derive(namespace, pool))
+}
+
+/// A hosted pool that publishes `key`; JSON, to be changed before it is parsed.
+pub fn pool_json(namespace: &str, name: &str, key: &SigningKey) -> Value {
+    let jwk = key.public_jwk();
+    let status = json!({
+        "source": "hosted",
+        "keys": [{
+            "kid": jwk.kid, "algorithm": key.algorithm(), "state": "Active", "jwk": jwk,
+            "issuer": issuer(namespace, name), "publishedAt": "2026-01-01T00:00:00Z",
+        }],
+    });
+    let spec = json!({"hosted": {"algorithm": key.algorithm()}});
+    object("UserPool", namespace, name, &spec, &status)
+}
+
+pub fn pool(namespace: &str, name: &str, key: &SigningKey) -> crd::UserPool {
+    parse(pool_json(namespace, name, key))
+}
+
+/// A hosted pool whose keys the leader has not published yet.
+pub fn pool_without_keys(namespace: &str, name: &str) -> crd::UserPool {
+    parse(object("UserPool", namespace, name, &json!({"hosted": {}}), &json!({})))
+}
+
+pub fn webapp(namespace: &str, name: &str, pool: &str) -> crd::SdkClient {
+    let spec = json!({"webapp": {"userPoolRef": {"name": pool}}});
+    parse(object("SdkClient", namespace, name, &spec, &json!({})))
+}
+
+pub fn service_json(namespace: &str, name: &str, role: &str, key: &ApiKey) -> Value {
+    let hash = key.hash();
+    let key = json!({
+        "id": hash.id(), "sha256": hash.to_string(), "state": "Current",
+        "createdAt": "2026-01-02T03:04:05Z",
+    });
+    let status = json!({"secretName": "key", "keys": [key]});
+    let spec = json!({"service": {"role": role, "apiKey": {"delivery": {"secretName": "key"}}}});
+    object("SdkClient", namespace, name, &spec, &status)
+}
+
+pub fn service(namespace: &str, name: &str, role: &str, key: &ApiKey) -> crd::SdkClient {
+    parse(service_json(namespace, name, role, key))
+}
+
+pub fn suspended(mut client: crd::SdkClient) -> crd::SdkClient {
+    client.spec.suspended = Some(true);
+    client
+}
+
+pub fn strict(mut client: crd::SdkClient) -> crd::SdkClient {
+    client.spec.webapp.as_mut().unwrap().strict_client = Some(true);
+    client
+}
+
+/// A revocation of this key of this client.
+pub fn revocation(namespace: &str, client: &str, key: &ApiKey) -> crd::Revocation {
+    let spec = json!({"sdkClient": {"name": client, "keyIds": [key.hash().id()]}});
+    parse(object("Revocation", namespace, "leak", &spec, &json!({})))
+}
+
+pub fn organization(namespace: &str, spec: &Value) -> crd::Organization {
+    parse(object("Organization", namespace, "default", spec, &json!({})))
+}
+
+/// The list of the signing Secrets of a pool, holding `key`.
+pub fn signing_secrets(namespace: &str, pool: &str, key: &SigningKey) -> Value {
+    let now = Timestamp::from_second(NOW).unwrap();
+    let set = StoredKeySet::first(key, issuer(namespace, pool), now).unwrap();
+    let data = STANDARD.encode(serde_json::to_vec(&set).unwrap());
+    let id = UserPoolId::derive(namespace, pool);
+    let mut metadata = metadata(OPERATOR, &names::signing_secret("uid", pool));
+    metadata["labels"] = json!(names::labels(names::SIGNING_KEYS, &id));
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": metadata,
+        "data": {names::KEY_SET: data},
+    });
+    json!({"apiVersion": "v1", "kind": "SecretList", "metadata": {}, "items": [secret]})
+}
+
+/// The claims of a good token of pool `users` in `acme`, for its client `web`.
+pub fn claims() -> Value {
+    json!({
+        "iss": issuer("acme", "users"), "sub": "user-123", "aud": SdkClientId::derive("acme", "web"),
+        "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 600,
+    })
+}
+
+/// A token with these claims.
+pub fn token(key: &SigningKey, claims: &Value) -> String {
+    token::sign(key, &key.public_jwk().kid.unwrap(), claims).unwrap()
+}
