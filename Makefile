@@ -48,6 +48,14 @@ test-cluster: prerequisites ## Tests on a real API server
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
 
+# Always the release profile: figures of another one say nothing. `cargo bench` would build all
+# dependencies once more (profile bench), so the program is built like the operator.
+.PHONY: bench
+bench: prerequisites ## Measures the operator at scale, into target/bench/; ARGS=--quick for a short look
+	cargo build --locked --release --bin anon-operator --bench scale
+	PROFILE=release dev/cluster run --no-operator \
+	  cargo bench --locked --profile release --bench scale -- $(ARGS)
+
 .PHONY: generate
 generate: prerequisites ## Writes the generated files anew (CRDs and others)
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated

@@ -1,0 +1,293 @@
+//! The cases.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anon_operator::crd::SdkClient;
+use anyhow::{Context as _, ensure};
+use kube::{Client, ResourceExt as _};
+use tokio::sync::Mutex;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::time::sleep;
+
+use crate::Sizes;
+use crate::audit;
+use crate::cluster::Cluster;
+use crate::load::{self, Raw, Template};
+use crate::observer::Observer;
+use crate::operator::{Operator, SETTLE};
+use crate::report::Case;
+
+/// Size of an unrelated Secret.
+const UNRELATED_BYTES: usize = 20_000;
+
+/// One measurement of the operator.
+struct Measured {
+    seconds: f64,
+    cpu_seconds: f64,
+    rss_bytes: u64,
+    requests: audit::Requests,
+}
+
+/// Memory of an operator that has nothing to do, alone and among Secrets of others.
+pub async fn memory(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>> {
+    let operator = Operator::start(cluster).await?;
+    sleep(SETTLE).await;
+    let empty = Case {
+        name: "rss empty",
+        rss_bytes: Some(operator.rss_bytes()?),
+        cpu_seconds: Some(operator.cpu_seconds()?),
+        seconds: Some(operator.ready_after.as_secs_f64()),
+        notes: vec!["aim: 25 MB; seconds: from the start of the process to /readyz".to_owned()],
+        ..Case::default()
+    };
+    load::create_unrelated(cluster, sizes.unrelated, UNRELATED_BYTES).await?;
+    sleep(SETTLE).await;
+    let running = operator.rss_bytes()?;
+    operator.stop().await?;
+    let operator = Operator::start(cluster).await?;
+    sleep(SETTLE).await;
+    let unrelated = Case {
+        name: "rss unrelated Secrets",
+        n: sizes.unrelated,
+        rss_bytes: Some(operator.rss_bytes()?),
+        notes: vec![
+            format!("{} Secrets of {UNRELATED_BYTES} bytes; aim: as empty", sizes.unrelated),
+            format!("RSS of the operator that saw them come: {running} bytes"),
+        ],
+        ..Case::default()
+    };
+    operator.stop().await?;
+    load::clear(cluster).await?;
+    Ok(vec![empty, unrelated])
+}
+
+/// Many clients at once, then a new key for all of them at once; each against the same writes raw.
+pub async fn create_and_rotate(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>> {
+    let n = sizes.clients;
+    let template = template(cluster).await?;
+    let raw = Raw::new(cluster, template);
+    let (mut creations, mut rotations) = (Vec::new(), Vec::new());
+    for round in 1..=sizes.rounds {
+        eprintln!("round {round} of {}", sizes.rounds);
+        let (raw_create, raw_rotate) = raw_round(cluster, &raw, n).await?;
+        let (create, rotate) = operator_round(cluster, n).await?;
+        creations.push((create, raw_create));
+        rotations.push((rotate, raw_rotate));
+    }
+    let mut create = compared("create service clients", n, creations);
+    create
+        .notes
+        .insert(0, "16 creators, until all are Ready; aim: ratio 1.25, 2 writes".to_owned());
+    let mut rotate = compared("rotate all at once", n, rotations);
+    rotate.notes.insert(
+        0,
+        "by annotation, until every Current key is another one; baseline: the annotations, and PATCH status, PUT Secret, PATCH status".to_owned(),
+    );
+    Ok(vec![create, rotate])
+}
+
+/// What the operator writes for a client.
+async fn template(cluster: &Cluster) -> anyhow::Result<Template> {
+    let operator = Operator::start(cluster).await?;
+    let observer = Observer::start(cluster.admin.clone());
+    load::create(&cluster.admin, 0).await?;
+    observer.until_ready(1).await?;
+    let template = Template::read(cluster, 0).await?;
+    operator.stop().await?;
+    load::clear(cluster).await?;
+    Ok(template)
+}
+
+/// What people do, and what the operator does then.
+#[derive(Clone, Copy)]
+enum Step {
+    Create,
+    Rotate,
+}
+
+/// Seconds for creation and rotation by a plain client.
+async fn raw_round(cluster: &Cluster, raw: &Raw, n: usize) -> anyhow::Result<(f64, f64)> {
+    let observer = Observer::start(cluster.admin.clone());
+    let start = Instant::now();
+    raw_pass(cluster, raw, n, Step::Create).await?;
+    observer.until_ready(n).await?;
+    let create = start.elapsed().as_secs_f64();
+    let before = observer.snapshot();
+    let start = Instant::now();
+    raw_pass(cluster, raw, n, Step::Rotate).await?;
+    observer.until_rotated(&before).await?;
+    let rotate = start.elapsed().as_secs_f64();
+    drop(observer);
+    load::clear(cluster).await?;
+    sleep(SETTLE).await;
+    Ok((create, rotate))
+}
+
+/// People and a plain client in the operator's place, side by side as they are in life: as soon as
+/// an object is there, a writer takes it up.
+async fn raw_pass(cluster: &Cluster, raw: &Raw, n: usize, step: Step) -> anyhow::Result<()> {
+    let (sender, receiver) = unbounded_channel::<(usize, Option<String>)>();
+    let (admin, receiver) = (cluster.admin.clone(), Arc::new(Mutex::new(receiver)));
+    let people = load::for_each(n, move |index| {
+        let (admin, sender) = (admin.clone(), sender.clone());
+        async move {
+            let object = ask(&admin, index, step, "1").await?;
+            sender.send((index, object.resource_version()))?;
+            Ok(())
+        }
+    });
+    let raw = raw.clone();
+    let writers = load::for_each(n, move |_| {
+        let (raw, receiver) = (raw.clone(), Arc::clone(&receiver));
+        async move {
+            let (index, version) = receiver.lock().await.recv().await.context("no more objects")?;
+            match step {
+                Step::Create => raw.deliver(index, version).await,
+                Step::Rotate => raw.rotate(index, version).await,
+            }
+        }
+    });
+    tokio::try_join!(people, writers)?;
+    Ok(())
+}
+
+async fn ask(admin: &Client, index: usize, step: Step, value: &str) -> anyhow::Result<SdkClient> {
+    match step {
+        Step::Create => load::create(admin, index).await,
+        Step::Rotate => load::annotate(admin, index, value).await,
+    }
+}
+
+/// People alone: the operator does the rest.
+async fn people(cluster: &Cluster, n: usize, step: Step, value: &str) -> anyhow::Result<()> {
+    let (admin, value) = (cluster.admin.clone(), value.to_owned());
+    load::for_each(n, move |index| {
+        let (admin, value) = (admin.clone(), value.clone());
+        async move { ask(&admin, index, step, &value).await.map(drop) }
+    })
+    .await
+}
+
+/// Creation and rotation by the operator.
+async fn operator_round(cluster: &Cluster, n: usize) -> anyhow::Result<(Measured, Measured)> {
+    let operator = Operator::start(cluster).await?;
+    let observer = Observer::start(cluster.admin.clone());
+    // Its watches have to stand before the clock starts.
+    sleep(SETTLE).await;
+    let create = measure(cluster, &operator, async {
+        people(cluster, n, Step::Create, "").await?;
+        observer.until_ready(n).await
+    })
+    .await?;
+    let before = observer.snapshot();
+    let rotate = measure(cluster, &operator, async {
+        people(cluster, n, Step::Rotate, "1").await?;
+        observer.until_rotated(&before).await
+    })
+    .await?;
+    operator.stop().await?;
+    drop(observer);
+    load::clear(cluster).await?;
+    sleep(SETTLE).await;
+    Ok((create, rotate))
+}
+
+/// Time until `work` is done; CPU and requests until a moment after, so that what is written too
+/// late or too often is counted as well.
+async fn measure(
+    cluster: &Cluster,
+    operator: &Operator,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Measured> {
+    let (mark, cpu, start) =
+        (audit::mark(&cluster.audit)?, operator.cpu_seconds()?, Instant::now());
+    work.await?;
+    let seconds = start.elapsed().as_secs_f64();
+    sleep(SETTLE).await;
+    Ok(Measured {
+        seconds,
+        cpu_seconds: operator.cpu_seconds()? - cpu,
+        rss_bytes: operator.rss_bytes()?,
+        requests: audit::since(&cluster.audit, &mark, &cluster.user)?,
+    })
+}
+
+/// The pair of operator and baseline with the median ratio, and what the others were.
+fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, f64)>) -> Case {
+    pairs.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));
+    let all: Vec<_> = pairs
+        .iter()
+        .map(|pair| format!("{:.2} ({:.2} s / {:.2} s)", ratio(pair), pair.0.seconds, pair.1))
+        .collect();
+    let median = pairs.swap_remove(pairs.len() / 2);
+    let ratio = ratio(&median);
+    let (measured, baseline) = median;
+    Case {
+        name,
+        n,
+        seconds: Some(measured.seconds),
+        baseline_seconds: Some(baseline),
+        ratio: Some(ratio),
+        writes_per_object: Some(per_object(measured.requests.write_count(), n)),
+        cpu_seconds: Some(measured.cpu_seconds),
+        rss_bytes: Some(measured.rss_bytes),
+        notes: vec![format!("every ratio: {}", all.join(", ")), measured.requests.text()],
+    }
+}
+
+fn ratio((measured, baseline): &(Measured, f64)) -> f64 {
+    measured.seconds / baseline
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of objects")]
+fn per_object(count: usize, n: usize) -> f64 {
+    count as f64 / n as f64
+}
+
+/// A restart among many clients, all of which are in order.
+pub async fn restart(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Case> {
+    let n = sizes.restart_clients;
+    let operator = Operator::start(cluster).await?;
+    let observer = Observer::start(cluster.admin.clone());
+    people(cluster, n, Step::Create, "").await?;
+    observer.until_ready(n).await?;
+    drop(observer);
+    sleep(SETTLE).await;
+    operator.stop().await?;
+
+    let mark = audit::mark(&cluster.audit)?;
+    let start = Instant::now();
+    let operator = Operator::start(cluster).await?;
+    // Until every client has been looked at.
+    let all = f64::from(u32::try_from(n)?);
+    let looked_at = || operator.metric_of("anon_reconciles_total", "kind=\"SdkClient\"");
+    while looked_at()? < all {
+        ensure!(
+            start.elapsed() < Duration::from_mins(5),
+            "the operator does not look at all clients"
+        );
+        sleep(Duration::from_millis(50)).await;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    sleep(SETTLE).await;
+    let requests = audit::since(&cluster.audit, &mark, &cluster.user)?;
+    let case = Case {
+        name: "restart",
+        n,
+        seconds: Some(seconds),
+        writes_per_object: Some(per_object(requests.write_count(), n)),
+        cpu_seconds: Some(operator.cpu_seconds()?),
+        rss_bytes: Some(operator.rss_bytes()?),
+        notes: vec![
+            "seconds: until every client was looked at; aim: no writes".to_owned(),
+            format!("ready to answer after {:.2} s", operator.ready_after.as_secs_f64()),
+            requests.text(),
+        ],
+        ..Case::default()
+    };
+    operator.stop().await?;
+    load::clear(cluster).await?;
+    Ok(case)
+}

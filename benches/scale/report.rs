@@ -1,0 +1,70 @@
+//! The results: a file for programs, a table for people.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+/// One case.
+#[derive(Debug, Default, Serialize)]
+pub struct Case {
+    pub name: &'static str,
+    /// How many objects.
+    pub n: usize,
+    pub seconds: Option<f64>,
+    /// The same writes, raw.
+    pub baseline_seconds: Option<f64>,
+    pub ratio: Option<f64>,
+    /// Successful writes of the operator, Leases aside.
+    pub writes_per_object: Option<f64>,
+    pub cpu_seconds: Option<f64>,
+    pub rss_bytes: Option<u64>,
+    /// What is aimed for, and whatever else is worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// Writes the file.
+pub fn write(path: &Path, cases: &[Case]) -> anyhow::Result<()> {
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory)?;
+    }
+    let json = serde_json::to_string_pretty(cases)? + "\n";
+    fs::write(path, json).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Prints the table.
+pub fn print(cases: &[Case]) {
+    let number = |value: Option<f64>, digits: usize| {
+        value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    };
+    println!(
+        "\n{:<28}{:>7}{:>10}{:>10}{:>8}{:>12}{:>10}{:>12}{:>9}",
+        "case", "n", "seconds", "baseline", "ratio", "writes/obj", "CPU s", "CPU ms/obj", "RSS MB"
+    );
+    for case in cases {
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let (megabytes, per_object) = (
+            case.rss_bytes.map(|bytes| bytes as f64 / 1e6),
+            case.cpu_seconds.filter(|_| case.n > 0).map(|cpu| cpu * 1000.0 / case.n as f64),
+        );
+        println!(
+            "{:<28}{:>7}{:>10}{:>10}{:>8}{:>12}{:>10}{:>12}{:>9}",
+            case.name,
+            case.n,
+            number(case.seconds, 2),
+            number(case.baseline_seconds, 2),
+            number(case.ratio, 2),
+            number(case.writes_per_object, 2),
+            number(case.cpu_seconds, 2),
+            number(per_object, 2),
+            number(megabytes, 1),
+        );
+    }
+    for case in cases {
+        println!("\n{}", case.name);
+        for note in &case.notes {
+            println!("  {note}");
+        }
+    }
+}
