@@ -83,7 +83,7 @@ pub async fn create_and_rotate(cluster: &Cluster, sizes: Sizes) -> anyhow::Resul
     let mut rotate = compared("rotate all at once", n, rotations);
     rotate.notes.insert(
         0,
-        "by annotation, until every Current key is another one; baseline: the annotations, and PATCH status, PUT Secret, PATCH status".to_owned(),
+        "by annotation, until every Current key is another one; baseline: the annotations, and PATCH status, PUT Secret, PATCH status, POST Event".to_owned(),
     );
     Ok(vec![create, rotate])
 }

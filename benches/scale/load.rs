@@ -9,8 +9,11 @@ use anon_operator::domain::ids::SdkClientId;
 use anon_operator::domain::opaque::ApiKey;
 use anon_operator::names;
 use anyhow::Context as _;
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
@@ -152,7 +155,7 @@ impl Raw {
         Ok(())
     }
 
-    /// What a rotation costs: PATCH status, PUT Secret, PATCH status.
+    /// What a rotation costs: PATCH status, PUT Secret, PATCH status, POST Event.
     pub async fn rotate(&self, index: usize, version: Option<String>) -> anyhow::Result<()> {
         let version = self.patch_status(index, version, 1).await?;
         // Without a resourceVersion: the raw client reads nothing.
@@ -161,6 +164,22 @@ impl Raw {
             .replace(&secret_name(index), &PostParams::default(), &secret)
             .await?;
         self.patch_status(index, version, 2).await?;
+        self.publish(index).await
+    }
+
+    async fn publish(&self, index: usize) -> anyhow::Result<()> {
+        let event: Event = serde_json::from_value(json!({
+            "metadata": {"generateName": "raw-"},
+            "eventTime": MicroTime(Timestamp::now()), "type": "Normal", "action": "Reconcile",
+            "reportingController": "anon-operator", "reportingInstance": "raw",
+            "reason": "KeyRotated", "note": "a new ApiKey is in the Secret; 1 of 1 validators knew it before",
+            "regarding": {
+                "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
+                "namespace": NAMESPACE, "name": name(index),
+            },
+        }))?;
+        let api: Api<Event> = Api::namespaced(self.account.clone(), NAMESPACE);
+        api.create(&PostParams::default(), &event).await?;
         Ok(())
     }
 

@@ -117,6 +117,13 @@ impl Reconcile for SdkClient {
             }
         };
 
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        if observed == self.metadata.generation
+            && context.pending.is_on_its_way(&client, &context.propagation)
+        {
+            return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+        }
+
         // resolve, desired, apply: what the type of client asks for
         let chosen = claims::chosen_id(context, self, &client).await?;
         let mut made = match (&client.kind, chosen) {

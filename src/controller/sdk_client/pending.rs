@@ -2,13 +2,17 @@
 //! knows them. Lost in a crash, and then replaced.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::controller::propagation::Write;
-use crate::domain::client::StoredApiKey;
+use crate::controller::propagation::{Propagation, Write};
+use crate::domain::client::{SdkClient, StoredApiKey};
 use crate::domain::ids::ObjectName;
 use crate::domain::opaque::ApiKey;
+
+/// How long a key may be on its way before anything is said of it.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// A key on its way.
 pub struct Pending {
@@ -28,6 +32,19 @@ impl PendingKeys {
     pub fn take(&self, client: &ObjectName, published: Option<&StoredApiKey>) -> Option<Pending> {
         let pending = self.0.lock().remove(client)?;
         published.filter(|published| published.hash == pending.key.hash()).map(|_| pending)
+    }
+
+    /// Whether there is nothing to do for this client but to wait a moment until its new key is
+    /// known everywhere. It usually takes a quarter of a second; where many rotate at once, asking
+    /// the API server meanwhile, and telling it of the waiting, would slow all of them down.
+    pub fn is_on_its_way(&self, client: &SdkClient, propagation: &Propagation) -> bool {
+        let pending = self.0.lock();
+        pending.get(&client.name).is_some_and(|Pending { key, write }| {
+            let hash = key.hash();
+            write.at.elapsed() < MOMENT
+                && client.key_hashes().any(|published| published == hash)
+                && !propagation.reached(write).everywhere
+        })
     }
 
     /// It has to wait.

@@ -135,6 +135,7 @@ impl Deliverer<'_> {
             let next = ApiKey::generate()?;
             let mut made = self.made(&plan.live, Look::Soon);
             made.keys.push(next_status(&next));
+            made.next_rotation = plan.next_rotation;
             made.publish = Some(next);
             return Ok(made);
         };
@@ -158,6 +159,10 @@ impl Deliverer<'_> {
         let desired = Desired { key: &pending.key, delivered: &delivered, rotated };
         self.correct(stored, &desired).await?;
         let mut made = self.made(&delivered, Look::Soon);
+        // Now and not with the next look, which would have to write status once more.
+        let schedule = &self.delivery.schedule;
+        made.next_rotation =
+            schedule.plan(self.client.id, &delivered, false, self.now).next_rotation;
         made.news = Some(News::normal(
             "KeyRotated",
             format!("a new ApiKey is in the Secret; {} knew it before", reached.text),
