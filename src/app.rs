@@ -31,6 +31,9 @@ pub async fn client() -> anyhow::Result<Client> {
     )?;
     // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
     config.default_retry = false;
+    // A connection that died without a word must not hold a reconciliation for ever. Longer than
+    // the 290 s after which the API server ends a watch.
+    config.read_timeout = Some(Duration::from_secs(295));
     Client::try_from(config).context("the configuration for the API server is not usable")
 }
 
@@ -105,7 +108,7 @@ pub async fn run(
         if result.is_err() || !shutdown.is_cancelled() {
             // One part is down: the whole goes down in order and is started again.
             shutdown.cancel();
-            outcome = outcome.and(result.and_then(|()| unexpected(&shutdown)));
+            outcome = outcome.and(result.and_then(|()| unexpected()));
         }
     }
     // Only now: until the last request was answered this replica had to be counted.
@@ -148,7 +151,6 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
     let me = format!("{}_{}", config.identity, uuid::Uuid::new_v4());
-    let comparable = comparable(&client).await;
     let lead = || {
         let context = controller::Context::new(
             client.clone(),
@@ -156,7 +158,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
             state.reader.clone(),
-            Propagation::new(config.max_staleness, comparable),
+            Propagation::new(config.max_staleness),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));
@@ -166,16 +168,6 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
         }
     };
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
-}
-
-/// Whether the API server's resourceVersions can be compared (Kubernetes 1.35 and later, KEP-5504).
-/// Where that is not known it is not assumed.
-async fn comparable(client: &Client) -> bool {
-    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
-    let version = client.apiserver_version().await.ok();
-    let version: Option<(u32, u32)> =
-        version.and_then(|version| Some((number(&version.major)?, number(&version.minor)?)));
-    version.is_some_and(|version| version >= (1, 35))
 }
 
 /// Says so in the metrics while this replica leads, however that ends.
@@ -201,6 +193,6 @@ fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListen
     Ok(listener)
 }
 
-fn unexpected(_: &CancellationToken) -> anyhow::Result<()> {
+fn unexpected() -> anyhow::Result<()> {
     anyhow::bail!("a part of the process ended that never should")
 }

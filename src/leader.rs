@@ -7,13 +7,14 @@
 //! carries a precondition of its own, and election only keeps the peace.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -27,6 +28,9 @@ const LEASE: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often the Lease is renewed or looked at.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long one look or renewal may take; the client itself would wait for ever. Shorter than
+/// [`RENEW_DEADLINE`], so that a connection that died leaves time for another.
+const ANSWER: Duration = Duration::from_secs(4);
 
 /// What a replica does about the Lease that it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,78 +82,87 @@ pub async fn campaign<F, L>(
         seen: None,
         seen_at: Instant::now(),
     };
-    loop {
-        let won = shutdown.run_until_cancelled(candidate.win()).await;
-        if won.is_none() {
-            return;
-        }
+    while let Some(claimed_at) = shutdown.run_until_cancelled(candidate.win()).await {
         info!(identity = me, "leading");
         tokio::select! {
             () = lead() => warn!("the controllers ended by themselves; starting over"),
-            () = candidate.hold() => warn!("lost the leader's Lease; the controllers stop"),
-            () = shutdown.cancelled() => {
-                candidate.release().await;
-                return;
-            }
+            () = candidate.hold(claimed_at) => warn!("lost the leader's Lease; the controllers stop"),
+            () = shutdown.cancelled() => break,
+        }
+        if shutdown.run_until_cancelled(sleep(RETRY)).await.is_none() {
+            break;
         }
     }
+    candidate.release().await;
 }
 
 struct Candidate {
     api: Api<Lease>,
     me: String,
     seen: Option<Lease>,
-    /// When `seen` was last seen to change, by our own clock.
+    /// When the claim in `seen` was last seen to change, by our own clock.
     seen_at: Instant,
 }
 
 impl Candidate {
-    /// Returns once the Lease is ours.
-    async fn win(&mut self) {
+    /// Returns once the Lease is ours, with the time from which the claim counts: when it was
+    /// sent, not when it was answered.
+    async fn win(&mut self) -> Instant {
         loop {
-            match self.try_once().await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => warn!(%error, "could not read or write the leader's Lease"),
+            let asked = Instant::now();
+            match timeout(ANSWER, self.try_once()).await {
+                Ok(Ok(true)) => return asked,
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => warn!(%error, "could not read or write the leader's Lease"),
+                Err(_) => warn!("no answer about the leader's Lease within {ANSWER:?}"),
             }
-            tokio::time::sleep(RETRY).await;
+            sleep(RETRY).await;
         }
     }
 
     /// Renews the Lease until it is lost: taken by another, or not renewed in time.
-    async fn hold(&mut self) {
-        let mut renewed_at = Instant::now();
+    async fn hold(&mut self, mut claimed_at: Instant) {
         loop {
-            tokio::time::sleep(RETRY).await;
-            let left = RENEW_DEADLINE.saturating_sub(renewed_at.elapsed());
-            let started = Instant::now();
-            match tokio::time::timeout(left, self.try_once()).await {
-                // The claim counts from when the request was sent, not from when it was answered.
-                Ok(Ok(true)) => renewed_at = started,
+            let left = RENEW_DEADLINE.saturating_sub(claimed_at.elapsed());
+            sleep(RETRY.min(left)).await;
+            let left = RENEW_DEADLINE.saturating_sub(claimed_at.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            let asked = Instant::now();
+            match timeout(ANSWER.min(left), self.try_once()).await {
+                Ok(Ok(true)) => claimed_at = asked,
                 Ok(Ok(false)) if self.held_by_another() => return,
                 Ok(Ok(false)) => debug!("the leader's Lease changed in between"),
                 Ok(Err(error)) => warn!(%error, "could not renew the leader's Lease"),
-                Err(_) => return,
-            }
-            if renewed_at.elapsed() >= RENEW_DEADLINE {
-                return;
+                Err(_) => warn!("no answer about the leader's Lease in time"),
             }
         }
     }
 
-    /// Gives the Lease back, if it is ours.
-    async fn release(&mut self) {
-        let Some(mut lease) = self.seen.take() else { return };
-        if let Some(spec) = &mut lease.spec {
-            spec.holder_identity = None;
-            spec.lease_duration_seconds = Some(1);
-        }
-        let parameters = PostParams::default();
-        let released = self.api.replace(LEASE_NAME, &parameters, &lease);
-        match tokio::time::timeout(RETRY, released).await {
-            Ok(Ok(_)) => info!("gave the leader's Lease back"),
+    /// Gives the Lease back, if it is ours: also if we have not heard yet that it is, because the
+    /// answer to a claim was still on its way.
+    async fn release(&self) {
+        match timeout(RETRY, self.try_release()).await {
+            Ok(Ok(true)) => info!("gave the leader's Lease back"),
+            Ok(Ok(false)) => {}
             Ok(Err(error)) => warn!(%error, "could not give the leader's Lease back"),
             Err(_) => warn!("could not give the leader's Lease back in time"),
+        }
+    }
+
+    async fn try_release(&self) -> kube::Result<bool> {
+        loop {
+            let Some(mut lease) = self.api.get_opt(LEASE_NAME).await? else { return Ok(false) };
+            let ours = |spec: &&mut LeaseSpec| spec.holder_identity.as_ref() == Some(&self.me);
+            let Some(spec) = lease.spec.as_mut().filter(ours) else { return Ok(false) };
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+            match self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await {
+                Ok(_) => return Ok(true),
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
@@ -161,11 +174,7 @@ impl Candidate {
 
     /// Reads, decides and, if it may, writes. Whether the Lease is ours now.
     async fn try_once(&mut self) -> kube::Result<bool> {
-        let read = self.api.get_opt(LEASE_NAME).await?;
-        if read != self.seen {
-            self.seen = read;
-            self.seen_at = Instant::now();
-        }
+        self.read().await?;
         let written = match decide(self.seen.as_ref(), &self.me, self.seen_at.elapsed()) {
             Decision::Wait => return Ok(false),
             Decision::Create => self.api.create(&PostParams::default(), &self.claim()).await,
@@ -179,10 +188,24 @@ impl Candidate {
                 self.seen_at = Instant::now();
                 Ok(true)
             }
-            // Somebody else was faster.
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            // Somebody else was faster: who?
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                self.read().await?;
+                Ok(false)
+            }
             Err(error) => Err(error),
         }
+    }
+
+    async fn read(&mut self) -> kube::Result<()> {
+        let read = self.api.get_opt(LEASE_NAME).await?;
+        let spec = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.spec.clone());
+        // Only a claim counts as a sign of life, not a label that somebody puts on the Lease.
+        if spec(&read) != spec(&self.seen) {
+            self.seen_at = Instant::now();
+        }
+        self.seen = read;
+        Ok(())
     }
 
     /// The Lease as it looks when it is ours, with the resourceVersion that was read.
@@ -191,13 +214,10 @@ impl Candidate {
         let ours = before.filter(|spec| spec.holder_identity.as_ref() == Some(&self.me));
         let now = Some(MicroTime(Timestamp::now()));
         let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
-        let version = self.seen.as_ref().and_then(|lease| lease.metadata.resource_version.clone());
+        let metadata = self.seen.as_ref().map(|lease| lease.metadata.clone());
+        let named = || ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };
         Lease {
-            metadata: ObjectMeta {
-                name: Some(LEASE_NAME.to_owned()),
-                resource_version: version,
-                ..ObjectMeta::default()
-            },
+            metadata: metadata.unwrap_or_else(named),
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.me.clone()),
                 lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
@@ -240,5 +260,7 @@ mod tests {
     #[test]
     fn a_leader_stops_before_anybody_else_can_start() {
         assert!(RENEW_DEADLINE < LEASE);
+        // One answer may be lost, and the Lease is still renewed in time.
+        assert!(RETRY + ANSWER + RETRY < RENEW_DEADLINE);
     }
 }

@@ -19,7 +19,8 @@ pub enum LogFormat {
 /// # Errors
 /// `filter` is not a filter such as `info` or `anon_operator=debug,kube=warn`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
-    let filter = EnvFilter::try_new(filter)?;
+    // kube logs a reply that it cannot decode whole, and a Secret may be one.
+    let filter = EnvFilter::try_new(filter)?.add_directive("kube_client::client=error".parse()?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => subscriber

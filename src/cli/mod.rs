@@ -5,6 +5,7 @@
 
 mod inspect;
 mod jwks;
+mod key;
 mod mint;
 mod output;
 
@@ -21,7 +22,7 @@ use output::Format;
 
 /// Works with the tokens and keys of anon-operator
 ///
-/// No command here talks to a cluster. As `kubectl-anon` on the PATH it is also a plugin of
+/// Only `key rotate` talks to a cluster. As `kubectl-anon` on the PATH it is also a plugin of
 /// kubectl: `kubectl anon …`.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-anon", version, bin_name = "kubectl anon")]
@@ -35,6 +36,9 @@ enum Command {
     /// Mint tokens with a key of your own, look into any token
     #[command(subcommand)]
     Token(Token),
+    /// Make ApiKeys, and give a client a new one
+    #[command(subcommand)]
+    Key(key::Key),
     /// Print the version of this program
     Version(Version),
     /// Print the completions for a shell
@@ -90,6 +94,7 @@ pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result
     match cli.command {
         Command::Token(Token::Mint(args)) => mint::run(&args, &mut streams, now)?,
         Command::Token(Token::Inspect(args)) => inspect::run(&args, &mut streams, now)?,
+        Command::Key(command) => key::run(&command, &mut streams, now)?,
         Command::Version(args) => version(&args, &mut streams)?,
         Command::Completions { shell } => completions(shell, &mut streams)?,
     }

@@ -3,8 +3,8 @@
 //! * **Random material** (Secrets) is created by POST, so that of two leaders one gets a 409 and
 //!   reads, and is changed by PUT with the resourceVersion that was read. Nothing is ever applied
 //!   over a key.
-//! * **Derived children** (ConfigMaps, RoleBindings) follow from their owner. They are applied
-//!   server-side with force, when they differ, and only when they are ours.
+//! * **Derived children** (ConfigMaps, RoleBindings) follow from their owner. They are created by
+//!   POST, and applied server-side with force when they differ and are ours.
 
 use std::fmt::Debug;
 
@@ -104,20 +104,28 @@ where
     let namespace = child.namespace().unwrap_or_default();
     let name = child.name_any();
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    if let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? {
-        if !is_controlled_by(&existing, owner_uid) {
-            return Ok(Err(Foreign));
-        }
-        let encode = |object: &K| {
-            serde_json::to_value(object).map_err(|source| Error::Encode { what: "child", source })
-        };
-        if is_subset(&encode(child)?, &encode(&existing)?) {
-            return Ok(Ok(()));
-        }
-        info!(kind = %K::kind(&()), %namespace, %name, "repairing a child that differs");
+    let manager = format!("{}/children", names::MANAGER);
+    let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? else {
+        // Not an apply, which would take over what somebody else makes in this very moment.
+        let parameters = PostParams { field_manager: Some(manager), ..PostParams::default() };
+        api.create(&parameters, child).await.map_err(Error::api("create child"))?;
+        return Ok(Ok(()));
+    };
+    if !is_controlled_by(&existing, owner_uid) {
+        return Ok(Err(Foreign));
     }
-    let parameters = PatchParams::apply(&format!("{}/children", names::MANAGER)).force();
-    api.patch(&name, &parameters, &Patch::Apply(child)).await.map_err(Error::api("apply child"))?;
+    let encode = |object: &K| {
+        serde_json::to_value(object).map_err(|source| Error::Encode { what: "child", source })
+    };
+    if is_subset(&encode(child)?, &encode(&existing)?) {
+        return Ok(Ok(()));
+    }
+    info!(kind = %K::kind(&()), %namespace, %name, "repairing a child that differs");
+    let mut repaired = child.clone();
+    repaired.meta_mut().resource_version = existing.resource_version();
+    api.patch(&name, &PatchParams::apply(&manager).force(), &Patch::Apply(&repaired))
+        .await
+        .map_err(Error::api("apply child"))?;
     Ok(Ok(()))
 }
 

@@ -6,6 +6,7 @@
 //! timed by our own clock, never by the times in the Lease, which are those of another machine.
 
 use std::collections::HashMap;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, pin_mut};
@@ -22,9 +23,13 @@ use crate::names;
 
 /// How much longer than `--max-staleness` a silent replica is counted.
 const MARGIN: Duration = Duration::from_mins(1);
+/// The pause before the API server is asked for its version again.
+const RETRY: Duration = Duration::from_secs(2);
 /// How long a write is given where nobody proves anything: no replica has a Lease, or the API
 /// server's resourceVersions cannot be compared.
 const BY_TIME: Duration = Duration::from_secs(10);
+/// How long a write usually takes at most to be everywhere.
+const SLOW: Duration = Duration::from_secs(10);
 /// How often silent replicas are looked for.
 const SWEEP: Duration = Duration::from_secs(20);
 
@@ -32,7 +37,8 @@ const SWEEP: Duration = Duration::from_secs(20);
 pub struct Propagation {
     replicas: Mutex<Option<HashMap<String, Replica>>>,
     max_staleness: Duration,
-    comparable: bool,
+    /// Whether the API server's resourceVersions can be compared; unset until it was asked.
+    comparable: OnceLock<bool>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +55,18 @@ pub struct Reached {
     pub everywhere: bool,
     /// For people: `2 of 3 validators`.
     pub text: String,
+    /// The Pods that are not known to have it.
+    pub missing: Vec<String>,
+}
+
+impl Reached {
+    /// For people, once it takes longer than usual: whom it is waited for. Before that nothing,
+    /// because a status that counts along would be written again and again.
+    #[must_use]
+    pub fn waiting_for(&self, write: &Write) -> Option<String> {
+        let slow = write.at.elapsed() > SLOW && !self.missing.is_empty();
+        slow.then(|| self.missing.iter().take(3).cloned().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// A write whose propagation is asked about.
@@ -63,33 +81,49 @@ pub struct Write {
 }
 
 impl Propagation {
-    /// `comparable`: the API server's resourceVersions can be compared (Kubernetes 1.35 and later).
+    /// Knows nothing yet; [`Self::run`] learns.
     #[must_use]
-    pub fn new(max_staleness: Duration, comparable: bool) -> Self {
-        Self { replicas: Mutex::new(None), max_staleness, comparable }
+    pub fn new(max_staleness: Duration) -> Self {
+        Self { replicas: Mutex::new(None), max_staleness, comparable: OnceLock::new() }
     }
 
     /// How far a write has come, as far as that can be told.
     #[must_use]
     pub fn reached(&self, write: &Write) -> Reached {
         let replicas = self.replicas.lock();
-        let Some(replicas) = replicas.as_ref() else {
-            return Reached { everywhere: false, text: "validators not known yet".to_owned() };
+        let (Some(replicas), Some(&comparable)) = (replicas.as_ref(), self.comparable.get()) else {
+            let text = "validators not known yet".to_owned();
+            return Reached { everywhere: false, text, missing: Vec::new() };
         };
-        let version: Option<u64> = write.resource_version.parse().ok().filter(|_| self.comparable);
+        let version: Option<u64> = write.resource_version.parse().ok().filter(|_| comparable);
         let (Some(version), false) = (version, replicas.is_empty()) else {
             let everywhere = write.at.elapsed() >= BY_TIME;
-            return Reached { everywhere, text: "by time, not by proof".to_owned() };
+            let text = "by time, not by proof".to_owned();
+            return Reached { everywhere, text, missing: Vec::new() };
         };
-        let has = |replica: &&Replica| {
+        let has = |replica: &Replica| {
             replica.applied.get(write.kind.as_str()).is_some_and(|applied| *applied >= version)
         };
-        let (have, all) = (replicas.values().filter(has).count(), replicas.len());
-        Reached { everywhere: have == all, text: format!("{have} of {all} validators") }
+        let behind = replicas.iter().filter(|(_, replica)| !has(replica));
+        let pod = |name: &String| name.trim_start_matches(names::VALIDATOR_LEASE).to_owned();
+        let mut missing: Vec<_> = behind.map(|(name, _)| pod(name)).collect();
+        missing.sort_unstable();
+        let (have, all) = (replicas.len() - missing.len(), replicas.len());
+        let text = format!("{have} of {all} validators");
+        Reached { everywhere: missing.is_empty(), text, missing }
     }
 
     /// Follows the Leases for as long as it is not dropped.
     pub async fn run(&self, client: Client, namespace: &str) {
+        while self.comparable.get().is_none() {
+            match comparable(&client).await {
+                Ok(comparable) => drop(self.comparable.set(comparable)),
+                Err(error) => {
+                    warn!(%error, "cannot ask the API server for its version");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
         let api: Api<Lease> = Api::namespaced(client, namespace);
         let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
         pin_mut!(events);
@@ -137,6 +171,15 @@ impl Propagation {
             }
         }
     }
+}
+
+/// Whether the API server's resourceVersions can be compared: Kubernetes 1.35 and later, KEP-5504.
+async fn comparable(client: &Client) -> kube::Result<bool> {
+    let version = client.apiserver_version().await?;
+    // Some distributions write `36+`.
+    let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
+    let version: Option<(u32, u32)> = number(&version.major).zip(number(&version.minor));
+    Ok(version.is_some_and(|version| version >= (1, 35)))
 }
 
 /// Takes up a Lease. One that has not changed since it was `known` keeps the time of its change.
@@ -187,7 +230,8 @@ mod tests {
     }
 
     fn knowing(comparable: bool, leases: &[Lease]) -> Propagation {
-        let propagation = Propagation::new(Duration::from_hours(1), comparable);
+        let propagation = Propagation::new(Duration::from_hours(1));
+        propagation.comparable.set(comparable).unwrap();
         let mut replicas = HashMap::new();
         for lease in leases {
             note(&mut replicas, None, lease);
@@ -216,7 +260,7 @@ mod tests {
 
     #[test]
     fn nothing_is_claimed_of_what_is_not_known() {
-        let unknown = Propagation::new(Duration::from_hours(1), true);
+        let unknown = Propagation::new(Duration::from_hours(1));
         assert!(!unknown.reached(&write("1")).everywhere);
         let mut kind_unknown = lease("anon-validator-a", "1", 9);
         kind_unknown.metadata.annotations = None;

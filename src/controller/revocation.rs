@@ -52,7 +52,10 @@ impl Reconcile for Revocation {
         let (standing, look) = if reached.everywhere && here {
             (Standing::ready("Revoked", format!("refused by {}", reached.text)), look)
         } else {
-            let text = "not every validator is known to refuse what is revoked yet";
+            let waiting = reached.waiting_for(&write);
+            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
+            let text =
+                format!("not every validator is known to refuse what is revoked yet{waiting}");
             (Standing::reconciling("Propagating", text), Look::Soon)
         };
         status::write(context, self, RevocationStatus::default(), &standing).await?;

@@ -128,10 +128,13 @@ pub async fn write<K: HasStatus>(
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    // A null would make the write unconditional.
+    let version =
+        object.resource_version().ok_or(Error::Incomplete { what: "metadata.resourceVersion" })?;
     let body = json!({
         "apiVersion": K::api_version(&()),
         "kind": K::kind(&()),
-        "metadata": { "name": name, "resourceVersion": object.resource_version() },
+        "metadata": { "name": name, "resourceVersion": version },
         "status": status,
     });
     let parameters = PatchParams::apply(&format!("{}/status", names::MANAGER)).force();

@@ -41,12 +41,14 @@ pub enum ClientKind {
 /// A frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webapp {
+    /// The name that people see.
+    pub display_name: Option<String>,
     /// The object that the client refers to; it may not exist.
     pub pool: ObjectName,
     /// The id of that pool, which follows from its name.
     pub pool_id: UserPoolId,
-    /// The browser origins that may read the public data below.
-    pub allowed_origins: Vec<String>,
+    /// The browser origins that may read the public data below, as browsers write them.
+    pub allowed_origins: Vec<Origin>,
     /// Where Link may redirect back to.
     pub redirect_urls: Vec<String>,
     /// URL of the logo.
@@ -122,6 +124,30 @@ pub struct StoredApiKey {
     pub expires_at: Option<Timestamp>,
 }
 
+/// An origin in the one form in which browsers send it (RFC 6454 section 6.2): scheme and host in
+/// lower case, the port only where it is not the scheme's own. So two of them are compared byte
+/// for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin that somebody wrote, in that form.
+    #[must_use]
+    pub fn new(written: &str) -> Self {
+        let lower = written.to_ascii_lowercase();
+        let default_port = [("http://", ":80"), ("https://", ":443")];
+        let port = default_port.iter().find(|(scheme, _)| lower.starts_with(scheme));
+        let without = port.and_then(|(_, port)| lower.strip_suffix(port)).map(str::to_owned);
+        Self(without.unwrap_or(lower))
+    }
+
+    /// As a browser sends it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl SdkClient {
     /// The pool of a webapp that may be used.
     ///
@@ -182,5 +208,31 @@ impl SdkClient {
             created_at: key.created_at,
             expires_at: key.expires_at,
         })))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Origin;
+
+    #[test]
+    fn origins_are_as_browsers_write_them() {
+        for (written, sent) in [
+            ("https://shop.acme.example", "https://shop.acme.example"),
+            ("HTTPS://Shop.Acme.Example", "https://shop.acme.example"),
+            ("https://shop.acme.example:443", "https://shop.acme.example"),
+            ("http://shop.acme.example:80", "http://shop.acme.example"),
+            ("https://shop.acme.example:80", "https://shop.acme.example:80"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("https://[fe80::443]", "https://[fe80::443]"),
+            (
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+                "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            ),
+        ] {
+            assert_eq!(Origin::new(written).as_str(), sent);
+        }
     }
 }

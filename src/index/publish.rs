@@ -19,6 +19,8 @@ use crate::names;
 
 /// The least time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the API server may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
 /// The most time between two writes, however quiet the cluster is.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -55,9 +57,12 @@ impl Publisher {
         loop {
             versions.mark_unchanged();
             let sent = Instant::now();
-            match self.write().await {
-                Ok(()) => self.reader.progress().published(sent),
-                Err(error) => warn!(%error, lease = %self.name(), "could not publish progress"),
+            match tokio::time::timeout(ANSWER, self.write()).await {
+                Ok(Ok(())) => self.reader.progress().published(sent),
+                Ok(Err(error)) => {
+                    warn!(%error, lease = %self.name(), "could not publish progress");
+                }
+                Err(_) => warn!(lease = %self.name(), "could not publish progress in time"),
             }
             tokio::time::sleep(MIN_INTERVAL).await;
             let _ = tokio::time::timeout(quiet, versions.changed()).await;

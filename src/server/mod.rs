@@ -2,6 +2,7 @@
 //! what is served to the cluster, [`serve`] the only place that listens.
 
 pub mod authenticate;
+mod cacheable;
 pub mod doors;
 mod error;
 mod health;
@@ -67,6 +68,10 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
     if roles.contains(&Role::Validator) {
         router = router
             .route("/v1/validate", post(doors::validate::validate))
+            .route(
+                "/v1/clients/{clientId}",
+                get(doors::clients::public_data).options(doors::clients::preflight),
+            )
             .route("/userPools/{id}/.well-known/jwks.json", get(doors::keys::jwks))
             .route("/userPools/{id}/.well-known/openid-configuration", get(doors::keys::discovery));
     }

@@ -9,7 +9,7 @@ use super::{Violation, Violations, object_name, violation};
 use crate::crd;
 use crate::domain::api_key_life::{ApiKeyState, Schedule};
 use crate::domain::client::{
-    ClientKind, Delivery, Entries, KeySource, SdkClient, Service, StoredApiKey, Webapp,
+    ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, StoredApiKey, Webapp,
 };
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -28,7 +28,7 @@ const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     let name = object_name(object)?;
     let kind = match (&object.spec.webapp, &object.spec.service) {
-        (Some(webapp), None) => ClientKind::Webapp(parse_webapp(&name, webapp)),
+        (Some(webapp), None) => ClientKind::Webapp(parse_webapp(object, &name, webapp)),
         (None, Some(service)) => ClientKind::Service(parse_service(object, service)?),
         _ => return Err(violation("spec", "set exactly one of `webapp` and `service`")),
     };
@@ -52,12 +52,14 @@ fn parse_chosen(id: &str) -> Result<SdkClientId, Violations> {
     })
 }
 
-fn parse_webapp(name: &ObjectName, webapp: &crd::Webapp) -> Webapp {
+fn parse_webapp(object: &crd::SdkClient, name: &ObjectName, webapp: &crd::Webapp) -> Webapp {
     let pool = &webapp.user_pool_ref.name;
+    let origins = webapp.allowed_origins.iter().flatten();
     Webapp {
+        display_name: object.spec.display_name.clone(),
         pool_id: UserPoolId::derive(&name.namespace, pool),
         pool: ObjectName { namespace: name.namespace.clone(), name: pool.clone() },
-        allowed_origins: webapp.allowed_origins.clone().unwrap_or_default(),
+        allowed_origins: origins.map(|origin| Origin::new(origin)).collect(),
         redirect_urls: webapp.redirect_urls.clone().unwrap_or_default(),
         logo_url: webapp.logo_url.clone(),
         chrome_extension_id: webapp.chrome_extension_id.clone(),

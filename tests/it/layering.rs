@@ -15,7 +15,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("metrics", vec![]),
         ("telemetry", vec![]),
         ("shutdown", vec![]),
-        ("cli", vec!["domain", "clock"]),
+        ("cli", vec!["crd", "domain", "clock", "names"]),
         ("config", vec!["telemetry", "domain"]),
         ("crd", vec!["domain"]),
         ("validate", vec!["crd", "domain", "names"]),

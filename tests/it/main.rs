@@ -12,11 +12,14 @@
 )]
 
 mod cli;
+mod clients;
 mod crds;
 mod docs;
 mod examples;
 mod generated;
 mod http;
+mod key;
 mod layering;
+mod secret_scanning;
 mod support;
 mod wire;

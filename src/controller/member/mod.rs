@@ -15,6 +15,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::{Context, Error, Outcome, Reconcile, apply, ours, status};
 use crate::crd::condition::State;
 use crate::crd::{Member, MemberStatus};
+use crate::domain::ids::MemberId;
 use crate::names;
 use crate::validate;
 
@@ -56,6 +57,10 @@ impl Reconcile for Member {
         let member = match validate::member(self) {
             Ok(member) => member,
             Err(violations) => {
+                // Whose identity cannot be told has no rights.
+                let namespace = self.namespace().unwrap_or_default();
+                let id = MemberId::derive(&namespace, &self.name_any());
+                prune(context, &namespace, id, &uid, None).await?;
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
                 return Ok(Outcome::INVALID);
@@ -74,16 +79,7 @@ impl Reconcile for Member {
 
         // apply; what is too much goes first, so that a demotion never leaves both roles
         let keep = binding.as_ref().map(kube::ResourceExt::name_any);
-        let selector = names::selector_of(names::MEMBER_ROLE, &member.id);
-        let namespace = &member.name.namespace;
-        apply::prune_children::<RoleBinding>(
-            &context.client,
-            namespace,
-            &selector,
-            &uid,
-            keep.as_deref(),
-        )
-        .await?;
+        prune(context, &member.name.namespace, member.id, &uid, keep.as_deref()).await?;
         let applied = match &binding {
             Some(binding) => apply::apply_child(&context.client, &uid, binding).await?,
             None => Ok(()),
@@ -102,4 +98,16 @@ impl Reconcile for Member {
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }
+}
+
+/// Removes the member's RoleBindings but one.
+async fn prune(
+    context: &Context,
+    namespace: &str,
+    id: MemberId,
+    uid: &str,
+    keep: Option<&str>,
+) -> Result<(), Error> {
+    let selector = names::selector_of(names::MEMBER_ROLE, &id);
+    apply::prune_children::<RoleBinding>(&context.client, namespace, &selector, uid, keep).await
 }

@@ -103,17 +103,12 @@ impl<'c> DeliverySecret<'c> {
     /// Whose the Secret is and what it holds. It is ours by its label or annotations, or, if
     /// somebody removed both, by a key that we know.
     pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
-        let key = secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(&self.delivery.entries.api_key))
-            .and_then(|ByteString(value)| std::str::from_utf8(value).ok())
-            .and_then(ApiKey::parse);
-        let hash = key.as_ref().map(ApiKey::hash);
         let annotation = |name: &str| secret.metadata.annotations.as_ref()?.get(name);
         let records: Vec<Record> = annotation(names::KEYS)
             .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default();
+        let key = self.key_in(secret, &records);
+        let hash = key.as_ref().map(ApiKey::hash);
         let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
         let known = || known.iter().any(|stored| Some(stored.hash) == hash);
         let recorded =
@@ -130,6 +125,24 @@ impl<'c> DeliverySecret<'c> {
             rotated: annotation(names::ROTATED).cloned(),
             key,
         })
+    }
+
+    /// The key in a Secret: the entry that the spec names, or the recorded Current key in another
+    /// one, because the name of the entry was changed.
+    fn key_in(&self, secret: &Secret, records: &[Record]) -> Option<ApiKey> {
+        let data = secret.data.as_ref()?;
+        let parse =
+            |ByteString(value): &ByteString| ApiKey::parse(std::str::from_utf8(value).ok()?);
+        let entry = &self.delivery.entries.api_key;
+        let named = data.get(entry);
+        let is_current = |key: &ApiKey| {
+            let hash = key.hash().to_string();
+            records.iter().any(|it| it.state == ApiKeyState::Current && it.sha256 == hash)
+        };
+        match named {
+            Some(value) => parse(value),
+            None => data.values().filter_map(parse).find(is_current),
+        }
     }
 
     /// The Secret that was read, corrected; `None` if nothing is to be corrected. Labels and

@@ -143,10 +143,12 @@ impl Deliverer<'_> {
             let mut made = self.made(&plan.live, Look::Soon);
             made.keys.push(next_status(&pending.key));
             made.next_rotation = plan.next_rotation;
+            let waiting = reached.waiting_for(&pending.write);
+            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
             made.standing.notes.push(Note::new(
                 "RotationDeferred",
                 "WaitingForValidators",
-                "the new key is delivered once every validator knows it",
+                format!("the new key is delivered once every validator knows it{waiting}"),
             ));
             self.context.pending.put_back(&self.client.name, pending);
             return Ok(made);

@@ -11,7 +11,7 @@ use crate::controller::Error;
 use crate::controller::apply::Foreign;
 use crate::crd::condition::Standing;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
-use crate::domain::keyset::StoredKeySet;
+use crate::domain::keyset::{SigningKeyState, StoredKeySet};
 use crate::domain::pool::{Hosted, Jwks, UserPool};
 use crate::names;
 
@@ -98,7 +98,7 @@ pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoo
         active_at: key.active_at.map(Time),
         jwk: key.jwk.clone(),
     });
-    let active = keys.keys.iter().find(|key| key.active_at.is_some());
+    let active = keys.keys.iter().find(|key| key.state == SigningKeyState::Active);
     UserPoolStatus {
         id: Some(pool.id.to_string()),
         source: Some(pool.source.describe()),

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::digest;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::PublishedKey;
 use crate::domain::pool::UserPool;
+use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
 
 /// How long others may keep a key set. New keys are published for longer than this before they
@@ -26,7 +26,7 @@ pub async fn jwks(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let pool = find(&state, id)?;
-    cacheable(&headers, "application/jwk-set+json", &pool.jwks())
+    public(&headers, "application/jwk-set+json", &pool.jwks())
 }
 
 /// What a consumer of ID tokens needs to know. There is no authorization endpoint: tokens come
@@ -59,7 +59,7 @@ pub async fn discovery(
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,
     };
-    cacheable(&headers, "application/json", &document)
+    public(&headers, "application/json", &document)
 }
 
 fn find(
@@ -80,28 +80,13 @@ fn no_keys() -> ApiError {
     ApiError::unavailable("the UserPool has no keys yet")
 }
 
-/// A public document with an ETag; 304 for who has it already (RFC 9110 section 13.1.2).
-fn cacheable(
+/// A key set is for everybody, whatever page asks.
+fn public(
     headers: &HeaderMap,
     media_type: &'static str,
     body: &impl Serialize,
 ) -> Result<Response, ApiError> {
-    let body = serde_json::to_vec(body).map_err(|_| ApiError::internal())?;
-    let hash = digest::digest(&digest::SHA256, &body);
-    let hex =
-        hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
-    let etag = HeaderValue::from_str(&format!("\"{hex}\"")).map_err(|_| ApiError::internal())?;
-    let known = headers
-        .get_all(header::IF_NONE_MATCH)
-        .iter()
-        .any(|value| value.to_str().is_ok_and(|value| value.contains(&hex) || value.trim() == "*"));
-    let common = [
-        (header::ETAG, etag),
-        (header::CACHE_CONTROL, HeaderValue::from_static(CACHE)),
-        (header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*")),
-    ];
-    if known {
-        return Ok((StatusCode::NOT_MODIFIED, common).into_response());
-    }
-    Ok((common, [(header::CONTENT_TYPE, media_type)], body).into_response())
+    let document = cacheable(headers, media_type, CACHE, body)?;
+    Ok(([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))], document)
+        .into_response())
 }

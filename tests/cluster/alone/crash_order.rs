@@ -51,8 +51,8 @@ struct Fused<S> {
 impl<S> Service<Request<Body>> for Fused<S>
 where
     S: Service<Request<Body>, Future: Send + 'static>,
-    S::Response: Send,
-    S::Error: Send,
+    S::Response: Send + 'static,
+    S::Error: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
@@ -68,9 +68,10 @@ where
             && !path.contains("/leases")
             && !path.contains("/events");
         if counts {
-            let spent = self.fuse.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-                left.checked_sub(1)
-            });
+            let spent = self
+                .fuse
+                .left
+                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if spent.is_err() {
                 self.fuse.blown.notify_one();
                 return std::future::pending().boxed();
@@ -104,7 +105,8 @@ async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     arguments.extend(flags);
     let config = Arguments::parse_from(arguments).config;
     let operator = tokio::spawn(app::run(config, client, CancellationToken::new()));
-    let blown = tokio::time::timeout(std::time::Duration::from_secs(8), fuse.blown.notified()).await;
+    let blown =
+        tokio::time::timeout(std::time::Duration::from_secs(8), fuse.blown.notified()).await;
     operator.abort();
     let _ = operator.await;
     free_lease().await;
@@ -123,14 +125,14 @@ async fn current(space: &Space) -> Option<String> {
 /// Status and Secret agree, and the key counts.
 async fn settled(operator: &Operator, space: &Space) -> String {
     eventually("status tells of the key in the Secret", async || {
-        let key = space.value("key", "apiKey").await.ok_or("no Secret")?;
+        let key = space.value("key", "apiKey").await.ok_or_else(|| "no Secret".to_owned())?;
         let keys = client(space).await.status.unwrap_or_default().keys;
         let next = keys.iter().any(|key| key.state == ApiKeyState::Next);
         let agree = current(space).await == Some(sha256(&key));
         if agree && !next && operator.validate(&key, None).await.verdict() == "200" {
             Ok(key)
         } else {
-            Err(format!("{keys:?}").into())
+            Err(format!("{keys:?}"))
         }
     })
     .await

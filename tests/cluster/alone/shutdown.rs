@@ -95,11 +95,12 @@ async fn a_validator_alone_serves_and_writes_nothing() {
         if verdict == "401 client_suspended" { Ok(()) } else { Err(verdict) }
     })
     .await;
+    // Looked at before it stops, when a leader would give the Lease back.
+    let lease: Lease = space.operators().get("anon-operator-leader").await.unwrap();
+    assert_eq!(lease.spec.unwrap().holder_identity, None);
     assert!(validator.stop().await.success());
     assert_eq!(operator_writes_for(&space).len(), before);
     assert!(space.value("new", "apiKey").await.is_none());
-    let lease: Lease = space.operators().get("anon-operator-leader").await.unwrap();
-    assert_eq!(lease.spec.unwrap().holder_identity, None);
 
     // One that only serves the API, and one that only reconciles.
     let api = Operator::start(&["--roles=api"]).await;

@@ -45,7 +45,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
         Arc::new(SystemClock),
         Arc::new(Metrics::default()),
         Reader::new(Arc::clone(&index)),
-        Propagation::new(Duration::from_hours(1), true),
+        Propagation::new(Duration::from_hours(1)),
         format!("leader-{replica}"),
     );
     let mut tasks = JoinSet::new();
@@ -104,7 +104,11 @@ async fn nothing_is_made_twice_and_nothing_is_lost() {
                 validator.validate(&key, None).await.verdict(),
                 validator.validate(&first[&name], None).await.verdict(),
             );
-            if verdicts == ("200".into(), "200".into()) { Ok(()) } else { Err(format!("{verdicts:?}")) }
+            if verdicts == ("200".into(), "200".into()) {
+                Ok(())
+            } else {
+                Err(format!("{verdicts:?}"))
+            }
         })
         .await;
     }

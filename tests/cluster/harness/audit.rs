@@ -60,8 +60,12 @@ struct Status {
 /// Every finished write so far, in the order of the log.
 pub fn writes() -> Vec<Write> {
     let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
+    let reads = |line: &&str| {
+        ["get", "list", "watch"].iter().any(|verb| line.contains(&format!(r#""verb":"{verb}""#)))
+    };
     // The last line may be half written.
-    log.lines().filter_map(|line| serde_json::from_str(line).ok()).filter_map(write).collect()
+    let lines = log.lines().filter(|line| !reads(line));
+    lines.filter_map(|line| serde_json::from_str(line).ok()).filter_map(write).collect()
 }
 
 fn write(event: Event) -> Option<Write> {
@@ -85,8 +89,14 @@ fn write(event: Event) -> Option<Write> {
     })
 }
 
+/// Whether the log has come to something of this name.
+pub fn has_seen(name: &str) -> bool {
+    let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
+    log.contains(&format!(r#""name":"{name}""#))
+}
+
 /// What operators wrote, but for Leases, which are renewed all the time.
-pub fn operator_writes() -> Vec<Write> {
+fn operator_writes() -> Vec<Write> {
     let user = operator_user();
     writes().into_iter().filter(|it| it.user == user && it.resource != "leases").collect()
 }

@@ -63,6 +63,12 @@ pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<St
         }
     }
     assert_eq!(made.len(), clients + pools);
+    // And no key that somebody may have read was changed.
+    let changed: Vec<_> = operator_writes_for(space)
+        .into_iter()
+        .filter(|it| it.resource == "secrets" && it.verb != "create")
+        .collect();
+    assert!(changed.is_empty(), "{changed:?}");
     let once = |codes: &[u16]| match codes.iter().filter(|code| **code == 201).count() {
         0 => codes.contains(&504),
         count => count == 1,

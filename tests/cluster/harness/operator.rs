@@ -80,10 +80,13 @@ impl Operator {
         let replica = |list: &str| variable(list).split(':').nth(setup.replica).unwrap().to_owned();
         let kubeconfig =
             setup.kubeconfig.clone().unwrap_or_else(|| replica("ANON_OPERATOR_KUBECONFIGS").into());
+        // As for the launcher: another one than that of this build.
+        let binary = std::env::var("ANON_OPERATOR_BIN")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_anon-operator").to_owned());
         // The operator must not outlive the tests, however these end.
         let mut command = Command::new("setpriv");
         command
-            .args(["--pdeathsig", "KILL", env!("CARGO_BIN_EXE_anon-operator"), "run"])
+            .args(["--pdeathsig", "KILL", &binary, "run"])
             .arg(format!("--listen=127.0.0.1:{http}"))
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--public-url={PUBLIC_URL}"))

@@ -4,7 +4,9 @@
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
 
-use kube::api::{Api, DeleteParams};
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use super::Operator;
@@ -60,13 +62,24 @@ pub async fn alone() -> Alone {
         Arc::into_inner(operator).expect("its users are gone").stop().await;
     }
     free_lease().await;
+    forget_validators().await;
     Alone { _turn: turn }
+}
+
+/// The validators of operators that were killed count for an hour; here it is known that they are
+/// dead.
+async fn forget_validators() {
+    let leases: Api<Lease> = Api::namespaced(admin().await, &operator_namespace());
+    for lease in leases.list_metadata(&ListParams::default()).await.unwrap() {
+        if lease.name_any().starts_with("anon-validator-") {
+            leases.delete(&lease.name_any(), &DeleteParams::default()).await.unwrap();
+        }
+    }
 }
 
 /// Spares the next operator the wait for a Lease whose holder is known to be dead.
 pub async fn free_lease() {
-    let leases: Api<k8s_openapi::api::coordination::v1::Lease> =
-        Api::namespaced(admin().await, &operator_namespace());
+    let leases: Api<Lease> = Api::namespaced(admin().await, &operator_namespace());
     let gone = leases.delete("anon-operator-leader", &DeleteParams::default()).await;
     assert!(gone.map_or_else(|error| error.to_string().contains("not found"), |_| true));
 }

@@ -37,7 +37,7 @@ async fn they_apply_without_a_warning() {
     let said =
         kubectl(&["apply", "--server-side", "--dry-run=server", "--force-conflicts", "-f", crds]);
     assert!(said.success && said.stderr.is_empty(), "{said:?}");
-    assert_eq!(said.stdout.lines().count(), 4, "{said:?}");
+    assert_eq!(said.stdout.lines().count(), 5, "{said:?}");
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn each_rule_accepts_and_refuses() {
         (pool("p", Value::Null), "say `hosted: {}`"),
         (with(webapp("w", "p"), "/spec", json!({})), one_arm),
         (with(webapp("w", "p"), "/spec/service", backend()["spec"]["service"].clone()), one_arm),
-        (with(backend(), "/spec/service/apiKey", json!({})), "say `delivery: {secretName: …}`"),
+        (with(backend(), "/spec/service/apiKey", json!({})), "set exactly one of `delivery`"),
         (kubernetes(json!({})), "exactly one of `user` and `serviceAccount`"),
         (
             kubernetes(json!({"user": "a", "serviceAccount": {"name": "b"}})),

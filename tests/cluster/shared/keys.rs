@@ -67,6 +67,7 @@ async fn a_key_that_is_lost_is_replaced_and_refused() {
     let mistyped = format!("{}x", &second[..second.len() - 1]);
     space.merge::<Secret>("key", json!({"stringData": {"apiKey": mistyped}})).await;
     let third = replaced(&operator, &space, &second).await;
+    assert_ne!(third, mistyped);
     space.merge::<Secret>("key", json!({"data": {"apiKey": null}})).await;
     let fourth = replaced(&operator, &space, &third).await;
 

@@ -34,8 +34,10 @@ async fn a_refused_write_is_said_is_not_hammered_and_is_tried_again() {
     assert!(ready.message.contains("exceeded quota"), "{}", ready.message);
 
     // Tries are spaced out: doubling from half a second, a handful by the time this is over.
-    let tries = || operator_writes_for(&space).iter().filter(|it| it.what() == "create secrets").count();
-    eventually("it is tried again", async || if tries() >= 3 { Ok(()) } else { Err(tries()) }).await;
+    let tries =
+        || operator_writes_for(&space).iter().filter(|it| it.what() == "create secrets").count();
+    eventually("it is tried again", async || if tries() >= 3 { Ok(()) } else { Err(tries()) })
+        .await;
     assert!(tries() < 10, "{} tries", tries());
 
     space.delete::<ResourceQuota>("no-secrets").await;

@@ -1,12 +1,15 @@
 //! Tests that share one operator, each in a namespace of its own.
 
 mod any_order;
+mod api_keys;
 mod bad_input;
+mod chart;
 mod children;
 mod crds;
 mod examples;
 mod isolation;
 mod keys;
+mod maester;
 mod quickstart;
 mod rest;
 mod rights;

@@ -1,6 +1,7 @@
 //! Who may do what, by impersonation: the chart's roles and policies on the real server.
 
-use anon_operator::crd::{Member, SdkClient, UserPool};
+use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
+use anon_operator::domain::opaque::ApiKey;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams};
@@ -25,7 +26,10 @@ async fn bound(space: &Space, name: &str, kind: &str, role: &str) -> Space {
     let user = space.with(user);
     // The authorizer learns of it by a watch.
     eventually("the role is bound", async || {
-        user.api::<SdkClient>().list(&ListParams::default()).await.map(|_| ())
+        let clients = user.api::<SdkClient>().list(&ListParams::default()).await.map(|_| ());
+        // Who only revokes sees no clients.
+        let revocations = user.api::<Revocation>().list(&ListParams::default()).await.map(|_| ());
+        clients.or(revocations)
     })
     .await;
     user
@@ -85,8 +89,25 @@ async fn an_edit_user_makes_pools_and_clients_and_raises_no_role() {
     let admin = service("admin", "Admin", "key-2");
     let delivered = edit.try_apply(&admin).await.unwrap_err().to_string();
     assert!(delivered.contains("never delivered into a Secret"), "{delivered}");
-    let otherwise = with(admin, "/spec/service/apiKey", json!({}));
-    assert_ne!(refusal(&edit, &otherwise).await, "accepted");
+    let hash = |key: &ApiKey| json!({"id": key.hash().id(), "sha256": key.hash().to_string()});
+    let [own, theirs] = [ApiKey::generate().unwrap(), ApiKey::generate().unwrap()];
+    let by_hash = |keys: &[&ApiKey]| {
+        let hashes: Vec<_> = keys.iter().map(|key| hash(key)).collect();
+        with(admin.clone(), "/spec/service/apiKey", json!({"hashes": hashes}))
+    };
+    assert_refused(&refusal(&edit, &by_hash(&[&own])).await, "Admin");
+    // Into a client that an Admin has made he can slip no key of his own, nor revoke one.
+    space.apply(&by_hash(&[&theirs])).await;
+    assert_refused(&refusal(&edit, &by_hash(&[&theirs, &own])).await, "Admin");
+    let revocation = json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "r"},
+        "spec": {"sdkClient": {"name": "admin", "keyIds": [theirs.hash().id()]}},
+    });
+    assert_refused(&refusal(&edit, &revocation).await, "cannot patch resource");
+    let edith = bound(&space, "edith-revokes", "ClusterRole", "anon-revoker").await;
+    edith.try_create(&revocation).await.unwrap();
+    let back = edith.api::<Revocation>().delete("r", &DeleteParams::default()).await;
+    assert!(back.is_err(), "a revoker does not take back");
 
     for (kind, name) in [("userpools", "users"), ("sdkclients", "backend")] {
         let said = write_status(&space, Some("edith"), kind, name);

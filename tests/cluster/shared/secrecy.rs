@@ -64,9 +64,9 @@ async fn logs_metrics_and_objects_hold_no_key() {
         }
         if let Some(set) = data.get("keyset.json") {
             let set: Value = serde_json::from_slice(&set.0).unwrap();
-            // The beginning of a PKCS #8 is the same for all.
-            let private = set["keys"][0]["pkcs8"].as_str().unwrap();
-            needles.push(private[private.len() - 24..].to_owned());
+            // Other tests put junk into theirs. The beginning of a PKCS #8 is the same for all.
+            let private = set["keys"][0]["pkcs8"].as_str().unwrap_or_default();
+            needles.push(private.chars().rev().take(24).collect::<Vec<_>>().iter().rev().collect());
         }
     }
     assert!(needles.len() > 8);

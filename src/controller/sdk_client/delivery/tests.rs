@@ -95,6 +95,19 @@ fn a_value_that_is_not_a_key_counts_as_deleted() {
 }
 
 #[test]
+fn a_renamed_entry_keeps_its_key() {
+    check(|secret, desired, stored| {
+        let mut delivery = secret.delivery.clone();
+        delivery.entries.api_key = "KEY".into();
+        let renamed = DeliverySecret::new(secret.client, &delivery, secret.base_url);
+        assert_eq!(read(&renamed, &stored).delivered, desired.delivered);
+        let corrected = renamed.corrected(&stored, desired).unwrap().unwrap();
+        let names: Vec<_> = corrected.data.unwrap().into_keys().collect();
+        assert_eq!(names, ["KEY", "baseUrl", "clientId", "organizationId"]);
+    });
+}
+
+#[test]
 fn a_key_put_there_by_hand_is_the_key_and_replaces_the_current_one() {
     check(|secret, _, mut stored| {
         let key = ApiKey::generate().unwrap();

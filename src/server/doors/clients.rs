@@ -1,0 +1,126 @@
+//! The public data of a webapp client, for the Link SDK in a browser: who the organization is, and
+//! where Link may redirect to.
+//!
+//! Only pages of the client's `allowedOrigins` may read it (the Fetch standard's CORS protocol),
+//! compared byte for byte with the `Origin` that the browser sends, in the form of RFC 6454
+//! section 6.2: an origin that the spec writes in capitals or with the scheme's own port is
+//! brought into that form first. Credentials are not allowed for: there is nothing here that is
+//! different for somebody who is logged in.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::domain::client::{ClientKind, SdkClient, Webapp};
+use crate::domain::ids::SdkClientId;
+use crate::server::cacheable::cacheable;
+use crate::server::{ApiError, AppState};
+
+/// Short: whoever suspends a client or removes an origin does not want to wait.
+const CACHE: &str = "public, max-age=60";
+/// What a page may send besides what is always allowed: the Link SDK names its client on every
+/// call.
+const ALLOWED_HEADERS: &str = "content-type, x-anon-sdk-client-id";
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PublicData<'c> {
+    sdk_client_id: String,
+    organization_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'c str>,
+    user_pool_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_url: Option<&'c str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chrome_extension_id: Option<&'c str>,
+    redirect_urls: &'c [String],
+}
+
+/// `GET /v1/clients/{clientId}`.
+pub async fn public_data(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let reply = || {
+        let client = find(&state, &id)?;
+        let webapp = webapp(&client)?;
+        let organization = state.reader.organization(client.organization);
+        let logo = organization.as_ref().and_then(|organization| organization.logo_url.as_deref());
+        let data = PublicData {
+            sdk_client_id: client.id.to_string(),
+            organization_id: client.organization.to_string(),
+            display_name: webapp.display_name.as_deref(),
+            user_pool_id: webapp.pool_id.to_string(),
+            logo_url: webapp.logo_url.as_deref().or(logo),
+            chrome_extension_id: webapp.chrome_extension_id.as_deref(),
+            redirect_urls: &webapp.redirect_urls,
+        };
+        let mut response = cacheable(&headers, "application/json", CACHE, &data)?;
+        if let Some(origin) = allowed_origin(webapp, &headers) {
+            response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+        Ok(response)
+    };
+    varying(reply())
+}
+
+/// `OPTIONS /v1/clients/{clientId}`: may this page ask?
+pub async fn preflight(
+    State(state): State<AppState>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let reply = || {
+        let client = find(&state, &id)?;
+        let mut response = StatusCode::NO_CONTENT.into_response();
+        if let Some(origin) = allowed_origin(webapp(&client)?, &headers) {
+            let to = response.headers_mut();
+            to.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+            to.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET"));
+            let names = HeaderValue::from_static(ALLOWED_HEADERS);
+            to.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, names);
+        }
+        Ok(response)
+    };
+    varying(reply())
+}
+
+/// The one answer for an id that is not that of a live webapp, so that nothing is told of others.
+fn not_found() -> ApiError {
+    ApiError::not_found("there is no such webapp client")
+}
+
+fn find(state: &AppState, id: &str) -> Result<Arc<SdkClient>, ApiError> {
+    if !state.reader.is_ready() {
+        return Err(crate::domain::decision::Reason::IndexNotReady.into());
+    }
+    SdkClientId::parse(id).and_then(|id| state.reader.client(id)).ok_or_else(not_found)
+}
+
+fn webapp(client: &SdkClient) -> Result<&Webapp, ApiError> {
+    match &client.kind {
+        ClientKind::Webapp(webapp) if !client.suspended => Ok(webapp),
+        _ => Err(not_found()),
+    }
+}
+
+/// The origin of the page that asks, if it is one of the client's.
+fn allowed_origin(webapp: &Webapp, headers: &HeaderMap) -> Option<HeaderValue> {
+    let mut sent = headers.get_all(header::ORIGIN).iter();
+    let origin = sent.next().filter(|_| sent.next().is_none())?;
+    let allowed =
+        webapp.allowed_origins.iter().any(|allowed| allowed.as_str().as_bytes() == origin);
+    allowed.then(|| origin.clone())
+}
+
+/// The answer depends on the origin, and caches have to know, whatever the answer is.
+fn varying(reply: Result<Response, ApiError>) -> Response {
+    let mut response = reply.unwrap_or_else(IntoResponse::into_response);
+    response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));
+    response
+}

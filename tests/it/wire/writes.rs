@@ -1,0 +1,233 @@
+//! The writers of children and status: what they send, and what they make of the answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anon_operator::clock::SystemClock;
+use anon_operator::controller::apply::{
+    Created, Foreign, apply_child, create_secret, delete_exactly, prune_children, read_secret,
+    replace_secret,
+};
+use anon_operator::controller::propagation::Propagation;
+use anon_operator::controller::{Context, Error, Settings, status as writer};
+use anon_operator::crd::condition::Standing;
+use anon_operator::crd::{Organization, OrganizationStatus};
+use anon_operator::index::{Index, Reader};
+use anon_operator::metrics::Metrics;
+use http::Method;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::Api;
+use serde_json::{Value, json};
+
+use crate::support::api::{FakeApi, ok, status};
+use crate::support::objects::{self, metadata, parse};
+
+const SECRETS: &str = "/api/v1/namespaces/acme/secrets";
+const MAPS: &str = "/api/v1/namespaces/acme/configmaps";
+
+fn secret(version: Option<&str>) -> Value {
+    json!({"apiVersion": "v1", "kind": "Secret",
+        "metadata": {"namespace": "acme", "name": "s", "resourceVersion": version}})
+}
+
+/// The errors that an API server may answer a write with, and their class.
+const FAILURES: [(u16, &str, &str); 5] = [
+    (403, "Forbidden", "forbidden"),
+    (409, "Conflict", "conflict"),
+    (422, "Invalid", "api"),
+    (429, "TooManyRequests", "api"),
+    (500, "InternalError", "api"),
+];
+
+#[tokio::test]
+async fn secrets_are_created_by_post_and_read_when_there() {
+    let api = FakeApi::new(|_| ok(&secret(Some("1"))));
+    let new: Secret = parse(secret(None));
+    let made = create_secret(&api.client(), "acme", &new).await.unwrap();
+    assert!(matches!(made, Created::New(_)));
+    assert_eq!(api.log(), [format!("POST {SECRETS}")]);
+
+    let mut theirs = secret(Some("7"));
+    theirs["data"] = json!({"apiKey": "dGhlaXJz"});
+    let api = FakeApi::new(move |seen| match seen.method {
+        Method::POST => status(409, "AlreadyExists"),
+        _ => ok(&theirs),
+    });
+    let Created::Existing(read) = create_secret(&api.client(), "acme", &new).await.unwrap() else {
+        panic!("not made by us");
+    };
+    assert_eq!(read.data.unwrap()["apiKey"].0, b"theirs");
+    assert_eq!(api.log(), [format!("POST {SECRETS}"), format!("GET {SECRETS}/s")]);
+}
+
+#[tokio::test]
+async fn secrets_are_replaced_with_the_version_that_was_read() {
+    let api = FakeApi::new(|_| ok(&secret(Some("8"))));
+    let read: Secret = parse(secret(Some("7")));
+    replace_secret(&api.client(), "acme", &read).await.unwrap();
+    assert_eq!(api.seen()[0].method, Method::PUT);
+    assert_eq!(api.seen()[0].body["metadata"]["resourceVersion"], "7");
+    // Without one, the PUT would be unconditional: it is not sent.
+    let unread: Secret = parse(secret(None));
+    let refused = replace_secret(&api.client(), "acme", &unread).await.unwrap_err();
+    assert_eq!(refused.class(), "incomplete");
+    assert_eq!(api.log().len(), 1);
+}
+
+#[tokio::test]
+async fn failures_are_errors_of_their_class() {
+    for (code, reason, class) in FAILURES {
+        let api = FakeApi::new(move |_| status(code, reason));
+        let (client, read) = (api.client(), parse::<Secret>(secret(Some("7"))));
+        let classes = [
+            create_secret(&client, "acme", &read).await.err().unwrap().class(),
+            replace_secret(&client, "acme", &read).await.unwrap_err().class(),
+            read_secret(&client, "acme", "s").await.unwrap_err().class(),
+            apply_child(&client, "uid", &map("b")).await.unwrap_err().class(),
+        ];
+        assert_eq!(classes, [class; 4], "{code}");
+        assert_eq!(api.log().len(), 4, "{code}: nothing is tried twice in place");
+    }
+}
+
+fn map(data: &str) -> ConfigMap {
+    let mut metadata = metadata("acme", "m");
+    metadata["ownerReferences"] = owner("uid");
+    for set_by_server in ["uid", "resourceVersion", "generation", "creationTimestamp"] {
+        metadata.as_object_mut().unwrap().remove(set_by_server);
+    }
+    parse(json!({"metadata": metadata, "data": {"a": data}}))
+}
+
+fn owner(uid: &str) -> Value {
+    json!([{"apiVersion": "anon.dev/v1beta1", "kind": "UserPool", "name": "p", "uid": uid, "controller": true}])
+}
+
+/// A stored ConfigMap with somebody's label.
+fn stored(uid: &str, data: &str) -> Value {
+    let mut metadata = metadata("acme", "m");
+    metadata["ownerReferences"] = owner(uid);
+    metadata["labels"] = json!({"theirs": "yes"});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"a": data, "more": "x"}})
+}
+
+#[tokio::test]
+async fn children_are_applied_only_where_they_differ_and_are_ours() {
+    let read = || format!("GET {MAPS}/m");
+    let write = || format!("PATCH {MAPS}/m");
+    for (existing, result, log) in [
+        (Some(stored("uid", "b")), Ok(()), vec![read()]),
+        (Some(stored("uid", "c")), Ok(()), vec![read(), write()]),
+        (None, Ok(()), vec![read(), format!("POST {MAPS}")]),
+        (Some(stored("another", "c")), Err(Foreign), vec![read()]),
+        (Some(json!({"metadata": metadata("acme", "m")})), Err(Foreign), vec![read()]),
+    ] {
+        let answer = existing.clone();
+        let api = FakeApi::new(move |seen| match (&seen.method, &answer) {
+            (&Method::GET, None) => status(404, "NotFound"),
+            (_, None) => ok(&stored("uid", "b")),
+            (_, Some(stored)) => ok(stored),
+        });
+        assert_eq!(
+            apply_child(&api.client(), "uid", &map("b")).await.unwrap(),
+            result,
+            "{existing:?}"
+        );
+        assert_eq!(api.log(), log, "{existing:?}");
+        if let Some(write) = api.seen().get(1) {
+            assert!(write.query.contains("fieldManager=anon-operator"), "{}", write.query);
+            let forced = write.query.contains("force=true");
+            assert_eq!(forced, write.method == Method::PATCH, "{}", write.query);
+        }
+    }
+}
+
+#[tokio::test]
+async fn deletions_name_what_was_read() {
+    let api = FakeApi::new(|_| status(404, "NotFound"));
+    let object: ConfigMap = parse(stored("uid", "b"));
+    let maps: Api<ConfigMap> = Api::namespaced(api.client(), "acme");
+    delete_exactly(&maps, &object).await.expect("gone is gone");
+    assert_eq!(api.log(), [format!("DELETE {MAPS}/m")]);
+    assert_eq!(
+        api.seen()[0].body["preconditions"],
+        json!({"uid": "uid-of-acme-m", "resourceVersion": "1"})
+    );
+    api.answer(|_| status(409, "Conflict"));
+    let changed = delete_exactly(&maps, &object).await.unwrap_err();
+    assert!(matches!(changed, Error::Conflict { .. }));
+}
+
+#[tokio::test]
+async fn pruning_takes_ours_but_the_one_to_keep() {
+    let named = |name: &str, uid: &str| {
+        let mut metadata = metadata("acme", name);
+        metadata["ownerReferences"] = owner(uid);
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
+    };
+    let items = json!([named("keep", "uid"), named("old", "uid"), named("foreign", "another")]);
+    let api = FakeApi::new(move |seen| match seen.method {
+        Method::GET => ok(
+            &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}),
+        ),
+        _ => status(404, "NotFound"),
+    });
+    prune_children::<ConfigMap>(&api.client(), "acme", "a=b", "uid", Some("keep")).await.unwrap();
+    assert_eq!(api.log(), [format!("GET {MAPS}"), format!("DELETE {MAPS}/old")]);
+    assert!(api.seen()[0].query.contains("labelSelector=a=b"));
+}
+
+fn context(api: &FakeApi) -> Context {
+    let settings = Settings {
+        operator_namespace: "anon-system".into(),
+        public_url: "https://anon.example.com".into(),
+        orphan_grace: Duration::from_hours(1),
+    };
+    let metrics = Arc::new(Metrics::default());
+    let reader = Reader::new(Arc::new(Index::default()));
+    let propagation = Propagation::new(Duration::from_hours(1));
+    let clock = Arc::new(SystemClock);
+    Context::new(api.client(), settings, clock, metrics, reader, propagation, "test".into())
+}
+
+#[tokio::test]
+async fn a_status_is_written_once_and_with_its_version() {
+    let mut object: Organization = objects::organization("acme", &json!({}));
+    let written = json!({"metadata": {"namespace": "acme", "name": "default", "resourceVersion": "2"}, "spec": {}});
+    let api = FakeApi::new(move |_| ok(&written));
+    let context = context(&api);
+    let standing = Standing::ready("Accepted", "fine");
+    let desired = OrganizationStatus { id: Some("x".into()), ..OrganizationStatus::default() };
+    let version = writer::write(&context, &object, desired.clone(), &standing).await.unwrap();
+    assert_eq!(version.as_deref(), Some("2"));
+    let seen = api.seen();
+    assert_eq!(seen.len(), 1, "the first Ready is no Event");
+    assert_eq!(seen[0].method, Method::PATCH);
+    assert_eq!(seen[0].path, "/apis/anon.dev/v1beta1/namespaces/acme/organizations/default/status");
+    assert_eq!(seen[0].body["metadata"], json!({"name": "default", "resourceVersion": "1"}));
+    assert_eq!(seen[0].body["status"]["observedGeneration"], 1);
+    assert_eq!(seen[0].body["status"]["id"], "x");
+    // The cache still holds what we have just replaced: nothing to do until it has caught up.
+    assert!(context.memory.is_superseded(&object));
+
+    object.status = parse(seen[0].body["status"].clone());
+    object.metadata.resource_version = Some("2".into());
+    assert!(!context.memory.is_superseded(&object));
+    assert_eq!(writer::write(&context, &object, desired, &standing).await.unwrap(), None);
+    assert_eq!(api.log().len(), 1, "equal: no write");
+}
+
+#[tokio::test]
+async fn a_status_that_is_refused_is_an_error() {
+    let object: Organization = objects::organization("acme", &json!({}));
+    for (code, reason, class) in FAILURES {
+        let api = FakeApi::new(move |_| status(code, reason));
+        let context = context(&api);
+        let standing = Standing::stalled("Invalid", "no");
+        let status = OrganizationStatus::default();
+        let refused = writer::write(&context, &object, status, &standing).await.unwrap_err();
+        assert_eq!(refused.class(), class, "{code}");
+        assert_eq!(api.log().len(), 1, "no Event about what was not written");
+        assert!(!context.memory.is_superseded(&object));
+    }
+}
