@@ -162,16 +162,36 @@ pub async fn patch<K: Written>(
     spec: Value,
 ) -> Result<K, ApiError> {
     managed_here(object)?;
-    let patch = json!({
-        "metadata": { "resourceVersion": object.resource_version() },
-        "spec": spec,
-    });
     let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
-    let patched = api.patch(&object.name_any(), &parameters, &Patch::Merge(&patch)).await;
-    let patched = patched.map_err(|error| refused(&error))?;
-    known(state, &patched).await;
-    Ok(patched)
+    let name = object.name_any();
+    let mut version = object.resource_version();
+    for _ in 0..TRIES {
+        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": spec });
+        let error = match api.patch(&name, &parameters, &Patch::Merge(&patch)).await {
+            Ok(patched) => {
+                known(state, &patched).await;
+                return Ok(patched);
+            }
+            Err(error) => error,
+        };
+        if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
+            return Err(refused(&error));
+        }
+        // The leader writes status all the time. What the change was decided on is the spec, and
+        // that has not changed as long as the generation has not.
+        let now = api.get_metadata(&name).await.map_err(|error| refused(&error))?;
+        if now.metadata.generation != object.meta().generation
+            || now.metadata.uid != object.meta().uid
+        {
+            return Err(refused(&error));
+        }
+        version = now.metadata.resource_version;
+    }
+    Err(ApiError::unavailable("the object changed in between; try again"))
 }
+
+/// How often a change is tried that writes of status come in the way of.
+const TRIES: u32 = 5;
 
 /// Deletes an object that was read.
 pub async fn delete<K: Written>(
