@@ -14,6 +14,7 @@ use super::Space;
 use super::cluster::{directory, operator_namespace, operator_user, variable};
 use super::http::{self, Reply};
 use super::kubectl::kubectl;
+use super::tokens::minted;
 use super::wait::{eventually, expect};
 
 /// What every operator here is told that it is reached by. One for all, because it is stored.
@@ -122,6 +123,16 @@ impl Operator {
         let mut headers = vec![("authorization", bearer.as_str())];
         headers.extend(client.map(|client| ("x-anon-sdk-client-id", client)));
         http::post(&self.url("/v1/validate"), &headers, &json!({})).await.unwrap()
+    }
+
+    /// A token. Ready in status is some milliseconds ahead of this replica's index: until then it
+    /// says 503 or does not know the key, as a client that asks again would see.
+    pub async fn minted(&self, key: &str, body: &Value) -> String {
+        eventually("a token is minted", async || {
+            let reply = self.mint(key, body).await;
+            if reply.status == 200 { Ok(minted(&reply)) } else { Err(reply.verdict()) }
+        })
+        .await
     }
 
     /// Asks for a token.

@@ -5,7 +5,6 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
-use crate::harness::tokens::minted;
 use crate::harness::{Space, eventually, quick_pool, service, shared, webapp};
 
 #[tokio::test]
@@ -25,7 +24,7 @@ async fn a_client_waits_for_its_pool() {
     // A pool that existed before it is asked for, and one that comes later.
     space.apply_all(&[quick_pool("other"), quick_pool("users")]).await;
     space.ready::<SdkClient>("web").await;
-    let token = minted(&operator.mint(&key, &json!({"appUserId": "u", "sdkClientId": id})).await);
+    let token = operator.minted(&key, &json!({"appUserId": "u", "sdkClientId": id})).await;
     assert_eq!(operator.validate(&token, Some(&id)).await.verdict(), "200");
 
     // Another pool: the tokens of the first no longer count for this client.
@@ -69,7 +68,7 @@ async fn equal_names_in_three_namespaces() {
         let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
         space.ready::<SdkClient>("backend").await;
         let key = space.api_key("key").await;
-        let token = minted(&operator.mint(&key, &json!({"appUserId": "u"})).await);
+        let token = operator.minted(&key, &json!({"appUserId": "u"})).await;
         seen.push((pool.id.unwrap(), pool.keys[0].kid.clone(), web, key, token));
     }
     for (index, (pool, kid, web, key, token)) in seen.iter().enumerate() {

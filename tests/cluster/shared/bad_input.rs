@@ -6,7 +6,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::http::Reply;
-use crate::harness::tokens::minted;
 use crate::harness::{Operator, Space, quick_pool, service, shared, webapp};
 
 /// Sends raw bytes and reads the status and body of the one answer. A server that hangs fails the
@@ -167,7 +166,7 @@ async fn odd_fields_from_a_known_caller() {
         ["用户-1", "a b", "émile@example.test", "../../etc/passwd", "\"};--", &"x".repeat(255)]
     {
         let body = json!({"appUserId": id, "sdkClientId": web, "unknown": nested});
-        let token = minted(&operator.mint(&key, &body).await);
+        let token = operator.minted(&key, &body).await;
         let verdict = operator.validate(&token, Some(&web)).await;
         assert_eq!(verdict.json()["appUserId"], json!(id));
     }

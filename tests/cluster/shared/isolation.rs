@@ -68,7 +68,7 @@ async fn organizations_are_apart() {
     assert_eq!(refusal(&operator, &a.key, foreign).await, "403 ForbiddenError");
 
     let own = json!({"appUserId": "u", "sdkClientId": a.web, "organizationId": a.organization});
-    let token = minted(&operator.mint(&a.key, &own).await);
+    let token = operator.minted(&a.key, &own).await;
     assert_eq!(operator.validate(&token, Some(&a.web)).await.verdict(), "200");
     assert_eq!(operator.validate(&token, Some(&b.web)).await.verdict(), "401 key_unknown");
 
@@ -101,7 +101,7 @@ async fn what_minting_asks_for() {
     assert_eq!(operator.validate(&own.read_only_key, None).await.json()["role"], "ReadOnly");
     let unknown = own.key.replace("ory_apikey_", "ory_apikey_x");
     assert_eq!(refused(&unknown, body()).await, "401 UnauthorizedError");
-    let token = minted(&operator.mint(&own.key, &body()).await);
+    let token = operator.minted(&own.key, &body()).await;
     assert_eq!(refused(&token, body()).await, "401 UnauthorizedError");
 
     // The user.
@@ -124,7 +124,7 @@ async fn what_minting_asks_for() {
     let jwks = operator.url(&format!("/userPools/{}/.well-known/jwks.json", own.pool));
     let jwks = http::get(&jwks).await.unwrap().json();
     let claims = async |body| {
-        let token = minted(&operator.mint(&own.key, &body).await);
+        let token = operator.minted(&own.key, &body).await;
         verify(&token, &jwks, jsonwebtoken::Algorithm::ES256).unwrap()
     };
     let asked = claims(json!({"appUserId": "u", "exp": now + 3000})).await;

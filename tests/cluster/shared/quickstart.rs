@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::harness::kubectl::kubectl_with;
 use crate::harness::operator::PUBLIC_URL;
-use crate::harness::tokens::{minted, tampered, verify};
+use crate::harness::tokens::{tampered, verify};
 use crate::harness::{
     Operator, Space, http, immediately, pool, quick_pool, service, shared, webapp,
 };
@@ -73,7 +73,7 @@ async fn from_manifests_to_a_verdict() {
 
     // The key mints.
     let request = json!({"appUserId": "user-123", "sdkClientId": web});
-    let token = minted(&operator.mint(&key, &request).await);
+    let token = operator.minted(&key, &request).await;
     let verdict = operator.validate(&token, Some(&web)).await;
     assert_eq!(verdict.status, 200, "{verdict:?}");
     let jwks = document(&operator, &format!("/userPools/{pool}/.well-known/jwks.json")).await;
@@ -150,7 +150,7 @@ async fn every_algorithm_mints_and_validates() {
         let web: SdkClient = space.ready(&format!("web-{lower}")).await;
         let (pool, web) = (pool.status.unwrap(), web.status.unwrap().client_id.unwrap());
         let request = json!({"appUserId": name, "userPoolId": pool.id});
-        let token = minted(&operator.mint(&key, &request).await);
+        let token = operator.minted(&key, &request).await;
         assert_eq!(jsonwebtoken::decode_header(&token).unwrap().alg, algorithm);
         let verdict = operator.validate(&token, Some(&web)).await;
         assert_eq!(verdict.verdict(), "200", "{name}: {verdict:?}");
@@ -185,7 +185,7 @@ async fn suspended_and_deleted_clients_are_refused_at_once() {
     let other = space.ready::<SdkClient>("other").await.status.unwrap().client_id.unwrap();
     space.ready::<SdkClient>("backend").await;
     let key = space.api_key("key").await;
-    let token = minted(&operator.mint(&key, &json!({"appUserId": "u", "sdkClientId": web})).await);
+    let token = operator.minted(&key, &json!({"appUserId": "u", "sdkClientId": web})).await;
     let verdicts = async || {
         (
             operator.validate(&token, Some(&web)).await.verdict(),

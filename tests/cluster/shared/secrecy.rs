@@ -8,7 +8,6 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::cluster::directory;
-use crate::harness::tokens::minted;
 use crate::harness::{Space, eventually, pool, service, shared};
 
 /// The logs of every operator that this run has started so far.
@@ -35,7 +34,7 @@ async fn logs_metrics_and_objects_hold_no_key() {
     for algorithm in algorithms {
         let pool: UserPool = space.ready(&algorithm.to_lowercase()).await;
         let body = json!({"appUserId": "somebody-secret", "userPoolId": pool.status.unwrap().id});
-        tokens.push(minted(&operator.mint(&key, &body).await));
+        tokens.push(operator.minted(&key, &body).await);
     }
     // Every way to be refused, with secrets in all places.
     for body in [json!({"appUserId": &key, "exp": &key}), json!({"userPoolId": &key}), json!(&key)]
