@@ -39,7 +39,7 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
-use crate::index::Reader;
+use crate::index::{Kind, Reader};
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
@@ -203,6 +203,9 @@ where
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
                     memory.memory.forget(&kind, namespace, &gone.name);
+                    if kind == Kind::SdkClient.as_str() {
+                        memory.pending.forget(namespace, &gone.name);
+                    }
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; it goes on by itself");
