@@ -35,6 +35,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
@@ -84,6 +85,9 @@ pub struct Context {
     pub pending: PendingKeys,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
+    /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
+    /// the rest to who validates.
+    pub generating: Semaphore,
 }
 
 impl Context {
@@ -98,6 +102,7 @@ impl Context {
         propagation: Propagation,
         instance: String,
     ) -> Self {
+        let cores = std::thread::available_parallelism();
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -110,6 +115,7 @@ impl Context {
             propagation,
             pending: PendingKeys::default(),
             hashing: tokio::sync::Mutex::default(),
+            generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),
         }
     }
 }

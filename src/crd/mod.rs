@@ -24,13 +24,15 @@ pub use member::{
     KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
 };
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
-pub use revocation::{Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys};
+pub use revocation::{
+    Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys, RevokedOfPool, RevokedSessions,
+};
 pub use sdk_client::{
     ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, MAX_HASHES, Rotation,
     SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    Hosted, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
+    Hosted, KeyRotation, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::Algorithm;

@@ -9,6 +9,7 @@ pub mod duration;
 pub mod ids;
 pub mod json;
 pub mod jwk;
+pub mod key_lifecycle;
 pub mod keyset;
 pub mod opaque;
 pub mod password;

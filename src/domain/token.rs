@@ -3,6 +3,8 @@
 //! A check is a chain of types, so that no step can be left out: [`UnverifiedToken`] (header read,
 //! nothing trusted) -> [`SignedClaims`] (the signature holds) -> [`Verified`] (every claim holds).
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
@@ -15,6 +17,7 @@ use super::ids::{SdkClientId, UserPoolId};
 use super::json::parse_object;
 use super::keyset::PublishedKey;
 use super::pool::UserPool;
+use super::revocation::Revocation;
 use super::signing::{SigningError, SigningKey};
 
 /// The longest credential that is looked at, in bytes.
@@ -69,20 +72,30 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
-    /// key pins.
+    /// key pins. `revocations` are those of the pool that are in force.
     ///
     /// # Errors
-    /// No such key, another algorithm, a wrong signature, an unreadable payload.
-    pub fn check_signature<'p>(&self, pool: &'p UserPool) -> Result<SignedClaims<'p>, Reason> {
-        let key = pool.key(&self.kid).ok_or(Reason::KeyUnknown)?;
+    /// No such key, another algorithm, a wrong signature, a revoked key, an unreadable payload.
+    pub fn check_signature<'p>(
+        &self,
+        pool: &'p UserPool,
+        revocations: &'p [Arc<Revocation>],
+    ) -> Result<SignedClaims<'p>, Reason> {
+        let key = pool.key(&self.kid).ok_or_else(|| {
+            let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
+            if named { Reason::KeyRevoked } else { Reason::KeyUnknown }
+        })?;
         if key.verifying.algorithm() != self.algorithm {
             return Err(Reason::AlgorithmMismatch);
         }
         if !key.verifying.verifies(self.signing_input.as_bytes(), &self.signature) {
             return Err(Reason::SignatureInvalid);
         }
+        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at)) {
+            return Err(Reason::KeyRevoked);
+        }
         let claims = decode_object(self.payload)?;
-        Ok(SignedClaims { claims, pool, key })
+        Ok(SignedClaims { claims, pool, key, revocations })
     }
 }
 
@@ -92,6 +105,7 @@ pub struct SignedClaims<'p> {
     claims: Map<String, Value>,
     pool: &'p UserPool,
     key: &'p PublishedKey,
+    revocations: &'p [Arc<Revocation>],
 }
 
 impl SignedClaims<'_> {
@@ -153,6 +167,11 @@ impl SignedClaims<'_> {
         let app_user_id = self.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
         if app_user_id.is_empty() {
             return Err(Reason::SubjectMissing);
+        }
+        let token_id = self.claims.get("jti").and_then(Value::as_str);
+        let revoked = |it: &Arc<Revocation>| it.covers_token(app_user_id, token_id, issued_at);
+        if let Some(reason) = self.revocations.iter().find_map(revoked) {
+            return Err(reason);
         }
         Ok(Verified::proven(Principal::AppUser(AppUser {
             organization: self.pool.organization,

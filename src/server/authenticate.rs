@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::domain::decision::{Reason, Verified};
 use crate::domain::ids::{OrganizationId, SdkClientId};
 use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
+use crate::domain::revocation::Of;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 
@@ -80,13 +81,14 @@ fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified
     let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
-    client.prove(&hash, &reader.revocations(&client.name), now)
+    client.prove(&hash, &reader.revocations(Of::SdkClient, &client.name, now), now)
 }
 
 fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     let token = SessionToken::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = token.hash();
-    reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?.prove(&hash, now)
+    let member = reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?;
+    member.prove(&hash, &reader.revocations(Of::Member, &member.name, now), now)
 }
 
 fn app_user_id_token(
@@ -103,7 +105,8 @@ fn app_user_id_token(
         .pool(client.live_pool()?)
         .filter(|pool| !pool.keys.is_empty())
         .ok_or(Reason::PoolNotReady)?;
-    let mut signed = token.check_signature(&pool)?;
+    let revocations = reader.revocations(Of::UserPool, &pool.name, now);
+    let mut signed = token.check_signature(&pool, &revocations)?;
     if client.is_strict() {
         signed = signed.require_client(id)?;
     }

@@ -14,7 +14,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::{Context, Error, Outcome, Reconcile, apply, ours, status};
 use crate::crd::condition::State;
-use crate::crd::{Member, MemberStatus};
+use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain::ids::MemberId;
 use crate::names;
 use crate::validate;
@@ -35,6 +35,10 @@ pub(super) fn controller(context: &Context) -> Controller<Member> {
             let annotations = secret.annotations();
             let namespace = annotations.get(names::OWNER_NAMESPACE)?;
             Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
+        })
+        .watches(Api::<Revocation>::all(client.clone()), watcher::Config::default(), |revocation| {
+            let revoked = revocation.spec.member.as_ref()?;
+            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
         })
         .watches(passwords, consenting, move |secret| {
             let refers = members.state().into_iter().filter(move |member| {
@@ -67,8 +71,8 @@ impl Reconcile for Member {
             }
         };
 
-        if member.suspended && !member.sessions.is_empty() {
-            let ended = sessions::end(&context.client, self).await?;
+        if let Some(remaining) = sessions::remaining(context, self, &member) {
+            let ended = sessions::keep(&context.client, self, &remaining).await?;
             context.memory.superseded(self, ended.resource_version().as_deref());
             // The event of this write brings the rest.
             return Ok(Outcome::SETTLED);

@@ -12,6 +12,8 @@ mod keys;
 mod maester;
 mod quickstart;
 mod rest;
+mod revocations;
 mod rights;
 mod secrecy;
+mod signing_keys;
 mod unready;

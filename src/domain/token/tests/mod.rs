@@ -78,6 +78,7 @@ fn encode(text: impl AsRef<[u8]>) -> String {
 fn published(key: &SigningKey) -> PublishedKey {
     let jwk = key.public_jwk();
     PublishedKey {
+        published_at: None,
         kid: jwk.kid.clone().unwrap(),
         state: SigningKeyState::Active,
         issuer: Some(ISSUER.to_owned()),
@@ -95,6 +96,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
             algorithm: Algorithm::RS256,
             default_lifetime: SignedDuration::from_hours(1),
             max_lifetime: SignedDuration::from_hours(2),
+            rotation_interval: None,
             retain_keys: true,
         }),
         audiences: Vec::new(),
@@ -125,7 +127,7 @@ fn at(second: i64) -> Timestamp {
 
 fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reason> {
     let live = |id, of| id == sibling() && of == pool.id;
-    UnverifiedToken::parse(token)?.check_signature(pool)?.check(client(), at(second), live)
+    UnverifiedToken::parse(token)?.check_signature(pool, &[])?.check(client(), at(second), live)
 }
 
 fn user(verified: &Verified) -> &AppUser {
