@@ -45,6 +45,7 @@ use crate::names;
 pub use error::Error;
 use memory::Memory;
 use propagation::Propagation;
+use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 
@@ -82,6 +83,8 @@ pub struct Context {
     pub propagation: Propagation,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Echoes`].
+    pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
 }
@@ -109,6 +112,7 @@ impl Context {
             reader,
             propagation,
             pending: PendingKeys::default(),
+            echoes: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
         }
     }
@@ -139,7 +143,7 @@ impl Outcome {
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub enum Look {
     /// Not at all.
     OnChange,
     /// In a moment: something is under way that brings no event.
@@ -205,6 +209,7 @@ where
                     memory.memory.forget(&kind, namespace, &gone.name);
                     if kind == Kind::SdkClient.as_str() {
                         memory.pending.forget(namespace, &gone.name);
+                        memory.echoes.forget(namespace, &gone.name);
                     }
                 }
                 Err(ControllerError::QueueError(error)) => {
