@@ -13,6 +13,7 @@
 //! error: retried with backoff, and a fresh leader starts over from what is stored.
 
 pub mod apply;
+mod consent;
 mod error;
 mod member;
 pub mod memory;
@@ -46,6 +47,7 @@ use crate::names;
 pub use error::Error;
 use memory::Memory;
 use propagation::Propagation;
+use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 
@@ -83,6 +85,8 @@ pub struct Context {
     pub propagation: Propagation,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Echoes`].
+    pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
     /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
@@ -114,6 +118,7 @@ impl Context {
             reader,
             propagation,
             pending: PendingKeys::default(),
+            echoes: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
             generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),
         }
@@ -145,7 +150,7 @@ impl Outcome {
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub enum Look {
     /// Not at all.
     OnChange,
     /// In a moment: something is under way that brings no event.
@@ -211,6 +216,7 @@ where
                     memory.memory.forget(&kind, namespace, &gone.name);
                     if kind == Kind::SdkClient.as_str() {
                         memory.pending.forget(namespace, &gone.name);
+                        memory.echoes.forget(namespace, &gone.name);
                     }
                 }
                 Err(ControllerError::QueueError(error)) => {

@@ -45,7 +45,7 @@ pub struct Propagation {
 struct Replica {
     applied: HashMap<String, u64>,
     resource_version: Option<String>,
-    changed_at: Instant,
+    changed_at: tokio::time::Instant,
 }
 
 /// How far a write has come.
@@ -201,7 +201,7 @@ fn note(
             .and_then(|json| serde_json::from_str(json).ok())
             .unwrap_or_default(),
         resource_version: lease.resource_version(),
-        changed_at: Instant::now(),
+        changed_at: tokio::time::Instant::now(),
     };
     replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
 }

@@ -213,9 +213,8 @@ impl Policy {
 
     /// Sees to it that the Next key is one that may become Active, and since when it is known.
     fn keep_next(&self, step: &mut Step, case: &Circumstances<'_>) {
-        let wrong = |key: &StoredKey| {
-            key.state == SigningKeyState::Next && key.algorithm != self.algorithm
-        };
+        let wrong =
+            |key: &StoredKey| key.state == SigningKeyState::Next && key.algorithm != self.algorithm;
         step.remove(wrong, Change::Discarded);
         let next = step.set.keys.iter_mut().find(|key| key.state == SigningKeyState::Next);
         let Some(next) = next else { return };
@@ -232,8 +231,7 @@ impl Policy {
 
     fn due(&self, set: &StoredKeySet, id: &str) -> Due {
         let Some(active) = set.active() else { return Due::Now };
-        let requested =
-            !self.requested.is_empty() && set.rotated.as_ref() != Some(&self.requested);
+        let requested = !self.requested.is_empty() && set.rotated.as_ref() != Some(&self.requested);
         if requested || active.algorithm != self.algorithm {
             return Due::Now;
         }

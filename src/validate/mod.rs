@@ -12,11 +12,11 @@ mod staff;
 use std::fmt;
 
 use aws_lc_rs::digest;
-use kube::{Resource, ResourceExt as _};
 use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt as _};
 
 pub use client::sdk_client;
-pub use pool::user_pool;
+pub use pool::{inline_set, user_pool};
 pub use revocation::revocation;
 pub use staff::{ORGANIZATION_NAME, member, organization};
 

@@ -45,8 +45,7 @@ fn a_pool_may_change_its_algorithm_and_rotates_within_bounds() {
     assert!(es256().validate_cel_update(&hosted(json!({}))).is_ok());
     let interval = |interval: &str, max: &str| {
         let lifetime = json!({"default": "1h", "max": max});
-        let pool =
-            hosted(json!({"rotation": {"interval": interval}, "tokenLifetime": lifetime}));
+        let pool = hosted(json!({"rotation": {"interval": interval}, "tokenLifetime": lifetime}));
         pool.validate_cel().map_err(|error| error.to_string())
     };
     assert_eq!(interval("720h", "4464h"), Ok(()));

@@ -1,28 +1,35 @@
-//! `UserPool`: a signing Secret in the operator's namespace, and its public half in status and in
-//! a ConfigMap beside the pool.
+//! `UserPool`: one file for each place that its keys come from. What all of them publish is their
+//! public half, in status.
 
 mod desired;
+mod hosted;
+mod inline;
+mod provided;
+mod published;
+mod remote;
 mod rotation;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use super::{Context, Error, Outcome, Reconcile, consent, ours, status};
+use crate::crd::{Revocation, UserPool};
+use crate::domain::pool::Source;
+use crate::names;
+use crate::validate;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt as _;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Resource as _, ResourceExt as _};
-
-use super::{Context, Error, Look, Outcome, Reconcile, apply, ours, status};
-use crate::crd::{Revocation, UserPool};
-use crate::domain::pool::{self, Source};
-use crate::names;
-use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<UserPool> {
     let client = &context.client;
     let signing: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    Controller::new(Api::all(client.clone()), watcher::Config::default())
+    let consenting: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let controller =
+        Controller::<UserPool>::new(Api::all(client.clone()), watcher::Config::default());
+    let pools = controller.store();
+    controller
         .owns(Api::<ConfigMap>::all(client.clone()), ours(names::JWKS))
         .watches(signing, ours(names::SIGNING_KEYS), |secret| {
             let annotations = secret.annotations();
@@ -34,15 +41,21 @@ pub(super) fn controller(context: &Context) -> Controller<UserPool> {
             let revoked = revocation.spec.user_pool.as_ref()?;
             Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
         })
+        .watches(
+            consenting,
+            consent::watched(&[names::USE_JWKS, names::USE_CA]),
+            consent::referrers(pools, |pool, secret| {
+                let spec = &pool.spec;
+                let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);
+                let jwks_ca = spec.jwks.as_ref().and_then(|jwks| jwks.ca_ref.as_ref());
+                let oidc_ca = spec.oidc.as_ref().and_then(|oidc| oidc.ca_ref.as_ref());
+                provided.or(jwks_ca).or(oidc_ca).is_some_and(|reference| reference.name == secret)
+            }),
+        )
 }
 
 impl Reconcile for UserPool {
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        let uid = self.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
-        let owner =
-            self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
-
-        // validate
         let pool = match validate::user_pool(self) {
             Ok(pool) => pool,
             Err(violations) => {
@@ -51,42 +64,11 @@ impl Reconcile for UserPool {
                 return Ok(Outcome::INVALID);
             }
         };
-        let Source::Hosted(hosted) = &pool.source;
-
-        if rotation::is_on_its_way(context, self) {
-            return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+        match &pool.source {
+            Source::Hosted(hosted) => hosted::reconcile(context, self, &pool, hosted).await,
+            Source::Provided(entry) => provided::reconcile(context, self, &pool, entry).await,
+            Source::Remote(_) => remote::reconcile(context, self, &pool).await,
+            Source::Inline => inline::reconcile(context, self, &pool).await,
         }
-
-        // resolve, and apply what is random: the signing Secret comes first, because everything
-        // public follows from it
-        let names = desired::SigningSecret::new(&pool, &namespace_uid(context, &pool).await?);
-        let Some(keys) = rotation::keys(context, self, &pool, hosted, &names).await? else {
-            let unchanged = self.status.clone().unwrap_or_default();
-            let standing = desired::unreadable(&context.settings.operator_namespace, &names);
-            status::write(context, self, unchanged, &standing).await?;
-            return Ok(Outcome::SETTLED);
-        };
-
-        // desired
-        let mut desired = desired::status(&pool, &keys.set, &context.settings.public_url);
-        desired.next_rotation = keys.next_rotation.map(Time);
-        let config_map = desired::config_map(&pool, &desired, owner)?;
-
-        // apply
-        let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
-
-        // status
-        let mut standing = desired::standing(&pool, &keys.set, &applied);
-        standing.notes.extend(keys.note.clone());
-        status::write(context, self, desired, &standing).await?;
-        rotation::report(context, self, &keys).await;
-        Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { look: keys.look, ..Outcome::SETTLED }))
     }
-}
-
-async fn namespace_uid(context: &Context, pool: &pool::UserPool) -> Result<String, Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace =
-        api.get_metadata(&pool.name.namespace).await.map_err(Error::api("read Namespace"))?;
-    namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
 }

@@ -5,10 +5,11 @@ use std::collections::{HashMap, HashSet};
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::token::LEEWAY;
 
 const HOUR: i64 = 3600;
 const AHEAD: i64 = PUBLISH_AHEAD.as_secs();
+/// The longest that a spec allows.
+const LEEWAY: i64 = 300;
 const MARGIN: i64 = RETIRE_MARGIN.as_secs();
 
 fn at(second: i64) -> Timestamp {
@@ -49,6 +50,7 @@ fn step(policy: &Policy, stored: &StoredKeySet, case: &Circumstances<'_>) -> Ste
 }
 
 /// The first key set of a pool.
+#[must_use]
 pub fn first(algorithm: Algorithm) -> StoredKeySet {
     let policy = Policy { algorithm, ..policy() };
     let mut step = policy.first();
@@ -132,11 +134,8 @@ fn another_algorithm_is_a_rotation_and_replaces_a_next_of_the_old_one() {
 
 #[test]
 fn a_lifetime_counts_as_long_as_it_could_be_had() {
-    let asked = |lifetime| Policy {
-        requested: "x".into(),
-        longest_lifetime: hours(lifetime),
-        ..policy()
-    };
+    let asked =
+        |lifetime| Policy { requested: "x".into(), longest_lifetime: hours(lifetime), ..policy() };
     let set = first(Algorithm::EdDSA);
     // Longer for a while, then shorter.
     let set = step(&asked(50), &set, &case(1, Reach::Nowhere)).set;
@@ -381,7 +380,7 @@ impl World {
         let private = |key: &&StoredKey| key.state == Retiring && key.pkcs8.is_some();
         assert!(!self.set.keys.iter().any(|key| private(&key)), "private part of a retiring key");
         for (kid, exp) in &self.tokens {
-            let live = exp + LEEWAY.as_secs() > self.latest && !self.revoked.contains(kid);
+            let live = exp + LEEWAY > self.latest && !self.revoked.contains(kid);
             let verified = self.set.keys.iter().any(|key| key.kid() == kid);
             assert!(!live || verified, "a live token without a key");
         }

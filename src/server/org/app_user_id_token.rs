@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::permission::Operation;
+use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
 use crate::domain::revocation::{Of, Revocation};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
@@ -50,10 +51,13 @@ pub async fn mint(
     caller.same_organization(&fields)?;
     let app_user_id = app_user_id(&fields)?;
     let target = target(&state, &caller, &fields)?;
-    let Source::Hosted(hosted) = target.pool.source;
+    let hosted = hosted(&target.pool)?;
     let now = state.clock.now();
-    let expires_at = expiry(&fields, &hosted, now)?;
+    let expires_at = expiry(&fields, hosted, now)?;
 
+    if target.pool.active_key().is_none() {
+        return Err(no_keys());
+    }
     // A key that validators have not been told of must not sign, nor one for longer than the Secret
     // says that it will be kept.
     let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
@@ -63,9 +67,7 @@ pub async fn mint(
         let revoked = |it: &Arc<Revocation>| {
             it.covers_key(&key.kid, published.and_then(|published| published.published_at))
         };
-        published.is_some()
-            && key.longest_lifetime >= lifetime
-            && !revocations.iter().any(revoked)
+        published.is_some() && key.longest_lifetime >= lifetime && !revocations.iter().any(revoked)
     };
     let key = state.signer.key(target.pool.id, may_sign).await.map_err(|error| {
         warn!(pool = %target.pool.id, %error, "could not read the signing key");
@@ -180,6 +182,19 @@ fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
     }
 }
 
+/// Tokens of other pools are made by who has their private keys.
+fn hosted(pool: &UserPool) -> Result<&Hosted, ApiError> {
+    match &pool.source {
+        Source::Hosted(hosted) => Ok(hosted),
+        Source::Provided(_) => Err(ApiError::unprocessable(
+            "tokens are minted here for hosted UserPools only; the private keys of this one are yours: mint with `kubectl anon token mint --jwks`",
+        )),
+        Source::Remote(_) | Source::Inline => Err(ApiError::unprocessable(
+            "tokens are minted here for hosted UserPools only; the tokens of this one come from your identity provider",
+        )),
+    }
+}
+
 /// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is refused, not cut.
 fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
     let now = now.as_second();
@@ -205,11 +220,11 @@ fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiEr
 }
 
 fn audience(target: &Target) -> Vec<String> {
-    if target.pool.audiences.is_empty() {
-        let default = target.client.map_or_else(|| target.pool.id.to_string(), |id| id.to_string());
-        vec![default]
-    } else {
-        target.pool.audiences.clone()
+    match &target.pool.claims.audience {
+        Audience::OneOf(audiences) => audiences.clone(),
+        Audience::Own | Audience::Any => {
+            vec![target.client.map_or_else(|| target.pool.id.to_string(), |id| id.to_string())]
+        }
     }
 }
 

@@ -58,7 +58,8 @@ impl Signer {
         may_sign: impl Fn(&ActiveKey) -> bool,
     ) -> kube::Result<Option<Arc<ActiveKey>>> {
         let kept = self.keys.lock().get(&pool).cloned();
-        let fresh = |(read, key): &(Instant, Arc<ActiveKey>)| read.elapsed() < KEEP && may_sign(key);
+        let fresh =
+            |(read, key): &(Instant, Arc<ActiveKey>)| read.elapsed() < KEEP && may_sign(key);
         if let Some((_, key)) = kept.filter(fresh) {
             return Ok(Some(key));
         }

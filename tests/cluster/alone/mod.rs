@@ -3,11 +3,13 @@
 mod consumer;
 mod crash;
 mod crash_order;
+mod crash_order_keys;
 mod logins;
 mod rotation;
 mod shutdown;
-mod sweep;
 mod structured_authentication;
+mod suspended;
+mod sweep;
 mod two_leaders;
 mod two_operators;
 mod writes;

@@ -66,7 +66,8 @@ pub async fn next_is_known(space: &Space, pool: &str) {
 
 fn states_of(set: &Value) -> String {
     let keys = set["keys"].as_array().unwrap();
-    keys.iter().map(|key| format!("{} {}; ", key["state"], key["knownAt"])).collect()
+    let states: Vec<_> = keys.iter().map(|key| (&key["state"], &key["knownAt"])).collect();
+    format!("{states:?}")
 }
 
 /// Takes a rotation that was asked for to its end, without the wait for caches.

@@ -196,8 +196,7 @@ async fn sessions_of_a_member() {
     };
     let old = log_in().await;
     counts(&old, "200").await;
-    let spec =
-        json!({"member": {"name": "ada", "sessionsCreatedBefore": "2099-01-01T00:00:00Z"}});
+    let spec = json!({"member": {"name": "ada", "sessionsCreatedBefore": "2099-01-01T00:00:00Z"}});
     space.apply(&revocation("laptop", &spec)).await;
     // Refused, and then forgotten.
     counts(&old, "401 session_").await;

@@ -1,7 +1,7 @@
 //! What one can do with the signing keys of a hosted pool, on a real cluster.
 
 use anon_operator::crd::UserPool;
-use anon_operator::domain::algorithm::Algorithm;
+use anon_operator::domain::algorithm::VerifyingAlgorithm;
 use anon_operator::domain::keyset::SigningKeyState::{Active, Next, Retiring};
 use serde_json::json;
 
@@ -17,7 +17,11 @@ async fn kubectl_tells_the_story_of_a_rotation() {
     let space = Space::new("story").await;
     let hosted = json!({"algorithm": "ES256", "rotation": {"interval": "720h"}});
     // A request that is there at first sight is not acted on.
-    let asked = with(pool("users", hosted), "/metadata/annotations", json!({"anon.dev/rotate": "restored"}));
+    let asked = with(
+        pool("users", hosted),
+        "/metadata/annotations",
+        json!({"anon.dev/rotate": "restored"}),
+    );
     space.apply(&asked).await;
     let first = space.ready::<UserPool>("users").await.status.unwrap();
     assert_eq!(states(&space, "users").await, [Active]);
@@ -61,11 +65,12 @@ async fn another_algorithm_is_a_rotation() {
     finish_rotation(&space, "users").await;
     let keys = space.ready::<UserPool>("users").await.status.unwrap().keys;
     let algorithms: Vec<_> = keys.iter().map(|key| key.algorithm).collect();
-    assert_eq!(algorithms, [Algorithm::ES256, Algorithm::EdDSA]);
+    assert_eq!(algorithms, [VerifyingAlgorithm::ES256, VerifyingAlgorithm::EdDSA]);
     let path = format!("/userPools/{id}/.well-known/openid-configuration");
     eventually("discovery names both", async || {
         let reply = crate::harness::http::get(&operator.url(&path)).await?;
-        let both = reply.json()["id_token_signing_alg_values_supported"] == json!(["ES256", "EdDSA"]);
+        let both =
+            reply.json()["id_token_signing_alg_values_supported"] == json!(["ES256", "EdDSA"]);
         if both { Ok(()) } else { Err(format!("{reply:?}")) }
     })
     .await;

@@ -75,6 +75,13 @@ pub fn pool_without_keys(namespace: &str, name: &str) -> crd::UserPool {
     parse(object("UserPool", namespace, name, &json!({"hosted": {}}), &json!({})))
 }
 
+/// A pool with `key` in its spec, which says `more` besides.
+pub fn inline_pool(namespace: &str, name: &str, key: &SigningKey, more: &Value) -> crd::UserPool {
+    let mut spec = json!({"inline": {"keys": [key.public_jwk()]}, "anyAudience": true});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    parse(object("UserPool", namespace, name, &spec, &json!({})))
+}
+
 pub fn webapp(namespace: &str, name: &str, pool: &str) -> crd::SdkClient {
     let spec = json!({"webapp": {"userPoolRef": {"name": pool}}});
     parse(object("SdkClient", namespace, name, &spec, &json!({})))
@@ -123,7 +130,14 @@ pub fn member(namespace: &str, name: &str, role: &str, token: &SessionToken) -> 
 /// A revocation of this key of this client.
 pub fn revocation(namespace: &str, client: &str, key: &ApiKey) -> crd::Revocation {
     let spec = json!({"sdkClient": {"name": client, "keyIds": [key.hash().id()]}});
-    parse(object("Revocation", namespace, "leak", &spec, &json!({})))
+    revocation_of(namespace, "leak", &spec)
+}
+
+/// A revocation, made a day after the objects of this file.
+pub fn revocation_of(namespace: &str, name: &str, spec: &Value) -> crd::Revocation {
+    let mut revocation = object("Revocation", namespace, name, spec, &json!({}));
+    revocation["metadata"]["creationTimestamp"] = json!("2026-01-03T00:00:00Z");
+    parse(revocation)
 }
 
 pub fn organization(namespace: &str, spec: &Value) -> crd::Organization {

@@ -1,0 +1,60 @@
+//! A pool whose keys the operator makes: a signing Secret in the operator's own namespace, and its
+//! public half in status and in a ConfigMap beside the pool.
+
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::api::Api;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::{desired, rotation};
+use crate::controller::{Context, Error, Look, Outcome, apply, status};
+use crate::crd;
+use crate::domain::pool::{Hosted, UserPool};
+
+/// Brings the cluster to what a valid hosted pool says.
+pub async fn reconcile(
+    context: &Context,
+    object: &crd::UserPool,
+    pool: &UserPool,
+    hosted: &Hosted,
+) -> Result<Outcome, Error> {
+    let uid = object.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
+    let owner =
+        object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
+
+    if rotation::is_on_its_way(context, object) {
+        return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+    }
+
+    // resolve, and apply what is random: the signing Secret comes first, because everything
+    // public follows from it
+    let names = desired::SigningSecret::new(pool, &namespace_uid(context, pool).await?);
+    let Some(keys) = rotation::keys(context, object, pool, hosted, &names).await? else {
+        let unchanged = object.status.clone().unwrap_or_default();
+        let standing = desired::unreadable(&context.settings.operator_namespace, &names);
+        status::write(context, object, unchanged, &standing).await?;
+        return Ok(Outcome::SETTLED);
+    };
+
+    // desired
+    let mut desired = desired::status(pool, &keys.set, &context.settings.public_url);
+    desired.next_rotation = keys.next_rotation.map(Time);
+    let config_map = desired::config_map(pool, &desired, owner)?;
+
+    // apply
+    let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
+
+    // status
+    let mut standing = desired::standing(pool, &keys.set, &applied);
+    standing.notes.extend(keys.note.clone());
+    status::write(context, object, desired, &standing).await?;
+    rotation::report(context, object, &keys).await;
+    Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { look: keys.look, ..Outcome::SETTLED }))
+}
+
+async fn namespace_uid(context: &Context, pool: &UserPool) -> Result<String, Error> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let namespace =
+        api.get_metadata(&pool.name.namespace).await.map_err(Error::api("read Namespace"))?;
+    namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
+}
