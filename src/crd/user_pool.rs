@@ -28,7 +28,7 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     printcolumn(name = "Source", type_ = "string", json_path = ".status.source"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
-    printcolumn(name = "Keys", type_ = "string", description = "state of each key, oldest first", json_path = ".status.keys[*].state", priority = "1"),
+    printcolumn(name = "Message", type_ = "string", description = "which keys serve, or why none does", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Signs-Since", type_ = "date", description = "when the Active key began to sign", json_path = r#".status.keys[?(@.state=="Active")].activeAt"#, priority = "1"),
     printcolumn(name = "Next-Rotation", type_ = "string", description = "when the next key begins to sign", json_path = ".status.nextRotation", priority = "1"),
     printcolumn(name = "Retires", type_ = "string", description = "when the oldest Retiring key goes", json_path = r#".status.keys[?(@.state=="Retiring")].retireAt"#, priority = "1"),
