@@ -70,8 +70,9 @@ async fn no_token_of_a_rotation_dies_early() {
             .await;
         }
         done.set(true);
+        leader
     };
-    tokio::join!(rotate, mint);
+    let (_leader, ()) = tokio::join!(rotate, mint);
 
     assert_eq!(states(&space, "users").await, [Retiring, Retiring, Retiring, Active]);
     let tokens = tokens.into_inner();
