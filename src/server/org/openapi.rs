@@ -1,8 +1,11 @@
 //! The OpenAPI 3.1 description of the API: its operations are those of the role table.
 
+mod refusals;
+
 use serde_json::{Map, Value, json};
 
 use crate::domain::permission::Operation;
+use crate::domain::role::Role;
 
 /// What an operation reads and what it replies; names of schemas.
 struct Shapes {
@@ -59,6 +62,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "responses": refusals::components(),
             "schemas": schemas(),
         },
     })
@@ -75,17 +79,18 @@ fn describe(operation: Operation) -> Value {
     };
     let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     let parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
-    let needs = operation.needs().map_or("nobody in particular", |role| role.as_str());
+    let needs = operation.needs().map(Role::as_str);
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), json!({ "description": "done", "content": content(reply) }));
+    responses.extend(refusals::of(operation, request.is_some()));
     let mut described = json!({
         "operationId": operation.name(),
         "summary": operation.summary(),
-        "description": format!("Least role: {needs}."),
-        "responses": {
-            "200": { "description": "done", "content": content(reply) },
-            "default": { "description": "an error", "content": content("Error") },
-        },
+        "description": format!("Least role: {}.", needs.unwrap_or("nobody in particular")),
+        "responses": responses,
     });
-    let security = if operation.needs().is_some() { json!([{ "bearer": [] }]) } else { json!([]) };
+    // Since OpenAPI 3.1 the list may hold the roles that a bearer needs.
+    let security = needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }]));
     if let Some(described) = described.as_object_mut() {
         described.insert("security".to_owned(), security);
         if !parameters.is_empty() {
