@@ -1,11 +1,15 @@
 //! The OpenAPI 3.1 description of the API: its operations are those of the role table.
 
+mod leaves;
 mod refusals;
 
 use serde_json::{Map, Value, json};
 
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
+use leaves::{
+    changed, description, email, id, name, oauth, optional, password, role, text, time, url,
+};
 
 /// What an operation reads and what it replies; names of schemas.
 struct Shapes {
@@ -121,22 +125,8 @@ fn list(resource: &str, item: Value) -> Value {
 }
 
 fn schemas() -> Value {
-    let text = || json!({ "type": "string" });
-    let optional = || json!({ "type": ["string", "null"] });
-    let id = || json!({ "type": "string", "format": "uuid" });
-    let time = || json!({ "type": "string", "format": "date-time" });
-    let name = || json!({ "type": "string", "minLength": 1, "maxLength": 128 });
-    let description = || json!({ "type": ["string", "null"], "maxLength": 1024 });
-    let role = || json!({ "enum": ["Admin", "Member", "ReadOnly"] });
-    let password = || json!({ "type": "string", "minLength": 8, "maxLength": 1024 });
-    let urls = || json!({ "type": "array", "items": { "type": "string" } });
     let authorization =
         || object(&["jwksUri", "idClaim"], json!({ "jwksUri": text(), "idClaim": text() }));
-    let oauth = || {
-        json!({ "type": ["object", "null"], "properties": {
-            "logoUrl": optional(), "chromeExtensionId": optional(), "redirectUrls": urls(),
-        } })
-    };
     let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
     let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
     let pool = |required: &[&str]| {
@@ -161,13 +151,13 @@ fn schemas() -> Value {
             "id": id(), "name": text(), "logoUrl": text(),
             "members": { "type": "array", "items": { "$ref": "#/components/schemas/Member" } },
         })),
-        "OrganizationPatch": object(&[], json!({ "name": name(), "logoUrl": optional() })),
+        "OrganizationPatch": object(&[], json!({ "name": changed(name()), "logoUrl": url() })),
         "MemberCreate": object(&["name", "email", "password", "role"], json!({
-            "name": name(), "email": text(), "password": password(), "role": role(), "organizationId": optional(),
+            "name": name(), "email": email(), "password": password(), "role": role(), "organizationId": optional(),
         })),
         "MemberPatch": object(&[], json!({
-            "name": name(), "email": text(), "password": password(), "role": role(),
-            "suspended": { "type": ["boolean", "null"] },
+            "name": changed(name()), "email": changed(email()), "password": changed(password()),
+            "role": changed(role()), "suspended": { "type": ["boolean", "null"] },
         })),
         "Member": object(&["id", "name", "email", "organizationId", "role"], json!({
             "id": id(), "name": text(), "email": text(), "organizationId": id(), "role": role(),
@@ -178,7 +168,7 @@ fn schemas() -> Value {
         "UserPoolCreate": object(&["name"], json!({
             "name": name(), "description": description(), "organizationId": optional(),
         })),
-        "TextPatch": object(&[], json!({ "name": name(), "description": description() })),
+        "TextPatch": object(&[], json!({ "name": changed(name()), "description": description() })),
         "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
         "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
         "SdkClientCreate": object(&["name"], json!({
@@ -187,10 +177,10 @@ fn schemas() -> Value {
                 { "enum": ["service", "application", null] },
                 object(&["application"], json!({ "application": application })),
             ] },
-            "oauthDisabled": { "type": ["boolean", "null"] },
+            "oauthDisabled": { "description": "accepted and ignored" },
         })),
         "SdkClientPatch": object(&[], json!({
-            "name": name(), "description": description(), "oauthConfig": oauth(),
+            "name": changed(name()), "description": description(), "oauthConfig": oauth(),
         })),
         "SdkClient": object(&["id", "name", "description", "organizationId", "auth"], json!({
             "id": id(), "name": text(), "description": text(), "organizationId": id(),
@@ -206,7 +196,8 @@ fn schemas() -> Value {
         })),
         "SdkClientList": list("SdkClient", object(&["id", "name", "description", "createdAt"], json!({
             "id": id(), "name": text(), "description": text(), "createdAt": time(), "appUserPoolId": id(),
-            "logoUrl": text(), "chromeExtensionId": text(), "redirectUrls": urls(),
+            "logoUrl": text(), "chromeExtensionId": text(),
+            "redirectUrls": { "type": "array", "items": text() },
         }))),
         "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
         "AppUserIdTokenRequest": object(&["appUserId"], json!({
