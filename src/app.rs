@@ -19,7 +19,7 @@ use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, Signer, TlsFiles};
+use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -53,11 +53,7 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(
-            client.clone(),
-            &config.namespace,
-            config.public_url.as_str(),
-        )),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config))),
     };
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
@@ -118,6 +114,15 @@ pub async fn run(
     outcome
 }
 
+fn platform(config: &Config) -> PlatformSettings {
+    PlatformSettings {
+        operator_namespace: config.namespace.clone(),
+        public_url: config.public_url.as_str().to_owned(),
+        link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
+        allow_sign_up: config.allow_sign_up,
+    }
+}
+
 /// The watches, on every replica.
 fn index_kinds(
     tasks: &mut JoinSet<anyhow::Result<()>>,
@@ -147,6 +152,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
+        allow_sign_up: config.allow_sign_up,
     };
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.

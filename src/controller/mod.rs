@@ -20,6 +20,7 @@ mod organization;
 pub mod propagation;
 mod revocation;
 mod sdk_client;
+mod sign_ups;
 pub mod status;
 mod sweep;
 mod user_pool;
@@ -60,6 +61,8 @@ pub struct Settings {
     pub public_url: String,
     /// How long a Secret whose owner is gone is kept.
     pub orphan_grace: Duration,
+    /// Whether organizations are made by sign-up.
+    pub allow_sign_up: bool,
 }
 
 /// What every reconciliation has at hand.

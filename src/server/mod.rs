@@ -33,9 +33,9 @@ use crate::config::Role;
 use crate::index::Reader;
 use crate::metrics::Metrics;
 pub use error::ApiError;
-pub use org::Platform;
 pub use org::openapi::document as openapi;
 pub use org::signer::Signer;
+pub use org::{Platform, PlatformSettings};
 pub use tls::TlsFiles;
 
 /// The largest request body, in bytes.

@@ -78,7 +78,7 @@ pub async fn mint(
     Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
 }
 
-fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
+pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
     let field = "appUserId";
     match fields.string(field)? {
         None | Some("") => Err(ApiError::missing_field(

@@ -1,11 +1,14 @@
-//! Rate limits of logins: per e-mail address, so that a password cannot be guessed, and per peer
-//! address, so that one peer cannot keep the hash function busy.
+//! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
+//! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
+//! peer address.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use axum::http::Extensions;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -17,12 +20,16 @@ const PER_EMAIL: Duration = Duration::from_secs(6);
 /// Logins in a row from one peer address. More, because a proxy is one peer.
 const PEER_BURST: u32 = 60;
 const PER_PEER: Duration = Duration::from_millis(500);
+/// Sign-ups in a row from one peer address; each makes a namespace.
+const SIGN_UP_BURST: u32 = 5;
+const PER_SIGN_UP: Duration = Duration::from_mins(1);
 
 /// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
 /// nobody can fill the memory, nor choose whose budget he shares.
 pub struct Limits {
     emails: Option<Limiter>,
     peers: Option<Limiter>,
+    sign_ups: Option<Limiter>,
     hasher: RandomState,
 }
 
@@ -37,6 +44,7 @@ impl Default for Limits {
         Self {
             emails: limiter(PER_EMAIL, EMAIL_BURST),
             peers: limiter(PER_PEER, PEER_BURST),
+            sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -56,13 +64,30 @@ impl Limits {
     /// # Errors
     /// There were too many; when to try again.
     pub fn peer(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        self.of_peer(self.peers.as_ref(), peer)
+    }
+
+    /// Counts a sign-up from this address.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        self.of_peer(self.sign_ups.as_ref(), peer)
+    }
+
+    fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
         let network = match peer.to_canonical() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
         };
-        check(self.peers.as_ref(), self.hasher.hash_one(network))
+        check(limiter, self.hasher.hash_one(network))
     }
+}
+
+/// The address that a request came from: that of the socket.
+pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
 }
 
 fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
@@ -70,7 +95,7 @@ fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
     let key = u16::try_from(hash >> 48).unwrap_or_default();
     limiter.check_key(&key).map_err(|not_until| {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
-        ApiError::too_many("too many logins; try again later", wait)
+        ApiError::too_many("too many requests of this kind; try again later", wait)
     })
 }
 
@@ -89,5 +114,7 @@ mod tests {
         // The same peer in the form that a dual-stack socket gives.
         assert!(limits.peer("::ffff:10.0.0.1".parse().ok()).is_err());
         assert!(limits.peer(None).is_ok());
+        let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
+        assert_eq!(passed.count(), 5);
     }
 }

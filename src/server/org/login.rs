@@ -4,13 +4,13 @@
 //! Every failed login looks the same: one answer, the same number of hashes, and a reply on a
 //! fixed beat, so that the time of a lookup tells nothing either.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use futures::future::join_all;
@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::caller::{Who, authorize};
 use super::passwords::CANDIDATES;
-use super::{reply, sessions};
+use super::{limits, reply, sessions};
 use crate::domain::decision::Reason;
 use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
@@ -49,7 +49,7 @@ pub async fn login(
         return Err(Reason::IndexNotReady.into());
     }
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = limits::peer(&extensions);
     let began = Instant::now();
     let found = match fields.string("kubernetesToken")? {
         Some(token) => by_kubernetes(&state, &fields, peer, token).await?,

@@ -2,7 +2,9 @@
 
 mod app_user_id_token;
 mod caller;
+mod leaving;
 mod limits;
+mod link;
 mod login;
 mod members;
 pub mod openapi;
@@ -11,6 +13,7 @@ mod passwords;
 mod resources;
 mod sdk_clients;
 mod sessions;
+mod sign_up;
 pub mod signer;
 mod user_pools;
 
@@ -40,18 +43,37 @@ pub struct Platform {
     public_url: String,
     /// The audiences of Kubernetes tokens that are meant for us.
     audiences: Vec<String>,
+    /// Where Link is, if that is known.
+    link_url: Option<String>,
+    /// Whether organizations are made by sign-up.
+    allow_sign_up: bool,
+}
+
+/// What a [`Platform`] is told.
+#[derive(Clone, Debug, Default)]
+pub struct PlatformSettings {
+    /// The namespace with the password hashes.
+    pub operator_namespace: String,
+    /// Where the world reaches us.
+    pub public_url: String,
+    /// Where Link is.
+    pub link_url: Option<String>,
+    /// Whether anybody may make an organization.
+    pub allow_sign_up: bool,
 }
 
 impl Platform {
-    /// Hashes are in the operator's namespace; `public_url` is one of our names.
+    /// `settings.public_url` is one of our names.
     #[must_use]
-    pub fn new(client: Client, operator_namespace: &str, public_url: &str) -> Self {
+    pub fn new(client: Client, settings: PlatformSettings) -> Self {
         Self {
-            passwords: Passwords::new(client.clone(), operator_namespace),
+            passwords: Passwords::new(client.clone(), &settings.operator_namespace),
             client,
             limits: Limits::default(),
-            public_url: public_url.to_owned(),
-            audiences: vec![public_url.to_owned(), names::MANAGER.to_owned()],
+            audiences: vec![settings.public_url.clone(), names::MANAGER.to_owned()],
+            public_url: settings.public_url,
+            link_url: settings.link_url,
+            allow_sign_up: settings.allow_sign_up,
         }
     }
 }
@@ -68,6 +90,7 @@ fn handler(operation: Operation) -> MethodRouter<AppState> {
         Operation::Login => post(login::login),
         Operation::Logout => post(login::logout),
         Operation::LogoutAll => post(login::logout_all),
+        Operation::CreateOrganization => post(sign_up::sign_up),
         Operation::GetOrganization => get(organization::get),
         Operation::PatchOrganization => patch(organization::patch),
         Operation::DeleteOrganization => delete(organization::delete),
@@ -89,6 +112,7 @@ fn handler(operation: Operation) -> MethodRouter<AppState> {
         Operation::RotateSdkClient => post(sdk_clients::rotate),
         Operation::ListSdkClients => get(sdk_clients::list),
         Operation::MintAppUserIdToken => post(app_user_id_token::mint),
+        Operation::GetLinkUrl => get(link::url),
     }
 }
 

@@ -30,15 +30,24 @@ pub async fn get(
     only_own(&caller, path)?;
     let object = stored(&own(&state, &caller)).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
-    let members: Vec<_> = members.iter().map(|member| members::show(&caller, member)).collect();
     let spec = object.map(|object| object.spec).unwrap_or_default();
+    Ok(reply(&show(&caller.namespace, spec, &members)))
+}
+
+/// An organization as it is shown.
+pub fn show(
+    namespace: &str,
+    spec: crd::OrganizationSpec,
+    members: &[crd::Member],
+) -> Map<String, Value> {
     let mut shown = Map::new();
-    shown.insert("id".to_owned(), json!(caller.organization));
-    let name = spec.display_name.unwrap_or_else(|| caller.namespace.clone());
+    shown.insert("id".to_owned(), json!(OrganizationId::derive(namespace)));
+    let name = spec.display_name.unwrap_or_else(|| namespace.to_owned());
     shown.insert("name".to_owned(), json!(name));
     shown.extend(spec.logo_url.map(|url| ("logoUrl".to_owned(), json!(url))));
+    let members: Vec<_> = members.iter().map(members::show).collect();
     shown.insert("members".to_owned(), json!(members));
-    Ok(reply(&shown))
+    shown
 }
 
 /// Changes name and logo. An organization that nothing refines yet gets an object for it.

@@ -38,6 +38,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
         operator_namespace: operator_namespace(),
         public_url: PUBLIC_URL.to_owned(),
         orphan_grace: Duration::from_hours(1),
+        allow_sign_up: false,
     };
     let context = Context::new(
         client.clone(),

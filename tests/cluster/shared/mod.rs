@@ -10,6 +10,7 @@ mod examples;
 mod isolation;
 mod keys;
 mod maester;
+mod people;
 mod quickstart;
 mod rest;
 mod rights;

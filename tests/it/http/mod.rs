@@ -3,6 +3,7 @@
 mod admin;
 mod frame;
 mod keys;
+mod link;
 mod login;
 mod mint;
 mod mint_refusals;

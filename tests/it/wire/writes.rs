@@ -182,6 +182,7 @@ fn context(api: &FakeApi) -> Context {
         operator_namespace: "anon-system".into(),
         public_url: "https://anon.example.com".into(),
         orphan_grace: Duration::from_hours(1),
+        allow_sign_up: false,
     };
     let metrics = Arc::new(Metrics::default());
     let reader = Reader::new(Arc::new(Index::default()));
