@@ -17,7 +17,6 @@ mod error;
 mod member;
 pub mod memory;
 mod organization;
-pub mod propagation;
 mod revocation;
 mod sdk_client;
 mod sign_ups;
@@ -41,11 +40,11 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
 use crate::index::Reader;
+use crate::index::propagation::{self, Propagation};
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
-use propagation::Propagation;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 
@@ -82,7 +81,7 @@ pub struct Context {
     /// What this replica's own index knows, for what is decided across objects.
     pub reader: Reader,
     /// See [`Propagation`].
-    pub propagation: Propagation,
+    pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
     /// Held by who hashes a password.
@@ -98,7 +97,7 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Propagation,
+        propagation: Arc<Propagation>,
         instance: String,
     ) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
@@ -180,7 +179,7 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
-        context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
+        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
     );
 }
 

@@ -130,6 +130,12 @@ operations! {
 }
 
 impl Operation {
+    /// Whether it changes anything, or makes a credential.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        self.method() != "GET"
+    }
+
     /// Whether a caller of this role may do it.
     #[must_use]
     pub fn allows(self, role: Role) -> bool {

@@ -4,6 +4,7 @@
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
 pub mod progress;
+pub mod propagation;
 pub mod publish;
 pub mod ready;
 mod store;

@@ -22,6 +22,7 @@ use crate::server::error::finish;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
+use super::audit;
 use super::caller::{Caller, authorize};
 
 /// The reply.
@@ -74,7 +75,7 @@ pub async fn mint(
         error!(pool = %target.pool.id, %error, "could not sign");
         ApiError::internal()
     })?;
-    caller.audit(Operation::MintAppUserIdToken, &target.pool.id);
+    audit::object(&target.pool.id);
     Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
 }
 

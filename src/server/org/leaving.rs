@@ -12,7 +12,8 @@ use kube::api::{Api, Patch};
 use serde_json::json;
 
 use super::caller::Caller;
-use super::resources::{self, managed_here, own};
+use super::managed::managed_here;
+use super::resources::{self, own};
 use crate::crd;
 use crate::domain::role::Role;
 use crate::names;

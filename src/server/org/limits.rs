@@ -8,7 +8,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::extract::ConnectInfo;
-use axum::http::Extensions;
+use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -85,9 +85,15 @@ impl Limits {
     }
 }
 
-/// The address that a request came from: that of the socket.
-pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip())
+/// The address that a request came from: that of the socket, or what the proxies say of whom it is
+/// known that there are `hops` in front of us: each adds the address of its own peer at the end.
+pub fn peer(extensions: &Extensions, headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
+    let socket = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let said: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let index = said.len().checked_sub(hops).filter(|_| hops > 0);
+    let forwarded = index.and_then(|index| said.get(index)).and_then(|text| text.parse().ok());
+    forwarded.or(socket)
 }
 
 fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
@@ -116,5 +122,28 @@ mod tests {
         assert!(limits.peer(None).is_ok());
         let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
         assert_eq!(passed.count(), 5);
+    }
+
+    #[test]
+    fn who_it_is_behind_proxies() {
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 9], 1))));
+        let said = |values: &[&str], hops| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            peer(&extensions, &headers, hops).unwrap().to_string()
+        };
+        assert_eq!(said(&["1.1.1.1, 2.2.2.2"], 0), "10.0.0.9", "nobody is believed");
+        assert_eq!(
+            said(&["1.1.1.1, 2.2.2.2"], 1),
+            "2.2.2.2",
+            "what stands before it anybody can write"
+        );
+        assert_eq!(said(&["1.1.1.1", "2.2.2.2,2001:db8::1"], 2), "2.2.2.2");
+        for values in [&["2.2.2.2"][..], &[], &["x, y"]] {
+            assert_eq!(said(values, 2), "10.0.0.9", "{values:?}");
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
 use super::resources::{self, id_in_path, own, unknown};
-use super::{leaving, reply, sessions};
+use super::{audit, leaving, reply, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId};
 use crate::domain::password::Password;
@@ -79,7 +79,7 @@ pub async fn create(
     let hash = state.platform.passwords.hash(password).await?;
     let member = validate::member(&object).map_err(|_| ApiError::internal())?;
     state.platform.passwords.write(&member, &hash).await.map_err(|it| resources::refused(&it))?;
-    caller.audit(operation, &member.id);
+    audit::object(&member.id);
     Ok(reply(&show(&object)))
 }
 
@@ -174,7 +174,7 @@ pub async fn patch(
     if new_password || member.suspended {
         sessions::end(&state, &member.name, |_| true).await?;
     }
-    caller.audit(operation, &member.id);
+    audit::object(&member.id);
     Ok(reply(&true))
 }
 
@@ -198,7 +198,7 @@ pub async fn delete(
         let removed = state.platform.passwords.remove(&member).await;
         removed.map_err(|error| resources::refused(&error))?;
     }
-    caller.audit(operation, &MemberId::derive(&caller.namespace, &object.name_any()));
+    audit::object(&MemberId::derive(&caller.namespace, &object.name_any()));
     Ok(reply(&true))
 }
 

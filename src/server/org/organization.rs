@@ -9,8 +9,9 @@ use kube::api::Api;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::resources::{self, Written, id_in_path, managed_here, own, unknown};
-use super::{members, reply};
+use super::managed::managed_here;
+use super::resources::{self, Written, id_in_path, own, unknown};
+use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
@@ -78,7 +79,7 @@ pub async fn patch(
         resources::create(&state, &caller, DEFAULT, &Value::Null, make).await?
     };
     resources::patch(&state, &api, &object, Value::Object(spec)).await?;
-    caller.audit(operation, &caller.organization);
+    audit::object(&caller.organization);
     Ok(reply(&true))
 }
 
@@ -101,7 +102,7 @@ pub async fn delete(
     each(&state, &caller, &pools).await?;
     each(&state, &caller, &organizations).await?;
     each(&state, &caller, &people).await?;
-    caller.audit(operation, &caller.organization);
+    audit::object(&caller.organization);
     Ok(reply(&true))
 }
 

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use aws_lc_rs::digest;
 use axum::extract::Path;
@@ -21,14 +20,13 @@ use serde_json::{Map, Value, json};
 use tracing::warn;
 
 use super::caller::Caller;
+use super::managed::managed_here;
 use crate::index::Kind;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
 /// How long a repeated POST counts as the same one.
 const SAME_REQUEST: SignedDuration = SignedDuration::from_secs(60);
-/// How long a reply waits until this replica knows what was written.
-const PROPAGATION: Duration = Duration::from_secs(3);
 /// Room for a suffix in a name of 52 characters.
 const MAX_SLUG: usize = 40;
 
@@ -254,33 +252,9 @@ pub async fn delete<K: Written>(
     Err(ApiError::unavailable("the object changed in between; try again"))
 }
 
-/// Waits, bounded, until this replica serves what was written.
+/// Waits, bounded, until what was written is served.
 pub async fn known<K: Written>(state: &AppState, object: &K) {
-    let version = object.resource_version().unwrap_or_default();
-    state.reader.wait_for(K::KIND, &version, PROPAGATION).await;
-}
-
-/// Whether the object is ours to change, and not that of a tool that would change it back.
-pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
-    let (labels, annotations) = (object.labels(), object.annotations());
-    let helm = labels.get(names::MANAGED_BY).is_some_and(|manager| manager == "Helm")
-        || annotations.contains_key("meta.helm.sh/release-name");
-    let argo = annotations.contains_key("argocd.argoproj.io/tracking-id")
-        || labels.contains_key("argocd.argoproj.io/instance");
-    let flux = labels.contains_key("kustomize.toolkit.fluxcd.io/name")
-        || labels.contains_key("helm.toolkit.fluxcd.io/name");
-    let tool = if argo {
-        "Argo CD"
-    } else if flux {
-        "Flux"
-    } else if helm {
-        "Helm"
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::unprocessable(format!(
-        "this object comes from {tool}, which would undo the change: make it there"
-    )))
+    super::known(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
 /// What the API server's refusal means for the caller.
@@ -344,7 +318,6 @@ pub fn slug(wish: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::UserPool;
 
     #[test]
     fn names_are_dns_safe() {
@@ -359,27 +332,5 @@ mod tests {
         assert_eq!(slug("用户"), None);
         assert_eq!(slug(""), None);
         assert_eq!(slug(&"ab-".repeat(50)).unwrap().len(), 40);
-    }
-
-    #[test]
-    fn what_a_tool_manages_is_left_to_it() {
-        let pool = |labels: Value, annotations: Value| -> UserPool {
-            serde_json::from_value(json!({
-                "metadata": {"name": "p", "labels": labels, "annotations": annotations},
-                "spec": {"hosted": {}},
-            }))
-            .unwrap()
-        };
-        for (labels, annotations) in [
-            (json!({"app.kubernetes.io/managed-by": "Helm"}), json!({})),
-            (json!({}), json!({"meta.helm.sh/release-name": "x"})),
-            (json!({}), json!({"argocd.argoproj.io/tracking-id": "x"})),
-            (json!({"argocd.argoproj.io/instance": "x"}), json!({})),
-            (json!({"kustomize.toolkit.fluxcd.io/name": "x"}), json!({})),
-        ] {
-            assert!(managed_here(&pool(labels, annotations)).is_err());
-        }
-        let by_hand = json!({"app.kubernetes.io/managed-by": "kubectl"});
-        assert!(managed_here(&pool(by_hand, json!({}))).is_ok());
     }
 }

@@ -13,8 +13,8 @@ use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::caller::{Caller, authorize};
-use super::reply;
 use super::resources::{self, id_in_path, own, unknown};
+use super::{audit, reply};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::permission::Operation;
@@ -98,7 +98,7 @@ pub async fn create(
     let make = |name: &str| crd::UserPool::new(name, spec.clone());
     let pool = resources::create(&state, &caller, &wish, &content, make).await?;
     let shown = show(&state, &caller, &pool);
-    caller.audit(operation, &shown.id);
+    audit::object(&shown.id);
     let end = Instant::now() + FIRST_KEY;
     let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
     while !ready() && Instant::now() < end {
@@ -142,7 +142,7 @@ pub async fn patch(
     let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
     resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 
@@ -156,7 +156,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let pool = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &pool).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 

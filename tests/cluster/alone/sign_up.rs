@@ -2,7 +2,7 @@
 
 use anon_operator::crd;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
@@ -10,7 +10,7 @@ use crate::harness::caller::{Caller, PASSWORD, log_in};
 use crate::harness::cluster::{admin, operator_user, user};
 use crate::harness::operator::Setup;
 use crate::harness::wait::expect;
-use crate::harness::{Operator, alone, eventually, http};
+use crate::harness::{Operator, Space, alone, eventually, http};
 
 fn wish(email: &str, password: &str) -> Value {
     json!({
@@ -30,22 +30,22 @@ async fn namespaces() -> Api<Namespace> {
     Api::all(admin().await)
 }
 
-/// The namespaces with this label value, or without the label.
-async fn made(label: &str) -> Vec<Namespace> {
-    let selected = ListParams::default().labels(label);
-    let found = namespaces().await.list(&selected).await.unwrap().items;
-    let ours = |it: &Namespace| it.name_any().starts_with("anon-org-");
-    found.into_iter().filter(|it| ours(it) && it.metadata.deletion_timestamp.is_none()).collect()
+/// The namespaces of sign-ups, whatever became of these.
+async fn made() -> Vec<String> {
+    let found = namespaces().await.list(&ListParams::default()).await.unwrap().items;
+    let names = found.iter().map(ResourceExt::name_any);
+    names.filter(|name| name.starts_with("anon-org-")).collect()
 }
 
 #[tokio::test]
 async fn an_organization_in_one_call() {
     let _turn = alone().await;
     let off = Operator::start(&[]).await;
+    let before = made().await;
     let refused = sign_up(&off, &wish(&address(), PASSWORD)).await;
     assert_eq!(refused.status, 403, "{refused:?}");
     assert_eq!(refused.json()["name"], "ForbiddenError");
-    assert!(made("!x").await.is_empty());
+    assert_eq!(made().await, before);
     off.stop().await;
 
     let flags = vec!["--allow-sign-up".to_owned()];
@@ -62,8 +62,11 @@ async fn an_organization_in_one_call() {
     let member = &shown["members"][0];
     assert_eq!((&member["role"], &member["email"]), (&json!("Admin"), &json!(email)));
     assert_eq!(member["organizationId"], shown["id"]);
-    let spaces = made("!anon.dev/sign-up").await;
+    let mut spaces = made().await;
+    spaces.retain(|name| !before.contains(name));
     assert_eq!(spaces.len(), 1, "{spaces:?}");
+    let space = namespaces().await.get(&spaces[0]).await.unwrap();
+    assert!(!space.labels().contains_key("anon.dev/sign-up"));
 
     let bearer = log_in(&one, &email, PASSWORD).await.unwrap();
     let ada = Caller { operator: &one, bearer };
@@ -80,10 +83,10 @@ async fn an_organization_in_one_call() {
 
     // What is deleted is what is ours; the namespace stays with the rest.
     assert_eq!(ada.ok("DELETE", &path, json!({})).await, json!(true));
-    let name = spaces[0].name_any();
-    let members: Api<crd::Member> = Api::namespaced(admin().await, &name);
+    let name = &spaces[0];
+    let members: Api<crd::Member> = Api::namespaced(admin().await, name);
     assert!(members.list(&ListParams::default()).await.unwrap().items.is_empty());
-    assert!(namespaces().await.get_opt(&name).await.unwrap().is_some());
+    assert!(namespaces().await.get_opt(name).await.unwrap().is_some());
 
     for (body, field) in [
         (json!({"name": "x"}), "member"),
@@ -176,7 +179,8 @@ async fn the_operator_writes_no_other_namespace() {
         let refused = api.patch(&name, &PatchParams::default(), &again).await;
         assert!(refused.is_err(), "{who}");
     }
-    for name in [&name, "default"] {
+    let other = Space::new("other").await.name;
+    for name in [&name, &other] {
         let refused = ours.delete(name, &DeleteParams::default()).await.unwrap_err().to_string();
         assert!(refused.contains("that a sign-up is at work on"), "{refused}");
     }

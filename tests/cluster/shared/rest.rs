@@ -1,6 +1,7 @@
 //! The REST API as a client of the platform uses it: from login to a validated end-user token.
 
 use anon_operator::crd;
+use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::caller::{Caller, PASSWORD, log_in};
@@ -41,6 +42,12 @@ async fn from_login_to_a_validated_token() {
     let token = minted["appUserIdToken"].as_str().unwrap();
     let verdict = operator.validate(token, web["id"].as_str()).await;
     assert_eq!(verdict.json()["appUserId"], "user-1");
+    // A member may, too, with the session.
+    let by_session = json!({"appUserId": "user-2", "userPoolId": pool["id"]});
+    let by_session = ada.ok("POST", "/org/appUserIdToken", by_session).await;
+    let token = by_session["appUserIdToken"].as_str().unwrap();
+    let verdict = operator.validate(token, web["id"].as_str()).await;
+    assert_eq!(verdict.json()["appUserId"], "user-2");
 
     // A backend of role Member manages no members; nor does anybody take its role for more.
     let eve =
@@ -111,6 +118,22 @@ async fn members() {
     // What Helm has made is Helm's to change.
     let labels = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
     space.merge::<crd::Organization>("default", labels).await;
-    let (status, reply) = ada.call("PATCH", &path, &json!({"name": "x"})).await;
-    assert!(status == 422 && reply["message"].as_str().unwrap().contains("Helm"), "{reply}");
+    let refused = async |method: &str, tool: &str| {
+        let (status, reply) = ada.call(method, &path, &json!({"name": "x"})).await;
+        assert!(status == 422 && reply["message"].as_str().unwrap().contains(tool), "{reply}");
+    };
+    refused("PATCH", "Helm").await;
+    refused("DELETE", "Helm").await;
+    // And what Argo CD applies, without a mark that we know.
+    let labels = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
+    space.merge::<crd::Organization>("default", labels).await;
+    ada.ok("PATCH", &path, json!({"name": "Kids"})).await;
+    let manifest = json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Organization", "metadata": {"name": "default"},
+        "spec": {"displayName": "Kids"},
+    });
+    let by_argo = PatchParams::apply("argocd-controller").force();
+    let api = space.api::<crd::Organization>();
+    api.patch("default", &by_argo, &Patch::Apply(&manifest)).await.unwrap();
+    refused("PATCH", "Argo CD").await;
 }

@@ -1,15 +1,12 @@
 //! `GET /link/url`.
 
-use std::io::Write;
-use std::sync::Arc;
-
 use anon_operator::crd;
 use anon_operator::server::PlatformSettings;
 use axum::body::Body;
 use http::Request;
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
+use crate::support::log::Log;
 use crate::support::objects::{self, claims, parse, token};
 use crate::support::{Acme, Reply, World};
 
@@ -140,30 +137,10 @@ async fn without_a_link_url_there_are_no_links() {
     assert!(reply.text.contains("--link-url"));
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn the_token_is_not_logged() {
     let (world, acme) = acme();
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let (log, guard) = Log::listen();
     let client = acme.client().to_string();
     let token = token(acme.signing, &claims());
     for redirect in [BACK, "https://evil.example"] {
@@ -177,7 +154,7 @@ async fn the_token_is_not_logged() {
     }
     tracing::info!("heard");
     drop(guard);
-    let log = String::from_utf8(log.0.lock().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("heard"));
     assert!(!log.contains(&token[..30]), "{log}");
     assert!(!log.contains("link/url?"), "{log}");

@@ -1,6 +1,7 @@
 //! The HTTP routers, one request at a time.
 
 mod admin;
+mod audit;
 mod frame;
 mod keys;
 mod link;

@@ -2,6 +2,7 @@
 //! what the test says ([`api`]), and the public router over both ([`World`]).
 
 pub mod api;
+pub mod log;
 pub mod objects;
 pub mod script;
 
