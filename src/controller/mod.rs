@@ -13,6 +13,7 @@
 //! error: retried with backoff, and a fresh leader starts over from what is stored.
 
 pub mod apply;
+mod consent;
 mod error;
 mod member;
 pub mod memory;
@@ -39,12 +40,13 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
-use crate::index::Reader;
 use crate::index::propagation::{self, Propagation};
+use crate::index::{Kind, Reader};
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
+use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 
@@ -84,6 +86,8 @@ pub struct Context {
     pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Echoes`].
+    pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
 }
@@ -111,6 +115,7 @@ impl Context {
             reader,
             propagation,
             pending: PendingKeys::default(),
+            echoes: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
         }
     }
@@ -141,7 +146,7 @@ impl Outcome {
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub enum Look {
     /// Not at all.
     OnChange,
     /// In a moment: something is under way that brings no event.
@@ -205,6 +210,10 @@ where
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
                     memory.memory.forget(&kind, namespace, &gone.name);
+                    if kind == Kind::SdkClient.as_str() {
+                        memory.pending.forget(namespace, &gone.name);
+                        memory.echoes.forget(namespace, &gone.name);
+                    }
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; it goes on by itself");
