@@ -55,6 +55,10 @@ pub const KEY_SET: &str = "keyset.json";
 pub const USE: &str = "anon.dev/use";
 /// Value of [`USE`]: the password of a Member.
 pub const USE_PASSWORD: &str = "password";
+/// Value of [`USE`]: the JWKS, with private keys, of a UserPool.
+pub const USE_JWKS: &str = "jwks";
+/// Value of [`USE`]: CA certificates to check an identity provider by.
+pub const USE_CA: &str = "ca";
 /// Data key of a Secret with a password hash: argon2id in PHC form.
 pub const PASSWORD_HASH: &str = "password.phc";
 /// Annotation on a Secret with a password hash: what it was made from.

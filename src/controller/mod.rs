@@ -13,6 +13,7 @@
 //! error: retried with backoff, and a fresh leader starts over from what is stored.
 
 pub mod apply;
+mod consent;
 mod error;
 mod member;
 pub mod memory;

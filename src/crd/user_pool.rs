@@ -1,10 +1,13 @@
 //! Kind `UserPool`: a group of end users and the key set that their tokens are checked against.
 
+mod sources;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, DeletionPolicy, Jwk, SigningKeyState};
+use super::{Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm};
+pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(
@@ -26,15 +29,34 @@ use super::{Algorithm, DeletionPolicy, Jwk, SigningKeyState};
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
     printcolumn(name = "Keys", type_ = "string", description = "state of each key, oldest first", json_path = ".status.keys[*].state", priority = "1"),
+    printcolumn(name = "Fetched", type_ = "date", description = "last time that the identity provider's key set was fetched", json_path = ".status.lastFetchTime", priority = "1"),
+    printcolumn(name = "Fetch-Error", type_ = "string", json_path = ".status.lastFetchError", priority = "1"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".status.issuer", priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(cel)]
 #[x_kube(
-    validation = Rule::new("has(self.hosted)")
-        .message("set where the keys of this pool come from: for keys that the operator makes and keeps, say `hosted: {}`")
-        .reason(Reason::FieldValueRequired)
+    validation = Rule::new("[has(self.hosted), has(self.provided), has(self.jwks), has(self.oidc), has(self.inline)].exists_one(set, set)")
+        .message("set exactly one of `hosted`, `provided`, `jwks`, `oidc` and `inline`: where the keys of this pool come from; for keys that the operator makes and keeps, say `hosted: {}`"),
+    validation = Rule::new("has(self.hosted) == has(oldSelf.hosted) && has(self.provided) == has(oldSelf.provided) && has(self.jwks) == has(oldSelf.jwks) && has(self.oidc) == has(oldSelf.oidc) && has(self.inline) == has(oldSelf.inline)")
+        .message("a pool cannot change between `hosted`, `provided`, `jwks`, `oidc` and `inline`; make another UserPool and move its clients")
+        .reason(Reason::FieldValueForbidden),
+    validation = Rule::new("has(self.hosted) || has(self.provided) || has(self.audiences) || (has(self.anyAudience) && self.anyAudience)")
+        .message("name the `audiences` that the tokens of this pool carry in `aud`; `anyAudience: true` accepts tokens that the issuer made for other applications, too"),
+    validation = Rule::new("!has(self.audiences) || !has(self.anyAudience) || !self.anyAudience")
+        .message("`audiences` and `anyAudience: true` exclude each other; leave one of them out")
+        .field_path(".anyAudience"),
+    validation = Rule::new("!has(self.hosted) || !(has(self.idClaim) || has(self.issuers) || has(self.anyAudience) || has(self.algorithms) || has(self.requiredClaims))")
+        .message("the operator itself makes the tokens of a hosted pool: leave out idClaim, issuers, anyAudience, algorithms and requiredClaims"),
+    validation = Rule::new("!has(self.oidc) || !has(self.issuers)")
+        .message("the issuer of this pool is `oidc.issuer`; leave `issuers` out")
+        .field_path(".issuers"),
+    validation = Rule::new(r"!has(self.idClaim) || !self.idClaim.startsWith('/') || self.idClaim.matches('^/([^~/]|~[01])+(/([^~/]|~[01])*)*$')")
+        .message("an idClaim that starts with `/` must be a JSON Pointer (RFC 6901), such as `/user/id`")
+        .field_path(".idClaim"),
+    validation = Rule::new("!has(self.leeway) || duration(self.leeway) <= duration('5m')")
+        .message("leeway must be at most 5m").field_path(".leeway")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct UserPoolSpec {
@@ -50,12 +72,58 @@ pub struct UserPoolSpec {
     /// set and mints tokens at `POST /org/appUserIdToken`. `hosted: {}` takes every default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosted: Option<Hosted>,
-    /// The `aud` values of this pool: a token must carry at least one of them. Tokens of a hosted
-    /// pool that names none carry their clientId, or the pool's id.
+    /// The company brings a JWKS with private keys, in a Secret of this namespace. Only its public
+    /// part is read out and published. More tokens are made by `kubectl anon token mint --jwks`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provided: Option<Provided>,
+    /// The company's identity provider serves the key set at a URL.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<RemoteJwks>,
+    /// The company's identity provider is an OpenID provider: its discovery document says where the
+    /// key set is, and its tokens carry its issuer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oidc: Option<Oidc>,
+    /// The public keys stand here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inline: Option<Inline>,
+    /// The claim that has the appUserId, `sub` if unset: its name or, when it starts with `/`, a JSON
+    /// Pointer (RFC 6901) into the claims. `email` counts only with `email_verified`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub id_claim: Option<String>,
+    /// The accepted `iss` values of a `provided`, `jwks` or `inline` pool. If unset, `iss` is not
+    /// looked at.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 1024)))]
+    pub issuers: Option<Vec<String>>,
+    /// The `aud` values of this pool: a token must carry at least one of them. Tokens of a hosted or
+    /// provided pool that names none carry a clientId, or the pool's id.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
     pub audiences: Option<Vec<String>>,
+    /// Accepts tokens whatever their `aud`, so also those that the issuer made for other
+    /// applications. Shown as condition AnyAudience.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub any_audience: Option<bool>,
+    /// The signature algorithms of keys that count; all that are supported if unset. An RSA key
+    /// without `alg` gets the first RSA algorithm of this list, or RS256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 9))]
+    pub algorithms: Option<Vec<VerifyingAlgorithm>>,
+    /// How far the clock of the issuer may be off, for `exp`, `nbf` and `iat`: at most `5m`, `60s`
+    /// if unset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `30s`, or `0s` for none"))]
+    pub leeway: Option<String>,
+    /// What else tokens must say; all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(min = 1, max = 16))]
+    pub required_claims: Option<Vec<RequiredClaim>>,
 }
 
 /// A pool whose keys the operator makes and keeps.
@@ -156,6 +224,15 @@ pub struct UserPoolStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 100))]
     pub keys: Vec<SigningKeyStatus>,
+    /// When a remote key set was last fetched with success.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_fetch_time: Option<Time>,
+    /// Why the last fetch of a remote key set failed; unset when it did not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_fetch_error: Option<FetchError>,
+    /// When a remote key set is fetched next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_fetch_time: Option<Time>,
     /// The `metadata.generation` that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -170,14 +247,15 @@ pub struct UserPoolStatus {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SigningKeyStatus {
-    /// Key id: the RFC 7638 thumbprint of the key.
+    /// Key id. For a key that has none of its own: its RFC 7638 thumbprint.
     #[schemars(length(min = 1, max = 256))]
     pub kid: String,
     /// The one algorithm that this key verifies.
-    pub algorithm: Algorithm,
-    /// Next (published, not signing), Active or Retiring (published, not signing any more).
+    pub algorithm: VerifyingAlgorithm,
+    /// Next (published, not signing), Active or Retiring (published, not signing any more). Keys that
+    /// the operator did not make are Active.
     pub state: SigningKeyState,
-    /// The `iss` of the tokens that this key signs.
+    /// The `iss` of the tokens that this key signs, where that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub issuer: Option<String>,

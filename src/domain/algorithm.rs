@@ -3,8 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An asymmetric signature algorithm. `none` and the HMAC family are not representable, so no
-/// token can choose them.
+/// An algorithm that the operator signs with. Others are only verified: [`VerifyingAlgorithm`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -36,9 +35,103 @@ impl Algorithm {
         }
     }
 
+    /// The algorithm of an `alg` value; `None` for all that nothing is signed with here.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|alg| alg.as_str() == name)
+    }
+}
+
+/// An algorithm whose signatures are verified. `none` and the HMAC family are not representable,
+/// so no token can choose them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum VerifyingAlgorithm {
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RS256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RS384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RS512,
+    /// RSASSA-PSS with SHA-256.
+    PS256,
+    /// RSASSA-PSS with SHA-384.
+    PS384,
+    /// RSASSA-PSS with SHA-512.
+    PS512,
+    /// ECDSA on P-256 with SHA-256.
+    ES256,
+    /// ECDSA on P-384 with SHA-384.
+    ES384,
+    /// EdDSA on Ed25519.
+    EdDSA,
+}
+
+impl VerifyingAlgorithm {
+    /// Every algorithm.
+    pub const ALL: [Self; 9] = [
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// The `alg` value.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
     /// The algorithm of an `alg` value; `None` for all that is not accepted here.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
+    }
+
+    /// Whether its keys are RSA keys, which fit several algorithms.
+    #[must_use]
+    pub const fn is_rsa(self) -> bool {
+        !matches!(self, Self::ES256 | Self::ES384 | Self::EdDSA)
+    }
+}
+
+impl From<Algorithm> for VerifyingAlgorithm {
+    fn from(signing: Algorithm) -> Self {
+        match signing {
+            Algorithm::RS256 => Self::RS256,
+            Algorithm::PS256 => Self::PS256,
+            Algorithm::ES256 => Self::ES256,
+            Algorithm::ES384 => Self::ES384,
+            Algorithm::EdDSA => Self::EdDSA,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_signed_can_be_verified_under_the_same_name() {
+        for signing in Algorithm::ALL {
+            assert_eq!(VerifyingAlgorithm::from(signing).as_str(), signing.as_str());
+        }
+        for refused in ["none", "HS256", "ES512", "ES256K", "rs256", "RSA-OAEP", ""] {
+            assert_eq!(VerifyingAlgorithm::from_name(refused), None, "{refused}");
+        }
     }
 }

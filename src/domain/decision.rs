@@ -216,16 +216,22 @@ reasons! {
         "the token was issued in the future";
     /// `iss` is missing or another one.
     IssuerMismatch = "issuer_mismatch", Unauthorized,
-        "the token's `iss` is not the issuer of its key";
+        "the token's `iss` is not an issuer of the UserPool";
     /// `aud` is missing or has none of the accepted values.
     AudienceMismatch = "audience_mismatch", Unauthorized,
         "the token's `aud` has none of the UserPool's audiences";
     /// The token is bound to a key that the caller must prove to hold (RFC 7800).
     TokenSenderConstrained = "token_sender_constrained", Unauthorized,
         "the token has `cnf`: proof of possession is not supported";
-    /// `sub` is missing, empty or not a string.
+    /// `sub`, or what the pool's idClaim names, is missing, empty or not a string.
     SubjectMissing = "subject_missing", Unauthorized,
-        "the token has no `sub` that is a non-empty string";
+        "the token has no user id: `sub`, or the claim that the UserPool's idClaim names, is not a non-empty string";
+    /// The idClaim is `email`, and `email_verified` is not true.
+    EmailUnverified = "email_unverified", Unauthorized,
+        "the token's `email` is the user id, and `email_verified` is not true";
+    /// A claim that the pool requires is missing or has another value.
+    RequiredClaimMismatch = "required_claim_mismatch", Unauthorized,
+        "the token lacks a claim that the UserPool requires, or it has another value";
     /// The client accepts only tokens that were made for it.
     ClientMismatch = "client_mismatch", Unauthorized,
         "the client is strict and the token was not made for it";

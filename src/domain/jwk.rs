@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::algorithm::Algorithm;
+use super::algorithm::VerifyingAlgorithm;
 
 /// A public JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2). Typed, so that no
 /// private member can pass.
@@ -60,7 +60,7 @@ pub enum JwkError {
     Member(&'static str),
     /// Key type or curve do not belong to the algorithm.
     #[error("key type or curve do not fit {}", .0.as_str())]
-    Mismatch(Algorithm),
+    Mismatch(VerifyingAlgorithm),
     /// The RSA modulus is outside 2048 to 8192 bits, or the exponent is not an odd number of at
     /// most 33 bits above 1.
     #[error("RSA key of an unacceptable size")]
@@ -73,14 +73,14 @@ pub enum JwkError {
 /// A public key that is ready to verify signatures of exactly one algorithm.
 #[derive(Clone, Debug)]
 pub struct VerifyingKey {
-    algorithm: Algorithm,
+    algorithm: VerifyingAlgorithm,
     parsed: ParsedPublicKey,
 }
 
 impl VerifyingKey {
     /// The one algorithm this key verifies.
     #[must_use]
-    pub const fn algorithm(&self) -> Algorithm {
+    pub const fn algorithm(&self) -> VerifyingAlgorithm {
         self.algorithm
     }
 
@@ -96,19 +96,37 @@ impl Jwk {
     ///
     /// # Errors
     /// See [`JwkError`].
-    pub fn verifying_key(&self, algorithm: Algorithm) -> Result<VerifyingKey, JwkError> {
+    pub fn verifying_key(
+        &self,
+        algorithm: impl Into<VerifyingAlgorithm>,
+    ) -> Result<VerifyingKey, JwkError> {
+        use VerifyingAlgorithm as Alg;
+        let algorithm = algorithm.into();
         let parsed = match algorithm {
-            Algorithm::RS256 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA256),
-            Algorithm::PS256 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA256),
-            Algorithm::ES256 => {
-                self.ec(algorithm, "P-256", 32, &signature::ECDSA_P256_SHA256_FIXED)
-            }
-            Algorithm::ES384 => {
-                self.ec(algorithm, "P-384", 48, &signature::ECDSA_P384_SHA384_FIXED)
-            }
-            Algorithm::EdDSA => self.okp(algorithm),
+            Alg::RS256 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA256),
+            Alg::RS384 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA384),
+            Alg::RS512 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA512),
+            Alg::PS256 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA256),
+            Alg::PS384 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA384),
+            Alg::PS512 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA512),
+            Alg::ES256 => self.ec(algorithm, "P-256", 32, &signature::ECDSA_P256_SHA256_FIXED),
+            Alg::ES384 => self.ec(algorithm, "P-384", 48, &signature::ECDSA_P384_SHA384_FIXED),
+            Alg::EdDSA => self.okp(algorithm),
         }?;
         Ok(VerifyingKey { algorithm, parsed })
+    }
+
+    /// Drops the members that do not belong to the key type.
+    pub fn keep_own_members(&mut self) {
+        if self.kty != "RSA" {
+            (self.n, self.e) = (None, None);
+        }
+        if self.kty != "EC" {
+            self.y = None;
+        }
+        if self.kty == "RSA" {
+            (self.crv, self.x) = (None, None);
+        }
     }
 
     /// The RFC 7638 thumbprint, base64url: the `kid` of every key made here. `None` when a
@@ -142,7 +160,7 @@ impl Jwk {
 
     fn rsa(
         &self,
-        algorithm: Algorithm,
+        algorithm: VerifyingAlgorithm,
         parameters: &'static signature::RsaParameters,
     ) -> Result<ParsedPublicKey, JwkError> {
         if self.kty != "RSA" {
@@ -163,7 +181,7 @@ impl Jwk {
 
     fn ec(
         &self,
-        algorithm: Algorithm,
+        algorithm: VerifyingAlgorithm,
         curve: &str,
         coordinate: usize,
         verification: &'static signature::EcdsaVerificationAlgorithm,
@@ -178,7 +196,7 @@ impl Jwk {
         ParsedPublicKey::new(verification, point).map_err(|_| JwkError::Invalid)
     }
 
-    fn okp(&self, algorithm: Algorithm) -> Result<ParsedPublicKey, JwkError> {
+    fn okp(&self, algorithm: VerifyingAlgorithm) -> Result<ParsedPublicKey, JwkError> {
         if self.kty != "OKP" || self.crv.as_deref() != Some("Ed25519") {
             return Err(JwkError::Mismatch(algorithm));
         }
@@ -213,10 +231,10 @@ mod tests {
             ..Jwk::default()
         };
         assert_eq!(jwk.thumbprint().unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
-        assert!(jwk.verifying_key(Algorithm::RS256).is_ok());
+        assert!(jwk.verifying_key(VerifyingAlgorithm::RS256).is_ok());
         assert_eq!(
-            jwk.verifying_key(Algorithm::ES256).unwrap_err(),
-            JwkError::Mismatch(Algorithm::ES256)
+            jwk.verifying_key(VerifyingAlgorithm::ES256).unwrap_err(),
+            JwkError::Mismatch(VerifyingAlgorithm::ES256)
         );
     }
 
@@ -229,11 +247,17 @@ mod tests {
             ..Jwk::default()
         };
         let refuse = |jwk: Jwk, algorithm| jwk.verifying_key(algorithm).unwrap_err();
-        assert_eq!(refuse(rsa(&[0xff; 128], &[1, 0, 1]), Algorithm::RS256), JwkError::Size);
-        assert_eq!(refuse(rsa(&[0xff; 1025], &[1, 0, 1]), Algorithm::RS256), JwkError::Size);
-        assert_eq!(refuse(rsa(&[0xff; 256], &[1]), Algorithm::RS256), JwkError::Size);
-        assert_eq!(refuse(rsa(&[0xff; 256], &[2]), Algorithm::RS256), JwkError::Size);
-        assert_eq!(refuse(rsa(&[0; 256], &[3]), Algorithm::RS256), JwkError::Member("n"));
+        assert_eq!(
+            refuse(rsa(&[0xff; 128], &[1, 0, 1]), VerifyingAlgorithm::RS256),
+            JwkError::Size
+        );
+        assert_eq!(
+            refuse(rsa(&[0xff; 1025], &[1, 0, 1]), VerifyingAlgorithm::RS256),
+            JwkError::Size
+        );
+        assert_eq!(refuse(rsa(&[0xff; 256], &[1]), VerifyingAlgorithm::RS256), JwkError::Size);
+        assert_eq!(refuse(rsa(&[0xff; 256], &[2]), VerifyingAlgorithm::RS256), JwkError::Size);
+        assert_eq!(refuse(rsa(&[0; 256], &[3]), VerifyingAlgorithm::RS256), JwkError::Member("n"));
 
         let ec = Jwk {
             kty: "EC".into(),
@@ -242,7 +266,10 @@ mod tests {
             y: Some(URL_SAFE_NO_PAD.encode([1; 32])),
             ..Jwk::default()
         };
-        assert_eq!(refuse(ec.clone(), Algorithm::ES256), JwkError::Invalid);
-        assert_eq!(refuse(ec, Algorithm::ES384), JwkError::Mismatch(Algorithm::ES384));
+        assert_eq!(refuse(ec.clone(), VerifyingAlgorithm::ES256), JwkError::Invalid);
+        assert_eq!(
+            refuse(ec, VerifyingAlgorithm::ES384),
+            JwkError::Mismatch(VerifyingAlgorithm::ES384)
+        );
     }
 }

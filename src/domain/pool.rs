@@ -1,12 +1,15 @@
 //! A user pool as it is served.
 
 use jiff::SignedDuration;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::algorithm::Algorithm;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
 use super::jwk::Jwk;
 use super::keyset::{PublishedKey, SigningKeyState};
+use super::policy::ClaimsPolicy;
+use super::staff::SecretEntry;
 
 /// A group of end users and the keys that their tokens are checked against.
 #[derive(Clone, Debug)]
@@ -19,9 +22,9 @@ pub struct UserPool {
     pub name: ObjectName,
     /// Where its keys come from.
     pub source: Source,
-    /// Accepted `aud` values; empty: the pool's id or one of its live clients.
-    pub audiences: Vec<String>,
-    /// The published keys, oldest first. Empty until the leader has published them.
+    /// What the claims of its tokens have to say.
+    pub claims: ClaimsPolicy,
+    /// The keys that serve, oldest first. Empty until the leader has published them.
     pub keys: Vec<PublishedKey>,
 }
 
@@ -30,6 +33,32 @@ pub struct UserPool {
 pub enum Source {
     /// The operator makes and keeps them.
     Hosted(Hosted),
+    /// The company brings a JWKS with private keys, in a Secret.
+    Provided(SecretEntry),
+    /// The company's identity provider serves them.
+    Remote(Remote),
+    /// They stand in the spec.
+    Inline,
+}
+
+/// A key set that the leader fetches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where it is found.
+    pub location: Location,
+    /// The CA certificates that its server is checked by, instead of the public ones.
+    pub ca: Option<SecretEntry>,
+    /// How often it is fetched.
+    pub refresh_interval: SignedDuration,
+}
+
+/// Where a remote key set is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// At this URL.
+    Jwks(String),
+    /// Where the discovery document of this issuer says (OpenID Connect Discovery 1.0 section 4).
+    Issuer(String),
 }
 
 impl Source {
@@ -38,8 +67,43 @@ impl Source {
     pub fn describe(&self) -> String {
         match self {
             Self::Hosted(_) => "hosted".to_owned(),
+            Self::Provided(SecretEntry { secret, entry }) => format!("provided {secret}/{entry}"),
+            Self::Remote(Remote { location: Location::Jwks(url), .. }) => format!("jwks {url}"),
+            Self::Remote(Remote { location: Location::Issuer(url), .. }) => format!("oidc {url}"),
+            Self::Inline => "inline".to_owned(),
         }
     }
+
+    /// Whether the key set is one that we publish to the world. Others are published where they
+    /// come from.
+    #[must_use]
+    pub const fn is_published_here(&self) -> bool {
+        matches!(self, Self::Hosted(_) | Self::Provided(_))
+    }
+}
+
+/// Why a remote key set could not be fetched, coarsely: whoever reads it must not learn what else
+/// is on the operator's network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub enum FetchError {
+    /// The Secret with the CA certificates is missing, not labelled or holds none.
+    CaUnusable,
+    /// The host has no address, or one that the operator does not connect to.
+    AddressRefused,
+    /// No connection, no answer in time, or the connection broke.
+    Unreachable,
+    /// The server's certificate is not trusted or names another host.
+    CertificateRefused,
+    /// The answer is not 200; redirects are not followed.
+    UnexpectedStatus,
+    /// The answer is larger than a key set can be.
+    TooLarge,
+    /// The discovery document cannot be read, or names another issuer or no https URL.
+    DiscoveryInvalid,
+    /// The answer is no JWKS.
+    NotAKeySet,
+    /// None of its keys can verify tokens.
+    NoUsableKey,
 }
 
 /// What a hosted pool is made of.
@@ -73,6 +137,22 @@ impl UserPool {
     #[must_use]
     pub fn active_key(&self) -> Option<&PublishedKey> {
         self.keys.iter().find(|key| key.state == SigningKeyState::Active)
+    }
+
+    /// Whether a token of `key` may carry this `iss`. The tokens of a hosted pool carry the issuer
+    /// of their key, and those of an OpenID provider its own, always.
+    #[must_use]
+    pub fn accepts_issuer(&self, key: &PublishedKey, issuer: Option<&str>) -> bool {
+        match &self.source {
+            Source::Hosted(_) => issuer.is_some() && issuer == key.issuer.as_deref(),
+            Source::Remote(Remote { location: Location::Issuer(own), .. }) => {
+                issuer == Some(own.as_str())
+            }
+            Source::Provided(_) | Source::Remote(_) | Source::Inline => {
+                let listed = &self.claims.issuers;
+                listed.is_empty() || issuer.is_some_and(|iss| listed.iter().any(|it| it == iss))
+            }
+        }
     }
 
     /// The set that is served to the world.

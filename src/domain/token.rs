@@ -1,28 +1,26 @@
 //! appUserIdTokens: JWTs (RFC 7519) in JWS compact form (RFC 7515), checked and made.
 //!
 //! A check is a chain of types, so that no step can be left out: [`UnverifiedToken`] (header read,
-//! nothing trusted) -> [`SignedClaims`] (the signature holds) -> [`Verified`] (every claim holds).
+//! nothing trusted) -> [`SignedClaims`] (the signature holds) -> [`super::decision::Verified`] (every
+//! claim holds).
+
+mod claims;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::algorithm::Algorithm;
-use super::decision::{AppUser, Principal, Reason, Verified};
+use super::algorithm::VerifyingAlgorithm;
+use super::decision::Reason;
 use super::ids::{SdkClientId, UserPoolId};
 use super::json::parse_object;
-use super::keyset::PublishedKey;
 use super::pool::UserPool;
 use super::signing::{SigningError, SigningKey};
+pub use claims::SignedClaims;
 
 /// The longest credential that is looked at, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
-
-/// How far the clocks of an issuer and of this machine may be apart. The one leeway for `exp`,
-/// `nbf` and `iat`.
-pub const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 
 /// The longest appUserId, in bytes.
 pub const MAX_APP_USER_ID_BYTES: usize = 255;
@@ -30,7 +28,7 @@ pub const MAX_APP_USER_ID_BYTES: usize = 255;
 /// A token of which the header was read and nothing is trusted.
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
-    algorithm: Algorithm,
+    algorithm: VerifyingAlgorithm,
     kid: String,
     signing_input: &'a str,
     payload: &'a str,
@@ -62,7 +60,7 @@ impl<'a> UnverifiedToken<'a> {
         let algorithm = header
             .get("alg")
             .and_then(Value::as_str)
-            .and_then(Algorithm::from_name)
+            .and_then(VerifyingAlgorithm::from_name)
             .ok_or(Reason::AlgorithmUnsupported)?;
         let kid = header.get("kid").and_then(Value::as_str).ok_or(Reason::KeyIdMissing)?;
         Ok(Self { algorithm, kid: kid.to_owned(), signing_input, payload, signature })
@@ -82,121 +80,7 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Reason::SignatureInvalid);
         }
         let claims = decode_object(self.payload)?;
-        Ok(SignedClaims { claims, pool, key })
-    }
-}
-
-/// Claims of which only the signature was checked.
-#[derive(Debug)]
-pub struct SignedClaims<'p> {
-    claims: Map<String, Value>,
-    pool: &'p UserPool,
-    key: &'p PublishedKey,
-}
-
-impl SignedClaims<'_> {
-    /// For a strict client: the token says that it was made for `client`.
-    ///
-    /// # Errors
-    /// It names another client, or none.
-    pub fn require_client(self, client: SdkClientId) -> Result<Self, Reason> {
-        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
-        if made_for.and_then(SdkClientId::parse) == Some(client) {
-            Ok(self)
-        } else {
-            Err(Reason::ClientMismatch)
-        }
-    }
-
-    /// Checks every claim, at time `now`, for `client`, which the caller named and which belongs
-    /// to the pool. `is_live` tells whether a client exists, may be used and belongs to the pool.
-    ///
-    /// # Errors
-    /// The first claim that does not hold.
-    pub fn check(
-        self,
-        client: SdkClientId,
-        now: Timestamp,
-        is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
-    ) -> Result<Verified, Reason> {
-        let is_live = |id: &str| {
-            SdkClientId::parse(id).is_some_and(|id| id == client || is_live(id, self.pool.id))
-        };
-        let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
-        let not_before = self.date("nbf")?;
-        let issued_at = self.date("iat")?;
-        if now >= saturating_add(expires_at, LEEWAY) {
-            return Err(Reason::TokenExpired);
-        }
-        let latest_start = saturating_add(now, LEEWAY);
-        if not_before.is_some_and(|date| date > latest_start) {
-            return Err(Reason::TokenNotYetValid);
-        }
-        if issued_at.is_some_and(|date| date > latest_start) {
-            return Err(Reason::TokenFromFuture);
-        }
-        let issuer = self.claims.get("iss").and_then(Value::as_str);
-        if issuer.is_none() || issuer != self.key.issuer.as_deref() {
-            return Err(Reason::IssuerMismatch);
-        }
-        if !self.audiences().iter().any(|audience| self.accepts(audience, is_live)) {
-            return Err(Reason::AudienceMismatch);
-        }
-        if self.claims.contains_key("cnf") {
-            return Err(Reason::TokenSenderConstrained);
-        }
-        match self.claims.get("sdkClientId") {
-            None => {}
-            Some(Value::String(id)) if is_live(id) => {}
-            Some(_) => return Err(Reason::TokenClientGone),
-        }
-        let app_user_id = self.claims.get("sub").and_then(Value::as_str).unwrap_or_default();
-        if app_user_id.is_empty() {
-            return Err(Reason::SubjectMissing);
-        }
-        Ok(Verified::proven(Principal::AppUser(AppUser {
-            organization: self.pool.organization,
-            pool: self.pool.id,
-            client,
-            app_user_id: app_user_id.to_owned(),
-            issued_at,
-            expires_at,
-            claims: self.claims,
-        })))
-    }
-
-    /// A NumericDate (RFC 7519 section 2), which may have a fraction.
-    fn date(&self, name: &str) -> Result<Option<Timestamp>, Reason> {
-        let Some(value) = self.claims.get(name) else {
-            return Ok(None);
-        };
-        let seconds = value.as_f64().ok_or(Reason::TokenMalformed)?;
-        // Beyond what a Timestamp can say (the year 9999) is "never", which is as good for `exp`
-        // and refused for `nbf` and `iat`.
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_precision_loss,
-            reason = "clamped to the range of Timestamp, whose seconds fit an f64"
-        )]
-        let seconds = seconds.floor().clamp(0.0, Timestamp::MAX.as_second() as f64) as i64;
-        Timestamp::from_second(seconds).map(Some).map_err(|_| Reason::TokenMalformed)
-    }
-
-    /// `aud`: one string or several (RFC 7519 section 4.1.3).
-    fn audiences(&self) -> Vec<&str> {
-        match self.claims.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
-        }
-    }
-
-    fn accepts(&self, audience: &str, is_live: impl Fn(&str) -> bool) -> bool {
-        if self.pool.audiences.is_empty() {
-            audience == self.pool.id.to_string() || is_live(audience)
-        } else {
-            self.pool.audiences.iter().any(|accepted| accepted == audience)
-        }
+        Ok(SignedClaims::new(claims, pool, key))
     }
 }
 
@@ -270,10 +154,6 @@ fn accepted_type(typ: &Value) -> bool {
         let typ = typ.to_ascii_lowercase();
         matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
     })
-}
-
-fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

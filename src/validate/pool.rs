@@ -1,68 +1,65 @@
 //! `UserPool`.
 
+mod policy;
+mod source;
+
 use jiff::SignedDuration;
 
-use super::{Violation, Violations, object_name, violation};
+use super::{Violation, Violations, object_name};
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::ids::{OrganizationId, UserPoolId};
-use crate::domain::keyset::PublishedKey;
-use crate::domain::pool::{Hosted, Source, UserPool};
+use crate::domain::jwk_set::{Expected, JwkSet};
+use crate::domain::keyset::{PublishedKey, SigningKeyState};
+use crate::domain::policy::ClaimsPolicy;
+use crate::domain::pool::{Source, UserPool};
 
-/// A pool with the keys that its status publishes, if these were made from this spec.
+/// A pool with the keys that serve: those of its spec, or those that its status publishes if they
+/// were made from this spec.
 ///
 /// # Errors
 /// What is wrong with the spec.
 pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     let name = object_name(object)?;
-    let hosted = object.spec.hosted.as_ref().ok_or_else(|| {
-        violation("spec", "set where the keys of this pool come from, such as `hosted: {}`")
-    })?;
-    let source = Source::Hosted(parse_hosted(hosted)?);
-    let keys = published(object, &source);
+    let source = source::parse(&object.spec)?;
+    let claims = policy::parse(&object.spec, &source)?;
+    let keys = match inline_set(&object.spec, &claims) {
+        Some(set) => set.keys.into_iter().map(of_spec).collect(),
+        None => of_status(object, &source, &claims),
+    };
     Ok(UserPool {
         id: UserPoolId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
         name,
         source,
-        audiences: object.spec.audiences.clone().unwrap_or_default(),
+        claims,
         keys,
     })
 }
 
-fn parse_hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
-    let mut violations = Vec::new();
-    let mut duration = |field: &str, text: &str| {
-        duration::parse(text).unwrap_or_else(|| {
-            violations.push(Violation {
-                field: format!("spec.hosted.tokenLifetime.{field}"),
-                message: "must be a duration such as `4380h` or `1h30m`".to_owned(),
-            });
-            SignedDuration::ZERO
-        })
-    };
-    let default_lifetime = duration("default", &hosted.token_lifetime.default);
-    let max_lifetime = duration("max", &hosted.token_lifetime.max);
-    if violations.is_empty() && default_lifetime > max_lifetime {
-        violations.extend(violation(
-            "spec.hosted.tokenLifetime.default",
-            "must not be longer than `max`",
-        ));
+/// The keys that stand in the spec of an inline pool, sorted out.
+#[must_use]
+pub fn inline_set(spec: &crd::UserPoolSpec, claims: &ClaimsPolicy) -> Option<JwkSet> {
+    let inline = spec.inline.as_ref()?;
+    let keys = inline.keys.iter().map(|key| serde_json::to_value(key).unwrap_or_default());
+    let expected = Expected { private_keys: false, algorithms: &claims.algorithms };
+    Some(JwkSet::sort_out(keys.collect(), expected))
+}
+
+fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {
+    PublishedKey {
+        kid: key.kid,
+        state: SigningKeyState::Active,
+        issuer: None,
+        jwk: key.jwk,
+        verifying: key.verifying,
     }
-    if !violations.is_empty() {
-        return Err(violations);
-    }
-    Ok(Hosted {
-        algorithm: hosted.algorithm,
-        default_lifetime,
-        max_lifetime,
-        retain_keys: hosted.deletion_policy == crd::DeletionPolicy::Retain,
-    })
 }
 
 /// The keys of the status, as long as they were made from what the spec says now. A key that
-/// cannot be parsed is left out: it could verify nothing.
-fn published(object: &crd::UserPool, source: &Source) -> Vec<PublishedKey> {
+/// cannot be parsed is left out, since it could verify nothing, and so is one of an algorithm that
+/// the pool no longer accepts.
+fn of_status(object: &crd::UserPool, source: &Source, claims: &ClaimsPolicy) -> Vec<PublishedKey> {
     let Some(status) = &object.status else {
         return Vec::new();
     };
@@ -78,5 +75,28 @@ fn published(object: &crd::UserPool, source: &Source) -> Vec<PublishedKey> {
             verifying: key.jwk.verifying_key(key.algorithm).ok()?,
         })
     };
-    status.keys.iter().filter_map(parse).collect()
+    let counts = |key: &&crd::SigningKeyStatus| claims.allows(key.algorithm);
+    status.keys.iter().filter(counts).filter_map(parse).collect()
 }
+
+/// A duration of the spec, within bounds; `default` if it is not there. What is wrong with it goes
+/// to `violations`.
+fn bounded_duration(
+    field: &str,
+    text: Option<&str>,
+    default: SignedDuration,
+    bounds: std::ops::RangeInclusive<SignedDuration>,
+) -> Result<SignedDuration, Violations> {
+    let Some(text) = text else { return Ok(default) };
+    duration::parse(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| {
+        let message = format!(
+            "must be a duration from {}s to {}s",
+            bounds.start().as_secs(),
+            bounds.end().as_secs()
+        );
+        vec![Violation { field: field.to_owned(), message }]
+    })
+}
+
+#[cfg(test)]
+mod tests;

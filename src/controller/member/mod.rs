@@ -12,7 +12,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Context, Error, Outcome, Reconcile, apply, ours, status};
+use super::{Context, Error, Outcome, Reconcile, apply, consent, ours, status};
 use crate::crd::condition::State;
 use crate::crd::{Member, MemberStatus};
 use crate::domain::ids::MemberId;
@@ -24,8 +24,6 @@ pub(super) fn controller(context: &Context) -> Controller<Member> {
     let hashes: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let passwords: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let consenting =
-        watcher::Config::default().labels(&format!("{}={}", names::USE, names::USE_PASSWORD));
     let controller =
         Controller::<Member>::new(Api::all(client.clone()), watcher::Config::default());
     let members = controller.store();
@@ -36,14 +34,14 @@ pub(super) fn controller(context: &Context) -> Controller<Member> {
             let namespace = annotations.get(names::OWNER_NAMESPACE)?;
             Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
         })
-        .watches(passwords, consenting, move |secret| {
-            let refers = members.state().into_iter().filter(move |member| {
+        .watches(
+            passwords,
+            consent::watched(&[names::USE_PASSWORD]),
+            consent::referrers(members, |member, secret| {
                 let reference = member.spec.password_secret_ref.as_ref();
-                member.namespace() == secret.namespace()
-                    && reference.is_some_and(|reference| reference.name == secret.name_any())
-            });
-            refers.map(|member| ObjectRef::from_obj(member.as_ref())).collect::<Vec<_>>()
-        })
+                reference.is_some_and(|reference| reference.name == secret)
+            }),
+        )
 }
 
 impl Reconcile for Member {

@@ -12,7 +12,7 @@ use kube::api::{Api, ObjectMeta};
 use tracing::info;
 
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error};
+use crate::controller::{Context, Error, consent};
 use crate::crd::condition::Standing;
 use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::staff::{Member, SecretEntry};
@@ -29,14 +29,13 @@ pub async fn follow(context: &Context, member: &Member) -> Result<Result<(), Sta
         remove(context, left_over).await?;
         return Ok(Ok(()));
     };
-    let source = apply::read_secret(client, &member.name.namespace, &entry.secret).await?;
-    let source = source.filter(consents);
-    let text = source.as_ref().and_then(|source| text(source, entry));
+    let source = consent::read(context, &member.name.namespace, entry, names::USE_PASSWORD).await?;
+    let text = source.as_ref().and_then(|source| std::str::from_utf8(&source.bytes).ok());
     let (Some(source), Some(text)) = (source.as_ref(), text) else {
         remove(context, stored).await?;
         return Ok(Err(unusable(entry)));
     };
-    let mark = mark(source, entry);
+    let mark = mark(&source.version, entry);
     if stored.as_ref().is_some_and(|stored| source_of(stored) == Some(mark.as_str())) {
         return Ok(Ok(()));
     }
@@ -113,39 +112,20 @@ fn desired(member: &Member, name: String, mark: &str, hash: &PasswordHash) -> Se
     }
 }
 
-/// Whether who writes the Secret has agreed to this use.
-fn consents(secret: &Secret) -> bool {
-    secret.labels().get(names::USE).is_some_and(|use_| use_ == names::USE_PASSWORD)
-}
-
-fn text<'s>(secret: &'s Secret, entry: &SecretEntry) -> Option<&'s str> {
-    let ByteString(bytes) = secret.data.as_ref()?.get(&entry.entry)?;
-    std::str::from_utf8(bytes).ok()
-}
-
 /// What a hash was made from: another value in the source is another mark.
-fn mark(source: &Secret, entry: &SecretEntry) -> String {
-    let version = source.resource_version().unwrap_or_default();
-    let uid = source.uid().unwrap_or_default();
-    format!("{}/{} {uid} {version}", entry.secret, entry.entry)
+fn mark(version: &str, entry: &SecretEntry) -> String {
+    format!("{}/{} {version}", entry.secret, entry.entry)
 }
 
 fn source_of(stored: &Secret) -> Option<&str> {
     stored.annotations().get(names::PASSWORD_SOURCE).map(String::as_str)
 }
 
-/// One text for everything that may be the matter: who may not read the Secret learns nothing of
-/// what is there.
 fn unusable(entry: &SecretEntry) -> Standing {
+    let needed = consent::needed(entry, names::USE_PASSWORD, "a text");
     Standing::reconciling(
         "PasswordSecretUnusable",
-        format!(
-            "the member cannot log in with a password: Secret `{}` with label `{}: {}` and a text in `{}` is needed in this namespace",
-            entry.secret,
-            names::USE,
-            names::USE_PASSWORD,
-            entry.entry
-        ),
+        format!("the member cannot log in with a password: {needed}"),
     )
 }
 
@@ -153,32 +133,12 @@ fn unusable(entry: &SecretEntry) -> Standing {
 mod tests {
     use super::*;
 
-    fn secret(labels: &serde_json::Value) -> Secret {
-        serde_json::from_value(serde_json::json!({
-            "metadata": {"name": "ada", "uid": "u", "resourceVersion": "7", "labels": labels},
-            "data": {"password": "Y29ycmVjdCBob3JzZQ==", "binary": "/w=="},
-        }))
-        .unwrap()
-    }
-
-    #[test]
-    fn only_with_consent() {
-        assert!(consents(&secret(&serde_json::json!({"anon.dev/use": "password"}))));
-        assert!(!consents(&secret(&serde_json::json!({"anon.dev/use": "jwks"}))));
-        assert!(!consents(&secret(&serde_json::json!({}))));
-    }
-
     #[test]
     fn every_change_of_the_source_is_another_mark() {
         let entry = |name: &str| SecretEntry { secret: "ada".into(), entry: name.into() };
-        let mut source = secret(&serde_json::json!({}));
-        let before = mark(&source, &entry("password"));
-        assert_ne!(before, mark(&source, &entry("binary")));
+        let before = mark("uid 7", &entry("password"));
+        assert_ne!(before, mark("uid 7", &entry("other")));
+        assert_ne!(before, mark("uid 8", &entry("password")));
         assert_ne!(before, names::MADE_BY_API);
-        source.metadata.resource_version = Some("8".into());
-        assert_ne!(before, mark(&source, &entry("password")));
-        assert_eq!(text(&source, &entry("password")), Some("correct horse"));
-        assert_eq!(text(&source, &entry("binary")), None);
-        assert_eq!(text(&source, &entry("nothing")), None);
     }
 }

@@ -87,11 +87,16 @@ pub fn issuer(pool: &UserPool, public_url: &str) -> String {
     format!("{public_url}/userPools/{}", pool.id)
 }
 
+/// Where the pool's public set is served.
+pub fn jwks_uri(pool: &UserPool, public_url: &str) -> String {
+    format!("{}/.well-known/jwks.json", issuer(pool, public_url))
+}
+
 /// What status publishes of this key set, without conditions.
 pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoolStatus {
     let published = keys.keys.iter().map(|key| SigningKeyStatus {
         kid: key.jwk.kid.clone().unwrap_or_default(),
-        algorithm: key.algorithm,
+        algorithm: key.algorithm.into(),
         state: key.state,
         issuer: Some(key.issuer.clone()),
         published_at: Time(key.published_at),
@@ -103,7 +108,7 @@ pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoo
         id: Some(pool.id.to_string()),
         source: Some(pool.source.describe()),
         issuer: active.map(|key| key.issuer.clone()),
-        jwks_uri: Some(format!("{public_url}/userPools/{}/.well-known/jwks.json", pool.id)),
+        jwks_uri: Some(jwks_uri(pool, public_url)),
         keys: published.collect(),
         ..UserPoolStatus::default()
     }
@@ -138,15 +143,25 @@ pub fn config_map(
 /// stop the keys from serving, but it is said.
 pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Foreign>) -> Standing {
     match applied {
-        Ok(()) => Standing::ready("KeysPublished", format!("{} key(s) published", keys.keys.len())),
-        Err(Foreign) => Standing::stalled(
-            "ChildConflict",
-            format!(
-                "the keys are served, but ConfigMap `{}` exists and was not made for this pool; delete it",
-                names::jwks_config_map(&pool.name.name)
-            ),
-        ),
+        Ok(()) => published(keys.keys.len()),
+        Err(Foreign) => child_conflict(pool),
     }
+}
+
+/// How a pool stands that publishes this many keys.
+pub fn published(keys: usize) -> Standing {
+    Standing::ready("KeysPublished", format!("{keys} key(s) published"))
+}
+
+/// How a pool stands whose ConfigMap is somebody else's.
+pub fn child_conflict(pool: &UserPool) -> Standing {
+    Standing::stalled(
+        "ChildConflict",
+        format!(
+            "the keys are served, but ConfigMap `{}` exists and was not made for this pool; delete it",
+            names::jwks_config_map(&pool.name.name)
+        ),
+    )
 }
 
 /// How a pool stands whose signing Secret cannot be read. It is never overwritten: what is in it
@@ -166,6 +181,7 @@ mod tests {
     use super::*;
     use crate::domain::algorithm::Algorithm;
     use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
+    use crate::domain::policy::ClaimsPolicy;
     use crate::domain::pool::Source;
     use crate::domain::signing::SigningKey;
     use jiff::{SignedDuration, Timestamp};
@@ -183,7 +199,7 @@ mod tests {
             organization: OrganizationId::derive("acme"),
             name: ObjectName { namespace: "acme".into(), name: "users".into() },
             source: Source::Hosted(HOSTED),
-            audiences: vec![],
+            claims: ClaimsPolicy::default(),
             keys: vec![],
         }
     }

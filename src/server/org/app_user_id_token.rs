@@ -16,6 +16,7 @@ use uuid::Uuid;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::permission::Operation;
+use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::error::finish;
@@ -48,9 +49,9 @@ pub async fn mint(
     caller.same_organization(&fields)?;
     let app_user_id = app_user_id(&fields)?;
     let target = target(&state, &caller, &fields)?;
-    let Source::Hosted(hosted) = target.pool.source;
+    let hosted = hosted(&target.pool)?;
     let now = state.clock.now();
-    let expires_at = expiry(&fields, &hosted, now)?;
+    let expires_at = expiry(&fields, hosted, now)?;
 
     let active = target.pool.active_key().ok_or_else(no_keys)?;
     let issuer = active.issuer.as_deref().ok_or_else(no_keys)?;
@@ -167,6 +168,19 @@ fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
     }
 }
 
+/// Tokens of other pools are made by who has their private keys.
+fn hosted(pool: &UserPool) -> Result<&Hosted, ApiError> {
+    match &pool.source {
+        Source::Hosted(hosted) => Ok(hosted),
+        Source::Provided(_) => Err(ApiError::unprocessable(
+            "tokens are minted here for hosted UserPools only; the private keys of this one are yours: mint with `kubectl anon token mint --jwks`",
+        )),
+        Source::Remote(_) | Source::Inline => Err(ApiError::unprocessable(
+            "tokens are minted here for hosted UserPools only; the tokens of this one come from your identity provider",
+        )),
+    }
+}
+
 /// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is refused, not cut.
 fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
     let now = now.as_second();
@@ -192,11 +206,11 @@ fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiEr
 }
 
 fn audience(target: &Target) -> Vec<String> {
-    if target.pool.audiences.is_empty() {
-        let default = target.client.map_or_else(|| target.pool.id.to_string(), |id| id.to_string());
-        vec![default]
-    } else {
-        target.pool.audiences.clone()
+    match &target.pool.claims.audience {
+        Audience::OneOf(audiences) => audiences.clone(),
+        Audience::Own | Audience::Any => {
+            vec![target.client.map_or_else(|| target.pool.id.to_string(), |id| id.to_string())]
+        }
     }
 }
 

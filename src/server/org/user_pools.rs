@@ -91,7 +91,7 @@ pub async fn create(
         display_name: Some(fields.name()?),
         description: fields.description()?,
         hosted: Some(crd::Hosted::default()),
-        audiences: None,
+        ..crd::UserPoolSpec::default()
     };
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();

@@ -86,6 +86,16 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
         Reason::AudienceMismatch => changed(acme, "aud", json!("another")),
         Reason::TokenSenderConstrained => changed(acme, "cnf", json!({"jkt": "x"})),
         Reason::SubjectMissing => changed(acme, "sub", json!("")),
+        Reason::EmailUnverified | Reason::RequiredClaimMismatch => {
+            let more = match reason {
+                Reason::EmailUnverified => json!({"idClaim": "email"}),
+                _ => json!({"requiredClaims": [{"claim": "groups", "values": ["staff"]}]}),
+            };
+            world.add(&objects::inline_pool("acme", "theirs", acme.signing, &more));
+            world.add(&objects::webapp("acme", "app", "theirs"));
+            let more = json!({"sub": "u", "email": "u@example.test", "exp": NOW + 60});
+            ask(&token(acme.signing, &more), "app")
+        }
         Reason::TokenClientGone => {
             changed(acme, "sdkClientId", json!(SdkClientId::derive("acme", "gone")))
         }

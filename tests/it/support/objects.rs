@@ -76,6 +76,13 @@ pub fn pool_without_keys(namespace: &str, name: &str) -> crd::UserPool {
     parse(object("UserPool", namespace, name, &json!({"hosted": {}}), &json!({})))
 }
 
+/// A pool with `key` in its spec, which says `more` besides.
+pub fn inline_pool(namespace: &str, name: &str, key: &SigningKey, more: &Value) -> crd::UserPool {
+    let mut spec = json!({"inline": {"keys": [key.public_jwk()]}, "anyAudience": true});
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    parse(object("UserPool", namespace, name, &spec, &json!({})))
+}
+
 pub fn webapp(namespace: &str, name: &str, pool: &str) -> crd::SdkClient {
     let spec = json!({"webapp": {"userPoolRef": {"name": pool}}});
     parse(object("SdkClient", namespace, name, &spec, &json!({})))

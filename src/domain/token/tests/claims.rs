@@ -129,7 +129,7 @@ fn audiences_of_a_pool_that_names_none() {
 #[test]
 fn audiences_of_a_pool_that_names_some() {
     let mut pool = eddsa().pool.clone();
-    pool.audiences = vec!["api".into(), "web".into()];
+    pool.claims.audience = Audience::OneOf(vec!["api".into(), "web".into()]);
     let verdict = |aud: Value| {
         let token = eddsa().token(|_, claims| claims["aud"] = aud);
         verify_at(&pool, &token, NOW).map(drop)

@@ -11,12 +11,15 @@ mod vectors;
 
 use std::sync::{Arc, LazyLock};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::algorithm::Algorithm;
+use crate::domain::decision::{AppUser, Principal, Verified};
 use crate::domain::ids::{ObjectName, OrganizationId};
-use crate::domain::keyset::SigningKeyState;
+use crate::domain::keyset::{PublishedKey, SigningKeyState};
+use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{Hosted, Source};
 
 /// The time of every test, unless it says another.
@@ -97,7 +100,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
             max_lifetime: SignedDuration::from_hours(2),
             retain_keys: true,
         }),
-        audiences: Vec::new(),
+        claims: ClaimsPolicy::default(),
         keys,
     }
 }

@@ -1,0 +1,124 @@
+//! Secrets of the organizations that the operator is asked to read: passwords, key sets, CA
+//! certificates. The label `anon.dev/use` says that who writes the Secret agrees to the use.
+//!
+//! The watches select that label, so unrelated Secrets cost nothing. That also means that a watch
+//! cannot tell a Secret that is gone from one whose label is gone, nor from a hiccup of its own;
+//! so every decision is made on a GET, and a watch only says when to make one.
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use kube::api::PartialObjectMeta;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Resource, ResourceExt as _};
+
+use super::apply::read_secret;
+use super::{Context, Error};
+use crate::domain::staff::SecretEntry;
+use crate::names;
+
+/// What a Secret with the right label has in the entry that is asked for.
+pub struct Consented {
+    /// The value.
+    pub bytes: Vec<u8>,
+    /// Another value, or another Secret of the name, is another version.
+    pub version: String,
+}
+
+/// Reads an entry; `None` alike for a Secret that is missing, that lacks the label and that lacks
+/// the entry: who may not read the Secret learns nothing of it.
+///
+/// # Errors
+/// The API server did not answer.
+pub async fn read(
+    context: &Context,
+    namespace: &str,
+    entry: &SecretEntry,
+    use_: &str,
+) -> Result<Option<Consented>, Error> {
+    let secret = read_secret(&context.client, namespace, &entry.secret).await?;
+    Ok(secret.and_then(|secret| consented(secret, entry, use_)))
+}
+
+fn consented(secret: Secret, entry: &SecretEntry, use_: &str) -> Option<Consented> {
+    let agreed = secret.labels().get(names::USE).is_some_and(|label| label == use_);
+    let version = format!(
+        "{} {}",
+        secret.uid().unwrap_or_default(),
+        secret.resource_version().unwrap_or_default()
+    );
+    let ByteString(bytes) = secret.data?.remove(&entry.entry)?;
+    agreed.then_some(Consented { bytes, version })
+}
+
+/// What is needed, for a message: one text for whatever may be the matter.
+pub fn needed(entry: &SecretEntry, use_: &str, what: &str) -> String {
+    format!(
+        "Secret `{}` with label `{}: {use_}` and {what} in `{}` is needed in this namespace",
+        entry.secret,
+        names::USE,
+        entry.entry
+    )
+}
+
+/// Selects the Secrets that may be read for one of these uses.
+pub fn watched(uses: &[&str]) -> watcher::Config {
+    watcher::Config::default().labels(&format!("{} in ({})", names::USE, uses.join(",")))
+}
+
+/// From a Secret to the objects of its namespace that refer to it.
+pub fn referrers<K>(
+    objects: Store<K>,
+    refers: impl Fn(&K, &str) -> bool + Clone + Send + Sync + 'static,
+) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<K>> + Send + Sync + 'static
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+{
+    move |secret| {
+        let (namespace, name) = (secret.namespace(), secret.name_any());
+        let objects = objects.state().into_iter();
+        objects
+            .filter(|object| object.namespace() == namespace && refers(object, &name))
+            .map(|object| ObjectRef::from_obj(object.as_ref()))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn secret(labels: &Value, version: &str) -> Secret {
+        serde_json::from_value(json!({
+            "metadata": {"name": "ada", "uid": "u", "resourceVersion": version, "labels": labels},
+            "data": {"password": "Y29ycmVjdCBob3JzZQ=="},
+        }))
+        .unwrap()
+    }
+
+    fn read(labels: &Value, entry: &str) -> Option<Consented> {
+        let entry = SecretEntry { secret: "ada".into(), entry: entry.into() };
+        consented(secret(labels, "7"), &entry, names::USE_PASSWORD)
+    }
+
+    #[test]
+    fn only_with_consent() {
+        let agreed = json!({"anon.dev/use": "password"});
+        assert_eq!(read(&agreed, "password").unwrap().bytes, b"correct horse");
+        assert!(read(&agreed, "nothing").is_none());
+        assert!(read(&json!({"anon.dev/use": "jwks"}), "password").is_none());
+        assert!(read(&json!({}), "password").is_none());
+    }
+
+    #[test]
+    fn every_write_is_another_version() {
+        let entry = SecretEntry { secret: "ada".into(), entry: "password".into() };
+        let version = |version: &str| {
+            let labels = json!({"anon.dev/use": "password"});
+            consented(secret(&labels, version), &entry, "password").unwrap().version
+        };
+        assert_eq!(version("7"), version("7"));
+        assert_ne!(version("7"), version("8"));
+    }
+}

@@ -1,0 +1,30 @@
+//! A pool whose public keys stand in its spec. Validators serve them from there; status says how
+//! that went.
+
+use super::published;
+use crate::controller::{Context, Error, Outcome, status};
+use crate::crd;
+use crate::crd::condition::Standing;
+use crate::domain::pool::UserPool;
+use crate::validate::inline_set;
+
+/// Says which keys serve.
+pub async fn reconcile(
+    context: &Context,
+    object: &crd::UserPool,
+    pool: &UserPool,
+) -> Result<Outcome, Error> {
+    let set = inline_set(&object.spec, &pool.claims);
+    let desired = crd::UserPoolStatus {
+        id: Some(pool.id.to_string()),
+        source: Some(pool.source.describe()),
+        ..crd::UserPoolStatus::default()
+    };
+    let mut standing = match pool.keys.len() {
+        0 => Standing::stalled("NoUsableKey", "no key of the spec can verify tokens"),
+        served => Standing::ready("KeysInSpec", format!("{served} key(s) served from the spec")),
+    };
+    standing.notes = published::notes(pool, set.as_ref());
+    status::write(context, object, desired, &standing).await?;
+    Ok(Outcome::SETTLED)
+}

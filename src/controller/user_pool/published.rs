@@ -1,0 +1,88 @@
+//! What status says of a key set that the operator did not make. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use crate::crd::condition::Note;
+use crate::crd::{SigningKeyStatus, UserPoolStatus};
+use crate::domain::jwk_set::{JwkSet, SetKey};
+use crate::domain::keyset::SigningKeyState;
+use crate::domain::policy::Audience;
+use crate::domain::pool::UserPool;
+
+/// The keys of a set. One that was published before keeps the time of it.
+pub fn keys(
+    set: &JwkSet,
+    before: &[SigningKeyStatus],
+    issuer: Option<&str>,
+    now: Timestamp,
+) -> Vec<SigningKeyStatus> {
+    let publish = |key: &SetKey| {
+        let known = before.iter().find(|old| old.kid == key.kid && old.jwk == key.jwk);
+        SigningKeyStatus {
+            kid: key.kid.clone(),
+            algorithm: key.verifying.algorithm(),
+            state: SigningKeyState::Active,
+            issuer: issuer.map(str::to_owned),
+            published_at: known.map_or(Time(now), |old| old.published_at.clone()),
+            active_at: None,
+            jwk: key.jwk.clone(),
+        }
+    };
+    set.keys.iter().map(publish).collect()
+}
+
+/// What a status still publishes, if that was made from what the spec says now.
+pub fn of_same_source<'s>(
+    pool: &UserPool,
+    status: Option<&'s UserPoolStatus>,
+) -> &'s [SigningKeyStatus] {
+    let same = |status: &&UserPoolStatus| status.source.as_ref() == Some(&pool.source.describe());
+    status.filter(same).map(|status| status.keys.as_slice()).unwrap_or_default()
+}
+
+/// What else is to be said: keys that were dropped, and whether `aud` is looked at.
+pub fn notes(pool: &UserPool, set: Option<&JwkSet>) -> Vec<Note> {
+    let dropped = set.and_then(JwkSet::complaint);
+    let dropped = dropped.map(|complaint| {
+        Note::new("KeysDropped", "UnusableKeys", format!("these do not serve: {complaint}"))
+    });
+    let any = (pool.claims.audience == Audience::Any).then(|| {
+        Note::new(
+            "AnyAudience",
+            "AudienceNotChecked",
+            "tokens count whatever their `aud`, so also those that the issuer made for other applications; name `audiences` to end that",
+        )
+    });
+    dropped.into_iter().chain(any).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::jwk_set::Expected;
+    use serde_json::json;
+
+    fn set(kids: &[&str]) -> JwkSet {
+        let key = |kid: &&str| {
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": kid,
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+        };
+        let expected = Expected { private_keys: false, algorithms: &[] };
+        JwkSet::sort_out(kids.iter().map(key).collect(), expected)
+    }
+
+    #[test]
+    fn a_key_keeps_the_time_at_which_it_was_first_published() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let first = keys(&set(&["a", "b"]), &[], None, at(1));
+        let second = keys(&set(&["c", "b"]), &first, Some("https://id.example"), at(2));
+        assert_eq!(second[0].published_at, Time(at(2)));
+        assert_eq!(second[1].published_at, Time(at(1)));
+        assert_eq!(second[1].issuer.as_deref(), Some("https://id.example"));
+        // Another key under a known name is a new one.
+        let mut other = first;
+        other[1].jwk.x = Some("AAAA".into());
+        assert_eq!(keys(&set(&["b"]), &other, None, at(3))[0].published_at, Time(at(3)));
+    }
+}

@@ -1,0 +1,269 @@
+//! JWK Sets (RFC 7517 section 5) from strangers: which of their keys can verify tokens, and what
+//! is the matter with the others.
+//!
+//! A bad key is dropped by name and the rest serve. Each key that serves has one algorithm, chosen
+//! here and never by a token: its `alg`, or without one what its type and curve mean; for RSA,
+//! which fits several, the first RSA algorithm of the pool's list, else RS256. A key without `kid`
+//! is named by its RFC 7638 thumbprint. Two different keys of one `kid` are both dropped: a token
+//! could not say which of them it means.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use super::algorithm::VerifyingAlgorithm;
+use super::json::parse_object;
+use super::jwk::{Jwk, JwkError, VerifyingKey};
+
+/// The most keys that serve; what status can hold.
+pub const MAX_KEYS: usize = 100;
+/// The most keys that are looked at.
+pub const MAX_READ: usize = 1000;
+/// The longest `kid`, in bytes; what status can hold.
+const MAX_KID_BYTES: usize = 256;
+/// How many dropped keys a message names.
+const MAX_NAMED: usize = 8;
+/// The members of a private or symmetric key (RFC 7518 section 6).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// What a set is expected to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected<'p> {
+    /// Whether private keys belong into the set. Only their public halves are read out.
+    pub private_keys: bool,
+    /// The algorithms that count; empty: all.
+    pub algorithms: &'p [VerifyingAlgorithm],
+}
+
+/// The keys of a set that can verify tokens, in the order of the set, and those that cannot.
+#[derive(Clone, Debug)]
+pub struct JwkSet {
+    /// At most [`MAX_KEYS`], each with a `kid` of its own.
+    pub keys: Vec<SetKey>,
+    /// The others.
+    pub dropped: Vec<Dropped>,
+}
+
+/// A key that can verify tokens.
+#[derive(Clone, Debug)]
+pub struct SetKey {
+    /// The key id.
+    pub kid: String,
+    /// The public key, with `kid`, `alg` and `use`.
+    pub jwk: Jwk,
+    /// The same, parsed.
+    pub verifying: VerifyingKey,
+}
+
+/// A key that cannot. Its `Display` names it and says why; it holds nothing else of the key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dropped {
+    /// Where it stands in the set, from 0.
+    pub index: usize,
+    /// Its `kid`, if it has one.
+    pub kid: Option<String>,
+    /// What is the matter with it.
+    pub reason: DropReason,
+}
+
+/// Why a key of a set does not serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum DropReason {
+    /// Not an object, or a member has another type than RFC 7517 gives it.
+    #[error("is not a JWK")]
+    NotAJwk,
+    /// A `kid` that status cannot hold.
+    #[error("has an empty `kid` or one of more than 256 bytes")]
+    Kid,
+    /// `kty` is `oct`.
+    #[error("is symmetric: whoever can verify with it can also sign")]
+    Symmetric,
+    /// Private members where only public ones belong.
+    #[error("has private members: whoever has read them can sign; replace the key")]
+    Private,
+    /// `use` is not `sig`.
+    #[error("is not for signatures (`use`)")]
+    Use,
+    /// `key_ops` lacks `verify`.
+    #[error("is not for verifying (`key_ops`)")]
+    Operations,
+    /// An `alg` that is not supported, or without one a type or curve that is not.
+    #[error("has an `alg`, `kty` or `crv` that is not supported")]
+    Unsupported,
+    /// The pool's `algorithms` do not have it.
+    #[error("is for {}, which is not among the pool's `algorithms`", .0.as_str())]
+    NotListed(VerifyingAlgorithm),
+    /// The key itself is not right.
+    #[error("cannot be used: {0}")]
+    Key(#[from] JwkError),
+    /// Another key has the same `kid`.
+    #[error("has the same `kid` as another key")]
+    Duplicate,
+    /// There are enough.
+    #[error("is one too many: at most 100 keys serve")]
+    TooMany,
+}
+
+/// Why a text is no JWK Set. Says nothing of its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotAJwkSet {
+    /// Not JSON, not an object, or a member occurs twice.
+    #[error("not a JSON object, or one in which a member occurs twice")]
+    Json,
+    /// No `keys`.
+    #[error("has no member `keys` that is a list")]
+    NoKeys,
+    /// More than [`MAX_READ`] keys.
+    #[error("has more than 1000 keys")]
+    TooMany,
+}
+
+impl JwkSet {
+    /// Reads a set.
+    ///
+    /// # Errors
+    /// It is none. A set whose keys are all unusable is one.
+    pub fn parse(json: &[u8], expected: Expected<'_>) -> Result<Self, NotAJwkSet> {
+        let mut set = parse_object(json).map_err(|_| NotAJwkSet::Json)?;
+        let Some(Value::Array(keys)) = set.remove("keys") else {
+            return Err(NotAJwkSet::NoKeys);
+        };
+        if keys.len() > MAX_READ {
+            return Err(NotAJwkSet::TooMany);
+        }
+        Ok(Self::sort_out(keys, expected))
+    }
+
+    /// Sorts out keys that were read already.
+    #[must_use]
+    pub fn sort_out(keys: Vec<Value>, expected: Expected<'_>) -> Self {
+        let mut set = Self { keys: Vec::new(), dropped: Vec::new() };
+        let mut usable = Vec::new();
+        for (index, key) in keys.into_iter().enumerate() {
+            let kid = key.get("kid").and_then(Value::as_str).map(str::to_owned);
+            match usable_key(key, expected) {
+                Ok(key) => usable.push((index, key)),
+                Err(reason) => set.dropped.push(Dropped { index, kid, reason }),
+            }
+        }
+        let mut of_kid: HashMap<String, Jwk> = HashMap::new();
+        let mut ambiguous: Vec<String> = Vec::new();
+        for (_, key) in &usable {
+            match of_kid.get(&key.kid) {
+                Some(other) if *other != key.jwk => ambiguous.push(key.kid.clone()),
+                Some(_) => {}
+                None => drop(of_kid.insert(key.kid.clone(), key.jwk.clone())),
+            }
+        }
+        for (index, key) in usable {
+            let reason = if ambiguous.contains(&key.kid) {
+                DropReason::Duplicate
+            } else if of_kid.remove(&key.kid).is_none() {
+                continue; // the very same key once more
+            } else if set.keys.len() == MAX_KEYS {
+                DropReason::TooMany
+            } else {
+                set.keys.push(key);
+                continue;
+            };
+            set.dropped.push(Dropped { index, kid: Some(key.kid), reason });
+        }
+        set.dropped.sort_by_key(|dropped| dropped.index);
+        set
+    }
+
+    /// Which keys were dropped and why, for people; `None` if none was.
+    #[must_use]
+    pub fn complaint(&self) -> Option<String> {
+        let named: Vec<_> = self.dropped.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+        let more = self.dropped.len().saturating_sub(MAX_NAMED);
+        let rest = if more > 0 { format!("; and {more} more") } else { String::new() };
+        (!named.is_empty()).then(|| named.join("; ") + &rest)
+    }
+}
+
+fn usable_key(key: Value, expected: Expected<'_>) -> Result<SetKey, DropReason> {
+    let Value::Object(members) = key else { return Err(DropReason::NotAJwk) };
+    let of_type = |member: &str| match members.get(member) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str())),
+        Some(_) => Err(DropReason::NotAJwk),
+    };
+    if of_type("kty")?.ok_or(DropReason::NotAJwk)? == "oct" {
+        return Err(DropReason::Symmetric);
+    }
+    if !expected.private_keys && PRIVATE.iter().any(|member| members.contains_key(*member)) {
+        return Err(DropReason::Private);
+    }
+    if of_type("use")?.is_some_and(|use_| use_ != "sig") {
+        return Err(DropReason::Use);
+    }
+    if !may_verify(&members, expected)? {
+        return Err(DropReason::Operations);
+    }
+    let algorithm = algorithm(of_type("alg")?, of_type("kty")?, of_type("crv")?, expected)
+        .ok_or(DropReason::Unsupported)?;
+    if !expected.algorithms.is_empty() && !expected.algorithms.contains(&algorithm) {
+        return Err(DropReason::NotListed(algorithm));
+    }
+    // An error of serde would quote a value, and the value may be private.
+    let mut jwk: Jwk =
+        serde_json::from_value(Value::Object(members)).map_err(|_| DropReason::NotAJwk)?;
+    jwk.keep_own_members();
+    jwk.alg = Some(algorithm.as_str().to_owned());
+    jwk.use_ = Some("sig".to_owned());
+    let verifying = jwk.verifying_key(algorithm)?;
+    let kid = jwk.kid.take().or_else(|| jwk.thumbprint()).ok_or(DropReason::Kid)?;
+    if kid.is_empty() || kid.len() > MAX_KID_BYTES {
+        return Err(DropReason::Kid);
+    }
+    jwk.kid = Some(kid.clone());
+    Ok(SetKey { kid, jwk, verifying })
+}
+
+/// `key_ops` of a private key says `sign`; its public half verifies.
+fn may_verify(members: &Map<String, Value>, expected: Expected<'_>) -> Result<bool, DropReason> {
+    let verifies = |it: &Value| it == "verify" || (expected.private_keys && it == "sign");
+    match members.get("key_ops") {
+        None => Ok(true),
+        Some(Value::Array(operations)) => Ok(operations.iter().any(verifies)),
+        Some(_) => Err(DropReason::NotAJwk),
+    }
+}
+
+fn algorithm(
+    alg: Option<&str>,
+    kty: Option<&str>,
+    crv: Option<&str>,
+    expected: Expected<'_>,
+) -> Option<VerifyingAlgorithm> {
+    match (alg, kty, crv) {
+        (Some(alg), ..) => VerifyingAlgorithm::from_name(alg),
+        (None, Some("RSA"), _) => {
+            let listed = expected.algorithms.iter().copied().find(|alg| alg.is_rsa());
+            Some(listed.unwrap_or(VerifyingAlgorithm::RS256))
+        }
+        (None, Some("EC"), Some("P-256")) => Some(VerifyingAlgorithm::ES256),
+        (None, Some("EC"), Some("P-384")) => Some(VerifyingAlgorithm::ES384),
+        (None, Some("OKP"), Some("Ed25519")) => Some(VerifyingAlgorithm::EdDSA),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kid {
+            // A stranger chose it: whatever it is, it stays short and on its line.
+            Some(kid) => {
+                let shown: String = kid.chars().take(64).flat_map(char::escape_debug).collect();
+                write!(f, "key `{shown}` {}", self.reason)
+            }
+            None => write!(f, "key number {} {}", self.index.saturating_add(1), self.reason),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,228 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::domain::algorithm::Algorithm;
+use crate::domain::signing::SigningKey;
+
+const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
+/// Of the key with X (RFC 8037 appendix A.3).
+const THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
+/// RFC 7638 section 3.1.
+const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+const PUBLIC: Expected<'_> = Expected { private_keys: false, algorithms: &[] };
+const WITH_PRIVATE: Expected<'_> = Expected { private_keys: true, algorithms: &[] };
+
+fn set(keys: &Value, expected: Expected<'_>) -> JwkSet {
+    JwkSet::parse(json!({"keys": keys, "more": 1}).to_string().as_bytes(), expected).unwrap()
+}
+
+fn ed25519(more: &Value) -> Value {
+    let mut key = json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "k"});
+    key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    key
+}
+
+fn rsa(more: &Value) -> Value {
+    let mut key = json!({"kty": "RSA", "n": N, "e": "AQAB", "kid": "r"});
+    key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    key
+}
+
+/// The algorithm of the one key, or why it was dropped.
+fn verdict(key: &Value, expected: Expected<'_>) -> Result<VerifyingAlgorithm, DropReason> {
+    let set = set(&json!([key]), expected);
+    match (set.keys.as_slice(), set.dropped.as_slice()) {
+        ([key], []) => Ok(key.verifying.algorithm()),
+        ([], [dropped]) => Err(dropped.reason),
+        _ => panic!("{set:?}"),
+    }
+}
+
+#[test]
+fn each_key_gets_one_algorithm() {
+    use VerifyingAlgorithm as Alg;
+    for algorithm in Algorithm::ALL {
+        let mut jwk = SigningKey::generate(algorithm).unwrap().public_jwk();
+        let value = |jwk: &Jwk| serde_json::to_value(jwk).unwrap();
+        assert_eq!(verdict(&value(&jwk), PUBLIC), Ok(algorithm.into()));
+        jwk.alg = None;
+        let alone = if jwk.kty == "RSA" { Alg::RS256 } else { algorithm.into() };
+        assert_eq!(verdict(&value(&jwk), PUBLIC), Ok(alone));
+    }
+    for algorithm in Alg::ALL.into_iter().filter(|algorithm| algorithm.is_rsa()) {
+        assert_eq!(verdict(&rsa(&json!({"alg": algorithm})), PUBLIC), Ok(algorithm));
+    }
+    // The pool's list says what an RSA key without `alg` is for.
+    for (listed, expected) in [
+        ([Alg::RS512].as_slice(), Ok(Alg::RS512)),
+        (&[Alg::ES256, Alg::PS384, Alg::RS256], Ok(Alg::PS384)),
+        (&[Alg::ES256], Err(DropReason::NotListed(Alg::RS256))),
+    ] {
+        let pool = Expected { private_keys: false, algorithms: listed };
+        assert_eq!(verdict(&rsa(&json!({})), pool), expected);
+    }
+    let only_ec = Expected { private_keys: false, algorithms: &[Alg::ES256] };
+    assert_eq!(verdict(&ed25519(&json!({})), only_ec), Err(DropReason::NotListed(Alg::EdDSA)));
+}
+
+#[test]
+fn every_reason_to_drop_a_key() {
+    let mismatch = |alg| DropReason::Key(JwkError::Mismatch(alg));
+    for (key, reason) in [
+        (json!("key"), DropReason::NotAJwk),
+        (json!({}), DropReason::NotAJwk),
+        (json!({"kty": 1}), DropReason::NotAJwk),
+        (ed25519(&json!({"kid": 1})), DropReason::NotAJwk),
+        (ed25519(&json!({"x": [X]})), DropReason::NotAJwk),
+        (ed25519(&json!({"alg": null})), DropReason::NotAJwk),
+        (ed25519(&json!({"key_ops": "verify"})), DropReason::NotAJwk),
+        (ed25519(&json!({"kid": ""})), DropReason::Kid),
+        (ed25519(&json!({"kid": "k".repeat(257)})), DropReason::Kid),
+        (json!({"kty": "oct", "k": "c2VjcmV0", "kid": "k", "alg": "HS256"}), DropReason::Symmetric),
+        (ed25519(&json!({"d": D})), DropReason::Private),
+        (rsa(&json!({"p": "AQ"})), DropReason::Private),
+        (rsa(&json!({"oth": []})), DropReason::Private),
+        (ed25519(&json!({"use": "enc"})), DropReason::Use),
+        (ed25519(&json!({"use": ""})), DropReason::Use),
+        (ed25519(&json!({"key_ops": ["sign"]})), DropReason::Operations),
+        (ed25519(&json!({"key_ops": []})), DropReason::Operations),
+        (rsa(&json!({"alg": "RSA-OAEP"})), DropReason::Unsupported),
+        (rsa(&json!({"alg": "none"})), DropReason::Unsupported),
+        (rsa(&json!({"alg": "HS256"})), DropReason::Unsupported),
+        (rsa(&json!({"alg": ""})), DropReason::Unsupported),
+        (ed25519(&json!({"crv": "X25519"})), DropReason::Unsupported),
+        (ed25519(&json!({"crv": "Ed448"})), DropReason::Unsupported),
+        (ed25519(&json!({"kty": "EC", "crv": "P-521"})), DropReason::Unsupported),
+        (ed25519(&json!({"kty": "AKP"})), DropReason::Unsupported),
+        (ed25519(&json!({"alg": "RS256"})), mismatch(VerifyingAlgorithm::RS256)),
+        (rsa(&json!({"alg": "ES256"})), mismatch(VerifyingAlgorithm::ES256)),
+        (ed25519(&json!({"x": "AAAA"})), DropReason::Key(JwkError::Member("x"))),
+        (rsa(&json!({"n": "AQAB"})), DropReason::Key(JwkError::Size)),
+        (rsa(&json!({"e": "AQ"})), DropReason::Key(JwkError::Size)),
+        (rsa(&json!({"e": "Ag"})), DropReason::Key(JwkError::Size)),
+    ] {
+        assert_eq!(verdict(&key, PUBLIC), Err(reason), "{key}");
+    }
+}
+
+#[test]
+fn what_serves_is_public_and_says_what_it_is_for() {
+    let key = ed25519(&json!({"d": D, "key_ops": ["sign"], "x5t": "x", "n": N, "y": X}));
+    let set = set(&json!([key]), WITH_PRIVATE);
+    assert_eq!(
+        serde_json::to_value(&set.keys[0].jwk).unwrap(),
+        json!({"kty": "OKP", "crv": "Ed25519", "x": X, "kid": "k", "alg": "EdDSA", "use": "sig"})
+    );
+    assert_eq!(set.complaint(), None);
+}
+
+#[test]
+fn a_key_without_kid_is_named_by_its_thumbprint() {
+    let mut key = ed25519(&json!({}));
+    key.as_object_mut().unwrap().remove("kid");
+    assert_eq!(set(&json!([key]), PUBLIC).keys[0].kid, THUMBPRINT);
+}
+
+#[test]
+fn of_one_kid_there_is_one_key_or_none() {
+    let twin = rsa(&json!({"kid": "k"}));
+    let (one, other) = (ed25519(&json!({})), ed25519(&json!({"kid": "other"})));
+    let both = set(&json!([one, other, twin]), PUBLIC);
+    assert_eq!(both.keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["other"]);
+    assert_eq!(both.dropped.iter().map(|it| it.index).collect::<Vec<_>>(), [0, 2]);
+    assert!(both.dropped.iter().all(|it| it.reason == DropReason::Duplicate));
+    // The same key for two algorithms is two keys.
+    let two = set(&json!([rsa(&json!({"alg": "RS256"})), rsa(&json!({"alg": "PS256"}))]), PUBLIC);
+    assert_eq!((two.keys.len(), two.dropped.len()), (0, 2));
+    // The very same key twice is one, and one that could not serve anyway does no harm.
+    let same = set(&json!([one, ed25519(&json!({"use": "sig"}))]), PUBLIC);
+    assert_eq!((same.keys.len(), same.dropped.len()), (1, 0));
+    let enc = set(&json!([rsa(&json!({"kid": "k", "use": "enc"})), one]), PUBLIC);
+    assert_eq!((enc.keys.len(), enc.dropped.len()), (1, 1));
+}
+
+#[test]
+fn what_is_no_set() {
+    for (text, error) in [
+        ("", NotAJwkSet::Json),
+        ("<html>", NotAJwkSet::Json),
+        ("[]", NotAJwkSet::Json),
+        (r#"{"keys":[],"keys":[]}"#, NotAJwkSet::Json),
+        (r#"{"keys":[{"kty":"OKP","kty":"RSA"}]}"#, NotAJwkSet::Json),
+        ("{}", NotAJwkSet::NoKeys),
+        (r#"{"keys":{}}"#, NotAJwkSet::NoKeys),
+        (r#"{"kty":"RSA"}"#, NotAJwkSet::NoKeys),
+    ] {
+        assert_eq!(JwkSet::parse(text.as_bytes(), PUBLIC).unwrap_err(), error, "{text}");
+    }
+    let many = json!({"keys": vec![json!({}); MAX_READ + 1]}).to_string();
+    assert_eq!(JwkSet::parse(many.as_bytes(), PUBLIC).unwrap_err(), NotAJwkSet::TooMany);
+    assert!(set(&json!([]), PUBLIC).keys.is_empty());
+}
+
+#[test]
+fn enough_is_enough() {
+    let keys: Vec<_> = (0..MAX_KEYS + 2).map(|n| ed25519(&json!({"kid": n.to_string()}))).collect();
+    let set = set(&json!(keys), PUBLIC);
+    assert_eq!((set.keys.len(), set.dropped.len()), (MAX_KEYS, 2));
+    assert_eq!(set.dropped[1].to_string(), "key `101` is one too many: at most 100 keys serve");
+}
+
+#[test]
+fn a_complaint_names_keys_and_holds_nothing_of_them() {
+    let keys = json!([
+        ed25519(&json!({"d": D})),
+        ed25519(&json!({"kid": format!("a\n`b{}", "x".repeat(100)), "use": "enc"})),
+        {"kty": "oct", "k": D},
+        ed25519(&json!({"kid": "fine"})),
+    ]);
+    let complaint = set(&keys, PUBLIC).complaint().unwrap();
+    let long = format!("a\\n`b{}", "x".repeat(60));
+    assert_eq!(
+        complaint,
+        format!(
+            "key `k` has private members: whoever has read them can sign; replace the key; \
+             key `{long}` is not for signatures (`use`); \
+             key number 3 is symmetric: whoever can verify with it can also sign"
+        )
+    );
+    let many = set(&json!(vec![json!({}); 20]), PUBLIC).complaint().unwrap();
+    assert!(many.ends_with("key number 8 is not a JWK; and 12 more"), "{many}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn junk_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = JwkSet::parse(&bytes, PUBLIC);
+        let _ = JwkSet::parse(&[br#"{"keys":["#, bytes.as_slice(), b"]}"].concat(), WITH_PRIVATE);
+    }
+
+    /// Whatever stands in one member: what serves has only what a public key has, and one name.
+    #[test]
+    fn any_value_in_any_member(
+        member in prop_oneof![
+            Just("kty"), Just("crv"), Just("x"), Just("y"), Just("n"), Just("e"), Just("d"),
+            Just("kid"), Just("alg"), Just("use"), Just("key_ops"),
+        ],
+        text in ".{0,40}",
+        as_list in any::<bool>(),
+        private_keys in any::<bool>(),
+    ) {
+        let value = if as_list { json!([text]) } else { json!(text) };
+        let keys = json!([ed25519(&json!({member: value})), rsa(&json!({"kid": "k", member: value}))]);
+        let set = set(&keys, Expected { private_keys, algorithms: &[] });
+        prop_assert!(set.keys.len() + set.dropped.len() <= 2);
+        for key in &set.keys {
+            prop_assert!(!key.kid.is_empty() && key.jwk.kid.as_ref() == Some(&key.kid));
+            let json = serde_json::to_value(&key.jwk).unwrap();
+            let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+            let known = ["alg", "crv", "e", "kid", "kty", "n", "use", "x"];
+            prop_assert!(members.iter().all(|it| known.contains(&it.as_str())), "{members:?}");
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What the claims of a pool's tokens have to say, besides what is always checked.
+
+use jiff::SignedDuration;
+use serde_json::{Map, Value};
+
+use super::algorithm::VerifyingAlgorithm;
+
+/// The claims policy of a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimsPolicy {
+    /// The claim that has the appUserId.
+    pub id_claim: ClaimPath,
+    /// Accepted `iss` values, where the source of the keys does not say. Empty: any, or none.
+    pub issuers: Vec<String>,
+    /// Accepted `aud` values.
+    pub audience: Audience,
+    /// The algorithms of keys that count; empty: all that are supported.
+    pub algorithms: Vec<VerifyingAlgorithm>,
+    /// How far the clocks of the issuer and of this machine may be apart. The one leeway for
+    /// `exp`, `nbf` and `iat`.
+    pub leeway: SignedDuration,
+    /// What else has to hold; all of it.
+    pub required: Vec<RequiredClaim>,
+}
+
+/// Which `aud` values are accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    /// The pool's id, or the id of one of its live clients.
+    Own,
+    /// Whatever is there, and nothing too: tokens for other applications of the same issuer.
+    Any,
+    /// At least one of these.
+    OneOf(Vec<String>),
+}
+
+/// Where in the claims a value is found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimPath {
+    claim: String,
+    /// The rest of a pointer; empty for the claim itself.
+    within: String,
+}
+
+/// A claim that must have one of some values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequiredClaim {
+    /// Which one.
+    pub claim: ClaimPath,
+    /// The accepted values.
+    pub values: Vec<String>,
+}
+
+/// The leeway of a pool that names none.
+pub const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
+
+impl Default for ClaimsPolicy {
+    fn default() -> Self {
+        Self {
+            id_claim: ClaimPath::name("sub"),
+            issuers: Vec::new(),
+            audience: Audience::Own,
+            algorithms: Vec::new(),
+            leeway: LEEWAY,
+            required: Vec::new(),
+        }
+    }
+}
+
+impl ClaimsPolicy {
+    /// Whether keys of this algorithm count.
+    #[must_use]
+    pub fn allows(&self, algorithm: VerifyingAlgorithm) -> bool {
+        self.algorithms.is_empty() || self.algorithms.contains(&algorithm)
+    }
+}
+
+impl ClaimPath {
+    /// The claim of this very name, whatever characters it has.
+    #[must_use]
+    pub fn name(name: &str) -> Self {
+        Self { claim: name.to_owned(), within: String::new() }
+    }
+
+    /// Reads a name or, when it starts with "/", a JSON Pointer (RFC 6901). `None` for what is
+    /// neither.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let Some(pointer) = text.strip_prefix('/') else {
+            return (!text.is_empty()).then(|| Self::name(text));
+        };
+        // Section 3: a tilde is written `~0` and a slash `~1`.
+        let escapes = text.split('~').skip(1);
+        if !escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {
+            return None;
+        }
+        let (claim, within) = pointer.find('/').map_or((pointer, ""), |at| pointer.split_at(at));
+        let claim = claim.replace("~1", "/").replace("~0", "~");
+        (!claim.is_empty()).then(|| Self { claim, within: within.to_owned() })
+    }
+
+    /// The value in these claims.
+    #[must_use]
+    pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        claims.get(&self.claim)?.pointer(&self.within)
+    }
+
+    /// Whether it is this claim itself.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.claim == name && self.within.is_empty()
+    }
+}
+
+impl RequiredClaim {
+    /// Whether the claim has one of the values, or is a list that contains one.
+    #[must_use]
+    pub fn holds(&self, claims: &Map<String, Value>) -> bool {
+        match self.claim.find(claims) {
+            Some(Value::Array(items)) => items.iter().any(|item| self.accepts(item)),
+            Some(value) => self.accepts(value),
+            None => false,
+        }
+    }
+
+    /// Texts are compared as they are; `true`, `false` and integers by their JSON text.
+    fn accepts(&self, value: &Value) -> bool {
+        let text = match value {
+            Value::String(text) => return self.values.contains(text),
+            Value::Bool(truth) => truth.to_string(),
+            Value::Number(number) if !number.is_f64() => number.to_string(),
+            _ => return false,
+        };
+        self.values.contains(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn claims() -> Map<String, Value> {
+        let Value::Object(claims) = json!({
+            "sub": "u1", "https://acme.example/id": "u2", "a/b": "u3", "m~n": "u4", "": "u5",
+            "user": {"ids": ["u6", {"x": "u7"}], "": "u8"},
+            "groups": ["staff", 7, true], "admin": true, "level": 3, "half": 0.5,
+        }) else {
+            unreachable!()
+        };
+        claims
+    }
+
+    #[test]
+    fn names_and_pointers() {
+        let claims = claims();
+        let find = |text: &str| ClaimPath::parse(text).unwrap().find(&claims).cloned();
+        for (text, value) in [
+            ("sub", "u1"),
+            ("/sub", "u1"),
+            ("https://acme.example/id", "u2"),
+            ("/https:~1~1acme.example~1id", "u2"),
+            ("a/b", "u3"),
+            ("/a~1b", "u3"),
+            ("m~n", "u4"),
+            ("/m~0n", "u4"),
+            ("/user/ids/0", "u6"),
+            ("/user/ids/1/x", "u7"),
+            ("/user/", "u8"),
+        ] {
+            assert_eq!(find(text), Some(json!(value)), "{text}");
+        }
+        for nothing in ["user/ids", "/user/ids/01", "/user/ids/-", "/sub/x", "/a/b", "x"] {
+            assert_eq!(find(nothing), None, "{nothing}");
+        }
+        for bad in ["", "/", "//x", "/a~2", "/a~"] {
+            assert_eq!(ClaimPath::parse(bad), None, "{bad}");
+        }
+        assert!(ClaimPath::parse("/email").unwrap().is("email"));
+        assert!(!ClaimPath::parse("/email/0").unwrap().is("email"));
+    }
+
+    #[test]
+    fn required_claims() {
+        let claims = claims();
+        let holds = |claim: &str, values: &[&str]| {
+            let values = values.iter().map(ToString::to_string).collect();
+            RequiredClaim { claim: ClaimPath::parse(claim).unwrap(), values }.holds(&claims)
+        };
+        for (claim, values) in [
+            ("sub", ["x", "u1"].as_slice()),
+            ("groups", &["staff"]),
+            ("groups", &["7"]),
+            ("groups", &["true"]),
+            ("/groups/0", &["staff"]),
+            ("admin", &["true"]),
+            ("level", &["3"]),
+        ] {
+            assert!(holds(claim, values), "{claim} {values:?}");
+        }
+        for (claim, values) in [
+            ("sub", ["U1"].as_slice()),
+            ("sub", &["u"]),
+            ("sub", &[]),
+            ("groups", &["staff,7"]),
+            ("groups", &["[\"staff\"]"]),
+            ("admin", &["1"]),
+            ("half", &["0.5"]),
+            ("user", &["u6"]),
+            ("/user/ids", &["u7"]),
+            ("nothing", &["null", ""]),
+        ] {
+            assert!(!holds(claim, values), "{claim} {values:?}");
+        }
+    }
+}

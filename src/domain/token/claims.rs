@@ -1,0 +1,167 @@
+//! The claims of a token whose signature holds.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+use crate::domain::decision::{AppUser, Principal, Reason, Verified};
+use crate::domain::ids::{SdkClientId, UserPoolId};
+use crate::domain::keyset::PublishedKey;
+use crate::domain::policy::Audience;
+use crate::domain::pool::UserPool;
+
+/// Claims of which only the signature was checked.
+#[derive(Debug)]
+pub struct SignedClaims<'p> {
+    claims: Map<String, Value>,
+    pool: &'p UserPool,
+    key: &'p PublishedKey,
+}
+
+impl<'p> SignedClaims<'p> {
+    /// For the check of the signature only, as its last step.
+    pub(super) const fn new(
+        claims: Map<String, Value>,
+        pool: &'p UserPool,
+        key: &'p PublishedKey,
+    ) -> Self {
+        Self { claims, pool, key }
+    }
+
+    /// For a strict client: the token says that it was made for `client`.
+    ///
+    /// # Errors
+    /// It names another client, or none.
+    pub fn require_client(self, client: SdkClientId) -> Result<Self, Reason> {
+        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
+        if made_for.and_then(SdkClientId::parse) == Some(client) {
+            Ok(self)
+        } else {
+            Err(Reason::ClientMismatch)
+        }
+    }
+
+    /// Checks every claim, at time `now`, for `client`, which the caller named and which belongs
+    /// to the pool. `is_live` tells whether a client exists, may be used and belongs to the pool.
+    ///
+    /// # Errors
+    /// The first claim that does not hold.
+    pub fn check(
+        self,
+        client: SdkClientId,
+        now: Timestamp,
+        is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
+    ) -> Result<Verified, Reason> {
+        let is_live = |id: &str| {
+            SdkClientId::parse(id).is_some_and(|id| id == client || is_live(id, self.pool.id))
+        };
+        let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
+        let issued_at = self.check_dates(expires_at, now)?;
+        let issuer = self.claims.get("iss").and_then(Value::as_str);
+        if !self.pool.accepts_issuer(self.key, issuer) {
+            return Err(Reason::IssuerMismatch);
+        }
+        if !self.accepts_audience(is_live) {
+            return Err(Reason::AudienceMismatch);
+        }
+        if self.claims.contains_key("cnf") {
+            return Err(Reason::TokenSenderConstrained);
+        }
+        match self.claims.get("sdkClientId") {
+            None => {}
+            Some(Value::String(id)) if is_live(id) => {}
+            Some(_) => return Err(Reason::TokenClientGone),
+        }
+        let app_user_id = self.app_user_id()?.to_owned();
+        if !self.pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
+            return Err(Reason::RequiredClaimMismatch);
+        }
+        Ok(Verified::proven(Principal::AppUser(AppUser {
+            organization: self.pool.organization,
+            pool: self.pool.id,
+            client,
+            app_user_id,
+            issued_at,
+            expires_at,
+            claims: self.claims,
+        })))
+    }
+
+    /// `exp`, `nbf` and `iat`, of which the last may be missing. Returns `iat`.
+    fn check_dates(
+        &self,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Reason> {
+        let leeway = self.pool.claims.leeway;
+        let not_before = self.date("nbf")?;
+        let issued_at = self.date("iat")?;
+        if now >= saturating_add(expires_at, leeway) {
+            return Err(Reason::TokenExpired);
+        }
+        let latest_start = saturating_add(now, leeway);
+        if not_before.is_some_and(|date| date > latest_start) {
+            return Err(Reason::TokenNotYetValid);
+        }
+        if issued_at.is_some_and(|date| date > latest_start) {
+            return Err(Reason::TokenFromFuture);
+        }
+        Ok(issued_at)
+    }
+
+    /// The value of the pool's idClaim. Anybody may call themselves by an e-mail address that
+    /// nobody has verified.
+    fn app_user_id(&self) -> Result<&str, Reason> {
+        let path = &self.pool.claims.id_claim;
+        let id = path.find(&self.claims).and_then(Value::as_str).unwrap_or_default();
+        if id.is_empty() {
+            return Err(Reason::SubjectMissing);
+        }
+        // Some providers send the truth as a text.
+        let verified = self.claims.get("email_verified");
+        if path.is("email") && !verified.is_some_and(|it| *it == true || it == "true") {
+            return Err(Reason::EmailUnverified);
+        }
+        Ok(id)
+    }
+
+    /// A NumericDate (RFC 7519 section 2), which may have a fraction.
+    fn date(&self, name: &str) -> Result<Option<Timestamp>, Reason> {
+        let Some(value) = self.claims.get(name) else {
+            return Ok(None);
+        };
+        let seconds = value.as_f64().ok_or(Reason::TokenMalformed)?;
+        // Beyond what a Timestamp can say (the year 9999) is "never", which is as good for `exp`
+        // and refused for `nbf` and `iat`.
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_precision_loss,
+            reason = "clamped to the range of Timestamp, whose seconds fit an f64"
+        )]
+        let seconds = seconds.floor().clamp(0.0, Timestamp::MAX.as_second() as f64) as i64;
+        Timestamp::from_second(seconds).map(Some).map_err(|_| Reason::TokenMalformed)
+    }
+
+    /// `aud`: one string or several (RFC 7519 section 4.1.3).
+    fn audiences(&self) -> Vec<&str> {
+        match self.claims.get("aud") {
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn accepts_audience(&self, is_live: impl Fn(&str) -> bool) -> bool {
+        let own = |audience: &&str| *audience == self.pool.id.to_string() || is_live(audience);
+        match &self.pool.claims.audience {
+            Audience::Own => self.audiences().iter().any(own),
+            Audience::Any => true,
+            Audience::OneOf(accepted) => {
+                self.audiences().iter().any(|audience| accepted.iter().any(|it| it == audience))
+            }
+        }
+    }
+}
+
+fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
+    time.checked_add(duration).unwrap_or(Timestamp::MAX)
+}

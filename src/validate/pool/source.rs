@@ -1,0 +1,111 @@
+//! Where the keys of a pool come from: exactly one of five.
+
+use jiff::SignedDuration;
+
+use super::bounded_duration;
+use crate::crd;
+use crate::domain::duration;
+use crate::domain::pool::{Hosted, Location, Remote, Source};
+use crate::domain::staff::SecretEntry;
+use crate::validate::{Violation, Violations, violation};
+
+/// How often a remote set is fetched whose spec does not say.
+const REFRESH: SignedDuration = SignedDuration::from_mins(15);
+const MIN_REFRESH: SignedDuration = SignedDuration::from_mins(1);
+const MAX_REFRESH: SignedDuration = SignedDuration::from_hours(24);
+
+/// The source that the spec names.
+pub fn parse(spec: &crd::UserPoolSpec) -> Result<Source, Violations> {
+    match (&spec.hosted, &spec.provided, &spec.jwks, &spec.oidc, &spec.inline) {
+        (Some(hosted), None, None, None, None) => Ok(Source::Hosted(self::hosted(hosted)?)),
+        (None, Some(provided), None, None, None) => {
+            Ok(Source::Provided(entry(&provided.secret_ref)))
+        }
+        (None, None, Some(jwks), None, None) => {
+            let url = https("spec.jwks.url", &jwks.url, true)?;
+            let field = "spec.jwks.refreshInterval";
+            remote(
+                Location::Jwks(url),
+                jwks.ca_ref.as_ref(),
+                field,
+                jwks.refresh_interval.as_deref(),
+            )
+        }
+        (None, None, None, Some(oidc), None) => {
+            let url = https("spec.oidc.issuer", &oidc.issuer, false)?;
+            let field = "spec.oidc.refreshInterval";
+            remote(
+                Location::Issuer(url),
+                oidc.ca_ref.as_ref(),
+                field,
+                oidc.refresh_interval.as_deref(),
+            )
+        }
+        (None, None, None, None, Some(_)) => Ok(Source::Inline),
+        _ => Err(violation(
+            "spec",
+            "set exactly one of `hosted`, `provided`, `jwks`, `oidc` and `inline`, such as `hosted: {}`",
+        )),
+    }
+}
+
+fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
+    let mut violations = Vec::new();
+    let mut duration = |field: &str, text: &str| {
+        duration::parse(text).unwrap_or_else(|| {
+            violations.push(Violation {
+                field: format!("spec.hosted.tokenLifetime.{field}"),
+                message: "must be a duration such as `4380h` or `1h30m`".to_owned(),
+            });
+            SignedDuration::ZERO
+        })
+    };
+    let default_lifetime = duration("default", &hosted.token_lifetime.default);
+    let max_lifetime = duration("max", &hosted.token_lifetime.max);
+    if violations.is_empty() && default_lifetime > max_lifetime {
+        violations.extend(violation(
+            "spec.hosted.tokenLifetime.default",
+            "must not be longer than `max`",
+        ));
+    }
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    Ok(Hosted {
+        algorithm: hosted.algorithm,
+        default_lifetime,
+        max_lifetime,
+        retain_keys: hosted.deletion_policy == crd::DeletionPolicy::Retain,
+    })
+}
+
+fn remote(
+    location: Location,
+    ca: Option<&crd::SecretKeyRef>,
+    field: &str,
+    refresh: Option<&str>,
+) -> Result<Source, Violations> {
+    let refresh_interval = bounded_duration(field, refresh, REFRESH, MIN_REFRESH..=MAX_REFRESH)?;
+    Ok(Source::Remote(Remote { location, ca: ca.map(entry), refresh_interval }))
+}
+
+fn entry(reference: &crd::SecretKeyRef) -> SecretEntry {
+    SecretEntry { secret: reference.name.clone(), entry: reference.key.clone() }
+}
+
+/// An https URL without user and fragment, as the CEL rules have it. What else may be wrong with
+/// it the fetcher will find.
+fn https(field: &str, url: &str, query: bool) -> Result<String, Violations> {
+    let authority = url.strip_prefix("https://").unwrap_or_default();
+    let authority = authority.split(['/', '?']).next().unwrap_or_default();
+    let fits = !authority.is_empty()
+        && !authority.contains('@')
+        && !url.contains(|char: char| char == '#' || char.is_whitespace())
+        && (query || !url.contains('?'));
+    if fits {
+        Ok(url.to_owned())
+    } else {
+        let what = if query { "user and fragment" } else { "user, query and fragment" };
+        Err(violation(field, format!("must be an https URL without {what}")))
+    }
+}
