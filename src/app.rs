@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use crate::controller::{self, Settings};
 use crate::crd;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
+use crate::jwks::connect::{Connector, SystemResolver};
+use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::server::{self, AppState, Platform, Signer, TlsFiles};
@@ -59,6 +62,8 @@ pub async fn run(
             config.public_url.as_str(),
         )),
     };
+    state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
+    let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
     let publisher = authenticates.then(|| {
@@ -93,10 +98,10 @@ pub async fn run(
             Ok(())
         });
     }
-    if config.has(Role::Controller) {
+    if let Some(fetcher) = fetcher {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, stop)).await;
+            Box::pin(control(config, client, state, fetcher, stop)).await;
             Ok(())
         });
     }
@@ -142,11 +147,19 @@ fn index_kinds(
 }
 
 /// The controllers, while this replica leads.
-async fn control(config: Config, client: Client, state: AppState, stop: CancellationToken) {
+async fn control(
+    config: Config,
+    client: Client,
+    state: AppState,
+    fetcher: Fetcher,
+    stop: CancellationToken,
+) {
     let settings = Settings {
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
+        max_jwks_age: config.max_jwks_age,
+        fetcher,
     };
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
@@ -168,6 +181,14 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
         }
     };
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
+}
+
+/// What fetches key sets: to where the flags permit, and with nothing of the environment.
+fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
+    let (open, closed) = (config.allow_fetch_from.clone(), config.deny_fetch_from.clone());
+    let filter = AddressFilter::new(open, closed).context("--allow-fetch-from")?;
+    let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT);
+    Ok(Fetcher::new(connector, Trust::platform(), FETCH_TIMEOUT))
 }
 
 /// Says so in the metrics while this replica leads, however that ends.

@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
@@ -41,6 +41,7 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
 use crate::index::Reader;
+use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
@@ -48,6 +49,7 @@ use memory::Memory;
 use propagation::Propagation;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
+use user_pool::fetches::Fetches;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -61,6 +63,10 @@ pub struct Settings {
     pub public_url: String,
     /// How long a Secret whose owner is gone is kept.
     pub orphan_grace: Duration,
+    /// How old a fetched key set may become.
+    pub max_jwks_age: Duration,
+    /// Fetches key sets.
+    pub fetcher: Fetcher,
 }
 
 /// What every reconciliation has at hand.
@@ -83,6 +89,8 @@ pub struct Context {
     pub propagation: Propagation,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Fetches`].
+    pub fetches: Fetches,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
 }
@@ -99,9 +107,17 @@ impl Context {
         propagation: Propagation,
         instance: String,
     ) -> Self {
+        let max_age =
+            SignedDuration::try_from(settings.max_jwks_age).unwrap_or(SignedDuration::MAX);
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
+            fetches: Fetches::new(
+                settings.fetcher.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+                max_age,
+            ),
             client,
             settings,
             clock,
@@ -178,6 +194,7 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
+        context.fetches.run(&context.propagation, &context.reader),
         context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
     );
 }

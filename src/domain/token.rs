@@ -66,6 +66,12 @@ impl<'a> UnverifiedToken<'a> {
         Ok(Self { algorithm, kid: kid.to_owned(), signing_input, payload, signature })
     }
 
+    /// The key that it names.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
     /// key pins.
     ///

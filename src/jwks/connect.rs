@@ -18,8 +18,8 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::address::AddressFilter;
-use super::error::FetchError;
 use super::trust::Trust;
+use crate::domain::fetch_error::FetchError;
 
 /// How many addresses of a host are tried.
 const MAX_ADDRESSES: usize = 4;
@@ -79,14 +79,14 @@ impl Connector {
         trust: &Trust,
     ) -> Result<TlsStream<TcpStream>, FetchError> {
         let connecting = async {
-            let host = url.host().ok_or(FetchError::Url)?;
-            let port = url.port_or_known_default().ok_or(FetchError::Url)?;
+            let host = url.host().ok_or(FetchError::UrlRefused)?;
+            let port = url.port_or_known_default().ok_or(FetchError::UrlRefused)?;
             let tcp = self.connect_tcp(&self.addresses(&host, port).await?).await?;
-            let name = server_name(&host).ok_or(FetchError::Url)?;
+            let name = server_name(&host).ok_or(FetchError::UrlRefused)?;
             let tls = TlsConnector::from(Arc::clone(trust.config()));
-            tls.connect(name, tcp).await.map_err(|_| FetchError::Tls)
+            tls.connect(name, tcp).await.map_err(|_| FetchError::TlsFailed)
         };
-        timeout(self.timeout, connecting).await.map_err(|_| FetchError::Timeout)?
+        timeout(self.timeout, connecting).await.map_err(|_| FetchError::TimedOut)?
     }
 
     async fn addresses(&self, host: &Host<&str>, port: u16) -> Result<Vec<SocketAddr>, FetchError> {
@@ -95,7 +95,7 @@ impl Connector {
             Host::Ipv6(address) => Ok(vec![(*address, port).into()]),
             Host::Domain(name) => {
                 let found = self.resolver.resolve(name, port).await;
-                found.ok().filter(|found| !found.is_empty()).ok_or(FetchError::Dns)
+                found.ok().filter(|found| !found.is_empty()).ok_or(FetchError::NameNotResolved)
             }
         }
     }
@@ -103,14 +103,14 @@ impl Connector {
     /// The only place that connects.
     async fn connect_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
         let permitted = addresses.iter().filter(|address| self.filter.permits(address.ip()));
-        let mut outcome = Err(FetchError::Address);
+        let mut outcome = Err(FetchError::AddressRefused);
         for address in permitted.take(MAX_ADDRESSES) {
             // One that is silent must leave time for the next.
             let patience = self.timeout / 3;
             match timeout(patience, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
-                Ok(Err(_)) => outcome = Err(FetchError::Connect),
-                Err(_) => outcome = Err(FetchError::Timeout),
+                Ok(Err(_)) => outcome = Err(FetchError::NotConnected),
+                Err(_) => outcome = Err(FetchError::TimedOut),
             }
         }
         outcome

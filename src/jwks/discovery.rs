@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::error::FetchError;
+use crate::domain::fetch_error::FetchError;
 
 /// Where the discovery document of an issuer is. Section 4.1: one slash at its end is left out.
 pub fn url(issuer: &str) -> String {
@@ -14,12 +14,13 @@ pub fn url(issuer: &str) -> String {
 /// # Errors
 /// It is another issuer's, or names no https URL.
 pub fn jwks_uri(issuer: &str, document: &Map<String, Value>) -> Result<String, FetchError> {
-    let text = |name: &str| document.get(name).and_then(Value::as_str).ok_or(FetchError::Discovery);
+    let text =
+        |name: &str| document.get(name).and_then(Value::as_str).ok_or(FetchError::DiscoveryInvalid);
     if text("issuer")? != issuer {
-        return Err(FetchError::Issuer);
+        return Err(FetchError::IssuerMismatch);
     }
     let uri = text("jwks_uri")?;
-    super::parse_url(uri).map_err(|_| FetchError::Discovery)?;
+    super::parse_url(uri).map_err(|_| FetchError::DiscoveryInvalid)?;
     Ok(uri.to_owned())
 }
 
@@ -43,7 +44,10 @@ mod tests {
         let uri = "https://keys.example.net/jwks";
         assert_eq!(read(json!({"issuer": issuer, "jwks_uri": uri})).unwrap(), uri);
         for other in ["https://id.example.com", "https://ID.example.com/", "https://evil.example"] {
-            assert_eq!(read(json!({"issuer": other, "jwks_uri": uri})), Err(FetchError::Issuer));
+            assert_eq!(
+                read(json!({"issuer": other, "jwks_uri": uri})),
+                Err(FetchError::IssuerMismatch)
+            );
         }
         for bad in [
             json!({}),
@@ -54,7 +58,7 @@ mod tests {
             json!({"issuer": issuer, "jwks_uri": "/jwks"}),
             json!({"issuer": issuer, "jwks_uri": 1}),
         ] {
-            assert_eq!(read(bad.clone()), Err(FetchError::Discovery), "{bad}");
+            assert_eq!(read(bad.clone()), Err(FetchError::DiscoveryInvalid), "{bad}");
         }
     }
 }

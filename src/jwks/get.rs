@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use url::{Position, Url};
 
-use super::error::FetchError;
+use crate::domain::fetch_error::FetchError;
 use crate::domain::json::parse_object;
 
 /// The longest answer that is read, in bytes.
@@ -51,12 +51,12 @@ pub enum Answer {
 /// # Errors
 /// It is not.
 pub fn parse_url(text: &str) -> Result<Url, FetchError> {
-    let url = Url::parse(text).map_err(|_| FetchError::Url)?;
+    let url = Url::parse(text).map_err(|_| FetchError::UrlRefused)?;
     let plain = url.scheme() == "https"
         && url.has_host()
         && url.username().is_empty()
         && url.password().is_none();
-    if plain { Ok(url) } else { Err(FetchError::Url) }
+    if plain { Ok(url) } else { Err(FetchError::UrlRefused) }
 }
 
 /// Sends the request over `stream` and reads the answer.
@@ -71,10 +71,10 @@ pub async fn get(
     let mut builder = http1::Builder::new();
     builder.max_buf_size(MAX_HEAD);
     let (mut sender, connection) =
-        builder.handshake(TokioIo::new(stream)).await.map_err(|_| FetchError::Http)?;
+        builder.handshake(TokioIo::new(stream)).await.map_err(|_| FetchError::NotHttp)?;
     let request = request(url, etag)?;
     let exchange = async {
-        let response = sender.send_request(request).await.map_err(|_| FetchError::Http)?;
+        let response = sender.send_request(request).await.map_err(|_| FetchError::NotHttp)?;
         read(response, etag.is_some()).await
     };
     // The connection moves the bytes for as long as it is polled; what it has read when it ends
@@ -99,7 +99,7 @@ fn request(url: &Url, etag: Option<&str>) -> Result<Request<Empty<Bytes>>, Fetch
     if let Some(etag) = etag {
         request = request.header(IF_NONE_MATCH, etag);
     }
-    request.body(Empty::new()).map_err(|_| FetchError::Url)
+    request.body(Empty::new()).map_err(|_| FetchError::UrlRefused)
 }
 
 async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answer, FetchError> {
@@ -108,8 +108,8 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
     match parts.status {
         StatusCode::OK => {}
         StatusCode::NOT_MODIFIED if asked_by_etag => return Ok(Answer::Unchanged { max_age }),
-        status if status.is_redirection() => return Err(FetchError::Redirect),
-        _ => return Err(FetchError::Status),
+        status if status.is_redirection() => return Err(FetchError::Redirected),
+        _ => return Err(FetchError::UnexpectedStatus),
     }
     let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
     if text(&CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -120,7 +120,7 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
         return Err(FetchError::TooLarge);
     }
     let body = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
-        if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::Http }
+        if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::NotHttp }
     })?;
     let object = parse_object(&body.to_bytes()).map_err(|_| FetchError::NotJson)?;
     let etag = text(&ETAG).filter(|etag| etag.len() <= MAX_ETAG).map(str::to_owned);
@@ -164,7 +164,7 @@ mod tests {
             "https://",
             "data:application/json,{}",
         ] {
-            assert_eq!(parse_url(bad), Err(FetchError::Url), "{bad}");
+            assert_eq!(parse_url(bad), Err(FetchError::UrlRefused), "{bad}");
         }
     }
 

@@ -4,12 +4,11 @@
 //!
 //! What guards it: an address filter on the address that is connected to ([`address`],
 //! [`connect`]), no redirects, no proxy (nothing here reads the environment), bounds on time and
-//! size ([`get`]), and errors that repeat nothing of what was seen ([`error`]).
+//! size ([`get`]), and errors that repeat nothing of what was seen ([`FetchError`]).
 
 pub mod address;
 pub mod connect;
 mod discovery;
-pub mod error;
 mod get;
 pub mod schedule;
 pub mod trust;
@@ -17,12 +16,13 @@ pub mod trust;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::timeout;
 
+pub use crate::domain::fetch_error::FetchError;
+use crate::domain::pool::Location;
 pub use address::AddressFilter;
 use connect::Connector;
-pub use error::FetchError;
 use get::{Answer, get, parse_url};
 pub use trust::Trust;
 
@@ -30,15 +30,6 @@ pub use trust::Trust;
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a whole fetch may take; with discovery these are two requests.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Where a key set is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Location {
-    /// At this URL.
-    Jwks(String),
-    /// Where the discovery document of this issuer says.
-    Oidc(String),
-}
 
 /// The state of a key set that was fetched before.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +43,10 @@ pub struct Validator {
 /// A key set as it was fetched.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fetched {
-    /// What is there now: a JSON object with an array `keys`.
+    /// What is there now.
     Set {
-        /// The object.
-        set: Map<String, Value>,
+        /// The member `keys`, of which nothing was looked at.
+        keys: Vec<Value>,
         /// To be given to the next fetch.
         validator: Option<Validator>,
         /// How long the host says that it is fresh.
@@ -106,20 +97,20 @@ impl Fetcher {
         let fetching = async {
             let url = match location {
                 Location::Jwks(url) => url.clone(),
-                Location::Oidc(issuer) => self.discover(issuer, trust).await?,
+                Location::Issuer(issuer) => self.discover(issuer, trust).await?,
             };
             let known = known.filter(|known| known.url == url);
             let answer = self.get(&url, trust, known.map(|known| known.etag.as_str())).await?;
             key_set(url, answer)
         };
-        timeout(self.timeout, fetching).await.map_err(|_| FetchError::Timeout)?
+        timeout(self.timeout, fetching).await.map_err(|_| FetchError::TimedOut)?
     }
 
     /// The URL of an issuer's key set.
     async fn discover(&self, issuer: &str, trust: &Trust) -> Result<String, FetchError> {
         match self.get(&discovery::url(issuer), trust, None).await? {
             Answer::Object { object, .. } => discovery::jwks_uri(issuer, &object),
-            Answer::Unchanged { .. } => Err(FetchError::Status),
+            Answer::Unchanged { .. } => Err(FetchError::UnexpectedStatus),
         }
     }
 
@@ -138,11 +129,11 @@ impl Fetcher {
 fn key_set(url: String, answer: Answer) -> Result<Fetched, FetchError> {
     match answer {
         Answer::Unchanged { max_age } => Ok(Fetched::Unchanged { max_age }),
-        Answer::Object { object: set, etag, max_age } => {
-            if !set.get("keys").is_some_and(Value::is_array) {
-                return Err(FetchError::NotKeySet);
-            }
-            Ok(Fetched::Set { set, validator: etag.map(|etag| Validator { url, etag }), max_age })
+        Answer::Object { mut object, etag, max_age } => {
+            let Some(Value::Array(keys)) = object.remove("keys") else {
+                return Err(FetchError::NotAKeySet);
+            };
+            Ok(Fetched::Set { keys, validator: etag.map(|etag| Validator { url, etag }), max_age })
         }
     }
 }

@@ -23,6 +23,8 @@ pub struct Plan {
     due: Timestamp,
     failures: u32,
     asked: bool,
+    /// No earlier is asked for: the host has just failed.
+    rested: Timestamp,
     in_flight: bool,
     budget: Budget,
 }
@@ -47,6 +49,7 @@ impl Plan {
             due,
             failures: 0,
             asked: false,
+            rested: now,
             in_flight: false,
             budget: Budget::full(now),
         }
@@ -64,6 +67,8 @@ impl Plan {
     pub fn restart(&mut self, now: Timestamp) {
         self.failures = 0;
         self.due = now;
+        // What is under way is no longer waited for.
+        self.in_flight = false;
     }
 
     /// Somebody asks for a fetch that begins after now.
@@ -80,7 +85,7 @@ impl Plan {
     /// When to begin the next fetch; `None` while one is under way.
     #[must_use]
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
-        let asked = self.asked.then(|| self.budget.available(now));
+        let asked = self.asked.then(|| self.budget.available(now).max(self.rested));
         (!self.in_flight).then(|| asked.map_or(self.due, |asked| asked.min(self.due)))
     }
 
@@ -112,6 +117,7 @@ impl Plan {
         let pause = doubled.min(MAX_BACKOFF);
         let pause = pause.saturating_add(fraction(pause / 2, self.spread(now)));
         self.due = later(now, pause.min(self.refresh));
+        self.rested = later(now, MIN_BACKOFF);
     }
 
     /// Failures in a row.
@@ -283,6 +289,24 @@ mod tests {
         plan.ask();
         plan.succeeded(None, at(2));
         assert_eq!(plan.next(at(2)), Some(at(2)));
+    }
+
+    #[test]
+    fn a_host_that_has_just_failed_is_left_alone_for_a_moment() {
+        let mut plan = Plan::resume(7, HOUR, Some(at(0)), at(0));
+        plan.ask();
+        plan.begin(at(1));
+        plan.failed(at(1));
+        plan.ask();
+        assert!((5..=8).contains(&seconds(&plan, at(1))));
+    }
+
+    #[test]
+    fn what_has_changed_is_fetched_at_once() {
+        let mut plan = Plan::resume(7, HOUR, None, at(0));
+        plan.begin(at(0));
+        plan.restart(at(1));
+        assert_eq!(plan.next(at(1)), Some(at(1)));
     }
 
     #[test]

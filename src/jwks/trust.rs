@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tracing::warn;
 
-use super::error::FetchError;
+use crate::domain::fetch_error::FetchError;
 
 /// The certificate authorities of a connection.
 #[derive(Clone, Debug)]
@@ -37,8 +37,9 @@ impl Trust {
     pub fn bundle(pem: &[u8]) -> Result<Self, FetchError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let mut roots = RootCertStore::empty();
-        let (added, _) = roots.add_parsable_certificates(certificates.map_err(|_| FetchError::Ca)?);
-        if added == 0 { Err(FetchError::Ca) } else { Ok(Self::only(roots)) }
+        let (added, _) =
+            roots.add_parsable_certificates(certificates.map_err(|_| FetchError::CaUnusable)?);
+        if added == 0 { Err(FetchError::CaUnusable) } else { Ok(Self::only(roots)) }
     }
 
     pub(super) const fn config(&self) -> &Arc<ClientConfig> {
@@ -60,7 +61,7 @@ mod tests {
     #[test]
     fn a_bundle_without_certificates_is_refused() {
         for pem in ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
-            assert_eq!(Trust::bundle(pem.as_bytes()).unwrap_err(), FetchError::Ca, "{pem}");
+            assert_eq!(Trust::bundle(pem.as_bytes()).unwrap_err(), FetchError::CaUnusable, "{pem}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! An identity provider of the company: a real HTTPS server with a CA of its own, which counts what
 //! it is asked and misbehaves as it is told. Shared by the tests with and without a cluster.
+#![allow(dead_code, reason = "either binary uses a part")]
 
 use std::collections::HashMap;
 use std::net::TcpListener;

@@ -4,6 +4,7 @@ mod consumer;
 mod crash;
 mod crash_order;
 mod logins;
+mod remote_sets;
 mod shutdown;
 mod sweep;
 mod two_leaders;

@@ -7,6 +7,7 @@ pub mod http;
 pub mod kubectl;
 pub mod manifests;
 pub mod operator;
+pub mod provider;
 pub mod space;
 pub mod tokens;
 pub mod turn;

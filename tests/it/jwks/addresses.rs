@@ -1,6 +1,7 @@
 //! Where a fetch may connect to, whatever the URL or the name says.
 
-use anon_operator::jwks::{FetchError, Location};
+use anon_operator::domain::pool::Location;
+use anon_operator::jwks::FetchError;
 
 use super::{Names, fetcher, some_key};
 use crate::idp::{Idp, JWKS, NAME};
@@ -25,7 +26,7 @@ async fn literals_of_forbidden_addresses_are_refused() {
     ] {
         let location = Location::Jwks(format!("https://{host}:{port}{JWKS}"));
         let fetched = fetcher(Names::new([&[]]), &[]).fetch(&location, None, None).await;
-        assert_eq!(fetched, Err(FetchError::Address), "{host}");
+        assert_eq!(fetched, Err(FetchError::AddressRefused), "{host}");
     }
     assert_eq!(idp.all_hits(), 0);
 }
@@ -39,11 +40,11 @@ async fn names_that_resolve_to_forbidden_addresses_are_refused() {
     for addresses in [&["127.0.0.1"][..], &["::1", "::ffff:127.0.0.1"], &["169.254.169.254"]] {
         let names = Names::new([addresses]);
         let fetched = fetcher(names.clone(), &[]).fetch(&location, ca, None).await;
-        assert_eq!(fetched, Err(FetchError::Address), "{addresses:?}");
+        assert_eq!(fetched, Err(FetchError::AddressRefused), "{addresses:?}");
         assert_eq!(names.asked(), 1);
     }
     let nothing = fetcher(Names::new([&[]]), &[]).fetch(&location, ca, None).await;
-    assert_eq!(nothing, Err(FetchError::Dns));
+    assert_eq!(nothing, Err(FetchError::NameNotResolved));
     assert_eq!(idp.all_hits(), 0);
 
     // What is opened is used, past what is not.
@@ -66,7 +67,7 @@ async fn a_name_that_changes_its_mind_gains_nothing() {
     // Discovery is let through, and what it leads to is not.
     let names = Names::new([&["127.0.0.1"], &["127.0.0.2"]]);
     let fetcher = fetcher(names.clone(), &["127.0.0.1/32"]);
-    let fetched = fetcher.fetch(&Location::Oidc(issuer), ca, None).await;
-    assert_eq!(fetched, Err(FetchError::Address));
+    let fetched = fetcher.fetch(&Location::Issuer(issuer), ca, None).await;
+    assert_eq!(fetched, Err(FetchError::AddressRefused));
     assert_eq!((names.asked(), idp.hits(JWKS)), (2, 0));
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use anon_operator::jwks::{FetchError, Fetched, Location};
+use anon_operator::domain::pool::Location;
+use anon_operator::jwks::{FetchError, Fetched};
 use serde_json::json;
 
 use super::{Names, discover, fetch, impatient_fetcher, open_fetcher, some_key};
@@ -13,10 +14,10 @@ async fn a_set_is_fetched_by_url_and_by_discovery() {
     let idp = Idp::start();
     idp.serve_keys(&[some_key()]);
     for fetched in [fetch(&idp, JWKS).await, discover(&idp).await] {
-        let Fetched::Set { set, validator: None, max_age: None } = fetched.unwrap() else {
+        let Fetched::Set { keys, validator: None, max_age: None } = fetched.unwrap() else {
             panic!("not a set");
         };
-        assert_eq!(set["keys"], json!([some_key()]));
+        assert_eq!(keys, [some_key()]);
     }
     assert_eq!((idp.hits(JWKS), idp.hits(DISCOVERY)), (2, 1));
     let head = idp.last_head();
@@ -65,22 +66,22 @@ async fn what_is_no_key_set_is_told_apart() {
     let elsewhere = vec![("location", idp.url(JWKS))];
     idp.serve_keys(&[some_key()]);
     for (page, error) in [
-        (raw(500, b"boom"), FetchError::Status),
-        (raw(404, b"{\"keys\":[]}"), FetchError::Status),
-        (raw(204, b""), FetchError::Status),
+        (raw(500, b"boom"), FetchError::UnexpectedStatus),
+        (raw(404, b"{\"keys\":[]}"), FetchError::UnexpectedStatus),
+        (raw(204, b""), FetchError::UnexpectedStatus),
         (raw(200, &html), FetchError::NotJson),
         (raw(200, b""), FetchError::NotJson),
         (raw(200, b"[]"), FetchError::NotJson),
         (raw(200, b"{\"keys\":[],\"keys\":[]}"), FetchError::NotJson),
         (raw(200, &b"{\"a\":".repeat(50_000)), FetchError::NotJson),
         (encoded, FetchError::NotJson),
-        (raw(200, b"{}"), FetchError::NotKeySet),
-        (raw(200, b"{\"keys\":{}}"), FetchError::NotKeySet),
+        (raw(200, b"{}"), FetchError::NotAKeySet),
+        (raw(200, b"{\"keys\":{}}"), FetchError::NotAKeySet),
         (raw(200, &vec![b' '; 10 * 1024 * 1024]), FetchError::TooLarge),
         (raw(200, many.as_bytes()), FetchError::TooLarge),
         (Page::Endless, FetchError::TooLarge),
-        (Page::Raw(302, metadata, vec![]), FetchError::Redirect),
-        (Page::Raw(307, elsewhere, vec![]), FetchError::Redirect),
+        (Page::Raw(302, metadata, vec![]), FetchError::Redirected),
+        (Page::Raw(307, elsewhere, vec![]), FetchError::Redirected),
     ] {
         idp.serve("/it", page.clone());
         let hits = idp.all_hits();
@@ -94,17 +95,23 @@ async fn who_lies_in_discovery_is_not_believed() {
     let idp = Idp::start();
     idp.serve_keys(&[some_key()]);
     for (document, error) in [
-        (json!({"issuer": "https://evil.example", "jwks_uri": idp.url(JWKS)}), FetchError::Issuer),
-        (json!({"issuer": idp.issuer()}), FetchError::Discovery),
+        (
+            json!({"issuer": "https://evil.example", "jwks_uri": idp.url(JWKS)}),
+            FetchError::IssuerMismatch,
+        ),
+        (json!({"issuer": idp.issuer()}), FetchError::DiscoveryInvalid),
         (
             json!({"issuer": idp.issuer(), "jwks_uri": "http://127.0.0.1/jwks"}),
-            FetchError::Discovery,
+            FetchError::DiscoveryInvalid,
         ),
         (
             json!({"issuer": idp.issuer(), "jwks_uri": "https://169.254.169.254/latest"}),
-            FetchError::Address,
+            FetchError::AddressRefused,
         ),
-        (json!({"issuer": idp.issuer(), "jwks_uri": "https://[::1]/jwks"}), FetchError::Address),
+        (
+            json!({"issuer": idp.issuer(), "jwks_uri": "https://[::1]/jwks"}),
+            FetchError::AddressRefused,
+        ),
     ] {
         idp.serve(DISCOVERY, Page::json(document.clone()));
         assert_eq!(discover(&idp).await, Err(error), "{document}");
@@ -121,7 +128,7 @@ async fn who_hangs_or_drips_is_left() {
         let fetcher = impatient_fetcher(names, &["127.0.0.1/32"], Duration::from_millis(500));
         let location = Location::Jwks(idp.url(JWKS));
         let fetched = fetcher.fetch(&location, Some(idp.ca.as_bytes()), None).await;
-        assert_eq!(fetched, Err(FetchError::Timeout));
+        assert_eq!(fetched, Err(FetchError::TimedOut));
     }
 }
 
@@ -134,9 +141,9 @@ async fn only_the_named_ca_is_trusted() {
         open_fetcher().fetch(&location, ca.map(str::as_bytes), None).await.map(drop)
     };
     assert_eq!(fetch(Some(&idp.ca)).await, Ok(()));
-    assert_eq!(fetch(Some(&other.ca)).await, Err(FetchError::Tls));
-    assert_eq!(fetch(None).await, Err(FetchError::Tls), "the platform's CAs do not know it");
-    assert_eq!(fetch(Some("nothing")).await, Err(FetchError::Ca));
+    assert_eq!(fetch(Some(&other.ca)).await, Err(FetchError::TlsFailed));
+    assert_eq!(fetch(None).await, Err(FetchError::TlsFailed), "the platform's CAs do not know it");
+    assert_eq!(fetch(Some("nothing")).await, Err(FetchError::CaUnusable));
 }
 
 #[tokio::test]
@@ -149,6 +156,6 @@ async fn who_speaks_something_else_is_told_apart() {
         }
     });
     let fetched = open_fetcher().fetch(&Location::Jwks(url), None, None).await;
-    assert_eq!(fetched, Err(FetchError::Tls));
+    assert_eq!(fetched, Err(FetchError::TlsFailed));
     plain.abort();
 }

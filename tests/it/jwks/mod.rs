@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use anon_operator::domain::pool::Location;
 use anon_operator::jwks::connect::{Connector, Resolve};
-use anon_operator::jwks::{AddressFilter, FetchError, Fetched, Fetcher, Location, Trust};
+use anon_operator::jwks::{AddressFilter, FetchError, Fetched, Fetcher, Trust};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
@@ -69,7 +70,7 @@ pub async fn fetch(idp: &Idp, path: &str) -> Result<Fetched, FetchError> {
 
 /// Fetches the key set of `idp` by discovery.
 pub async fn discover(idp: &Idp) -> Result<Fetched, FetchError> {
-    let location = Location::Oidc(idp.issuer());
+    let location = Location::Issuer(idp.issuer());
     open_fetcher().fetch(&location, Some(idp.ca.as_bytes()), None).await
 }
 

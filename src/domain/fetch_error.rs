@@ -1,14 +1,18 @@
-//! Why a key set could not be fetched, in coarse classes.
+//! Why a remote key set could not be fetched, in coarse classes.
 //!
 //! Who writes a URL reads these in status. So they name the cure, and nothing that was seen on the
 //! way: no address, no part of an answer, no text of a library.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 macro_rules! fetch_errors {
     ($($(#[$doc:meta])* $variant:ident, $message:literal;)*) => {
         /// Why a key set could not be fetched.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+        #[derive(
+            Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize, JsonSchema,
+        )]
         pub enum FetchError {
             $($(#[$doc])* #[error($message)] $variant,)*
         }
@@ -28,37 +32,37 @@ macro_rules! fetch_errors {
 
 fetch_errors! {
     /// Not an https URL with a host.
-    Url, "the URL is not one that is fetched: it has to begin with https:// and must have neither user nor password";
+    UrlRefused, "the URL is not one that is fetched: it has to begin with https:// and must have neither user nor password";
     /// The CA bundle cannot be used.
-    Ca, "the CA bundle holds no certificate in PEM";
+    CaUnusable, "the CA bundle holds no certificate in PEM";
     /// The host has no address.
-    Dns, "the host of the URL could not be resolved; check its name";
+    NameNotResolved, "the host of the URL could not be resolved; check its name";
     /// No address of the host may be connected to.
-    Address, "the host of the URL has no address that may be connected to; private ones have to be opened by who runs the operator (--allow-fetch-from)";
+    AddressRefused, "the host of the URL has no address that may be connected to; private ones have to be opened by who runs the operator (--allow-fetch-from)";
     /// No connection.
-    Connect, "no connection to the host; check host and port, and that the operator may reach it";
+    NotConnected, "no connection to the host; check host and port, and that the operator may reach it";
     /// No TLS session.
-    Tls, "no TLS session with the host; check its certificate, and for a private CA set `caRef`";
+    TlsFailed, "no TLS session with the host; check its certificate, and for a private CA set `caRef`";
     /// It took too long.
-    Timeout, "the host did not answer completely in time";
+    TimedOut, "the host did not answer completely in time";
     /// It answered with a redirect.
-    Redirect, "the host answered with a redirect, and these are not followed; name the URL that it leads to";
+    Redirected, "the host answered with a redirect, and these are not followed; name the URL that it leads to";
     /// It answered with another status than 200.
-    Status, "the host did not answer with status 200; open the URL to see what it says";
+    UnexpectedStatus, "the host did not answer with status 200; open the URL to see what it says";
     /// It answered with something that is not HTTP.
-    Http, "the host did not answer in HTTP/1.1";
+    NotHttp, "the host did not answer in HTTP/1.1";
     /// It answered with more than is read.
     TooLarge, "the answer is larger than 512 KiB";
     /// It answered with something else than JSON.
     NotJson, "the answer is not a JSON object, or has a member twice; open the URL to see what it says";
     /// It answered with something else than a key set.
-    NotKeySet, "the answer is not a key set: it has no array `keys` (RFC 7517 section 5)";
+    NotAKeySet, "the answer is not a key set: it has no array `keys` (RFC 7517 section 5)";
     /// The set has no key that could be used.
-    NoKeys, "the key set has no key that can be used";
+    NoUsableKey, "the key set has no key that can be used";
     /// The discovery document says too little.
-    Discovery, "the discovery document names no `issuer` or no https `jwks_uri`";
+    DiscoveryInvalid, "the discovery document names no `issuer` or no https `jwks_uri`";
     /// The discovery document is that of another issuer.
-    Issuer, "the discovery document names another `issuer`; write it in the spec exactly as the provider does, trailing slash included";
+    IssuerMismatch, "the discovery document names another `issuer`; write it in the spec exactly as the provider does, trailing slash included";
 }
 
 #[cfg(test)]
