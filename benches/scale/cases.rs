@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::Sizes;
 use crate::audit;
 use crate::cluster::Cluster;
+use crate::cpu;
 use crate::load::{self, Raw, Template};
 use crate::observer::Observer;
 use crate::operator::{Operator, SETTLE};
@@ -25,9 +26,17 @@ const UNRELATED_BYTES: usize = 20_000;
 /// One measurement of the operator.
 struct Measured {
     seconds: f64,
+    /// Of all who take part.
+    all_cpu_seconds: f64,
     cpu_seconds: f64,
     rss_bytes: u64,
     requests: audit::Requests,
+}
+
+/// One measurement of a plain client.
+struct Baseline {
+    seconds: f64,
+    all_cpu_seconds: f64,
 }
 
 /// Memory of an operator that has nothing to do, alone and among Secrets of others.
@@ -107,22 +116,37 @@ enum Step {
     Rotate,
 }
 
-/// Seconds for creation and rotation by a plain client.
-async fn raw_round(cluster: &Cluster, raw: &Raw, n: usize) -> anyhow::Result<(f64, f64)> {
+/// Creation and rotation by a plain client.
+async fn raw_round(cluster: &Cluster, raw: &Raw, n: usize) -> anyhow::Result<(Baseline, Baseline)> {
     let observer = Observer::start(cluster.admin.clone());
-    let start = Instant::now();
-    raw_pass(cluster, raw, n, Step::Create).await?;
-    observer.until_ready(n).await?;
-    let create = start.elapsed().as_secs_f64();
+    // As long as the operator gets, for what the case before has left to be done.
+    sleep(SETTLE).await;
+    let create = baseline(cluster, async {
+        raw_pass(cluster, raw, n, Step::Create).await?;
+        observer.until_ready(n).await
+    })
+    .await?;
     let before = observer.snapshot();
-    let start = Instant::now();
-    raw_pass(cluster, raw, n, Step::Rotate).await?;
-    observer.until_rotated(&before).await?;
-    let rotate = start.elapsed().as_secs_f64();
+    let rotate = baseline(cluster, async {
+        raw_pass(cluster, raw, n, Step::Rotate).await?;
+        observer.until_rotated(&before).await
+    })
+    .await?;
     drop(observer);
     load::clear(cluster).await?;
     sleep(SETTLE).await;
     Ok((create, rotate))
+}
+
+async fn baseline(
+    cluster: &Cluster,
+    work: impl Future<Output = anyhow::Result<()>>,
+) -> anyhow::Result<Baseline> {
+    let (cpu, start) = (cpu::of_others(cluster)?, Instant::now());
+    work.await?;
+    let seconds = start.elapsed().as_secs_f64();
+    sleep(SETTLE).await;
+    Ok(Baseline { seconds, all_cpu_seconds: cpu::of_others(cluster)? - cpu })
 }
 
 /// People and a plain client in the operator's place, side by side as they are in life: as soon as
@@ -201,26 +225,33 @@ async fn measure(
     operator: &Operator,
     work: impl Future<Output = anyhow::Result<()>>,
 ) -> anyhow::Result<Measured> {
-    let (mark, cpu, start) =
-        (audit::mark(&cluster.audit)?, operator.cpu_seconds()?, Instant::now());
+    let (mark, others) = (audit::mark(&cluster.audit)?, cpu::of_others(cluster)?);
+    let (cpu, start) = (operator.cpu_seconds()?, Instant::now());
     work.await?;
     let seconds = start.elapsed().as_secs_f64();
     sleep(SETTLE).await;
+    let cpu_seconds = operator.cpu_seconds()? - cpu;
     Ok(Measured {
         seconds,
-        cpu_seconds: operator.cpu_seconds()? - cpu,
+        all_cpu_seconds: cpu_seconds + cpu::of_others(cluster)? - others,
+        cpu_seconds,
         rss_bytes: operator.rss_bytes()?,
         requests: audit::since(&cluster.audit, &mark, &cluster.user)?,
     })
 }
 
 /// The pair of operator and baseline with the median ratio, and what the others were.
-fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, f64)>) -> Case {
+fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, Baseline)>) -> Case {
     pairs.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));
-    let all: Vec<_> = pairs
-        .iter()
-        .map(|pair| format!("{:.2} ({:.2} s / {:.2} s)", ratio(pair), pair.0.seconds, pair.1))
-        .collect();
+    let text = |pair: &(Measured, Baseline)| {
+        let (measured, baseline) = pair;
+        let (seconds, baseline_seconds) = (measured.seconds, baseline.seconds);
+        let (seconds_ratio, cpu) = (ratio(pair), cpu_ratio(pair));
+        format!("{seconds_ratio:.2} ({seconds:.2} s / {baseline_seconds:.2} s; CPU {cpu:.2})")
+    };
+    let all: Vec<_> = pairs.iter().map(text).collect();
+    let mut cpu_ratios: Vec<_> = pairs.iter().map(cpu_ratio).collect();
+    cpu_ratios.sort_by(f64::total_cmp);
     let median = pairs.swap_remove(pairs.len() / 2);
     let ratio = ratio(&median);
     let (measured, baseline) = median;
@@ -228,8 +259,9 @@ fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, f64)>) -> Ca
         name,
         n,
         seconds: Some(measured.seconds),
-        baseline_seconds: Some(baseline),
+        baseline_seconds: Some(baseline.seconds),
         ratio: Some(ratio),
+        cpu_ratio: cpu_ratios.get(cpu_ratios.len() / 2).copied(),
         writes_per_object: Some(per_object(measured.requests.write_count(), n)),
         cpu_seconds: Some(measured.cpu_seconds),
         rss_bytes: Some(measured.rss_bytes),
@@ -237,8 +269,12 @@ fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, f64)>) -> Ca
     }
 }
 
-fn ratio((measured, baseline): &(Measured, f64)) -> f64 {
-    measured.seconds / baseline
+fn ratio((measured, baseline): &(Measured, Baseline)) -> f64 {
+    measured.seconds / baseline.seconds
+}
+
+fn cpu_ratio((measured, baseline): &(Measured, Baseline)) -> f64 {
+    measured.all_cpu_seconds / baseline.all_cpu_seconds
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of objects")]

@@ -24,6 +24,8 @@ pub struct Cluster {
     pub pod: String,
     /// The user name of that account in the audit log.
     pub user: String,
+    /// Where the control plane keeps its files.
+    pub directory: PathBuf,
     /// The audit log.
     pub audit: PathBuf,
 }
@@ -42,6 +44,7 @@ impl Cluster {
             kubeconfig,
             pod: first(variable("ANON_OPERATOR_PODS")?),
             user: format!("system:serviceaccount:{}", variable("ANON_OPERATOR_ACCOUNT")?),
+            directory: PathBuf::from(variable("ANON_DEV_DIR")?),
             audit: PathBuf::from(variable("ANON_AUDIT_LOG")?),
         };
         let namespace: Namespace =

@@ -13,6 +13,7 @@
 mod audit;
 mod cases;
 mod cluster;
+mod cpu;
 mod load;
 mod observer;
 mod operator;

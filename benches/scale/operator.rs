@@ -10,9 +10,8 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::time::sleep;
 
 use crate::cluster::Cluster;
+use crate::cpu;
 
-/// Linux counts CPU time in hundredths of a second (USER_HZ) on every architecture that matters.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// How long after the last write the operator is watched for more.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
@@ -73,11 +72,7 @@ impl Operator {
 
     /// CPU seconds so far, user and system.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()))?;
-        // The name of the program, in parentheses, may hold spaces.
-        let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
-        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
-        Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)
+        cpu::of(self.process.id())
     }
 
     /// Resident memory in bytes.

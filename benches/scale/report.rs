@@ -16,6 +16,9 @@ pub struct Case {
     /// The same writes, raw.
     pub baseline_seconds: Option<f64>,
     pub ratio: Option<f64>,
+    /// CPU seconds of all who take part (control plane, operator, this program) in both runs. On a
+    /// machine that is busy with other things it is steadier than `ratio`.
+    pub cpu_ratio: Option<f64>,
     /// Successful writes of the operator, Leases aside.
     pub writes_per_object: Option<f64>,
     pub cpu_seconds: Option<f64>,
@@ -39,8 +42,17 @@ pub fn print(cases: &[Case]) {
         value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
     };
     println!(
-        "\n{:<28}{:>7}{:>10}{:>10}{:>8}{:>12}{:>10}{:>12}{:>9}",
-        "case", "n", "seconds", "baseline", "ratio", "writes/obj", "CPU s", "CPU ms/obj", "RSS MB"
+        "\n{:<24}{:>7}{:>9}{:>10}{:>7}{:>11}{:>12}{:>9}{:>12}{:>8}",
+        "case",
+        "n",
+        "seconds",
+        "baseline",
+        "ratio",
+        "CPU ratio",
+        "writes/obj",
+        "CPU s",
+        "CPU ms/obj",
+        "RSS MB"
     );
     for case in cases {
         #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -49,12 +61,13 @@ pub fn print(cases: &[Case]) {
             case.cpu_seconds.filter(|_| case.n > 0).map(|cpu| cpu * 1000.0 / case.n as f64),
         );
         println!(
-            "{:<28}{:>7}{:>10}{:>10}{:>8}{:>12}{:>10}{:>12}{:>9}",
+            "{:<24}{:>7}{:>9}{:>10}{:>7}{:>11}{:>12}{:>9}{:>12}{:>8}",
             case.name,
             case.n,
             number(case.seconds, 2),
             number(case.baseline_seconds, 2),
             number(case.ratio, 2),
+            number(case.cpu_ratio, 2),
             number(case.writes_per_object, 2),
             number(case.cpu_seconds, 2),
             number(per_object, 2),

@@ -40,13 +40,14 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
-use crate::index::Reader;
+use crate::index::{Kind, Reader};
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
 use propagation::Propagation;
+use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
 use user_pool::fetches::Fetches;
@@ -91,6 +92,8 @@ pub struct Context {
     pub pending: PendingKeys,
     /// See [`Fetches`].
     pub fetches: Fetches,
+    /// See [`Echoes`].
+    pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
 }
@@ -126,6 +129,7 @@ impl Context {
             reader,
             propagation,
             pending: PendingKeys::default(),
+            echoes: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
         }
     }
@@ -156,7 +160,7 @@ impl Outcome {
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
+pub enum Look {
     /// Not at all.
     OnChange,
     /// In a moment: something is under way that brings no event.
@@ -221,6 +225,10 @@ where
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
                     memory.memory.forget(&kind, namespace, &gone.name);
+                    if kind == Kind::SdkClient.as_str() {
+                        memory.pending.forget(namespace, &gone.name);
+                        memory.echoes.forget(namespace, &gone.name);
+                    }
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; it goes on by itself");

@@ -169,11 +169,20 @@ impl SdkClient {
 
     /// The hashes by which this client is found.
     pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
-        let keys = match &self.kind {
-            ClientKind::Service(service) => service.keys.as_slice(),
+        self.keys().iter().map(|key| key.hash)
+    }
+
+    /// The key that is published and not delivered yet.
+    #[must_use]
+    pub fn next_key(&self) -> Option<KeyHash> {
+        self.keys().iter().find(|key| key.state == ApiKeyState::Next).map(|key| key.hash)
+    }
+
+    fn keys(&self) -> &[StoredApiKey] {
+        match &self.kind {
+            ClientKind::Service(service) => &service.keys,
             ClientKind::Webapp(_) => &[],
-        };
-        keys.iter().map(|key| key.hash)
+        }
     }
 
     /// Proves that the holder of the key with this hash is this client.

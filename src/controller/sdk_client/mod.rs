@@ -3,10 +3,12 @@
 
 mod claims;
 mod delivery;
+pub mod echo;
 pub mod pending;
 mod service;
 mod webapp;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use k8s_openapi::api::core::v1::Secret;
@@ -23,9 +25,11 @@ use super::{Context, Error, Look, Outcome, Reconcile, ours, status};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::ids::ObjectName;
 use crate::domain::opaque::ApiKey;
 use crate::index::Kind;
 use crate::{names, validate};
+use echo::Expected;
 use pending::Pending;
 
 /// What came of making a client: goes into its status.
@@ -34,6 +38,8 @@ pub struct Made {
     standing: Standing,
     /// The Secret with the keys, if it is ours.
     secret_name: Option<String>,
+    /// The resourceVersion of that Secret, as written or as read.
+    secret_version: Option<String>,
     /// The live keys.
     keys: Vec<ApiKeyStatus>,
     /// When the schedule asks for the next key.
@@ -69,6 +75,7 @@ impl Made {
         Self {
             standing,
             secret_name: None,
+            secret_version: None,
             keys: Vec::new(),
             next_rotation: None,
             publish: None,
@@ -86,13 +93,18 @@ pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
     // The controller's own store, not the index: it holds every client that was ever reconciled
     // here, so that a client that found no pool is found again when the pool comes.
     let clients = controller.store();
+    let (echoes, disturbed) = (Arc::clone(&context.echoes), Arc::clone(&context.echoes));
     controller
-        .watches(delivered, ours(names::API_KEY), |secret| {
+        .watches(delivered, ours(names::API_KEY), move |secret| {
             let name = secret.annotations().get(names::OWNER_NAME)?;
-            Some(ObjectRef::new(name).within(&secret.namespace()?))
+            let owner = ObjectName { namespace: secret.namespace()?, name: name.clone() };
+            echoes.secret(&owner, secret.resource_version());
+            Some(ObjectRef::new(name).within(&owner.namespace))
         })
-        .watches(Api::<Revocation>::all(client.clone()), all(), |revocation| {
+        .watches(Api::<Revocation>::all(client.clone()), all(), move |revocation| {
             let revoked = revocation.spec.sdk_client.as_ref()?;
+            let namespace = revocation.namespace()?;
+            disturbed.disturb(&ObjectName { namespace, name: revoked.name.clone() });
             Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
         })
         .watches(Api::<UserPool>::all(client.clone()), all(), move |pool| {
@@ -117,6 +129,10 @@ impl Reconcile for SdkClient {
             }
         };
 
+        let version = self.resource_version();
+        if let Some(look) = context.echoes.heard(&client.name, version.as_deref()) {
+            return Ok(Outcome { look, ..Outcome::SETTLED });
+        }
         let observed = self.status.as_ref().and_then(|status| status.observed_generation);
         if observed == self.metadata.generation
             && context.pending.is_on_its_way(&client, &context.propagation)
@@ -125,6 +141,7 @@ impl Reconcile for SdkClient {
         }
 
         // resolve, desired, apply: what the type of client asks for
+        context.echoes.begin(&client.name);
         let chosen = claims::chosen_id(context, self, &client).await?;
         let mut made = match (&client.kind, chosen) {
             (_, Err(standing)) => Made::of(standing),
@@ -148,6 +165,11 @@ impl Reconcile for SdkClient {
         }
         let desired = desired(self, &client, &made);
         let written = status::write(context, self, desired, &made.standing).await?;
+        let expected =
+            |(client, secret)| Expected { client, secret, look: made.look, at: Instant::now() };
+        let settled = matches!(made.look, Look::OnChange | Look::At(_));
+        let versions = written.clone().zip(made.secret_version).filter(|_| settled);
+        context.echoes.end(&client.name, versions.map(expected));
         if let (Some(key), Some(resource_version)) = (made.publish, written) {
             let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
             context.pending.put_back(&client.name, Pending { key, write });

@@ -13,6 +13,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 use kube::api::Api;
 
 use super::delivery::{Contents, DeliverySecret, Desired, Observed};
@@ -90,7 +91,8 @@ impl Deliverer<'_> {
         let repaired = self.correct(stored, &desired).await?;
         let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
         made.next_rotation = plan.next_rotation;
-        if repaired && plan.live.len() == delivered.len() {
+        made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
+        if repaired.is_some() && plan.live.len() == delivered.len() {
             made.news = Some(News::normal("SecretRepaired", "the Secret was edited; repaired"));
         }
         if let Rotate::Deferred(until) = plan.rotate {
@@ -157,12 +159,12 @@ impl Deliverer<'_> {
         let delivered = self.delivery.schedule.deliver(&plan.live, pending.key.hash(), self.now);
         let rotated = self.requested();
         let desired = Desired { key: &pending.key, delivered: &delivered, rotated };
-        self.correct(stored, &desired).await?;
-        let mut made = self.made(&delivered, Look::Soon);
-        // Now and not with the next look, which would have to write status once more.
-        let schedule = &self.delivery.schedule;
-        made.next_rotation =
-            schedule.plan(self.client.id, &delivered, false, self.now).next_rotation;
+        let replaced = self.correct(stored, &desired).await?;
+        // Planned on now and not with the next look, which would have to write status once more.
+        let next = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
+        let mut made = self.made(&delivered, next.wake_at.map_or(Look::OnChange, Look::At));
+        made.next_rotation = next.next_rotation;
+        made.secret_version = replaced.and_then(|secret| secret.resource_version());
         made.news = Some(News::normal(
             "KeyRotated",
             format!("a new ApiKey is in the Secret; {} knew it before", reached.text),
@@ -193,14 +195,17 @@ impl Deliverer<'_> {
         revocations.iter().any(|revocation| revocation.covers(&stored, self.now))
     }
 
-    /// Corrects the Secret if it differs. Whether it did.
-    async fn correct(&self, stored: &Secret, desired: &Desired<'_>) -> Result<bool, Error> {
+    /// Corrects the Secret if it differs. The corrected one, if it did.
+    async fn correct(
+        &self,
+        stored: &Secret,
+        desired: &Desired<'_>,
+    ) -> Result<Option<Secret>, Error> {
         let Some(corrected) = self.secret.corrected(stored, desired)? else {
-            return Ok(false);
+            return Ok(None);
         };
         let namespace = &self.client.name.namespace;
-        apply::replace_secret(&self.context.client, namespace, &corrected).await?;
-        Ok(true)
+        apply::replace_secret(&self.context.client, namespace, &corrected).await.map(Some)
     }
 
     fn made(&self, delivered: &[DeliveredKey], look: Look) -> Made {

@@ -37,7 +37,7 @@ pub struct Platform {
     /// Rate limits.
     limits: Limits,
     /// Where the world reaches us.
-    public_url: String,
+    pub public_url: String,
     /// The audiences of Kubernetes tokens that are meant for us.
     audiences: Vec<String>,
 }

@@ -3,8 +3,7 @@
 use anon_operator::crd::{Revocation, SdkClient};
 use anon_operator::domain::api_key_life::ApiKeyState;
 use anon_operator::domain::opaque::ApiKey;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
 use crate::harness::{Operator, Space, eventually, immediately, service, shared, with};
@@ -174,57 +173,6 @@ async fn keys_made_elsewhere() {
     entry["spec"]["service"]["apiKey"]["hashes"][0]["expiresAt"] = json!("2026-01-01T00:00:00Z");
     other.apply(&entry).await;
     counts(&operator, first.expose(), "401 api_key_expired").await;
-}
-
-#[tokio::test]
-async fn a_chosen_client_id_needs_consent_and_has_one_holder() {
-    let operator = shared().await;
-    let id = uuid::Uuid::new_v4().to_string();
-    let chosen = || with(service("backend", "Member", "key"), "/spec/clientId", json!(id));
-    let space = Space::new("chosen").await;
-    space.apply(&chosen()).await;
-    let refused: SdkClient = space.stands("backend", "ClientIdNotAllowed").await;
-    assert_eq!(refused.status.unwrap().client_id, None);
-    assert!(space.get::<Secret>("key").await.is_none());
-
-    let consent = async |space: &Space| {
-        let namespaces: Api<Namespace> = Api::all(space.client.clone());
-        let patch = json!({"metadata": {"annotations": {"anon.dev/client-ids": id}}});
-        let parameters = PatchParams::default();
-        namespaces.patch(&space.name, &parameters, &Patch::Merge(&patch)).await.unwrap();
-        // Any change of the client makes the operator look again at once.
-        let touch = json!({"metadata": {"annotations": {"touched": "yes"}}});
-        space.merge::<SdkClient>("backend", touch).await;
-    };
-    consent(&space).await;
-    let ready: SdkClient = space.ready("backend").await;
-    assert_eq!(ready.status.unwrap().client_id.as_deref(), Some(id.as_str()));
-    assert_eq!(space.value("key", "clientId").await.unwrap(), id);
-    let key = space.api_key("key").await;
-    counts(&operator, &key, "200").await;
-
-    // Somebody else, allowed too, comes later: refused, and the holder is not disturbed.
-    let late = Space::new("late").await;
-    late.apply(&chosen()).await;
-    late.stands::<SdkClient>("backend", "ClientIdNotAllowed").await;
-    consent(&late).await;
-    late.stands::<SdkClient>("backend", "ClientIdConflict").await;
-    assert_eq!(operator.validate(&key, None).await.json()["sdkClientId"], json!(id));
-
-    for (change, said) in
-        [(json!(null), "cannot be set"), (json!(uuid::Uuid::new_v4()), "cannot be set")]
-    {
-        let patch = json!({"spec": {"clientId": change}});
-        let error = space.try_merge::<SdkClient>("backend", &patch).await.unwrap_err().to_string();
-        assert!(error.contains(said), "{error}");
-    }
-    let derived = with(
-        service("v5", "Member", "k5"),
-        "/spec/clientId",
-        json!("fb18ec6c-7b4e-5bff-8551-f3fbf9c8f841"),
-    );
-    let error = space.try_apply(&derived).await.unwrap_err().to_string();
-    assert!(error.contains("version 5"), "{error}");
 }
 
 #[tokio::test]

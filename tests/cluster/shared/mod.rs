@@ -5,6 +5,7 @@ mod api_keys;
 mod bad_input;
 mod chart;
 mod children;
+mod chosen_ids;
 mod crds;
 mod examples;
 mod isolation;
