@@ -34,6 +34,8 @@ pub async fn client() -> anyhow::Result<Client> {
     )?;
     // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
     config.default_retry = false;
+    // Proxy variables in the environment are meant for others: nothing here goes through a proxy.
+    config.proxy_url = None;
     // A connection that died without a word must not hold a reconciliation for ever. Longer than
     // the 290 s after which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));

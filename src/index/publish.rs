@@ -22,6 +22,8 @@ use crate::names;
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the API server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The pause after a write that failed: a question may be in it that somebody waits for.
+const RETRY: Duration = Duration::from_secs(2);
 /// The most time between two writes, however quiet the cluster is.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -58,10 +60,12 @@ impl Publisher {
         loop {
             versions.mark_unchanged();
             let sent = Instant::now();
+            let mut pause = quiet;
             match tokio::time::timeout(ANSWER, self.write()).await {
                 Ok(Ok(())) => self.reader.progress().published(sent),
                 Ok(Err(error)) => {
                     warn!(%error, lease = %self.name(), "could not publish progress");
+                    pause = RETRY;
                 }
                 Err(_) => warn!(lease = %self.name(), "could not publish progress in time"),
             }
@@ -69,7 +73,7 @@ impl Publisher {
             tokio::select! {
                 _ = versions.changed() => {}
                 () = self.reader.questions().news() => {}
-                () = tokio::time::sleep(quiet) => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }

@@ -4,6 +4,8 @@
 //! A reconciliation never waits for a fetch. It says what is to be fetched ([`Fetches::follow`]),
 //! gets what is known, and is called again when that has changed ([`Fetches::finished`]).
 
+mod followed;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,46 +22,18 @@ use super::lanes::Lanes;
 use crate::clock::SharedClock;
 use crate::controller::propagation::Propagation;
 use crate::crd::UserPool;
-use crate::domain::algorithm::VerifyingAlgorithm;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::ids::{ObjectName, UserPoolId};
-use crate::domain::jwk_set::{Expected, JwkSet, MAX_READ};
-use crate::domain::pool::Location;
 use crate::index::Reader;
-use crate::jwks::schedule::Plan;
-use crate::jwks::{Fetched, Fetcher, Validator};
+use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
+use followed::{Brought, Flight, Followed, sort_out};
+pub use followed::{Known, Order};
 
 /// How often the schedule is looked at if nothing happens: clocks can be set.
 const LOOK: Duration = Duration::from_secs(30);
 /// How long a pool may be unknown to the index before it is given up.
 const GONE: SignedDuration = SignedDuration::from_mins(1);
-
-/// What is to be fetched for a pool.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// From where.
-    pub location: Location,
-    /// PEM of the CAs that are trusted instead of the platform's.
-    pub ca: Option<Vec<u8>>,
-    /// The algorithms that count; empty: all.
-    pub algorithms: Vec<VerifyingAlgorithm>,
-}
-
-/// What is known of the set of a pool.
-#[derive(Clone, Debug, Default)]
-pub struct Known {
-    /// As last fetched with success by this leader.
-    pub set: Option<Arc<JwkSet>>,
-    /// When that fetch began, or one that found it unchanged.
-    pub fetched_at: Option<Timestamp>,
-    /// Why the last fetch failed, if it did.
-    pub error: Option<FetchError>,
-    /// The questions of validators that the set answers: who asked, and the number of the question.
-    pub answers: BTreeMap<String, u64>,
-    /// When the next refresh is due.
-    pub next: Option<Timestamp>,
-}
 
 /// See the module.
 pub struct Fetches {
@@ -72,36 +46,6 @@ pub struct Fetches {
     lanes: Lanes,
     finished: mpsc::UnboundedSender<ObjectRef<UserPool>>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectRef<UserPool>>>>,
-}
-
-struct Followed {
-    name: ObjectName,
-    order: Arc<Order>,
-    plan: Plan,
-    known: Known,
-    /// Of [`Known::set`].
-    validator: Option<Validator>,
-    /// The questions that the fetch under way will answer.
-    answering: BTreeMap<String, u64>,
-    followed_at: Timestamp,
-}
-
-/// One fetch.
-struct Flight {
-    id: UserPoolId,
-    namespace: String,
-    order: Arc<Order>,
-    validator: Option<Validator>,
-    began: Timestamp,
-    failing: bool,
-    /// For metrics.
-    trigger: &'static str,
-}
-
-/// What a fetch has brought.
-enum Brought {
-    Set { set: JwkSet, validator: Option<Validator>, max_age: Option<Duration> },
-    Unchanged { max_age: Option<Duration> },
 }
 
 impl Fetches {
@@ -141,33 +85,15 @@ impl Fetches {
         let now = self.clock.now();
         let refresh = refresh.min(self.longest_refresh);
         let mut pools = self.pools.lock();
+        let mut news = false;
         let followed = pools.entry(id).or_insert_with(|| {
-            let known = stored();
-            self.changed.notify_one();
-            let seed = crc32fast::hash(id.to_string().as_bytes());
-            // What status does not show as fetched with success is to be tried at once.
-            let last = known.fetched_at.filter(|_| known.error.is_none());
-            Followed {
-                name: name.clone(),
-                order: Arc::new(order.clone()),
-                plan: Plan::resume(seed, refresh, last, now),
-                known,
-                validator: None,
-                answering: BTreeMap::new(),
-                followed_at: now,
-            }
+            news = true;
+            Followed::new(id, name, order.clone(), refresh, stored(), now)
         });
-        followed.followed_at = now;
-        if *followed.order != order {
-            if followed.order.location != order.location {
-                followed.known = Known::default();
-            }
-            followed.order = Arc::new(order);
-            followed.validator = None;
-            followed.plan.restart(now);
+        news |= followed.want(order, refresh, now);
+        if news {
             self.changed.notify_one();
         }
-        followed.plan.set_refresh(refresh, now);
         Known { next: Some(followed.plan.refresh_at()), ..followed.known.clone() }
     }
 
@@ -260,75 +186,5 @@ impl Fetches {
             debug!(%namespace, %name, "fetched a key set");
         }
         let _ = self.finished.unbounded_send(ObjectRef::new(name).within(namespace));
-    }
-}
-
-impl Followed {
-    /// Whether these questions are answered, or will be by the fetch that is under way.
-    fn answers(&self, questions: &BTreeMap<String, u64>) -> bool {
-        questions.iter().all(|(by, number)| {
-            let reached = |answers: &BTreeMap<String, u64>| answers.get(by) >= Some(number);
-            reached(&self.known.answers) || reached(&self.answering)
-        })
-    }
-
-    fn begin(
-        &mut self,
-        id: UserPoolId,
-        questions: Option<&BTreeMap<String, u64>>,
-        now: Timestamp,
-    ) -> Flight {
-        let trigger = if self.plan.refresh_at() <= now { "refresh" } else { "asked" };
-        self.plan.begin(now);
-        self.answering = questions.cloned().unwrap_or_default();
-        Flight {
-            id,
-            namespace: self.name.namespace.clone(),
-            order: Arc::clone(&self.order),
-            validator: self.validator.clone(),
-            began: now,
-            failing: self.known.error.is_some(),
-            trigger,
-        }
-    }
-
-    fn land(&mut self, began: Timestamp, brought: Result<Brought, FetchError>, now: Timestamp) {
-        let answering = std::mem::take(&mut self.answering);
-        let max_age = match brought {
-            Err(error) => {
-                self.known.error = Some(error);
-                return self.plan.failed(now);
-            }
-            Ok(Brought::Set { set, validator, max_age }) => {
-                self.known.set = Some(Arc::new(set));
-                self.validator = validator;
-                max_age
-            }
-            Ok(Brought::Unchanged { max_age }) => max_age,
-        };
-        self.known.error = None;
-        self.known.fetched_at = Some(began);
-        if !answering.is_empty() {
-            self.known.answers = answering;
-        }
-        self.plan.succeeded(max_age.and_then(|age| SignedDuration::try_from(age).ok()), now);
-    }
-}
-
-/// The keys of what was fetched. A set without a usable key is a failed fetch: what was fetched
-/// before goes on to serve.
-fn sort_out(fetched: Fetched, algorithms: &[VerifyingAlgorithm]) -> Result<Brought, FetchError> {
-    match fetched {
-        Fetched::Unchanged { max_age } => Ok(Brought::Unchanged { max_age }),
-        Fetched::Set { keys, validator, max_age } => {
-            if keys.len() > MAX_READ {
-                return Err(FetchError::TooLarge);
-            }
-            let set = JwkSet::sort_out(keys, Expected { private_keys: false, algorithms });
-            if set.keys.is_empty() {
-                return Err(FetchError::NoUsableKey);
-            }
-            Ok(Brought::Set { set, validator, max_age })
-        }
     }
 }

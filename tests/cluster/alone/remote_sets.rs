@@ -34,13 +34,14 @@ async fn verdict(operator: &Operator, token: &str, client: &str) -> String {
 
 /// Waits until every replica gives this verdict.
 async fn all_say(operators: &[Operator], token: &str, client: &str, wanted: &str) {
-    for operator in operators {
+    let asking = operators.iter().map(|operator| async {
         eventually(&format!("the verdict is {wanted}"), async || {
             let verdict = verdict(operator, token, client).await;
             expect(verdict == wanted, verdict)
         })
         .await;
-    }
+    });
+    join_all(asking).await;
 }
 
 #[tokio::test]

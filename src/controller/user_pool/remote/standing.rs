@@ -67,11 +67,12 @@ pub fn status(
 
 /// Keeps the times as they are while nothing else is new and they are not far behind.
 fn settled(mut desired: UserPoolStatus, before: &UserPoolStatus) -> UserPoolStatus {
-    let time = |status: &UserPoolStatus| status.last_fetch_time.as_ref().map(|time| time.0);
-    let recent = match (time(before), time(&desired)) {
-        (Some(before), Some(desired)) => desired.duration_since(before) < LAG,
+    let near = |before: Option<&Time>, desired: Option<&Time>| match (before, desired) {
+        (Some(before), Some(desired)) => desired.0.duration_since(before.0) < LAG,
         (before, desired) => before == desired,
     };
+    let recent = near(before.last_fetch_time.as_ref(), desired.last_fetch_time.as_ref())
+        && near(before.next_fetch_time.as_ref(), desired.next_fetch_time.as_ref());
     let but_for_times = |status: &UserPoolStatus| UserPoolStatus {
         last_fetch_time: None,
         next_fetch_time: None,
@@ -79,11 +80,7 @@ fn settled(mut desired: UserPoolStatus, before: &UserPoolStatus) -> UserPoolStat
         observed_generation: None,
         ..status.clone()
     };
-    // A failure moves the next try further each time; that it failed is said.
-    if recent
-        && but_for_times(&desired) == but_for_times(before)
-        && before.next_fetch_time.is_some()
-    {
+    if recent && but_for_times(&desired) == but_for_times(before) {
         desired.last_fetch_time.clone_from(&before.last_fetch_time);
         desired.next_fetch_time.clone_from(&before.next_fetch_time);
     }
@@ -196,6 +193,9 @@ mod tests {
         let broken = status(&pool, &failed(fetched(&["a"], 0)), Some(&first), at(60));
         assert_eq!(broken.last_fetch_error, Some(FetchError::TimedOut));
         assert_eq!(broken.next_fetch_time, Some(Time(at(5))));
+        let longer = Known { next: Some(at(320)), ..failed(fetched(&["a"], 0)) };
+        let longer = status(&pool, &longer, Some(&broken), at(200));
+        assert_eq!(longer.next_fetch_time, Some(Time(at(320))));
     }
 
     #[test]
