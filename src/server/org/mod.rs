@@ -1,6 +1,7 @@
 //! The Anon REST API under `/org`: the caller's organization follows from its credential.
 
 mod app_user_id_token;
+mod authorization;
 mod caller;
 mod limits;
 mod login;

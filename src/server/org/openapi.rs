@@ -27,7 +27,7 @@ const fn shapes(operation: Operation) -> Shapes {
         Operation::ListMembers => (None, "MemberList"),
         Operation::CreateUserPool => (Some("UserPoolCreate"), "UserPool"),
         Operation::GetUserPool => (None, "UserPool"),
-        Operation::PatchUserPool => (Some("TextPatch"), "Done"),
+        Operation::PatchUserPool => (Some("UserPoolPatch"), "Done"),
         Operation::ListUserPools => (None, "UserPoolList"),
         Operation::CreateSdkClient => (Some("SdkClientCreate"), "SdkClient"),
         Operation::GetSdkClientAuth => (None, "SdkClientAuth"),
@@ -115,6 +115,14 @@ fn list(resource: &str, item: Value) -> Value {
     object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
 }
 
+/// `authorization` of a request.
+fn own_keys() -> Value {
+    let id_claim = json!({ "type": ["string", "null"] });
+    let jwks_uri = json!({ "type": "string", "pattern": "^https://" });
+    let properties = json!({ "jwksUri": jwks_uri, "idClaim": id_claim });
+    json!({ "type": ["object", "null"], "required": ["jwksUri"], "properties": properties })
+}
+
 fn schemas() -> Value {
     let text = || json!({ "type": "string" });
     let optional = || json!({ "type": ["string", "null"] });
@@ -172,8 +180,11 @@ fn schemas() -> Value {
         }))),
         "UserPoolCreate": object(&["name"], json!({
             "name": name(), "description": description(), "organizationId": optional(),
+            "authorization": own_keys(),
         })),
-        "TextPatch": object(&[], json!({ "name": name(), "description": description() })),
+        "UserPoolPatch": object(&[], json!({
+            "name": name(), "description": description(), "authorization": own_keys(),
+        })),
         "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
         "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
         "SdkClientCreate": object(&["name"], json!({
@@ -182,7 +193,7 @@ fn schemas() -> Value {
                 { "enum": ["service", "application", null] },
                 object(&["application"], json!({ "application": application })),
             ] },
-            "oauthDisabled": { "type": ["boolean", "null"] },
+            "oauthDisabled": { "type": ["boolean", "null"] }, "authorization": own_keys(),
         })),
         "SdkClientPatch": object(&[], json!({
             "name": name(), "description": description(), "oauthConfig": oauth(),
