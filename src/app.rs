@@ -12,14 +12,14 @@ use tracing::info;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
-use crate::controller::propagation::Propagation;
 use crate::controller::{self, Settings};
 use crate::crd;
+use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, Signer, TlsFiles};
+use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -48,16 +48,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let index = Arc::new(Index::default());
+    let propagation = Arc::new(Propagation::new(config.max_staleness));
     let state = AppState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(
-            client.clone(),
-            &config.namespace,
-            config.public_url.as_str(),
-        )),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))),
     };
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
@@ -86,6 +83,14 @@ pub async fn run(
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
+    if config.has(Role::Api) || config.has(Role::Controller) {
+        let (client, stop) = (client.clone(), shutdown.clone());
+        let (propagation, namespace) = (Arc::clone(&propagation), config.namespace.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(propagation.follow(client, &namespace)).await;
+            Ok(())
+        });
+    }
     if let Some(publisher) = publisher.clone() {
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -96,7 +101,7 @@ pub async fn run(
     if config.has(Role::Controller) {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, stop)).await;
+            Box::pin(control(config, client, state, propagation, stop)).await;
             Ok(())
         });
     }
@@ -116,6 +121,18 @@ pub async fn run(
         publisher.retire().await;
     }
     outcome
+}
+
+fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings {
+    PlatformSettings {
+        identity: config.identity.clone(),
+        propagation: Some(Arc::clone(propagation)),
+        operator_namespace: config.namespace.clone(),
+        public_url: config.public_url.as_str().to_owned(),
+        proxy_hops: config.trusted_proxy_hops,
+        link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
+        allow_sign_up: config.allow_sign_up,
+    }
 }
 
 /// The watches, on every replica.
@@ -142,11 +159,18 @@ fn index_kinds(
 }
 
 /// The controllers, while this replica leads.
-async fn control(config: Config, client: Client, state: AppState, stop: CancellationToken) {
+async fn control(
+    config: Config,
+    client: Client,
+    state: AppState,
+    propagation: Arc<Propagation>,
+    stop: CancellationToken,
+) {
     let settings = Settings {
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
+        allow_sign_up: config.allow_sign_up,
     };
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
@@ -158,7 +182,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
             state.reader.clone(),
-            Propagation::new(config.max_staleness),
+            Arc::clone(&propagation),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));

@@ -18,9 +18,9 @@ mod error;
 mod member;
 pub mod memory;
 mod organization;
-pub mod propagation;
 mod revocation;
 mod sdk_client;
+mod sign_ups;
 pub mod status;
 mod sweep;
 mod user_pool;
@@ -40,12 +40,12 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
+use crate::index::propagation::{self, Propagation};
 use crate::index::{Kind, Reader};
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
-use propagation::Propagation;
 use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
@@ -62,6 +62,8 @@ pub struct Settings {
     pub public_url: String,
     /// How long a Secret whose owner is gone is kept.
     pub orphan_grace: Duration,
+    /// Whether organizations are made by sign-up.
+    pub allow_sign_up: bool,
 }
 
 /// What every reconciliation has at hand.
@@ -81,7 +83,7 @@ pub struct Context {
     /// What this replica's own index knows, for what is decided across objects.
     pub reader: Reader,
     /// See [`Propagation`].
-    pub propagation: Propagation,
+    pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
     /// See [`Echoes`].
@@ -99,7 +101,7 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Propagation,
+        propagation: Arc<Propagation>,
         instance: String,
     ) -> Self {
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
@@ -182,7 +184,7 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
-        context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
+        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
     );
 }
 

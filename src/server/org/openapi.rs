@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::link;
 use crate::domain::permission::Operation;
 
 /// What an operation reads and what it replies; names of schemas.
@@ -19,6 +20,7 @@ const fn shapes(operation: Operation) -> Shapes {
         | Operation::DeleteMember
         | Operation::DeleteUserPool
         | Operation::DeleteSdkClient => (None, "Done"),
+        Operation::CreateOrganization => (Some("OrganizationCreate"), "Organization"),
         Operation::GetOrganization => (None, "Organization"),
         Operation::PatchOrganization => (Some("OrganizationPatch"), "Done"),
         Operation::CreateMember => (Some("MemberCreate"), "Member"),
@@ -34,6 +36,7 @@ const fn shapes(operation: Operation) -> Shapes {
         Operation::GetSdkClient | Operation::RotateSdkClient => (None, "SdkClient"),
         Operation::PatchSdkClient => (Some("SdkClientPatch"), "SdkClient"),
         Operation::ListSdkClients => (None, "SdkClientList"),
+        Operation::GetLinkUrl => (None, "LinkUrl"),
         Operation::MintAppUserIdToken => (Some("AppUserIdTokenRequest"), "AppUserIdToken"),
     };
     Shapes { request, reply }
@@ -49,6 +52,10 @@ pub fn document() -> Value {
             path.insert(operation.method().to_lowercase(), describe(operation));
         }
     }
+    let mut all = Map::new();
+    for schemas in [schemas(), more_schemas()] {
+        all.extend(schemas.as_object().cloned().unwrap_or_default());
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -59,7 +66,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "schemas": all,
         },
     })
 }
@@ -74,7 +81,11 @@ fn describe(operation: Operation) -> Value {
         })
     };
     let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-    let parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    let mut parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    if operation == Operation::GetLinkUrl {
+        let parameter = |(name, required): &(&str, bool)| json!({ "name": name, "in": "query", "required": required, "schema": { "type": "string" } });
+        parameters.extend(link::PARAMETERS.iter().map(parameter));
+    }
     let needs = operation.needs().map_or("nobody in particular", |role| role.as_str());
     let mut described = json!({
         "operationId": operation.name(),
@@ -141,7 +152,6 @@ fn schemas() -> Value {
         } })
     };
     let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
-    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
     let pool = |required: &[&str]| {
         object(
             required,
@@ -215,10 +225,27 @@ fn schemas() -> Value {
             "logoUrl": text(), "chromeExtensionId": text(), "redirectUrls": urls(),
         }))),
         "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
+    })
+}
+
+/// Of sign-up, tokens and links.
+fn more_schemas() -> Value {
+    let text = || json!({ "type": "string" });
+    let optional = || json!({ "type": ["string", "null"] });
+    let name = || json!({ "type": "string", "minLength": 1, "maxLength": 128 });
+    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
+    json!({
+        "OrganizationCreate": object(&["name", "member"], json!({
+            "name": name(),
+            "member": object(&["name", "email", "password"], json!({
+                "name": name(), "email": text(), "password": json!({ "type": "string", "minLength": 8, "maxLength": 1024 }),
+            })),
+        })),
         "AppUserIdTokenRequest": object(&["appUserId"], json!({
             "appUserId": { "type": "string", "minLength": 1 }, "userPoolId": optional(),
             "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
         })),
+        "LinkUrl": object(&["url"], json!({ "url": text() })),
         "AppUserIdToken": object(&["appUserIdToken"], json!({ "appUserIdToken": text() })),
     })
 }

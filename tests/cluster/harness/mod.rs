@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod books;
+pub mod caller;
 pub mod cluster;
 pub mod http;
 pub mod kubectl;

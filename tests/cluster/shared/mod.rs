@@ -12,6 +12,7 @@ mod inline_pools;
 mod isolation;
 mod keys;
 mod maester;
+mod people;
 mod provided_pools;
 mod quickstart;
 mod rest;
