@@ -1,11 +1,8 @@
 //! The Anon REST API under `/org`: the caller's organization follows from its credential.
 
 mod app_user_id_token;
-<<<<<<< HEAD
-mod authorization;
-=======
 mod audit;
->>>>>>> rest
+mod authorization;
 mod caller;
 mod leaving;
 mod limits;

@@ -74,7 +74,7 @@ async fn from_login_to_a_validated_token() {
 async fn own_key_sets() {
     let operator = shared().await;
     let space = Space::new("rest").await;
-    let ada = ada(&operator, &space).await;
+    let ada = Caller::ada(&operator, &space).await;
     let authorization = json!({"jwksUri": "https://id.example.test/jwks", "idClaim": "email"});
     let wish = json!({"name": "Theirs", "description": "", "authorization": authorization});
     let pool = ada.ok("POST", "/org/userPool", wish).await;
