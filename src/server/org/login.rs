@@ -4,24 +4,24 @@
 //! Every failed login looks the same: one answer, the same number of hashes, and a reply on a
 //! fixed beat, so that the time of a lookup tells nothing either.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::{Api, PostParams};
 use serde::Serialize;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::caller::{Who, authorize};
 use super::passwords::CANDIDATES;
-use super::{reply, sessions};
+use super::{audit, limits, reply, sessions};
 use crate::domain::decision::Reason;
 use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
@@ -43,13 +43,14 @@ struct LoggedIn<'t> {
 pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     if !state.reader.is_ready() {
         return Err(Reason::IndexNotReady.into());
     }
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
     // Read before anything is counted: what is no login uses up nobody's budget.
     let organization = fields.string("organizationId")?;
@@ -76,17 +77,12 @@ pub async fn login(
         let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
         let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
-        info!(audit = Operation::Login.name(), "refused");
         return Err(ApiError::unauthorized(
             "the login failed: wrong e-mail address or password, or not a member who may log in",
         ));
     };
-    info!(
-        audit = Operation::Login.name(),
-        organization = %member.organization,
-        caller = %Who::Member { id: member.id, session: token.hash().id() },
-        "done"
-    );
+    audit::organization(member.organization);
+    audit::who(&Who::Member { id: member.id, session: token.hash().id() });
     Ok(reply(&LoggedIn { token: token.expose() }))
 }
 
@@ -191,6 +187,6 @@ async fn log_out(
     let member = state.reader.member(*id).ok_or(Reason::SessionUnknown)?;
     let all = operation == Operation::LogoutAll;
     sessions::end(state, &member.name, |it| all || it.hash.id() == *session).await?;
-    caller.audit(operation, id);
+    audit::object(id);
     Ok(reply(&true))
 }

@@ -5,6 +5,7 @@ mod refusals;
 
 use serde_json::{Map, Value, json};
 
+use super::link;
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
 use leaves::{
@@ -26,6 +27,7 @@ const fn shapes(operation: Operation) -> Shapes {
         | Operation::DeleteMember
         | Operation::DeleteUserPool
         | Operation::DeleteSdkClient => (None, "Done"),
+        Operation::CreateOrganization => (Some("OrganizationCreate"), "Organization"),
         Operation::GetOrganization => (None, "Organization"),
         Operation::PatchOrganization => (Some("OrganizationPatch"), "Done"),
         Operation::CreateMember => (Some("MemberCreate"), "Member"),
@@ -34,13 +36,14 @@ const fn shapes(operation: Operation) -> Shapes {
         Operation::ListMembers => (None, "MemberList"),
         Operation::CreateUserPool => (Some("UserPoolCreate"), "UserPool"),
         Operation::GetUserPool => (None, "UserPool"),
-        Operation::PatchUserPool => (Some("TextPatch"), "Done"),
+        Operation::PatchUserPool => (Some("UserPoolPatch"), "Done"),
         Operation::ListUserPools => (None, "UserPoolList"),
         Operation::CreateSdkClient => (Some("SdkClientCreate"), "SdkClient"),
         Operation::GetSdkClientAuth => (None, "SdkClientAuth"),
         Operation::GetSdkClient | Operation::RotateSdkClient => (None, "SdkClient"),
         Operation::PatchSdkClient => (Some("SdkClientPatch"), "SdkClient"),
         Operation::ListSdkClients => (None, "SdkClientList"),
+        Operation::GetLinkUrl => (None, "LinkUrl"),
         Operation::MintAppUserIdToken => (Some("AppUserIdTokenRequest"), "AppUserIdToken"),
     };
     Shapes { request, reply }
@@ -56,6 +59,10 @@ pub fn document() -> Value {
             path.insert(operation.method().to_lowercase(), describe(operation));
         }
     }
+    let mut all = Map::new();
+    for schemas in [schemas(), more_schemas()] {
+        all.extend(schemas.as_object().cloned().unwrap_or_default());
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -67,7 +74,7 @@ pub fn document() -> Value {
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
             "responses": refusals::components(),
-            "schemas": schemas(),
+            "schemas": all,
         },
     })
 }
@@ -82,7 +89,11 @@ fn describe(operation: Operation) -> Value {
         })
     };
     let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-    let parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    let mut parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    if operation == Operation::GetLinkUrl {
+        let parameter = |(name, required): &(&str, bool)| json!({ "name": name, "in": "query", "required": required, "schema": { "type": "string" } });
+        parameters.extend(link::PARAMETERS.iter().map(parameter));
+    }
     let needs = operation.needs().map(Role::as_str);
     let mut responses = Map::new();
     responses.insert("200".to_owned(), json!({ "description": "done", "content": content(reply) }));
@@ -124,11 +135,18 @@ fn list(resource: &str, item: Value) -> Value {
     object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
 }
 
+/// `authorization` of a request.
+fn own_keys() -> Value {
+    let id_claim = json!({ "type": ["string", "null"] });
+    let jwks_uri = json!({ "type": "string", "pattern": "^https://" });
+    let properties = json!({ "jwksUri": jwks_uri, "idClaim": id_claim });
+    json!({ "type": ["object", "null"], "required": ["jwksUri"], "properties": properties })
+}
+
 fn schemas() -> Value {
     let authorization =
         || object(&["jwksUri", "idClaim"], json!({ "jwksUri": text(), "idClaim": text() }));
     let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
-    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
     let pool = |required: &[&str]| {
         object(
             required,
@@ -167,8 +185,11 @@ fn schemas() -> Value {
         }))),
         "UserPoolCreate": object(&["name"], json!({
             "name": name(), "description": description(), "organizationId": optional(),
+            "authorization": own_keys(),
         })),
-        "TextPatch": object(&[], json!({ "name": changed(name()), "description": description() })),
+        "UserPoolPatch": object(&[], json!({
+            "name": changed(name()), "description": description(), "authorization": own_keys(),
+        })),
         "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
         "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
         "SdkClientCreate": object(&["name"], json!({
@@ -177,7 +198,7 @@ fn schemas() -> Value {
                 { "enum": ["service", "application", null] },
                 object(&["application"], json!({ "application": application })),
             ] },
-            "oauthDisabled": { "description": "accepted and ignored" },
+            "oauthDisabled": { "description": "accepted and ignored" }, "authorization": own_keys(),
         })),
         "SdkClientPatch": object(&[], json!({
             "name": changed(name()), "description": description(), "oauthConfig": oauth(),
@@ -200,10 +221,24 @@ fn schemas() -> Value {
             "redirectUrls": { "type": "array", "items": text() },
         }))),
         "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
+    })
+}
+
+/// Of sign-up, tokens and links.
+fn more_schemas() -> Value {
+    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
+    json!({
+        "OrganizationCreate": object(&["name", "member"], json!({
+            "name": name(),
+            "member": object(&["name", "email", "password"], json!({
+                "name": name(), "email": email(), "password": password(),
+            })),
+        })),
         "AppUserIdTokenRequest": object(&["appUserId"], json!({
             "appUserId": { "type": "string", "minLength": 1 }, "userPoolId": optional(),
             "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
         })),
+        "LinkUrl": object(&["url"], json!({ "url": text() })),
         "AppUserIdToken": object(&["appUserIdToken"], json!({ "appUserIdToken": text() })),
     })
 }

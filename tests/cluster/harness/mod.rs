@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod books;
+pub mod caller;
 pub mod cluster;
 pub mod company;
 pub mod description;
@@ -9,6 +10,7 @@ pub mod http;
 pub mod kubectl;
 pub mod manifests;
 pub mod operator;
+pub mod provider;
 pub mod space;
 pub mod tokens;
 pub mod turn;

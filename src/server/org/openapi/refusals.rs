@@ -30,11 +30,19 @@ pub fn of(operation: Operation, has_body: bool) -> impl Iterator<Item = (String,
 
 fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
     match status {
-        403 => operation.needs().is_some_and(|least| least > Role::ReadOnly),
-        404 => operation.path().contains('{') || operation == Operation::MintAppUserIdToken,
+        403 => {
+            let least = operation.needs();
+            // Sign-up may be switched off.
+            least.is_some_and(|least| least > Role::ReadOnly)
+                || operation == Operation::CreateOrganization
+        }
+        404 => {
+            let named = [Operation::MintAppUserIdToken, Operation::GetLinkUrl];
+            operation.path().contains('{') || named.contains(&operation)
+        }
         413 => has_body,
         422 => writes_resources(operation),
-        429 => operation == Operation::Login,
+        429 => matches!(operation, Operation::Login | Operation::CreateOrganization),
         _ => true,
     }
 }
