@@ -89,7 +89,7 @@ struct Arguments {
 
 /// Runs an operator in this process until it has made `writes` writes and wants to make another,
 /// and kills it there. Whether it came so far.
-async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
+pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
     let kubeconfig = Kubeconfig::read_from(first("ANON_OPERATOR_KUBECONFIGS")).unwrap();
     let options = KubeConfigOptions::default();
