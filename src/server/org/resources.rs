@@ -2,7 +2,7 @@
 //! resources behind them.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
 use aws_lc_rs::digest;
 use axum::extract::Path;
@@ -19,6 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
+use super::audit;
 use super::caller::Caller;
 use super::managed::managed_here;
 use crate::index::Kind;
@@ -61,11 +62,13 @@ pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Api<K> {
 }
 
 /// An id in a path. What is no id is the id of nothing.
-pub fn id_in_path<T>(
+pub fn id_in_path<T: Display>(
     path: Result<Path<String>, PathRejection>,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, ApiError> {
-    path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)
+    let id = path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)?;
+    audit::object(&id);
+    Ok(id)
 }
 
 /// 404. The same for what does not exist and for what belongs to another organization.

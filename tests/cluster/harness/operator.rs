@@ -211,7 +211,7 @@ fn spawn_from_lasting_thread(command: Command) -> Child {
 }
 
 /// Below the range that outgoing connections take their ports from.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let random = u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap();
         let port = 20_000 + random;
