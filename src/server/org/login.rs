@@ -52,9 +52,11 @@ pub async fn login(
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
+    // Read before anything is counted: what is no login uses up nobody's budget.
+    let organization = fields.string("organizationId")?;
     let found = match fields.string("kubernetesToken")? {
-        Some(token) => by_kubernetes(&state, &fields, peer, token).await?,
-        None => by_password(&state, &fields, peer).await?,
+        Some(token) => by_kubernetes(&state, organization, peer, token).await?,
+        None => by_password(&state, &fields, organization, peer).await?,
     };
     let member = match found.as_slice() {
         [] => None,
@@ -88,6 +90,7 @@ pub async fn login(
 async fn by_password(
     state: &AppState,
     fields: &Fields,
+    organization: Option<&str>,
     peer: Option<IpAddr>,
 ) -> Result<Vec<Arc<Member>>, ApiError> {
     let login_name = Member::login_name(fields.required("email")?);
@@ -96,7 +99,7 @@ async fn by_password(
     limits.peer(peer)?;
     limits.email(&login_name)?;
     let mut candidates = state.reader.members_by_email(&login_name);
-    narrow(&mut candidates, fields)?;
+    narrow(&mut candidates, organization);
     candidates.truncate(CANDIDATES);
     if password.is_oversized() {
         candidates.clear();
@@ -122,7 +125,7 @@ async fn by_password(
 /// that some other service was given must not open a session here.
 async fn by_kubernetes(
     state: &AppState,
-    fields: &Fields,
+    organization: Option<&str>,
     peer: Option<IpAddr>,
     token: &str,
 ) -> Result<Vec<Arc<Member>>, ApiError> {
@@ -143,17 +146,16 @@ async fn by_kubernetes(
     let username = status.user.and_then(|user| user.username).filter(|_| for_us);
     let Some(username) = username else { return Ok(Vec::new()) };
     let mut found = state.reader.members_by_username(&username);
-    narrow(&mut found, fields)?;
+    narrow(&mut found, organization);
     found.retain(|member| !member.suspended);
     Ok(found)
 }
 
-fn narrow(members: &mut Vec<Arc<Member>>, fields: &Fields) -> Result<(), ApiError> {
-    if let Some(id) = fields.string("organizationId")? {
+fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
+    if let Some(id) = organization {
         let id = OrganizationId::parse(id);
         members.retain(|member| Some(member.organization) == id);
     }
-    Ok(())
 }
 
 /// Ends the session that asks for it.

@@ -2,6 +2,7 @@
 
 mod app_user_id_token;
 mod audit;
+mod authorization;
 mod caller;
 mod leaving;
 mod limits;
@@ -47,7 +48,7 @@ pub struct Platform {
     /// Rate limits.
     limits: Limits,
     /// Where the world reaches us.
-    public_url: String,
+    pub public_url: String,
     /// The audiences of Kubernetes tokens that are meant for us.
     audiences: Vec<String>,
     /// Where Link is, if that is known.

@@ -5,7 +5,9 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::harness::kubectl::kubectl;
-use crate::harness::{Space, member, organization, pool, quick_pool, service, webapp, with};
+use crate::harness::{
+    Space, member, organization, pool, pool_with, quick_pool, service, webapp, with,
+};
 
 fn api(space: &Space, manifest: &Value) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("anon.dev", "v1beta1", manifest["kind"].as_str().unwrap());
@@ -82,6 +84,21 @@ async fn each_rule_accepts_and_refuses() {
     };
     let audiences = |values: Value| with(quick_pool("users"), "/spec/audiences", values);
     let secret = |name: &str| service("backend", "Member", name);
+    let oidc = |more: &[(&str, Value)]| {
+        let spec = json!({"oidc": {"issuer": "https://id.example/"}, "audiences": ["api"]});
+        more.iter().fold(pool_with("theirs", spec), |pool, (at, value)| {
+            with(pool, &format!("/spec/{at}"), value.clone())
+        })
+    };
+    let url = |url: &str| pool_with("p", json!({"jwks": {"url": url}, "anyAudience": true}));
+    let inline = |key: Value| {
+        let mut public = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"});
+        public.as_object_mut().unwrap().extend(key.as_object().unwrap().clone());
+        pool_with("p", json!({"inline": {"keys": [public]}, "audiences": ["api"]}))
+    };
+    let required =
+        |claim: &str| oidc(&[("requiredClaims", json!([{"claim": claim, "values": ["x"]}]))]);
+    let provided = json!({"provided": {"secretRef": {"name": "s", "key": "jwks.json"}}});
     let kubernetes = |value: Value| member("ada", "Member", value);
 
     for manifest in [
@@ -95,6 +112,20 @@ async fn each_rule_accepts_and_refuses() {
         lifetime("1h30m", "8784h"),
         secret(&"x".repeat(253)),
         secret("a.signing-keys.b"),
+        pool_with("p", provided.clone()),
+        with(pool_with("p", provided), "/spec/anyAudience", json!(true)),
+        oidc(&[("oidc/refreshInterval", json!("1m")), ("leeway", json!("0s"))]),
+        oidc(&[("oidc/refreshInterval", json!("24h")), ("leeway", json!("300s"))]),
+        oidc(&[("idClaim", json!("https://acme.example/id"))]),
+        oidc(&[("idClaim", json!("/a~1b/0/"))]),
+        oidc(&[("anyAudience", json!(false))]),
+        oidc(&[("algorithms", json!(["RS512", "PS384", "ES256"]))]),
+        oidc(&[("oidc/caRef", json!({"name": "ca", "key": "ca.crt"}))]),
+        required("/realm_access/roles"),
+        url("https://id.example"),
+        url("https://id.example:8443/a/b?c=d@e"),
+        url("https://[2001:db8::1]/jwks"),
+        inline(json!({"kid": "k", "key_ops": ["verify"], "use": "sig", "alg": "EdDSA"})),
         kubernetes(json!({"user": "ada"})),
         ada(),
         backend(),
@@ -122,6 +153,44 @@ async fn each_rule_accepts_and_refuses() {
         (
             kubernetes(json!({"user": "a", "serviceAccount": {"name": "b"}})),
             "exactly one of `user` and `serviceAccount`",
+        ),
+        (oidc(&[("hosted", json!({}))]), "set exactly one of `hosted`"),
+        (oidc(&[("oidc", Value::Null)]), "set exactly one of `hosted`"),
+        // Sources.
+        (url("http://id.example/jwks"), "must be an https URL"),
+        (url("HTTPS://id.example"), "must be an https URL"),
+        (url("https://"), "must be an https URL"),
+        (url("https:///jwks"), "must be an https URL"),
+        (url("https://user@id.example/jwks"), "must be an https URL"),
+        (url("https://id.example/jwks#x"), "must be an https URL"),
+        (url("https://id.example/a b"), "must be an https URL"),
+        (url(" https://id.example"), "must be an https URL"),
+        (url("file:///etc/passwd"), "must be an https URL"),
+        (url(&format!("https://id.example/{}", "x".repeat(1024))), "Too long"),
+        (oidc(&[("oidc/issuer", json!("https://id.example/?a"))]), "must be an https URL"),
+        (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!(""))]), "a duration such as"),
+        (inline(json!({"d": "AAAA"})), "this is a private key"),
+        (inline(json!({"kty": "oct"})), "kty must be"),
+        (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
+        // Claims.
+        (oidc(&[("audiences", Value::Null)]), "name the `audiences`"),
+        (with(url("https://a"), "/spec/anyAudience", json!(false)), "name the `audiences`"),
+        (oidc(&[("anyAudience", json!(true))]), "exclude each other"),
+        (oidc(&[("issuers", json!(["https://id.example/"]))]), "is `oidc.issuer`"),
+        (oidc(&[("leeway", json!("301s"))]), "at most 5m"),
+        (oidc(&[("leeway", json!("-1s"))]), duration),
+        (oidc(&[("idClaim", json!(""))]), "at least 1 chars"),
+        (oidc(&[("idClaim", json!("/a~2"))]), "must be a JSON Pointer"),
+        (required("/"), "must be a JSON Pointer"),
+        (oidc(&[("requiredClaims", json!([{"claim": "x", "values": []}]))]), "at least 1 items"),
+        (oidc(&[("algorithms", json!(["none"]))]), "Unsupported value: \"none\""),
+        (oidc(&[("algorithms", json!(["RS256", "RS256"]))]), "Duplicate value"),
+        (with(quick_pool("p"), "/spec/idClaim", json!("email")), "of a hosted pool: leave out"),
+        (
+            with(quick_pool("p"), "/spec/algorithms", json!(["ES256"])),
+            "of a hosted pool: leave out",
         ),
         // Values.
         (pool("p", json!({"algorithm": "none"})), "Unsupported value: \"none\""),
@@ -163,17 +232,22 @@ async fn each_rule_about_changes_accepts_and_refuses() {
     let (web, backend) = (webapp("web", "users"), service("backend", "Member", "key"));
     space.apply_all(&[plain.clone(), quick.clone(), web.clone(), backend.clone()]).await;
     let hosted = |hosted: Value| json!({"hosted": hosted});
+    let theirs = json!({"jwks": {"url": "https://id.example/jwks"}, "audiences": ["api"]});
+    let pool = pool_with("theirs", theirs.clone());
+    space.apply(&pool).await;
 
     for (object, spec) in [
         (&plain, hosted(json!({"algorithm": "RS256", "deletionPolicy": "Delete"}))),
         (&quick, hosted(json!({"algorithm": "ES256", "tokenLifetime": {"default": "1h"}}))),
         (&web, json!({"webapp": {"userPoolRef": {"name": "others"}}, "suspended": true})),
         (&backend, service("backend", "ReadOnly", "other")["spec"].clone()),
+        (&pool, json!({"jwks": {"url": "https://other.example"}, "anyAudience": true})),
     ] {
         replace(&space, object, &spec).await.unwrap();
     }
 
     let algorithm = "the algorithm of a pool cannot be changed";
+    let arm = "a pool cannot change between `hosted`, `provided`";
     let type_ = "cannot change between `webapp` and `service`";
     for (object, spec, text) in [
         // Unset is the default: from unset to another one is a change, and so is back to unset.
@@ -181,6 +255,9 @@ async fn each_rule_about_changes_accepts_and_refuses() {
         (&quick, hosted(json!({})), algorithm),
         (&quick, hosted(json!({"algorithm": "EdDSA"})), algorithm),
         (&quick, json!({}), "say `hosted: {}`"),
+        (&quick, theirs, arm),
+        (&pool, hosted(json!({})), arm),
+        (&pool, json!({"oidc": {"issuer": "https://id.example"}, "audiences": ["api"]}), arm),
         (&web, backend["spec"].clone(), type_),
         (&backend, web["spec"].clone(), type_),
         (&web, json!({}), "set exactly one of"),

@@ -69,6 +69,58 @@ async fn from_login_to_a_validated_token() {
     assert_eq!(ada.call("GET", &backend, &json!({})).await.0, 404);
 }
 
+/// Pools of the company's own identity provider, made by the API.
+#[tokio::test]
+async fn own_key_sets() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = Caller::ada(&operator, &space).await;
+    let authorization = json!({"jwksUri": "https://id.example.test/jwks", "idClaim": "email"});
+    let wish = json!({"name": "Theirs", "description": "", "authorization": authorization});
+    let pool = ada.ok("POST", "/org/userPool", wish).await;
+    assert_eq!((&pool["authorization"], &pool["hosted"]), (&authorization, &json!(false)));
+    let spec = space.get::<crd::UserPool>("theirs").await.unwrap().spec;
+    assert_eq!((spec.any_audience, spec.id_claim.as_deref()), (Some(true), Some("email")));
+    let path = format!("/org/userPool/{}", pool["id"].as_str().unwrap());
+    let moved = json!({"authorization": {"jwksUri": "https://id.example.test/keys"}});
+    assert_eq!(ada.ok("PATCH", &path, moved).await, json!(true));
+    let moved = json!({"jwksUri": "https://id.example.test/keys", "idClaim": "email"});
+    assert_eq!(ada.get(&path).await["authorization"], moved);
+    let (status, reply) = ada
+        .call(
+            "POST",
+            "/org/userPool",
+            &json!({"name": "x", "authorization": {"jwksUri": "http://a"}}),
+        )
+        .await;
+    assert!(status == 422 && reply["message"].as_str().unwrap().contains("https"), "{reply}");
+
+    // With a client that has no pool yet; a retry makes neither of them twice.
+    let wish = json!({"name": "App", "description": "", "authorization": authorization});
+    let app = ada.ok("POST", "/org/sdkClient", wish.clone()).await;
+    assert_eq!(ada.ok("POST", "/org/sdkClient", wish).await["id"], app["id"]);
+    let pools = ada.get("/org/userPools").await["items"].clone();
+    let made: Vec<_> =
+        pools.as_array().unwrap().iter().map(|it| (&it["name"], &it["id"])).collect();
+    assert!(
+        made.len() == 2 && made.contains(&(&json!("App"), &app["auth"]["userPoolId"])),
+        "{made:?}"
+    );
+    for (wish, field) in [
+        (json!({"name": "S", "kind": "service", "authorization": authorization}), "authorization"),
+        (
+            json!({"name": "A", "kind": {"application": {"userPoolId": pool["id"]}}, "authorization": authorization}),
+            "authorization",
+        ),
+    ] {
+        let (status, reply) = ada.call("POST", "/org/sdkClient", &wish).await;
+        assert!(status == 400 && reply["field"] == field, "{status} {reply}");
+    }
+    // Tokens of such a pool are not ours to mint.
+    let mint = json!({"appUserId": "u", "userPoolId": pool["id"]});
+    assert_eq!(ada.call("POST", "/org/appUserIdToken", &mint).await.0, 422);
+}
+
 #[tokio::test]
 async fn members() {
     let operator = shared().await;

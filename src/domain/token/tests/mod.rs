@@ -1,5 +1,6 @@
 //! Tests of the token path, each on a real signature: what is read before any key is known
-//! (`header`), what is checked after the signature (`claims`), the vectors of the RFCs and another
+//! (`header`), what is checked after the signature (`claims`), what pools ask for besides (`policy`),
+//! the vectors of the RFCs and another
 //! library (`vectors`), and junk (`fuzz`).
 
 #![expect(clippy::string_slice, reason = "tokens are ASCII")]
@@ -7,6 +8,7 @@
 mod claims;
 mod fuzz;
 mod header;
+mod policy;
 mod vectors;
 
 use std::sync::{Arc, LazyLock};
