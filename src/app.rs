@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,8 @@ use crate::crd;
 use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
+use crate::jwks::connect::{Connector, SystemResolver};
+use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
@@ -31,6 +34,8 @@ pub async fn client() -> anyhow::Result<Client> {
     )?;
     // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
     config.default_retry = false;
+    // Proxy variables in the environment are meant for others: nothing here goes through a proxy.
+    config.proxy_url = None;
     // A connection that died without a word must not hold a reconciliation for ever. Longer than
     // the 290 s after which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
@@ -56,6 +61,8 @@ pub async fn run(
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
         platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))),
     };
+    state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
+    let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
     let publisher = authenticates.then(|| {
@@ -98,10 +105,10 @@ pub async fn run(
             Ok(())
         });
     }
-    if config.has(Role::Controller) {
+    if let Some(fetcher) = fetcher {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, propagation, stop)).await;
+            Box::pin(control(config, client, state, propagation, fetcher, stop)).await;
             Ok(())
         });
     }
@@ -164,6 +171,7 @@ async fn control(
     client: Client,
     state: AppState,
     propagation: Arc<Propagation>,
+    fetcher: Fetcher,
     stop: CancellationToken,
 ) {
     let settings = Settings {
@@ -171,6 +179,8 @@ async fn control(
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
         allow_sign_up: config.allow_sign_up,
+        max_jwks_age: config.max_jwks_age,
+        fetcher,
     };
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
@@ -192,6 +202,14 @@ async fn control(
         }
     };
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
+}
+
+/// What fetches key sets: to where the flags permit, and with nothing of the environment.
+fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
+    let (open, closed) = (config.allow_fetch_from.clone(), config.deny_fetch_from.clone());
+    let filter = AddressFilter::new(open, closed).context("--allow-fetch-from")?;
+    let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT);
+    Ok(Fetcher::new(connector, Trust::platform(), FETCH_TIMEOUT))
 }
 
 /// Says so in the metrics while this replica leads, however that ends.

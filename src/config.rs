@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use crate::domain;
 use crate::telemetry::LogFormat;
@@ -84,6 +85,21 @@ pub struct Config {
     /// little later it no longer counts where every replica has to know something
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
     pub max_staleness: Duration,
+
+    /// A network that is closed by default, such as 10.20.0.0/16, whose addresses key sets of user
+    /// pools may be fetched from; may be repeated
+    #[arg(long, value_name = "CIDR", env = "ANON_ALLOW_FETCH_FROM", value_delimiter = ',')]
+    pub allow_fetch_from: Vec<IpNet>,
+
+    /// A network whose addresses no key set is fetched from, such as public addresses that the
+    /// cluster uses itself; may be repeated
+    #[arg(long, value_name = "CIDR", env = "ANON_DENY_FETCH_FROM", value_delimiter = ',')]
+    pub deny_fetch_from: Vec<IpNet>,
+
+    /// How old the fetched key set of a user pool may become while its host cannot be reached; after
+    /// that its tokens are answered with 503
+    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = duration)]
+    pub max_jwks_age: Duration,
 
     /// How long requests in flight may take when the process is asked to stop
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]

@@ -57,6 +57,8 @@ pub const SIGN_UP_PENDING: &str = "pending";
 pub const VALIDATOR_LEASE: &str = "anon-validator-";
 /// Annotation on a replica's Lease: the resourceVersions that it has applied, by kind.
 pub const APPLIED: &str = "anon.dev/applied";
+/// Annotation on a replica's Lease: the key sets that it asks to have fetched again.
+pub const ASKED: &str = "anon.dev/asked";
 /// Value of [`COMPONENT`]: the Lease of a replica that authenticates.
 pub const VALIDATOR: &str = "validator";
 

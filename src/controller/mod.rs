@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
@@ -42,6 +42,7 @@ use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
 use crate::index::propagation::{self, Propagation};
 use crate::index::{Kind, Reader};
+use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
@@ -49,6 +50,7 @@ use memory::Memory;
 use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
+use user_pool::fetches::Fetches;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -64,6 +66,10 @@ pub struct Settings {
     pub orphan_grace: Duration,
     /// Whether organizations are made by sign-up.
     pub allow_sign_up: bool,
+    /// How old a fetched key set may become.
+    pub max_jwks_age: Duration,
+    /// Fetches key sets.
+    pub fetcher: Fetcher,
 }
 
 /// What every reconciliation has at hand.
@@ -86,6 +92,8 @@ pub struct Context {
     pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Fetches`].
+    pub fetches: Fetches,
     /// See [`Echoes`].
     pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
@@ -104,9 +112,17 @@ impl Context {
         propagation: Arc<Propagation>,
         instance: String,
     ) -> Self {
+        let max_age =
+            SignedDuration::try_from(settings.max_jwks_age).unwrap_or(SignedDuration::MAX);
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
+            fetches: Fetches::new(
+                settings.fetcher.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+                max_age,
+            ),
             client,
             settings,
             clock,
@@ -185,6 +201,7 @@ pub async fn run(context: Arc<Context>) {
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
         context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
+        context.fetches.run(&context.propagation, &context.reader),
     );
 }
 

@@ -74,6 +74,12 @@ impl<'a> UnverifiedToken<'a> {
         SdkClientId::parse(claims.get("sdkClientId")?.as_str()?)
     }
 
+    /// The key that it names.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
     /// key pins.
     ///

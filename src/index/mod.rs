@@ -7,14 +7,16 @@ mod claim;
 pub mod progress;
 pub mod propagation;
 pub mod publish;
+pub mod questions;
 pub mod ready;
 mod store;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
 use crate::domain::client::SdkClient;
@@ -24,6 +26,7 @@ use crate::domain::pool::UserPool;
 use crate::domain::revocation::Revocation;
 use crate::domain::staff::{Member, Organization};
 use progress::Progress;
+use questions::Questions;
 use ready::Ready;
 use store::State;
 pub use store::{Indexed, Kind};
@@ -34,6 +37,8 @@ pub struct Index {
     state: RwLock<State>,
     ready: Ready,
     progress: Progress,
+    questions: Questions,
+    max_jwks_age: OnceLock<SignedDuration>,
 }
 
 impl Index {
@@ -111,6 +116,26 @@ impl Reader {
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.0.progress
+    }
+
+    /// From now on, a key set that was fetched longer ago than this is not answered from.
+    pub fn limit_jwks_age(&self, max: SignedDuration) {
+        // The first limit counts; there is one for the process.
+        let _ = self.0.max_jwks_age.set(max);
+    }
+
+    /// Whether the key set of a pool was fetched recently enough to answer from it. One that is not
+    /// fetched always is.
+    #[must_use]
+    pub fn is_recent(&self, pool: &UserPool, now: Timestamp) -> bool {
+        let limit = self.0.max_jwks_age.get();
+        limit.zip(pool.fetch.at).is_none_or(|(max, at)| now.duration_since(at) <= *max)
+    }
+
+    /// What this replica asks of the leader.
+    #[must_use]
+    pub fn questions(&self) -> &Questions {
+        &self.0.questions
     }
 
     /// Waits until every kind has been listed.

@@ -5,7 +5,7 @@
 //! and a margin for clocks that tick apart; by then it refuses to answer by itself. Changes are
 //! timed by our own clock, never by the times in the Lease, which are those of another machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,13 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::Kind;
+use super::questions::Asked;
+use crate::domain::ids::UserPoolId;
 use crate::names;
 
 /// How much longer than `--max-staleness` a silent replica is counted.
@@ -42,11 +45,13 @@ pub struct Propagation {
     max_staleness: Duration,
     /// Whether the API server's resourceVersions can be compared; unset until it was asked.
     comparable: OnceLock<bool>,
+    questions: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replica {
     applied: HashMap<String, u64>,
+    asked: Asked,
     resource_version: Option<String>,
     changed_at: Instant,
 }
@@ -96,6 +101,7 @@ impl Propagation {
         Self {
             replicas: Mutex::new(None),
             changed: Notify::new(),
+            questions: Notify::new(),
             max_staleness,
             comparable: OnceLock::new(),
         }
@@ -147,6 +153,23 @@ impl Propagation {
         let _ = tokio::time::timeout(patience, waiting).await;
     }
 
+    /// The open questions about key sets: by pool, who asks and the number of the question.
+    #[must_use]
+    pub fn asked(&self) -> HashMap<UserPoolId, BTreeMap<String, u64>> {
+        let mut asked: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for replica in self.replicas.lock().iter().flat_map(HashMap::values) {
+            for (pool, number) in &replica.asked.pools {
+                asked.entry(*pool).or_default().insert(replica.asked.by.clone(), *number);
+            }
+        }
+        asked
+    }
+
+    /// Waits until there may be a question that was not there before.
+    pub async fn questions(&self) {
+        self.questions.notified().await;
+    }
+
     /// Follows the Leases for as long as it is not dropped.
     pub async fn follow(&self, client: Client, namespace: &str) {
         while self.comparable.get().is_none() {
@@ -168,9 +191,15 @@ impl Propagation {
                 Ok(Event::InitApply(lease)) => {
                     note(&mut listing, self.replicas.lock().as_ref(), &lease);
                 }
-                Ok(Event::InitDone) => *self.replicas.lock() = Some(std::mem::take(&mut listing)),
+                Ok(Event::InitDone) => {
+                    *self.replicas.lock() = Some(std::mem::take(&mut listing));
+                    self.questions.notify_one();
+                }
                 Ok(Event::Apply(lease)) => {
                     note(self.replicas.lock().get_or_insert_default(), None, &lease);
+                    if lease.annotations().contains_key(names::ASKED) {
+                        self.questions.notify_one();
+                    }
                 }
                 Ok(Event::Delete(lease)) => {
                     if let Some(replicas) = self.replicas.lock().as_mut() {
@@ -234,15 +263,18 @@ fn note(
     let known = known.and_then(|known| known.get(&name));
     let unchanged = known.filter(|known| known.resource_version == lease.resource_version());
     let fresh = || Replica {
-        applied: lease
-            .annotations()
-            .get(names::APPLIED)
-            .and_then(|json| serde_json::from_str(json).ok())
-            .unwrap_or_default(),
+        applied: annotation(lease, names::APPLIED),
+        asked: annotation(lease, names::ASKED),
         resource_version: lease.resource_version(),
         changed_at: Instant::now(),
     };
     replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
+}
+
+/// What an annotation says; nothing if it cannot be read.
+fn annotation<T: DeserializeOwned + Default>(lease: &Lease, name: &str) -> T {
+    let json = lease.annotations().get(name);
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -318,6 +350,28 @@ mod tests {
             &[lease("anon-operator-leader", "1", 1), lease("anon-validator-a", "1", 9)],
         );
         assert!(propagation.reached(&write("9")).everywhere);
+    }
+
+    #[test]
+    fn questions_are_gathered_by_pool() {
+        let pool = UserPoolId::derive("acme", "users");
+        let asking = |name: &str, text: String| {
+            let mut lease = lease(name, "1", 1);
+            lease.annotations_mut().insert(names::ASKED.to_owned(), text);
+            lease
+        };
+        let question = |by: &str, n: u64| format!(r#"{{"by":"{by}","pools":{{"{pool}":{n}}}}}"#);
+        let propagation = knowing(
+            true,
+            &[
+                asking("anon-validator-a", question("x", 3)),
+                asking("anon-validator-b", question("y", 1)),
+                asking("anon-validator-c", "junk".to_owned()),
+                asking("somebody-else", question("z", 1)),
+            ],
+        );
+        let of_pool = BTreeMap::from([("x".to_owned(), 3), ("y".to_owned(), 1)]);
+        assert_eq!(propagation.asked(), HashMap::from([(pool, of_pool)]));
     }
 
     #[test]

@@ -182,7 +182,7 @@ mod tests {
     use crate::domain::algorithm::Algorithm;
     use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
     use crate::domain::policy::ClaimsPolicy;
-    use crate::domain::pool::Source;
+    use crate::domain::pool::{FetchState, Source};
     use crate::domain::signing::SigningKey;
     use jiff::{SignedDuration, Timestamp};
 
@@ -201,6 +201,7 @@ mod tests {
             source: Source::Hosted(HOSTED),
             claims: ClaimsPolicy::default(),
             keys: vec![],
+            fetch: FetchState::default(),
         }
     }
 

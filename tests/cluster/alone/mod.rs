@@ -5,6 +5,7 @@ mod crash;
 mod crash_order;
 mod last_admin;
 mod logins;
+mod remote_sets;
 mod shutdown;
 mod sign_up;
 mod sweep;

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::harness::books::{balance, sha256};
 use crate::harness::cluster::{operator_namespace, variable};
 use crate::harness::operator::PUBLIC_URL;
+use crate::harness::provider::fetcher;
 use crate::harness::{Operator, Space, alone, eventually, quick_pool, service};
 
 const CLIENTS: usize = 40;
@@ -39,6 +40,8 @@ async fn lead(replica: usize) -> JoinSet<()> {
         public_url: PUBLIC_URL.to_owned(),
         orphan_grace: Duration::from_hours(1),
         allow_sign_up: false,
+        max_jwks_age: Duration::from_hours(24),
+        fetcher: fetcher(),
     };
     let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
     let context = Context::new(

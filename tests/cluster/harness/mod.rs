@@ -10,6 +10,7 @@ pub mod http;
 pub mod kubectl;
 pub mod manifests;
 pub mod operator;
+pub mod provider;
 pub mod space;
 pub mod tokens;
 pub mod turn;

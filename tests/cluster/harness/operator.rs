@@ -35,6 +35,8 @@ pub struct Setup {
     pub replica: usize,
     /// More flags.
     pub flags: Vec<String>,
+    /// More environment variables.
+    pub env: Vec<(String, String)>,
     /// Another kubeconfig than that of the Pod.
     pub kubeconfig: Option<PathBuf>,
 }
@@ -93,6 +95,7 @@ impl Operator {
             .arg(format!("--public-url={PUBLIC_URL}"))
             .arg("--log-level=info,anon_operator=debug")
             .args(&setup.flags)
+            .envs(setup.env.iter().cloned())
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAME", replica("ANON_OPERATOR_PODS"))
             .env("POD_NAMESPACE", operator_namespace())

@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use serde_json::{Value, json};
 
+use crate::jwks::open_fetcher;
 use crate::support::api::{FakeApi, ok, status};
 use crate::support::objects::{self, metadata, parse};
 
@@ -183,6 +184,8 @@ fn context(api: &FakeApi) -> Context {
         public_url: "https://anon.example.com".into(),
         orphan_grace: Duration::from_hours(1),
         allow_sign_up: false,
+        max_jwks_age: Duration::from_hours(24),
+        fetcher: open_fetcher(),
     };
     let metrics = Arc::new(Metrics::default());
     let reader = Reader::new(Arc::new(Index::default()));

@@ -22,7 +22,7 @@ use crate::domain::decision::{AppUser, Principal, Verified};
 use crate::domain::ids::{ObjectName, OrganizationId};
 use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
-use crate::domain::pool::{Hosted, Source};
+use crate::domain::pool::{FetchState, Hosted, Source};
 
 /// The time of every test, unless it says another.
 const NOW: i64 = 1_800_000_000;
@@ -104,6 +104,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
         }),
         claims: ClaimsPolicy::default(),
         keys,
+        fetch: FetchState::default(),
     }
 }
 
