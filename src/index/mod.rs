@@ -3,6 +3,7 @@
 //! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
+mod claim;
 pub mod progress;
 pub mod propagation;
 pub mod publish;

@@ -6,11 +6,11 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
+use super::claim::{Claim, release};
 use crate::crd;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -98,15 +98,6 @@ pub struct State {
     pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
 }
 
-/// A client's claim to an ApiKey or clientId, or a member's to an e-mail address. The order decides
-/// who holds it: the older object, and among equally old ones the lesser name, so that every replica
-/// decides alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Claim {
-    created_at: Option<Timestamp>,
-    pub(super) name: ObjectName,
-}
-
 impl State {
     fn drop_pool(&mut self, id: UserPoolId) {
         let Some(old) = self.pools.remove(&id) else { return };
@@ -169,25 +160,6 @@ impl State {
         let holder = self.keys.get(hash)?.first()?;
         let client = self.clients.get(&holder.name)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
-    }
-}
-
-fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: &K, claim: &C) {
-    if let Some(of_key) = claims.get_mut(key) {
-        of_key.remove(claim);
-        if of_key.is_empty() {
-            claims.remove(key);
-        }
-    }
-}
-
-impl Claim {
-    fn of(client: &SdkClient) -> Self {
-        Self { created_at: client.created_at, name: client.name.clone() }
-    }
-
-    fn of_member(member: &Member) -> Self {
-        Self { created_at: member.created_at, name: member.name.clone() }
     }
 }
 
