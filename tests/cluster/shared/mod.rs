@@ -14,6 +14,7 @@ mod keys;
 mod maester;
 mod provided_pools;
 mod quickstart;
+mod remote_pools;
 mod rest;
 mod rights;
 mod secrecy;
