@@ -29,7 +29,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster ## Everything: lint, then all tests
+test: lint test-unit test-cluster test-outside ## Everything: lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, dependencies
@@ -47,6 +47,11 @@ test-unit: prerequisites ## Tests that need no cluster
 test-cluster: prerequisites ## Tests on a real API server
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
+
+.PHONY: test-outside
+test-outside: ## Tests by tools that are not ours: an API tester, a generated client, five JOSE stacks
+	@dev/prerequisites outside
+	dev/cluster run tests/outside/run
 
 # Always the release profile: figures of another one say nothing. `cargo bench` would build all
 # dependencies once more (profile bench), so the program is built like the operator.

@@ -13,16 +13,16 @@ use tracing::info;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
-use crate::controller::propagation::Propagation;
 use crate::controller::{self, Settings};
 use crate::crd;
+use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, Signer, TlsFiles};
+use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -53,16 +53,13 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let index = Arc::new(Index::default());
+    let propagation = Arc::new(Propagation::new(config.max_staleness));
     let state = AppState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(
-            client.clone(),
-            &config.namespace,
-            config.public_url.as_str(),
-        )),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))),
     };
     state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
@@ -93,6 +90,14 @@ pub async fn run(
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
+    if config.has(Role::Api) || config.has(Role::Controller) {
+        let (client, stop) = (client.clone(), shutdown.clone());
+        let (propagation, namespace) = (Arc::clone(&propagation), config.namespace.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(propagation.follow(client, &namespace)).await;
+            Ok(())
+        });
+    }
     if let Some(publisher) = publisher.clone() {
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -103,7 +108,7 @@ pub async fn run(
     if let Some(fetcher) = fetcher {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, fetcher, stop)).await;
+            Box::pin(control(config, client, state, propagation, fetcher, stop)).await;
             Ok(())
         });
     }
@@ -123,6 +128,18 @@ pub async fn run(
         publisher.retire().await;
     }
     outcome
+}
+
+fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings {
+    PlatformSettings {
+        identity: config.identity.clone(),
+        propagation: Some(Arc::clone(propagation)),
+        operator_namespace: config.namespace.clone(),
+        public_url: config.public_url.as_str().to_owned(),
+        proxy_hops: config.trusted_proxy_hops,
+        link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
+        allow_sign_up: config.allow_sign_up,
+    }
 }
 
 /// The watches, on every replica.
@@ -153,6 +170,7 @@ async fn control(
     config: Config,
     client: Client,
     state: AppState,
+    propagation: Arc<Propagation>,
     fetcher: Fetcher,
     stop: CancellationToken,
 ) {
@@ -160,6 +178,7 @@ async fn control(
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
+        allow_sign_up: config.allow_sign_up,
         max_jwks_age: config.max_jwks_age,
         fetcher,
     };
@@ -173,7 +192,7 @@ async fn control(
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
             state.reader.clone(),
-            Propagation::new(config.max_staleness),
+            Arc::clone(&propagation),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));

@@ -56,6 +56,19 @@ pub struct Config {
     #[arg(long, value_name = "FILE", env = "ANON_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// Lets anybody make an organization, with a namespace of its own, at `POST /org/organization`
+    #[arg(long, env = "ANON_ALLOW_SIGN_UP")]
+    pub allow_sign_up: bool,
+
+    /// How many proxies stand in front of --listen, each of which adds to X-Forwarded-For: so the
+    /// rate limits of logins and sign-ups know whom they are for
+    #[arg(long, value_name = "NUMBER", env = "ANON_TRUSTED_PROXY_HOPS", default_value_t = 0)]
+    pub trusted_proxy_hops: usize,
+
+    /// Where Link is: the begin of the URLs that `GET /link/url` makes
+    #[arg(long, value_name = "URL", env = "ANON_LINK_URL")]
+    pub link_url: Option<PublicUrl>,
+
     /// The operator's own namespace: signing keys and the leader's Lease live there
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "anon-system")]
     pub namespace: String,

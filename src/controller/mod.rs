@@ -18,9 +18,9 @@ mod error;
 mod member;
 pub mod memory;
 mod organization;
-pub mod propagation;
 mod revocation;
 mod sdk_client;
+mod sign_ups;
 pub mod status;
 mod sweep;
 mod user_pool;
@@ -40,13 +40,13 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
+use crate::index::propagation::{self, Propagation};
 use crate::index::{Kind, Reader};
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
-use propagation::Propagation;
 use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
@@ -64,6 +64,8 @@ pub struct Settings {
     pub public_url: String,
     /// How long a Secret whose owner is gone is kept.
     pub orphan_grace: Duration,
+    /// Whether organizations are made by sign-up.
+    pub allow_sign_up: bool,
     /// How old a fetched key set may become.
     pub max_jwks_age: Duration,
     /// Fetches key sets.
@@ -87,7 +89,7 @@ pub struct Context {
     /// What this replica's own index knows, for what is decided across objects.
     pub reader: Reader,
     /// See [`Propagation`].
-    pub propagation: Propagation,
+    pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
     /// See [`Fetches`].
@@ -107,7 +109,7 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Propagation,
+        propagation: Arc<Propagation>,
         instance: String,
     ) -> Self {
         let max_age =
@@ -198,8 +200,8 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
+        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
         context.fetches.run(&context.propagation, &context.reader),
-        context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
     );
 }
 

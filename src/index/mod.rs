@@ -4,6 +4,7 @@
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
 pub mod progress;
+pub mod propagation;
 pub mod publish;
 pub mod questions;
 pub mod ready;
@@ -181,11 +182,10 @@ impl Reader {
     }
 
     /// The members, of whatever organization, with this e-mail address in the form of
-    /// [`Member::login_name`]; in the order of their ids.
+    /// [`Member::login_name`]: one of each organization, the oldest first.
     #[must_use]
     pub fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
-        let state = self.0.state.read();
-        state.members_of(state.emails.get(login_name))
+        self.0.state.read().members_by_email(login_name)
     }
 
     /// The members that the API server knows by this user name, in the order of their ids.

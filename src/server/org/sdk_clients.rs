@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
 use super::resources::{self, id_in_path, own, unknown};
-use super::{reply, user_pools};
+use super::{audit, reply, user_pools};
 use crate::crd;
 use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::opaque::ApiKey;
@@ -70,7 +70,7 @@ pub async fn create(
         let change = json!({"service": {"apiKey": {"hashes": hashes}}});
         client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
     }
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, key.as_ref())))
 }
 
@@ -231,7 +231,7 @@ pub async fn patch(
         spec.insert("webapp".to_owned(), Value::Object(webapp));
     }
     let client = resources::patch(&state, &own(&state, &caller), &client, spec.into()).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, None)))
 }
 
@@ -245,7 +245,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let client = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &client).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&true))
 }
 
@@ -287,7 +287,7 @@ pub async fn rotate(
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, Some(&key))))
 }
 

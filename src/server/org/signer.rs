@@ -9,6 +9,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::{SigningKeyState, StoredKeySet};
@@ -22,7 +23,18 @@ const KEEP: Duration = Duration::from_secs(5);
 /// Finds signing keys.
 pub struct Signer {
     secrets: Api<Secret>,
-    keys: Mutex<HashMap<KeyName, (Instant, Arc<SigningKey>)>>,
+    keys: Mutex<HashMap<KeyName, (Instant, Arc<Kept>)>>,
+}
+
+/// A key once it was read; who needs it while it is being read waits for that.
+type Kept = OnceCell<Arc<SigningKey>>;
+
+/// Why there is no key.
+enum Missing {
+    /// No Secret has it.
+    Key,
+    /// The API server did not answer.
+    Answer(kube::Error),
 }
 
 /// A `kid` counts within its pool only.
@@ -41,20 +53,28 @@ impl Signer {
     /// # Errors
     /// The API server did not answer.
     pub async fn key(&self, pool: UserPoolId, kid: &str) -> kube::Result<Option<Arc<SigningKey>>> {
-        let name = (pool, kid.to_owned());
-        let fresh = |(read, _): &&(Instant, Arc<SigningKey>)| read.elapsed() < KEEP;
-        if let Some((_, key)) = self.keys.lock().get(&name).filter(fresh) {
-            return Ok(Some(Arc::clone(key)));
+        let kept = self.kept(pool, kid);
+        match kept.get_or_try_init(|| self.read(pool, kid)).await {
+            Ok(key) => Ok(Some(Arc::clone(key))),
+            Err(Missing::Key) => Ok(None),
+            Err(Missing::Answer(error)) => Err(error),
         }
+    }
+
+    /// The place of a key in memory.
+    fn kept(&self, pool: UserPoolId, kid: &str) -> Arc<Kept> {
+        let mut keys = self.keys.lock();
+        keys.retain(|_, (since, _)| since.elapsed() < KEEP);
+        let new = || (Instant::now(), Arc::default());
+        Arc::clone(&keys.entry((pool, kid.to_owned())).or_insert_with(new).1)
+    }
+
+    async fn read(&self, pool: UserPoolId, kid: &str) -> Result<Arc<SigningKey>, Missing> {
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
-        let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await?;
-        let key = secrets.iter().find_map(|secret| active(secret, kid)).map(Arc::new);
-        if let Some(key) = &key {
-            let mut keys = self.keys.lock();
-            keys.retain(|_, (read, _)| read.elapsed() < KEEP);
-            keys.insert(name, (Instant::now(), Arc::clone(key)));
-        }
-        Ok(key)
+        let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
+        let secrets = secrets.map_err(Missing::Answer)?;
+        let key = secrets.iter().find_map(|secret| active(secret, kid));
+        key.map(Arc::new).ok_or(Missing::Key)
     }
 }
 

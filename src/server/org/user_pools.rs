@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use super::authorization::{Authorization, Shown};
 use super::caller::{Caller, authorize};
-use super::reply;
 use super::resources::{self, id_in_path, own, unknown};
+use super::{audit, reply};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::permission::Operation;
@@ -69,7 +69,7 @@ pub async fn create(
     caller.same_organization(&fields)?;
     let pool = make(&state, &caller, &fields).await?;
     let shown = show(&state, &caller, &pool);
-    caller.audit(operation, &shown.id);
+    audit::object(&shown.id);
     let end = Instant::now() + FIRST_KEY;
     let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
     while !ready() && Instant::now() < end {
@@ -135,7 +135,7 @@ pub async fn patch(
     let mut spec = change.unwrap_or_default();
     fields.patch_texts(&mut spec)?;
     resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 
@@ -149,7 +149,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let pool = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &pool).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 

@@ -58,10 +58,14 @@ async fn sessions_on_two_replicas() {
         }
     }
     assert_eq!(tokens.len(), 6);
+    // Whoever has a token has waited until every replica knows it.
+    let token = log_in(&one, PASSWORD).await.json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(two.validate(&token, None).await.status, 200);
+    tokens.insert(token);
     // A write of the leader in between.
     space.merge::<crd::Member>("ada", json!({"spec": {"displayName": "Ada"}})).await;
     let ada = space.stands::<crd::Member>("ada", "Accepted").await;
-    assert_eq!(ada.status.as_ref().unwrap().sessions.len(), 6);
+    assert_eq!(ada.status.as_ref().unwrap().sessions.len(), 7);
     let owners: Vec<_> = ada
         .managed_fields()
         .iter()

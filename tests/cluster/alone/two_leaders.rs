@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
-use anon_operator::controller::propagation::Propagation;
 use anon_operator::controller::{self, Context, Settings};
 use anon_operator::crd;
+use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader, watch};
 use anon_operator::metrics::Metrics;
 use futures::future::join_all;
@@ -39,20 +39,24 @@ async fn lead(replica: usize) -> JoinSet<()> {
         operator_namespace: operator_namespace(),
         public_url: PUBLIC_URL.to_owned(),
         orphan_grace: Duration::from_hours(1),
+        allow_sign_up: false,
         max_jwks_age: Duration::from_hours(24),
         fetcher: fetcher(),
     };
+    let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
     let context = Context::new(
         client.clone(),
         settings,
         Arc::new(SystemClock),
         Arc::new(Metrics::default()),
         Reader::new(Arc::clone(&index)),
-        Propagation::new(Duration::from_hours(1)),
+        Arc::clone(&propagation),
         format!("leader-{replica}"),
     );
     let mut tasks = JoinSet::new();
     tasks.spawn(controller::run(Arc::new(context)));
+    let follower = client.clone();
+    tasks.spawn(async move { propagation.follow(follower, &operator_namespace()).await });
     tasks.spawn(async move {
         tokio::join!(
             watch::drive::<crd::Organization>(client.clone(), &index),

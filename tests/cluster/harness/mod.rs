@@ -2,7 +2,10 @@
 
 pub mod audit;
 pub mod books;
+pub mod caller;
 pub mod cluster;
+pub mod company;
+pub mod description;
 pub mod http;
 pub mod kubectl;
 pub mod manifests;

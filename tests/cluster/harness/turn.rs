@@ -44,6 +44,7 @@ pub async fn shared() -> Shared {
     if running.is_none() {
         // An earlier run may have ended without giving it back.
         free_lease().await;
+        forget_validators().await;
         *running = Some(Arc::new(Operator::start(&[]).await));
     }
     let operator = running.as_ref().map(Arc::clone).unwrap();

@@ -43,6 +43,16 @@ fn values_reach_what_they_are_for() {
     assert!(render("publicUrl=https://anon.example.com").contains("https://anon.example.com"));
     assert!(render("publicUrl=").contains("http://anon-operator.anon-system.svc:8080"));
     assert!(render("orphanGrace=2h").contains("2h"));
+    assert!(render("api.linkUrl=https://link.example").contains("--link-url=https://link.example"));
+    assert!(render("api.trustedProxyHops=2").contains("--trusted-proxy-hops=2"));
+    // Nobody gets rights over Namespaces who has not asked for them.
+    for (allowed, set) in [(true, "api.allowSignUp=true"), (false, "api.allowSignUp=false")] {
+        let rendered = render(set);
+        let rules = rendered.matches("resources: [namespaces]").count();
+        assert_eq!(rules, if allowed { 3 } else { 1 });
+        assert_eq!(rendered.contains("--allow-sign-up"), allowed);
+        assert_eq!(rendered.contains("name: anon-operator-sign-up"), allowed);
+    }
     let opened = render("remoteKeySets.allowFrom={10.20.0.0/16,fd12::/16}");
     assert!(opened.contains("- --allow-fetch-from=10.20.0.0/16\n"), "{opened}");
     assert!(opened.contains("- --allow-fetch-from=fd12::/16\n"), "{opened}");

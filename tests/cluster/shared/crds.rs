@@ -84,21 +84,6 @@ async fn each_rule_accepts_and_refuses() {
     };
     let audiences = |values: Value| with(quick_pool("users"), "/spec/audiences", values);
     let secret = |name: &str| service("backend", "Member", name);
-    let oidc = |more: &[(&str, Value)]| {
-        let spec = json!({"oidc": {"issuer": "https://id.example/"}, "audiences": ["api"]});
-        more.iter().fold(pool_with("theirs", spec), |pool, (at, value)| {
-            with(pool, &format!("/spec/{at}"), value.clone())
-        })
-    };
-    let url = |url: &str| pool_with("p", json!({"jwks": {"url": url}, "anyAudience": true}));
-    let inline = |key: Value| {
-        let mut public = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"});
-        public.as_object_mut().unwrap().extend(key.as_object().unwrap().clone());
-        pool_with("p", json!({"inline": {"keys": [public]}, "audiences": ["api"]}))
-    };
-    let required =
-        |claim: &str| oidc(&[("requiredClaims", json!([{"claim": claim, "values": ["x"]}]))]);
-    let provided = json!({"provided": {"secretRef": {"name": "s", "key": "jwks.json"}}});
     let kubernetes = |value: Value| member("ada", "Member", value);
 
     for manifest in [
@@ -112,20 +97,6 @@ async fn each_rule_accepts_and_refuses() {
         lifetime("1h30m", "8784h"),
         secret(&"x".repeat(253)),
         secret("a.signing-keys.b"),
-        pool_with("p", provided.clone()),
-        with(pool_with("p", provided), "/spec/anyAudience", json!(true)),
-        oidc(&[("oidc/refreshInterval", json!("1m")), ("leeway", json!("0s"))]),
-        oidc(&[("oidc/refreshInterval", json!("24h")), ("leeway", json!("300s"))]),
-        oidc(&[("idClaim", json!("https://acme.example/id"))]),
-        oidc(&[("idClaim", json!("/a~1b/0/"))]),
-        oidc(&[("anyAudience", json!(false))]),
-        oidc(&[("algorithms", json!(["RS512", "PS384", "ES256"]))]),
-        oidc(&[("oidc/caRef", json!({"name": "ca", "key": "ca.crt"}))]),
-        required("/realm_access/roles"),
-        url("https://id.example"),
-        url("https://id.example:8443/a/b?c=d@e"),
-        url("https://[2001:db8::1]/jwks"),
-        inline(json!({"kid": "k", "key_ops": ["verify"], "use": "sig", "alg": "EdDSA"})),
         kubernetes(json!({"user": "ada"})),
         ada(),
         backend(),
@@ -154,44 +125,6 @@ async fn each_rule_accepts_and_refuses() {
             kubernetes(json!({"user": "a", "serviceAccount": {"name": "b"}})),
             "exactly one of `user` and `serviceAccount`",
         ),
-        (oidc(&[("hosted", json!({}))]), "set exactly one of `hosted`"),
-        (oidc(&[("oidc", Value::Null)]), "set exactly one of `hosted`"),
-        // Sources.
-        (url("http://id.example/jwks"), "must be an https URL"),
-        (url("HTTPS://id.example"), "must be an https URL"),
-        (url("https://"), "must be an https URL"),
-        (url("https:///jwks"), "must be an https URL"),
-        (url("https://user@id.example/jwks"), "must be an https URL"),
-        (url("https://id.example/jwks#x"), "must be an https URL"),
-        (url("https://id.example/a b"), "must be an https URL"),
-        (url(" https://id.example"), "must be an https URL"),
-        (url("file:///etc/passwd"), "must be an https URL"),
-        (url(&format!("https://id.example/{}", "x".repeat(1024))), "Too long"),
-        (oidc(&[("oidc/issuer", json!("https://id.example/?a"))]), "must be an https URL"),
-        (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from 1m to 24h"),
-        (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from 1m to 24h"),
-        (oidc(&[("oidc/refreshInterval", json!(""))]), "a duration such as"),
-        (inline(json!({"d": "AAAA"})), "this is a private key"),
-        (inline(json!({"kty": "oct"})), "kty must be"),
-        (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
-        // Claims.
-        (oidc(&[("audiences", Value::Null)]), "name the `audiences`"),
-        (with(url("https://a"), "/spec/anyAudience", json!(false)), "name the `audiences`"),
-        (oidc(&[("anyAudience", json!(true))]), "exclude each other"),
-        (oidc(&[("issuers", json!(["https://id.example/"]))]), "is `oidc.issuer`"),
-        (oidc(&[("leeway", json!("301s"))]), "at most 5m"),
-        (oidc(&[("leeway", json!("-1s"))]), duration),
-        (oidc(&[("idClaim", json!(""))]), "at least 1 chars"),
-        (oidc(&[("idClaim", json!("/a~2"))]), "must be a JSON Pointer"),
-        (required("/"), "must be a JSON Pointer"),
-        (oidc(&[("requiredClaims", json!([{"claim": "x", "values": []}]))]), "at least 1 items"),
-        (oidc(&[("algorithms", json!(["none"]))]), "Unsupported value: \"none\""),
-        (oidc(&[("algorithms", json!(["RS256", "RS256"]))]), "Duplicate value"),
-        (with(quick_pool("p"), "/spec/idClaim", json!("email")), "of a hosted pool: leave out"),
-        (
-            with(quick_pool("p"), "/spec/algorithms", json!(["ES256"])),
-            "of a hosted pool: leave out",
-        ),
         // Values.
         (pool("p", json!({"algorithm": "none"})), "Unsupported value: \"none\""),
         (pool("p", json!({"deletionPolicy": "delete"})), "Unsupported value: \"delete\""),
@@ -218,6 +151,91 @@ async fn each_rule_accepts_and_refuses() {
         (audiences(json!(["a", "a"])), "Duplicate value: \"a\""),
         (audiences(json!([])), "at least 1 items"),
         (audiences((0..17).map(|n| n.to_string()).collect()), "at most 16 items"),
+    ] {
+        let refused = create(&space, &manifest).await;
+        let error = refused.expect_err(&manifest.to_string());
+        assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
+    }
+}
+
+#[tokio::test]
+async fn each_rule_of_pools_that_are_not_hosted() {
+    let space = Space::new("rules").await;
+    let oidc = |more: &[(&str, Value)]| {
+        let spec = json!({"oidc": {"issuer": "https://id.example/"}, "audiences": ["api"]});
+        more.iter().fold(pool_with("theirs", spec), |pool, (at, value)| {
+            with(pool, &format!("/spec/{at}"), value.clone())
+        })
+    };
+    let url = |url: &str| pool_with("p", json!({"jwks": {"url": url}, "anyAudience": true}));
+    let inline = |key: Value| {
+        let mut public = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"});
+        public.as_object_mut().unwrap().extend(key.as_object().unwrap().clone());
+        pool_with("p", json!({"inline": {"keys": [public]}, "audiences": ["api"]}))
+    };
+    let required =
+        |claim: &str| oidc(&[("requiredClaims", json!([{"claim": claim, "values": ["x"]}]))]);
+    let provided = json!({"provided": {"secretRef": {"name": "s", "key": "jwks.json"}}});
+
+    for manifest in [
+        pool_with("p", provided.clone()),
+        with(pool_with("p", provided), "/spec/anyAudience", json!(true)),
+        oidc(&[("oidc/refreshInterval", json!("1m")), ("leeway", json!("0s"))]),
+        oidc(&[("oidc/refreshInterval", json!("24h")), ("leeway", json!("300s"))]),
+        oidc(&[("idClaim", json!("https://acme.example/id"))]),
+        oidc(&[("idClaim", json!("/a~1b/0/"))]),
+        oidc(&[("anyAudience", json!(false))]),
+        oidc(&[("algorithms", json!(["RS512", "PS384", "ES256"]))]),
+        oidc(&[("oidc/caRef", json!({"name": "ca", "key": "ca.crt"}))]),
+        required("/realm_access/roles"),
+        url("https://id.example"),
+        url("https://id.example:8443/a/b?c=d@e"),
+        url("https://[2001:db8::1]/jwks"),
+        inline(json!({"kid": "k", "key_ops": ["verify"], "use": "sig", "alg": "EdDSA"})),
+    ] {
+        create(&space, &manifest).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+    }
+
+    let (arm, https) = ("set exactly one of `hosted`", "must be an https URL");
+    for (manifest, text) in [
+        (oidc(&[("hosted", json!({}))]), arm),
+        (oidc(&[("oidc", Value::Null)]), arm),
+        // Sources.
+        (url("http://id.example/jwks"), https),
+        (url("HTTPS://id.example"), https),
+        (url("https://"), https),
+        (url("https:///jwks"), https),
+        (url("https://user@id.example/jwks"), https),
+        (url("https://id.example/jwks#x"), https),
+        (url("https://id.example/a b"), https),
+        (url(" https://id.example"), https),
+        (url("file:///etc/passwd"), https),
+        (url(&format!("https://id.example/{}", "x".repeat(1024))), "Too long"),
+        (oidc(&[("oidc/issuer", json!("https://id.example/?a"))]), https),
+        (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!(""))]), "a duration such as"),
+        (inline(json!({"d": "AAAA"})), "this is a private key"),
+        (inline(json!({"kty": "oct"})), "kty must be"),
+        (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
+        // Claims.
+        (oidc(&[("audiences", Value::Null)]), "name the `audiences`"),
+        (with(url("https://a"), "/spec/anyAudience", json!(false)), "name the `audiences`"),
+        (oidc(&[("anyAudience", json!(true))]), "exclude each other"),
+        (oidc(&[("issuers", json!(["https://id.example/"]))]), "is `oidc.issuer`"),
+        (oidc(&[("leeway", json!("301s"))]), "at most 5m"),
+        (oidc(&[("leeway", json!("-1s"))]), "should match"),
+        (oidc(&[("idClaim", json!(""))]), "at least 1 chars"),
+        (oidc(&[("idClaim", json!("/a~2"))]), "must be a JSON Pointer"),
+        (required("/"), "must be a JSON Pointer"),
+        (oidc(&[("requiredClaims", json!([{"claim": "x", "values": []}]))]), "at least 1 items"),
+        (oidc(&[("algorithms", json!(["none"]))]), "Unsupported value: \"none\""),
+        (oidc(&[("algorithms", json!(["RS256", "RS256"]))]), "Duplicate value"),
+        (with(quick_pool("p"), "/spec/idClaim", json!("email")), "of a hosted pool: leave out"),
+        (
+            with(quick_pool("p"), "/spec/algorithms", json!(["ES256"])),
+            "of a hosted pool: leave out",
+        ),
     ] {
         let refused = create(&space, &manifest).await;
         let error = refused.expect_err(&manifest.to_string());
