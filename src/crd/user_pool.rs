@@ -34,6 +34,7 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     printcolumn(name = "Retires", type_ = "string", description = "when the oldest Retiring key goes", json_path = r#".status.keys[?(@.state=="Retiring")].retireAt"#, priority = "1"),
     printcolumn(name = "Fetched", type_ = "date", description = "last time that the identity provider's key set was fetched", json_path = ".status.lastFetchTime", priority = "1"),
     printcolumn(name = "Fetch-Error", type_ = "string", json_path = ".status.lastFetchError", priority = "1"),
+    printcolumn(name = "Fetched", type_ = "date", description = "when a remote key set was last fetched with success", json_path = ".status.lastFetchTime", priority = "1"),
     printcolumn(name = "Issuer", type_ = "string", json_path = ".status.issuer", priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

@@ -16,6 +16,7 @@ mod maester;
 mod people;
 mod provided_pools;
 mod quickstart;
+mod remote_pools;
 mod rest;
 mod revocations;
 mod rights;
