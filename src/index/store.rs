@@ -16,7 +16,7 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::Revocation;
+use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
 use crate::validate;
 
@@ -92,10 +92,10 @@ pub struct State {
     pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
     /// Who claims an ApiKey; the first holds it.
     pub(super) keys: HashMap<KeyHash, BTreeSet<Claim>>,
-    /// By the client whose keys they revoke.
-    pub(super) revocations: HashMap<ObjectName, Vec<Arc<Revocation>>>,
-    /// Which client each of them is about.
-    revoked_clients: HashMap<ObjectName, ObjectName>,
+    /// By the object whose credentials they revoke.
+    pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
+    /// Which object each of them is about.
+    pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
 }
 
 impl State {
@@ -267,18 +267,20 @@ impl Indexed for crd::Revocation {
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
         if let Some(revocation) = served(object, validate::revocation) {
-            let client = revocation.client.clone();
-            state.revoked_clients.insert(revocation.name.clone(), client.clone());
-            state.revocations.entry(client).or_default().push(revocation);
+            let (of, owner) = (revocation.of, revocation.owner.clone());
+            state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
+            let revocations = state.revocations.entry(of).or_default();
+            revocations.entry(owner).or_default().push(revocation);
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        let Some(client) = state.revoked_clients.remove(name) else { return };
-        if let Some(revocations) = state.revocations.get_mut(&client) {
+        let Some((of, owner)) = state.revoked.remove(name) else { return };
+        let owners = state.revocations.entry(of).or_default();
+        if let Some(revocations) = owners.get_mut(&owner) {
             revocations.retain(|revocation| revocation.name != *name);
             if revocations.is_empty() {
-                state.revocations.remove(&client);
+                owners.remove(&owner);
             }
         }
     }
