@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::SignedDuration;
 use kube::Client;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -12,14 +13,16 @@ use tracing::info;
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
-use crate::controller::propagation::Propagation;
 use crate::controller::{self, Settings};
 use crate::crd;
+use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
+use crate::jwks::connect::{Connector, SystemResolver};
+use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, Signer, TlsFiles};
+use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -31,6 +34,8 @@ pub async fn client() -> anyhow::Result<Client> {
     )?;
     // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
     config.default_retry = false;
+    // Proxy variables in the environment are meant for others: nothing here goes through a proxy.
+    config.proxy_url = None;
     // A connection that died without a word must not hold a reconciliation for ever. Longer than
     // the 290 s after which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
@@ -48,17 +53,16 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let index = Arc::new(Index::default());
+    let propagation = Arc::new(Propagation::new(config.max_staleness));
     let state = AppState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(
-            client.clone(),
-            &config.namespace,
-            config.public_url.as_str(),
-        )),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))),
     };
+    state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
+    let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
     let publisher = authenticates.then(|| {
@@ -86,6 +90,14 @@ pub async fn run(
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
+    if config.has(Role::Api) || config.has(Role::Controller) {
+        let (client, stop) = (client.clone(), shutdown.clone());
+        let (propagation, namespace) = (Arc::clone(&propagation), config.namespace.clone());
+        tasks.spawn(async move {
+            stop.run_until_cancelled(propagation.follow(client, &namespace)).await;
+            Ok(())
+        });
+    }
     if let Some(publisher) = publisher.clone() {
         let stop = shutdown.clone();
         tasks.spawn(async move {
@@ -93,10 +105,10 @@ pub async fn run(
             Ok(())
         });
     }
-    if config.has(Role::Controller) {
+    if let Some(fetcher) = fetcher {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, stop)).await;
+            Box::pin(control(config, client, state, propagation, fetcher, stop)).await;
             Ok(())
         });
     }
@@ -116,6 +128,18 @@ pub async fn run(
         publisher.retire().await;
     }
     outcome
+}
+
+fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings {
+    PlatformSettings {
+        identity: config.identity.clone(),
+        propagation: Some(Arc::clone(propagation)),
+        operator_namespace: config.namespace.clone(),
+        public_url: config.public_url.as_str().to_owned(),
+        proxy_hops: config.trusted_proxy_hops,
+        link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
+        allow_sign_up: config.allow_sign_up,
+    }
 }
 
 /// The watches, on every replica.
@@ -142,11 +166,21 @@ fn index_kinds(
 }
 
 /// The controllers, while this replica leads.
-async fn control(config: Config, client: Client, state: AppState, stop: CancellationToken) {
+async fn control(
+    config: Config,
+    client: Client,
+    state: AppState,
+    propagation: Arc<Propagation>,
+    fetcher: Fetcher,
+    stop: CancellationToken,
+) {
     let settings = Settings {
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
+        allow_sign_up: config.allow_sign_up,
+        max_jwks_age: config.max_jwks_age,
+        fetcher,
     };
     // Two processes of one Pod name (a container that restarts) must not take each other for
     // themselves.
@@ -158,7 +192,7 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
             state.reader.clone(),
-            Propagation::new(config.max_staleness),
+            Arc::clone(&propagation),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));
@@ -168,6 +202,15 @@ async fn control(config: Config, client: Client, state: AppState, stop: Cancella
         }
     };
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
+}
+
+/// What fetches key sets: to where the flags permit, and with nothing of the environment.
+fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
+    let (open, closed) = (config.allow_fetch_from.clone(), config.deny_fetch_from.clone());
+    let filter = AddressFilter::new(open, closed).context("--allow-fetch-from")?;
+    let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT)
+        .with_hosts(HostFilter::new(&config.fetch_host));
+    Ok(Fetcher::new(connector, Trust::platform(), FETCH_TIMEOUT))
 }
 
 /// Says so in the metrics while this replica leads, however that ends.

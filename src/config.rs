@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 
 use crate::domain;
 use crate::telemetry::LogFormat;
@@ -55,6 +56,19 @@ pub struct Config {
     #[arg(long, value_name = "FILE", env = "ANON_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// Lets anybody make an organization, with a namespace of its own, at `POST /org/organization`
+    #[arg(long, env = "ANON_ALLOW_SIGN_UP")]
+    pub allow_sign_up: bool,
+
+    /// How many proxies stand in front of --listen, each of which adds to X-Forwarded-For: so the
+    /// rate limits of logins and sign-ups know whom they are for
+    #[arg(long, value_name = "NUMBER", env = "ANON_TRUSTED_PROXY_HOPS", default_value_t = 0)]
+    pub trusted_proxy_hops: usize,
+
+    /// Where Link is: the begin of the URLs that `GET /link/url` makes
+    #[arg(long, value_name = "URL", env = "ANON_LINK_URL")]
+    pub link_url: Option<PublicUrl>,
+
     /// The operator's own namespace: signing keys and the leader's Lease live there
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "anon-system")]
     pub namespace: String,
@@ -71,6 +85,26 @@ pub struct Config {
     /// little later it no longer counts where every replica has to know something
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
     pub max_staleness: Duration,
+
+    /// A host that key sets of user pools may be fetched from, such as id.example.com, or
+    /// *.example.com for all below it; may be repeated; any host if none is named
+    #[arg(long, value_name = "NAME", env = "ANON_FETCH_HOST", value_delimiter = ',')]
+    pub fetch_host: Vec<String>,
+
+    /// A network that is closed by default, such as 10.20.0.0/16, whose addresses key sets of user
+    /// pools may be fetched from; may be repeated
+    #[arg(long, value_name = "CIDR", env = "ANON_ALLOW_FETCH_FROM", value_delimiter = ',')]
+    pub allow_fetch_from: Vec<IpNet>,
+
+    /// A network whose addresses no key set is fetched from, such as public addresses that the
+    /// cluster uses itself; may be repeated
+    #[arg(long, value_name = "CIDR", env = "ANON_DENY_FETCH_FROM", value_delimiter = ',')]
+    pub deny_fetch_from: Vec<IpNet>,
+
+    /// How old the fetched key set of a user pool may become while its host cannot be reached; after
+    /// that its tokens are answered with 503. At least a minute; sets are fetched four times in it
+    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = a_minute_or_more)]
+    pub max_jwks_age: Duration,
 
     /// How long requests in flight may take when the process is asked to stop
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
@@ -140,6 +174,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a duration such as `1h`, `90s` or `1h30m`".to_owned())
 }
 
+fn a_minute_or_more(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|duration| *duration >= Duration::from_mins(1))
+        .ok_or_else(|| "must be a duration of at least a minute, such as `24h`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +214,6 @@ mod tests {
         for text in ["", "1", "-1h", "1 week", "1d"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert!(a_minute_or_more("60s").is_ok() && a_minute_or_more("59s").is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! anon-operator: an identity platform that runs as a Kubernetes operator.
 //!
 //! `docs/architecture.md` has the map. Imports point down only, which a test holds:
-//! `app -> {server, controller, leader} -> {index} -> validate -> {crd, domain}`.
+//! `app -> {server, controller, leader} -> {index, jwks} -> validate -> {crd, domain}`.
 
 pub mod app;
 pub mod cli;
@@ -11,6 +11,7 @@ pub mod controller;
 pub mod crd;
 pub mod domain;
 pub mod index;
+pub mod jwks;
 pub mod leader;
 pub mod metrics;
 pub mod names;

@@ -31,6 +31,13 @@ struct Verdict {
     verdict: &'static str,
 }
 
+/// Why a key set was fetched and what came of it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Fetch {
+    trigger: &'static str,
+    outcome: &'static str,
+}
+
 /// What happened to a signing key.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Transition {
@@ -48,6 +55,8 @@ pub struct Metrics {
     signing_keys: Family<Transition, Counter>,
     index_objects: Family<OfKind, Gauge>,
     leader: Gauge,
+    key_set_fetches: Family<Fetch, Counter>,
+    key_set_oldest: Gauge,
 }
 
 impl Default for Metrics {
@@ -64,6 +73,8 @@ impl Default for Metrics {
             signing_keys: Family::default(),
             index_objects: Family::default(),
             leader: Gauge::default(),
+            key_set_fetches: Family::default(),
+            key_set_oldest: Gauge::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -101,6 +112,16 @@ impl Default for Metrics {
             "1 while this replica holds the leader's Lease",
             metrics.leader.clone(),
         );
+        registry.register(
+            "key_set_fetches",
+            "Fetches of remote key sets by trigger (refresh, or asked: a token named a key that is not in the set) and outcome (fetched, unchanged, or the class of the error)",
+            metrics.key_set_fetches.clone(),
+        );
+        registry.register(
+            "key_set_oldest_fetch_timestamp_seconds",
+            "Of all remote key sets that this leader keeps: when the oldest was fetched; 0 without any",
+            metrics.key_set_oldest.clone(),
+        );
         metrics
     }
 }
@@ -130,6 +151,16 @@ impl Metrics {
     /// Says whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
+    }
+
+    /// Counts a fetch of a remote key set.
+    pub fn fetched(&self, trigger: &'static str, outcome: &'static str) {
+        self.key_set_fetches.get_or_create(&Fetch { trigger, outcome }).inc();
+    }
+
+    /// Says when the oldest of the remote key sets was fetched.
+    pub fn oldest_key_set(&self, fetched_at: Option<i64>) {
+        self.key_set_oldest.set(fetched_at.unwrap_or(0));
     }
 
     /// The exposition, with the sizes of the index as they are now.

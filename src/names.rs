@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::ids::ObjectName;
+use crate::domain::staff::Member;
 
 /// Field manager of `Member.status.sessions`. Not the one of the rest of the status: an apply by
 /// that one must neither drop nor own them.
@@ -40,11 +41,24 @@ pub const CLIENT_IDS: &str = "anon.dev/client-ids";
 /// Annotation on what the API made: tells a repeated request by who asked for what.
 pub const REQUEST: &str = "anon.dev/request";
 
+/// Annotation on a Member: the API is about to take the role Admin from it. See
+/// [`crate::server`]'s `org::leaving`.
+pub const LEAVING: &str = "anon.dev/leaving";
+
+/// Begin of the names of namespaces that were made by a sign-up.
+pub const SIGN_UP_PREFIX: &str = "anon-org-";
+/// Label on a Namespace that a sign-up is at work on. The chart's admission policy keeps it to us.
+pub const SIGN_UP: &str = "anon.dev/sign-up";
+/// Value of [`SIGN_UP`].
+pub const SIGN_UP_PENDING: &str = "pending";
+
 /// Prefix of the name of a replica's Lease; the name of its Pod follows. The chart's admission
 /// policy guards by this name, so it is what a replica is counted by, never a label.
 pub const VALIDATOR_LEASE: &str = "anon-validator-";
 /// Annotation on a replica's Lease: the resourceVersions that it has applied, by kind.
 pub const APPLIED: &str = "anon.dev/applied";
+/// Annotation on a replica's Lease: the key sets that it asks to have fetched again.
+pub const ASKED: &str = "anon.dev/asked";
 /// Value of [`COMPONENT`]: the Lease of a replica that authenticates.
 pub const VALIDATOR: &str = "validator";
 
@@ -66,6 +80,11 @@ pub const PASSWORD_SOURCE: &str = "anon.dev/password-source";
 /// Value of [`PASSWORD_SOURCE`]: a password that was sent to the API. No mark of a Secret looks
 /// like it: those have spaces.
 pub const MADE_BY_API: &str = "api";
+
+/// Annotation on a Member that the API gave a password, and on the Secret with its hash: random, and
+/// the same on both, or the hash does not count. A uid would do for a member that was deleted and
+/// made again, but a restore changes it; this one comes back with the Member's manifest.
+pub const PASSWORD_ID: &str = "anon.dev/password-id";
 
 /// Value of [`COMPONENT`]: the Secret with the password hash of a member.
 pub const PASSWORD: &str = "password-hash";
@@ -114,7 +133,7 @@ pub fn password_secret(namespace_uid: &str, member: &str) -> String {
     format!("{namespace_uid}.{member}.password-hash")
 }
 
-/// The annotations of that Secret.
+/// The annotations of that Secret, whose hash was made from `source`.
 #[must_use]
 pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -124,6 +143,19 @@ pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<Strin
         // There is nothing to go on with: a member of the same name is another person.
         (DELETION_POLICY.to_owned(), deletion_policy(false).to_owned()),
     ])
+}
+
+/// Whether a Secret with these annotations has the hash of this member's password: made from the
+/// Secret that the member names, or by the API for this very member. What a deleted member of the
+/// same name has left behind is neither.
+#[must_use]
+pub fn is_password_of(annotations: &BTreeMap<String, String>, member: &Member) -> bool {
+    let Some(source) = annotations.get(PASSWORD_SOURCE) else { return false };
+    if let Some(entry) = &member.password {
+        return source.starts_with(&format!("{}/{} ", entry.secret, entry.entry));
+    }
+    let id = annotations.get(PASSWORD_ID);
+    source == MADE_BY_API && id.is_some() && id == member.password_id.as_ref()
 }
 
 /// Name of the ConfigMap with a pool's public set, to be mounted by workloads.
@@ -142,4 +174,47 @@ pub fn role_binding(member: &str, role: crate::domain::role::Role) -> String {
 #[must_use]
 pub const fn deletion_policy(retain: bool) -> &'static str {
     if retain { "Retain" } else { "Delete" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::ids::{MemberId, OrganizationId};
+    use crate::domain::role::Role;
+    use crate::domain::staff::SecretEntry;
+
+    #[test]
+    fn a_hash_is_of_one_member_and_one_source() {
+        let name = ObjectName { namespace: "acme".into(), name: "ada".into() };
+        let mut ada = Member {
+            id: MemberId::derive("acme", "ada"),
+            organization: OrganizationId::derive("acme"),
+            name: name.clone(),
+            created_at: None,
+            email: "ada@acme.example".into(),
+            role: Role::Admin,
+            suspended: false,
+            password: None,
+            password_id: Some("1".into()),
+            kubernetes: None,
+            sessions: vec![],
+        };
+        let mut by_api = password_annotations(&name, MADE_BY_API);
+        assert!(!is_password_of(&by_api, &ada), "of nobody in particular");
+        by_api.insert(PASSWORD_ID.to_owned(), "1".to_owned());
+        assert!(is_password_of(&by_api, &ada));
+        ada.password_id = Some("2".into());
+        assert!(!is_password_of(&by_api, &ada), "of an earlier Ada");
+        ada.password_id = None;
+        assert!(!is_password_of(&by_api, &ada));
+
+        let by_secret = password_annotations(&name, "ada/password uid 7");
+        assert!(!is_password_of(&by_secret, &ada));
+        ada.password = Some(SecretEntry { secret: "ada".into(), entry: "password".into() });
+        assert!(is_password_of(&by_secret, &ada));
+        assert!(!is_password_of(&by_api, &ada));
+        ada.password = Some(SecretEntry { secret: "ada".into(), entry: "pass".into() });
+        assert!(!is_password_of(&by_secret, &ada));
+        assert!(!is_password_of(&BTreeMap::new(), &ada));
+    }
 }

@@ -1,4 +1,5 @@
-//! Logs: one line per thing that happened, readable alone, with stable fields to filter by. They
+//! Logs: one line per thing that happened, readable alone, with stable fields to filter by; `span`
+//! has those of the request or object that is worked on. They
 //! go to standard error and never hold tokens, keys, e-mail addresses or claims.
 
 use clap::ValueEnum;
@@ -26,7 +27,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
         LogFormat::Json => subscriber
             .json()
             .flatten_event(true)
-            .with_current_span(false)
+            .with_current_span(true)
             .with_span_list(false)
             .init(),
         LogFormat::Text => subscriber.compact().init(),

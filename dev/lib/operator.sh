@@ -39,7 +39,7 @@ install_chart() {
   attend_into "$DIR/helm.log" env HELM_CACHE_HOME="$DIR/helm" HELM_CONFIG_HOME="$DIR/helm" \
     HELM_DATA_HOME="$DIR/helm" KUBECACHEDIR="$DIR/kube-cache" "${PROGRAM[helm]}" upgrade --install anon-operator "$chart" \
     --kubeconfig="$DIR/admin.kubeconfig" --namespace="$NAMESPACE" --create-namespace \
-    --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" || {
+    --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" --set=api.allowSignUp=true || {
     show_log "$DIR/helm.log"
     die 'the chart could not be installed'
   }

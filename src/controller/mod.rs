@@ -18,9 +18,9 @@ mod error;
 mod member;
 pub mod memory;
 mod organization;
-pub mod propagation;
 mod revocation;
 mod sdk_client;
+mod sign_ups;
 pub mod status;
 mod sweep;
 mod user_pool;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
@@ -41,15 +41,17 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
+use crate::index::propagation::{self, Propagation};
 use crate::index::{Kind, Reader};
+use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
 pub use error::Error;
 use memory::Memory;
-use propagation::Propagation;
 use sdk_client::echo::Echoes;
 use sdk_client::pending::PendingKeys;
 use status::HasStatus;
+use user_pool::fetches::Fetches;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -63,6 +65,12 @@ pub struct Settings {
     pub public_url: String,
     /// How long a Secret whose owner is gone is kept.
     pub orphan_grace: Duration,
+    /// Whether organizations are made by sign-up.
+    pub allow_sign_up: bool,
+    /// How old a fetched key set may become.
+    pub max_jwks_age: Duration,
+    /// Fetches key sets.
+    pub fetcher: Fetcher,
 }
 
 /// What every reconciliation has at hand.
@@ -82,9 +90,11 @@ pub struct Context {
     /// What this replica's own index knows, for what is decided across objects.
     pub reader: Reader,
     /// See [`Propagation`].
-    pub propagation: Propagation,
+    pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
+    /// See [`Fetches`].
+    pub fetches: Fetches,
     /// See [`Echoes`].
     pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
@@ -103,13 +113,21 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Propagation,
+        propagation: Arc<Propagation>,
         instance: String,
     ) -> Self {
+        let max_age =
+            SignedDuration::try_from(settings.max_jwks_age).unwrap_or(SignedDuration::MAX);
         let cores = std::thread::available_parallelism();
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
+            fetches: Fetches::new(
+                settings.fetcher.clone(),
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+                max_age,
+            ),
             client,
             settings,
             clock,
@@ -188,7 +206,8 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         sweep::run(&context),
-        context.propagation.run(context.client.clone(), &context.settings.operator_namespace),
+        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
+        context.fetches.run(&context.propagation, &context.reader),
     );
 }
 

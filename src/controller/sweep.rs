@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt as _};
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
-use super::{Context, Error};
+use super::{Context, Error, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::names;
@@ -36,6 +36,11 @@ pub async fn run(context: &Context) {
             if let Err(error) = pass(context, sweep, &mut orphans, grace).await {
                 warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
             }
+        }
+        if context.settings.allow_sign_up
+            && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
+        {
+            warn!(%error, "could not look after sign-ups; the next pass tries again");
         }
     }
 }
@@ -60,17 +65,17 @@ impl Sweep {
 
 /// Since when each orphan has been seen, by uid.
 #[derive(Default)]
-struct Orphans(HashMap<String, Instant>);
+pub struct Orphans(HashMap<String, Instant>);
 
 impl Orphans {
     /// Whether `uid`, seen as an orphan at `now`, has been one for `grace`.
-    fn ripe(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
+    pub fn ripe(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
         let since = *self.0.entry(uid.to_owned()).or_insert(now);
         now.saturating_duration_since(since) >= grace
     }
 
     /// It belongs to somebody (again), or is gone.
-    fn clear(&mut self, uid: &str) {
+    pub fn clear(&mut self, uid: &str) {
         self.0.remove(uid);
     }
 }

@@ -32,15 +32,15 @@ pub use sdk_client::{
     SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
+    FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
     SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
 pub use crate::domain::api_key_life::ApiKeyState;
+pub use crate::domain::fetch_error::FetchError;
 pub use crate::domain::jwk::Jwk;
 pub use crate::domain::keyset::SigningKeyState;
-pub use crate::domain::pool::FetchError;
 pub use crate::domain::role::Role;
 
 /// The API group of every kind.

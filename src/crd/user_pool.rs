@@ -255,15 +255,21 @@ pub struct UserPoolStatus {
     /// When the schedule puts the next key of a hosted pool to use.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
-    /// When a remote key set was last fetched with success.
+    /// When a remote key set was last fetched with success. Up to five minutes behind if nothing
+    /// else is new.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fetch_time: Option<Time>,
     /// Why the last fetch of a remote key set failed; unset when it did not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_fetch_error: Option<FetchError>,
-    /// When a remote key set is fetched next.
+    /// When a remote key set is fetched next, if nobody asks before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_fetch_time: Option<Time>,
+    /// For validators: which of their questions for a missing key the fetched set answers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 100))]
+    pub fetch_answers: Vec<FetchAnswer>,
     /// The `metadata.generation` that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -272,6 +278,22 @@ pub struct UserPoolStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// A question of a validator that is answered: what is not in the key set by now does not exist.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FetchAnswer {
+    /// The process that asked.
+    #[schemars(length(min = 1, max = 32))]
+    pub by: String,
+    /// The number of its question; all before it are answered, too.
+    pub question: i64,
+}
+
+impl FetchAnswer {
+    /// The most that status holds.
+    pub const MAX: usize = 100;
 }
 
 /// One public key of a pool, and where it is in its life.

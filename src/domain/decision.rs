@@ -193,6 +193,12 @@ reasons! {
     /// The client's pool does not exist or has no keys yet.
     PoolNotReady = "pool_not_ready", Unavailable,
         "the client's UserPool does not exist or has no keys yet";
+    /// No key of the set has the token's `kid`, and the set may be older than the key.
+    KeyNotYetKnown = "key_not_yet_known", Unavailable,
+        "the token's `kid` is not in the key set of the UserPool as it is known; it is being fetched again, try again in a moment";
+    /// The key set was not fetched for longer than `--max-jwks-age`.
+    KeySetStale = "key_set_stale", Unavailable,
+        "the key set of the UserPool could not be fetched for too long";
     /// The pool has no key of this `kid`.
     KeyUnknown = "key_unknown", Unauthorized,
         "the UserPool has no key with the token's `kid`";

@@ -6,6 +6,7 @@ pub mod api_key_life;
 pub mod client;
 pub mod decision;
 pub mod duration;
+pub mod fetch_error;
 pub mod ids;
 pub mod json;
 pub mod jwk;

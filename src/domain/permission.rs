@@ -58,6 +58,9 @@ operations! {
     /// `POST /org/logout/all`.
     LogoutAll = POST "/org/logout/all", Some(Role::ReadOnly),
         "end every session of one's own";
+    /// `POST /org/organization`.
+    CreateOrganization = POST "/org/organization", None,
+        "sign up: make an organization and its first Admin, where the operator allows it";
     /// `GET /org/organization/{organizationId}`.
     GetOrganization = GET "/org/organization/{organizationId}", Some(Role::ReadOnly),
         "read the organization and its members";
@@ -121,9 +124,18 @@ operations! {
     /// `POST /org/appUserIdToken`.
     MintAppUserIdToken = POST "/org/appUserIdToken", Some(Role::Member),
         "mint a token for an end user of a hosted pool";
+    /// `GET /link/url`.
+    GetLinkUrl = GET "/link/url", Some(Role::Member),
+        "make the address of Link for an end user";
 }
 
 impl Operation {
+    /// Whether it changes anything, or makes a credential.
+    #[must_use]
+    pub fn writes(self) -> bool {
+        self.method() != "GET"
+    }
+
     /// Whether a caller of this role may do it.
     #[must_use]
     pub fn allows(self, role: Role) -> bool {

@@ -1,8 +1,9 @@
 //! A user pool as it is served.
 
-use jiff::SignedDuration;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::algorithm::Algorithm;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
@@ -26,6 +27,17 @@ pub struct UserPool {
     pub claims: ClaimsPolicy,
     /// The keys that serve, oldest first. Empty until the leader has published them.
     pub keys: Vec<PublishedKey>,
+    /// What is known of the fetch that brought them, if they are fetched.
+    pub fetch: FetchState,
+}
+
+/// What validators know of the last fetch of a key set.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchState {
+    /// When it was.
+    pub at: Option<Timestamp>,
+    /// The questions of validators that it answers: who asked, and the number of the question.
+    pub answers: BTreeMap<String, u64>,
 }
 
 /// Where the keys of a pool come from.
@@ -53,7 +65,7 @@ pub struct Remote {
 }
 
 /// Where a remote key set is found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
     /// At this URL.
     Jwks(String),
@@ -74,36 +86,18 @@ impl Source {
         }
     }
 
+    /// Whether the key set is one that is fetched, so that it can be behind the truth.
+    #[must_use]
+    pub const fn is_fetched(&self) -> bool {
+        matches!(self, Self::Remote(_))
+    }
+
     /// Whether the key set is one that we publish to the world. Others are published where they
     /// come from.
     #[must_use]
     pub const fn is_published_here(&self) -> bool {
         matches!(self, Self::Hosted(_) | Self::Provided(_))
     }
-}
-
-/// Why a remote key set could not be fetched, coarsely: whoever reads it must not learn what else
-/// is on the operator's network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum FetchError {
-    /// The Secret with the CA certificates is missing, not labelled or holds none.
-    CaUnusable,
-    /// The host has no address, or one that the operator does not connect to.
-    AddressRefused,
-    /// No connection, no answer in time, or the connection broke.
-    Unreachable,
-    /// The server's certificate is not trusted or names another host.
-    CertificateRefused,
-    /// The answer is not 200; redirects are not followed.
-    UnexpectedStatus,
-    /// The answer is larger than a key set can be.
-    TooLarge,
-    /// The discovery document cannot be read, or names another issuer or no https URL.
-    DiscoveryInvalid,
-    /// The answer is no JWKS.
-    NotAKeySet,
-    /// None of its keys can verify tokens.
-    NoUsableKey,
 }
 
 /// What a hosted pool is made of.

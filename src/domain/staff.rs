@@ -39,6 +39,8 @@ pub struct Member {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
+    /// When that object was created: of two members with one e-mail address, the older has it.
+    pub created_at: Option<Timestamp>,
     /// E-mail address as it was written; compared by [`Member::login_name`].
     pub email: String,
     /// What this person may do.
@@ -47,6 +49,9 @@ pub struct Member {
     pub suspended: bool,
     /// The Secret of the member's namespace that the password is in, if it is in one.
     pub password: Option<SecretEntry>,
+    /// Tells the password that the API gave this member from one that it gave an earlier member
+    /// of the same name.
+    pub password_id: Option<String>,
     /// The Kubernetes identity that gets the rights of the role.
     pub kubernetes: Option<KubernetesSubject>,
     /// The sessions that status lists.

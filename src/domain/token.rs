@@ -69,6 +69,20 @@ impl<'a> UnverifiedToken<'a> {
         Ok(Self { algorithm, kid: kid.to_owned(), signing_input, payload, signature })
     }
 
+    /// The client that the token says it was made for. Nothing is proven by that: it is the client
+    /// to check the token for where nobody has named one.
+    #[must_use]
+    pub fn made_for(&self) -> Option<SdkClientId> {
+        let claims = decode_object(self.payload).ok()?;
+        SdkClientId::parse(claims.get("sdkClientId")?.as_str()?)
+    }
+
+    /// The key that it names.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        &self.kid
+    }
+
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
     /// key pins. `revocations` are those of the pool that are in force.
     ///

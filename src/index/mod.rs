@@ -3,17 +3,20 @@
 //! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
+mod claim;
 pub mod progress;
+pub mod propagation;
 pub mod publish;
+pub mod questions;
 pub mod ready;
 mod store;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
 use crate::domain::client::SdkClient;
@@ -23,6 +26,7 @@ use crate::domain::pool::UserPool;
 use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
 use progress::Progress;
+use questions::Questions;
 use ready::Ready;
 use store::State;
 pub use store::{Indexed, Kind};
@@ -33,6 +37,8 @@ pub struct Index {
     state: RwLock<State>,
     ready: Ready,
     progress: Progress,
+    questions: Questions,
+    max_jwks_age: OnceLock<SignedDuration>,
 }
 
 impl Index {
@@ -112,6 +118,26 @@ impl Reader {
         &self.0.progress
     }
 
+    /// From now on, a key set that was fetched longer ago than this is not answered from.
+    pub fn limit_jwks_age(&self, max: SignedDuration) {
+        // The first limit counts; there is one for the process.
+        let _ = self.0.max_jwks_age.set(max);
+    }
+
+    /// Whether the key set of a pool was fetched recently enough to answer from it. One that is not
+    /// fetched always is.
+    #[must_use]
+    pub fn is_recent(&self, pool: &UserPool, now: Timestamp) -> bool {
+        let limit = self.0.max_jwks_age.get();
+        limit.zip(pool.fetch.at).is_none_or(|(max, at)| now.duration_since(at) <= *max)
+    }
+
+    /// What this replica asks of the leader.
+    #[must_use]
+    pub fn questions(&self) -> &Questions {
+        &self.0.questions
+    }
+
     /// Waits until every kind has been listed.
     pub async fn listed(&self) {
         self.0.ready.wait().await;
@@ -157,11 +183,10 @@ impl Reader {
     }
 
     /// The members, of whatever organization, with this e-mail address in the form of
-    /// [`Member::login_name`]; in the order of their ids.
+    /// [`Member::login_name`]: one of each organization, the oldest first.
     #[must_use]
     pub fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
-        let state = self.0.state.read();
-        state.members_of(state.emails.get(login_name))
+        self.0.state.read().members_by_email(login_name)
     }
 
     /// The members that the API server knows by this user name, in the order of their ids.

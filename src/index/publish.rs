@@ -1,10 +1,11 @@
-//! Tells the leader how far this replica has come: a Lease per replica that authenticates, with
-//! the applied resourceVersions in an annotation.
+//! Tells the leader how far this replica has come, and what it asks for: a Lease per replica that
+//! authenticates, with the applied resourceVersions and the open questions in annotations.
 //!
 //! Written before the replica is ready, whenever there is news (at most every 250 ms), and often
 //! enough otherwise that nobody takes the replica for gone. A replica that can no longer write it
 //! stops answering after `--max-staleness`: before the leader stops to count it.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -21,6 +22,8 @@ use crate::names;
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the API server may take to answer.
 const ANSWER: Duration = Duration::from_secs(10);
+/// The pause after a write that failed: a question may be in it that somebody waits for.
+const RETRY: Duration = Duration::from_secs(2);
 /// The most time between two writes, however quiet the cluster is.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -57,15 +60,21 @@ impl Publisher {
         loop {
             versions.mark_unchanged();
             let sent = Instant::now();
+            let mut pause = quiet;
             match tokio::time::timeout(ANSWER, self.write()).await {
                 Ok(Ok(())) => self.reader.progress().published(sent),
                 Ok(Err(error)) => {
                     warn!(%error, lease = %self.name(), "could not publish progress");
+                    pause = RETRY;
                 }
                 Err(_) => warn!(lease = %self.name(), "could not publish progress in time"),
             }
             tokio::time::sleep(MIN_INTERVAL).await;
-            let _ = tokio::time::timeout(quiet, versions.changed()).await;
+            tokio::select! {
+                _ = versions.changed() => {}
+                () = self.reader.questions().news() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 
@@ -81,8 +90,14 @@ impl Publisher {
     }
 
     async fn write(&self) -> Result<(), kube::Error> {
-        let applied = serde_json::to_string(&self.reader.progress().applied());
-        let applied = applied.map_err(kube::Error::SerdeError)?;
+        let json = |json: serde_json::Result<String>| json.map_err(kube::Error::SerdeError);
+        let applied = json(serde_json::to_string(&self.reader.progress().applied()))?;
+        let asked = self.reader.questions().send(|id| self.reader.pool(id));
+        let mut annotations = BTreeMap::from([(names::APPLIED.to_owned(), applied)]);
+        if !asked.pools.is_empty() {
+            let asked = json(serde_json::to_string(&asked))?;
+            annotations.insert(names::ASKED.to_owned(), asked);
+        }
         let lease = Lease {
             metadata: ObjectMeta {
                 name: Some(self.name()),
@@ -93,7 +108,7 @@ impl Publisher {
                     ]
                     .into(),
                 ),
-                annotations: Some([(names::APPLIED.to_owned(), applied)].into()),
+                annotations: Some(annotations),
                 ..ObjectMeta::default()
             },
             spec: Some(LeaseSpec {

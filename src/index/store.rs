@@ -1,16 +1,16 @@
 //! What the index holds, and how one object changes it. Synchronous and without I/O; a change
 //! costs O(1), or O(log n) where ties have to be broken.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
+use super::claim::{Claim, release};
 use crate::crd;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -78,8 +78,9 @@ pub trait Indexed:
 pub struct State {
     pub(super) organizations: HashMap<OrganizationId, Arc<Organization>>,
     pub(super) members: HashMap<MemberId, Arc<Member>>,
-    /// By e-mail address, in the form in which logins compare them.
-    pub(super) emails: HashMap<String, BTreeSet<MemberId>>,
+    /// Who claims an e-mail address, in the form in which logins compare them; in each organization
+    /// the first holds it.
+    pub(super) emails: HashMap<String, BTreeSet<Claim>>,
     /// By the user name that the API server knows a member by.
     pub(super) usernames: HashMap<String, BTreeSet<MemberId>>,
     /// Whose session token has this hash.
@@ -97,14 +98,6 @@ pub struct State {
     pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
 }
 
-/// A client's claim to an ApiKey or clientId. The order decides who holds it: the older object,
-/// and among equally old ones the lesser name, so that every replica decides alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Claim {
-    created_at: Option<Timestamp>,
-    pub(super) name: ObjectName,
-}
-
 impl State {
     fn drop_pool(&mut self, id: UserPoolId) {
         let Some(old) = self.pools.remove(&id) else { return };
@@ -118,7 +111,7 @@ impl State {
 
     fn drop_member(&mut self, id: MemberId) {
         let Some(old) = self.members.remove(&id) else { return };
-        release(&mut self.emails, &Member::login_name(&old.email), &id);
+        release(&mut self.emails, &Member::login_name(&old.email), &Claim::of_member(&old));
         if let Some(username) = old.username() {
             release(&mut self.usernames, &username, &id);
         }
@@ -128,6 +121,18 @@ impl State {
                 self.sessions.remove(&session.hash);
             }
         }
+    }
+
+    /// The members that hold this e-mail address: one of an organization, the oldest first, so that
+    /// nobody is crowded out by those who come later.
+    pub(super) fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
+        let claims = self.emails.get(login_name).into_iter().flatten();
+        let member = |claim: &Claim| {
+            let ObjectName { namespace, name } = &claim.name;
+            self.members.get(&MemberId::derive(namespace, name)).cloned()
+        };
+        let mut organizations = HashSet::new();
+        claims.filter_map(member).filter(|it| organizations.insert(it.organization)).collect()
     }
 
     /// These members.
@@ -155,21 +160,6 @@ impl State {
         let holder = self.keys.get(hash)?.first()?;
         let client = self.clients.get(&holder.name)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
-    }
-}
-
-fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: &K, claim: &C) {
-    if let Some(of_key) = claims.get_mut(key) {
-        of_key.remove(claim);
-        if of_key.is_empty() {
-            claims.remove(key);
-        }
-    }
-}
-
-impl Claim {
-    fn of(client: &SdkClient) -> Self {
-        Self { created_at: client.created_at, name: client.name.clone() }
     }
 }
 
@@ -216,7 +206,8 @@ impl Indexed for crd::Member {
         Self::delete(state, &name_of(object));
         if let Some(member) = served(object, validate::member) {
             let id = member.id;
-            state.emails.entry(Member::login_name(&member.email)).or_default().insert(id);
+            let claims = state.emails.entry(Member::login_name(&member.email)).or_default();
+            claims.insert(Claim::of_member(&member));
             if let Some(username) = member.username() {
                 state.usernames.entry(username).or_default().insert(id);
             }

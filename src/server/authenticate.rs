@@ -1,13 +1,19 @@
 //! The one core behind every door: from a credential to [`Verified`] or a [`Reason`]. No I/O.
 
-use jiff::Timestamp;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use tokio::time::timeout;
+
+use crate::clock::Clock;
 use crate::domain::decision::{Reason, Verified};
 use crate::domain::ids::{OrganizationId, SdkClientId};
 use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
+use crate::domain::pool::UserPool;
 use crate::domain::revocation::Of;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
+use crate::index::questions::Missing;
 
 /// The kinds of credential that a door accepts.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +37,38 @@ pub struct Question<'q> {
     pub organization: Option<&'q str>,
     /// Which kinds are accepted.
     pub accepts: Accepts,
+}
+
+/// How long a request waits for a key that was asked for. A little more than that usually takes.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+/// As [`authenticate`]; a token whose key is not known yet waits a moment for it, so that users do
+/// not notice when their identity provider rotates. Few wait at a time.
+///
+/// # Errors
+/// As for [`authenticate`].
+pub async fn authenticate_patiently(
+    reader: &Reader,
+    clock: &dyn Clock,
+    question: Question<'_>,
+) -> Result<Verified, Reason> {
+    let mut changes = reader.progress().subscribe();
+    let answer = || authenticate(reader, clock.now(), question);
+    let first = answer();
+    if first != Err(Reason::KeyNotYetKnown) {
+        return first;
+    }
+    let Some(_seat) = reader.questions().seat() else { return first };
+    let waiting = async {
+        while changes.changed().await.is_ok() {
+            let answer = answer();
+            if answer != Err(Reason::KeyNotYetKnown) {
+                return answer;
+            }
+        }
+        Err(Reason::KeyNotYetKnown)
+    };
+    timeout(PATIENCE, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
 }
 
 /// Answers a question from the index, at time `now`.
@@ -105,12 +143,27 @@ fn app_user_id_token(
         .pool(client.live_pool()?)
         .filter(|pool| !pool.keys.is_empty())
         .ok_or(Reason::PoolNotReady)?;
+    if !reader.is_recent(&pool, now) {
+        return Err(Reason::KeySetStale);
+    }
     let revocations = reader.revocations(Of::UserPool, &pool.name, now);
-    let mut signed = token.check_signature(&pool, &revocations)?;
+    let checked = token.check_signature(&pool, &revocations);
+    let mut signed = checked.map_err(|reason| match reason {
+        Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, &pool, token.kid()),
+        reason => reason,
+    })?;
     if client.is_strict() {
         signed = signed.require_client(id)?;
     }
     signed.check(id, now, |id, pool| {
         reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool))
     })
+}
+
+/// A key that is not in a set which is fetched may be newer than the set.
+fn missing(reader: &Reader, pool: &UserPool, kid: &str) -> Reason {
+    match reader.questions().miss(pool, kid, Instant::now()) {
+        Missing::Absent => Reason::KeyUnknown,
+        Missing::Unanswered => Reason::KeyNotYetKnown,
+    }
 }

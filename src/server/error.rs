@@ -20,6 +20,10 @@ pub struct ApiError {
     retry_after: Option<Duration>,
 }
 
+/// In the extensions of the response to an error: what sort of error it is.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorName(pub &'static str);
+
 #[derive(Debug, Serialize)]
 struct Body {
     name: &'static str,
@@ -143,7 +147,9 @@ impl From<Reason> for ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let name = ErrorName(self.body.name);
         let mut response = finish(self.status, Json(self.body).into_response());
+        response.extensions_mut().insert(name);
         if let Some(wait) = self.retry_after {
             // Whole seconds, and none too few.
             let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));

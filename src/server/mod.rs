@@ -3,6 +3,7 @@
 
 pub mod authenticate;
 mod cacheable;
+mod connections;
 pub mod doors;
 mod error;
 mod health;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::HeaderName;
+use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -32,18 +33,23 @@ use crate::clock::SharedClock;
 use crate::config::Role;
 use crate::index::Reader;
 use crate::metrics::Metrics;
+use connections::Limited;
 pub use error::ApiError;
-pub use org::Platform;
 pub use org::openapi::document as openapi;
 pub use org::signer::Signer;
+pub use org::{Platform, PlatformSettings};
 pub use tls::TlsFiles;
 
+/// The header with the id of a request, on every response too.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send a request head, its first one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a request may take in all.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many connections there may be at the same time; more are closed.
+const MAX_CONNECTIONS: usize = 8192;
 /// How many requests are worked on at the same time; more wait, within their timeout.
 const MAX_CONCURRENT: usize = 1024;
 
@@ -78,12 +84,12 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
     if roles.contains(&Role::Api) {
         router = router.merge(org::routes());
     }
-    let request_id = HeaderName::from_static("x-request-id");
     let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     // Outermost first.
     let stack = tower::ServiceBuilder::new()
-        .set_request_id(request_id.clone(), MakeRequestUuid)
-        .propagate_request_id(request_id)
+        .map_request(drop_unfit_id)
+        .set_request_id(REQUEST_ID, MakeRequestUuid)
+        .propagate_request_id(REQUEST_ID)
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(middleware::from_fn_with_state(permits, bounded));
     router
@@ -92,6 +98,18 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(stack)
         .with_state(state)
+}
+
+/// A caller may choose the id of its request, in the letters of ids; else we do.
+fn drop_unfit_id(mut request: Request) -> Request {
+    let fits = |id: &HeaderValue| {
+        let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        !id.is_empty() && id.len() <= 128 && id.as_bytes().iter().all(letter)
+    };
+    if !request.headers().get(REQUEST_ID).is_some_and(fits) {
+        request.headers_mut().remove(REQUEST_ID);
+    }
+    request
 }
 
 /// Bounds how many requests are worked on at the same time, and the time of each. Waiting for its
@@ -140,6 +158,7 @@ pub async fn serve(
     match tls {
         None => {
             let mut server = axum_server::from_tcp(listener)?
+                .acceptor(Limited::to(MAX_CONNECTIONS))
                 .handle(handle.clone())
                 .first_request_timeout(HEADER_TIMEOUT);
             limit(server.http_builder());
@@ -150,7 +169,9 @@ pub async fn serve(
         }
         Some(files) => {
             let config = files.load()?;
+            let limited = Limited::to(MAX_CONNECTIONS);
             let mut server = axum_server::tls_rustls::from_tcp_rustls(listener, config.clone())?
+                .map(|tls| tls.acceptor(limited))
                 .handle(handle.clone())
                 .first_request_timeout(HEADER_TIMEOUT);
             limit(server.http_builder());

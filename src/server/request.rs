@@ -39,6 +39,20 @@ impl Fields {
         Ok(Some(Self(fields)))
     }
 
+    /// The parameters of a query.
+    ///
+    /// # Errors
+    /// One that occurs twice.
+    pub fn from_query(query: &str) -> Result<Self, ApiError> {
+        let mut fields = Map::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            if fields.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
+                return Err(ApiError::malformed("a parameter occurs twice in the query"));
+            }
+        }
+        Ok(Self(fields))
+    }
+
     /// An optional string; null counts as absent.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
 pub use client::sdk_client;
-pub use pool::{inline_set, user_pool};
+pub use pool::{fetch_state, inline_set, user_pool};
 pub use revocation::revocation;
 pub use staff::{ORGANIZATION_NAME, member, organization};
 

@@ -12,7 +12,7 @@ use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::jwk_set::{Expected, JwkSet};
 use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::ClaimsPolicy;
-use crate::domain::pool::{Source, UserPool};
+use crate::domain::pool::{FetchState, Source, UserPool};
 
 /// A pool with the keys that serve: those of its spec, or those that its status publishes if they
 /// were made from this spec.
@@ -27,6 +27,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
         Some(set) => set.keys.into_iter().map(of_spec).collect(),
         None => of_status(object, &source, &claims),
     };
+    let fetch = current_status(object, &source).filter(|_| source.is_fetched()).map(fetch_state);
     Ok(UserPool {
         id: UserPoolId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
@@ -34,6 +35,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
         source,
         claims,
         keys,
+        fetch: fetch.unwrap_or_default(),
     })
 }
 
@@ -57,16 +59,33 @@ fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {
     }
 }
 
+/// What a status says of the last fetch.
+#[must_use]
+pub fn fetch_state(status: &crd::UserPoolStatus) -> FetchState {
+    let answer =
+        |answer: &crd::FetchAnswer| Some((answer.by.clone(), u64::try_from(answer.question).ok()?));
+    FetchState {
+        at: status.last_fetch_time.as_ref().map(|time| time.0),
+        answers: status.fetch_answers.iter().filter_map(answer).collect(),
+    }
+}
+
+/// The status, as long as it was made from what the spec says now.
+fn current_status<'o>(
+    object: &'o crd::UserPool,
+    source: &Source,
+) -> Option<&'o crd::UserPoolStatus> {
+    let status = object.status.as_ref()?;
+    (status.source.as_deref() == Some(source.describe().as_str())).then_some(status)
+}
+
 /// The keys of the status, as long as they were made from what the spec says now. A key that
 /// cannot be parsed is left out, since it could verify nothing, and so is one of an algorithm that
 /// the pool no longer accepts.
 fn of_status(object: &crd::UserPool, source: &Source, claims: &ClaimsPolicy) -> Vec<PublishedKey> {
-    let Some(status) = &object.status else {
+    let Some(status) = current_status(object, source) else {
         return Vec::new();
     };
-    if status.source.as_deref() != Some(source.describe().as_str()) {
-        return Vec::new();
-    }
     let parse = |key: &crd::SigningKeyStatus| {
         Some(PublishedKey {
             kid: key.kid.clone(),

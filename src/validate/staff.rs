@@ -2,6 +2,7 @@
 
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
 
 use super::{Violations, object_name, violation};
 use crate::crd;
@@ -10,6 +11,7 @@ use crate::domain::ids::{MemberId, OrganizationId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::session::{SessionPolicy, StoredSession};
 use crate::domain::staff::{KubernetesSubject, Member, Organization, SecretEntry};
+use crate::names;
 
 /// The one name of an Organization object.
 pub const ORGANIZATION_NAME: &str = "default";
@@ -76,6 +78,7 @@ pub fn member(object: &crd::Member) -> Result<Member, Violations> {
         id: MemberId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
         name,
+        created_at: object.metadata.creation_timestamp.as_ref().map(|Time(time)| *time),
         email: object.spec.email.clone(),
         role: object.spec.role,
         suspended: object.spec.suspended.unwrap_or(false),
@@ -83,6 +86,7 @@ pub fn member(object: &crd::Member) -> Result<Member, Violations> {
             secret: reference.name.clone(),
             entry: reference.key.clone(),
         }),
+        password_id: object.annotations().get(names::PASSWORD_ID).cloned(),
         kubernetes,
         sessions: object.status.iter().flat_map(|it| &it.sessions).filter_map(parse_one).collect(),
     })

@@ -22,4 +22,6 @@
 
 mod alone;
 mod harness;
+#[path = "../idp/mod.rs"]
+mod idp;
 mod shared;

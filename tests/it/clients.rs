@@ -8,7 +8,7 @@ use anon_operator::crd;
 use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::index::{Index, Kind, Reader};
 use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, AppState, Platform, Signer};
+use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
@@ -62,7 +62,7 @@ fn world(listed: bool) -> (Arc<Index>, AppState) {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         signer: Arc::new(Signer::new(client.clone(), "anon-system")),
-        platform: Arc::new(Platform::new(client, "anon-system", "https://anon.example")),
+        platform: Arc::new(Platform::new(client, PlatformSettings::default())),
     };
     (index, state)
 }

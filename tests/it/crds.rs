@@ -55,6 +55,30 @@ fn a_pool_may_change_its_algorithm_and_rotates_within_bounds() {
 }
 
 #[test]
+fn a_pool_keeps_its_source() {
+    let sources = || {
+        let entry = json!({"name": "s", "key": "jwks.json"});
+        let key = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA", "kid": "k"});
+        let of = |arm: &str, value: Value| pool(json!({arm: value, "audiences": ["api"]}));
+        [
+            of("hosted", json!({})),
+            of("provided", json!({"secretRef": entry})),
+            of("jwks", json!({"url": "https://id.example/jwks"})),
+            of("oidc", json!({"issuer": "https://id.example"})),
+            of("inline", json!({"keys": [key]})),
+        ]
+    };
+    for (i, new) in sources().iter().enumerate() {
+        assert!(new.validate_cel().is_ok(), "{new:?}");
+        for (j, old) in sources().iter().enumerate() {
+            let checked = new.validate_cel_update(old);
+            assert_eq!(checked.is_ok(), i == j, "{i} {j}: {checked:?}");
+            assert!(i == j || checked.unwrap_err().to_string().contains("a pool cannot change"));
+        }
+    }
+}
+
+#[test]
 fn a_name_is_checked_at_the_root() {
     let long: UserPool = object("UserPool", &"x".repeat(53), json!({"hosted": {}}));
     assert!(long.validate_cel().unwrap_err().to_string().contains("at most 52"));

@@ -142,3 +142,13 @@ fn generated_openapi_description() {
     let json = serde_json::to_string_pretty(&document).unwrap();
     check(&root().join("docs/openapi.json"), &format!("{json}\n"));
 }
+
+#[test]
+fn every_class_of_fetch_error_has_its_cure() {
+    let page = include_str!("../../docs/remote-key-sets.md");
+    for class in anon_operator::domain::fetch_error::FetchError::ALL {
+        let name = format!("`{}`", class.as_str());
+        let row = page.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        assert!(row.is_some(), "{name} is not in docs/remote-key-sets.md");
+    }
+}

@@ -20,12 +20,22 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("crd", vec!["domain"]),
         ("validate", vec!["crd", "domain", "names"]),
         ("index", with_leaves(&["validate", "crd", "domain"])),
+        ("jwks", with_leaves(&["domain"])),
         ("leader", with_leaves(&[])),
-        ("controller", with_leaves(&["index", "validate", "crd", "domain"])),
+        ("controller", with_leaves(&["index", "jwks", "validate", "crd", "domain"])),
         ("server", with_leaves(&["index", "validate", "crd", "domain"])),
         (
             "app",
-            with_leaves(&["server", "controller", "leader", "index", "validate", "crd", "domain"]),
+            with_leaves(&[
+                "server",
+                "controller",
+                "leader",
+                "index",
+                "jwks",
+                "validate",
+                "crd",
+                "domain",
+            ]),
         ),
     ])
 }

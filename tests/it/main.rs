@@ -18,6 +18,9 @@ mod docs;
 mod examples;
 mod generated;
 mod http;
+#[path = "../idp/mod.rs"]
+mod idp;
+mod jwks;
 mod key;
 mod layering;
 mod secret_scanning;

@@ -69,6 +69,16 @@ pub fn standing(member: &Member, applied: Result<(), Foreign>) -> Standing {
     }
 }
 
+/// How a member stands whose e-mail address `holder` has: everything but the login by it is there.
+pub fn email_conflict(holder: &str) -> Standing {
+    Standing::stalled(
+        "EmailConflict",
+        format!(
+            "the older member `{holder}` has this e-mail address, so nobody logs in here with it; choose another one in spec.email"
+        ),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -80,10 +90,12 @@ mod tests {
             id: MemberId::derive("acme", "ada"),
             organization: OrganizationId::derive("acme"),
             name: ObjectName { namespace: "acme".into(), name: "ada".into() },
+            created_at: None,
             email: "ada@acme.example".into(),
             role: Role::Member,
             suspended: false,
             password: None,
+            password_id: None,
             kubernetes,
             sessions: vec![],
         }

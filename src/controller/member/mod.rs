@@ -13,8 +13,9 @@ use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{Context, Error, Outcome, Reconcile, apply, consent, ours, status};
-use crate::crd::condition::State;
+use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
+use crate::domain;
 use crate::domain::ids::MemberId;
 use crate::names;
 use crate::validate;
@@ -94,12 +95,23 @@ impl Reconcile for Member {
         if let (State::Ready, false, Err(problem)) = (standing.state, member.suspended, password) {
             standing = problem;
         }
+        if let (State::Ready, false) = (standing.state, member.suspended) {
+            standing = contested(context, &member).unwrap_or(standing);
+        }
         let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
         let outcome =
             if standing.state == State::Stalled { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }
+}
+
+/// What is to be said if an older member of the organization has the e-mail address.
+fn contested(context: &Context, member: &domain::staff::Member) -> Option<Standing> {
+    let login_name = domain::staff::Member::login_name(&member.email);
+    let holders = context.reader.members_by_email(&login_name);
+    let holder = holders.iter().find(|holder| holder.organization == member.organization)?;
+    (holder.name != member.name).then(|| desired::email_conflict(&holder.name.name))
 }
 
 /// Removes the member's RoleBindings but one.

@@ -2,8 +2,8 @@
 //! own namespace, where the API looks at a login.
 //!
 //! The hash follows its source: another value is hashed again, and a source that is gone, or no
-//! longer carries the label of consent, takes the hash with it. Hashes that the API has made are
-//! left alone while the spec names no Secret.
+//! longer carries the label of consent, takes the hash with it. While the spec names no Secret, the
+//! hash that the API has made for this very member is left alone, and any other removed.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -25,7 +25,7 @@ pub async fn follow(context: &Context, member: &Member) -> Result<Result<(), Sta
     let (client, namespace) = (&context.client, &context.settings.operator_namespace);
     let stored = apply::read_secret(client, namespace, &name).await?;
     let Some(entry) = &member.password else {
-        let left_over = stored.filter(|stored| source_of(stored) != Some(names::MADE_BY_API));
+        let left_over = stored.filter(|it| !names::is_password_of(it.annotations(), member));
         remove(context, left_over).await?;
         return Ok(Ok(()));
     };

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use crate::controller::propagation::{Propagation, Write};
 use crate::domain::client::{SdkClient, StoredApiKey};
 use crate::domain::ids::ObjectName;
 use crate::domain::opaque::{ApiKey, KeyHash};
+use crate::index::propagation::{Propagation, Write};
 
 /// How long a key may be on its way before anything is said of it.
 const MOMENT: Duration = Duration::from_secs(2);

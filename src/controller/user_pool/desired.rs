@@ -205,7 +205,7 @@ mod tests {
     use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
     use crate::domain::key_lifecycle::tests::first;
     use crate::domain::policy::ClaimsPolicy;
-    use crate::domain::pool::Source;
+    use crate::domain::pool::{FetchState, Source};
     use jiff::SignedDuration;
 
     const HOSTED: Hosted = Hosted {
@@ -224,6 +224,7 @@ mod tests {
             source: Source::Hosted(HOSTED),
             claims: ClaimsPolicy::default(),
             keys: vec![],
+            fetch: FetchState::default(),
         }
     }
 

@@ -2,8 +2,10 @@
 //! public half, in status.
 
 mod desired;
+pub(super) mod fetches;
 mod hosted;
 mod inline;
+mod lanes;
 mod provided;
 mod published;
 mod remote;
@@ -30,6 +32,7 @@ pub(super) fn controller(context: &Context) -> Controller<UserPool> {
         Controller::<UserPool>::new(Api::all(client.clone()), watcher::Config::default());
     let pools = controller.store();
     controller
+        .reconcile_on(context.fetches.finished())
         .owns(Api::<ConfigMap>::all(client.clone()), ours(names::JWKS))
         .watches(signing, ours(names::SIGNING_KEYS), |secret| {
             let annotations = secret.annotations();
@@ -67,7 +70,7 @@ impl Reconcile for UserPool {
         match &pool.source {
             Source::Hosted(hosted) => hosted::reconcile(context, self, &pool, hosted).await,
             Source::Provided(entry) => provided::reconcile(context, self, &pool, entry).await,
-            Source::Remote(_) => remote::reconcile(context, self, &pool).await,
+            Source::Remote(remote) => remote::reconcile(context, self, &pool, remote).await,
             Source::Inline => inline::reconcile(context, self, &pool).await,
         }
     }

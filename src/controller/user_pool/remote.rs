@@ -1,25 +1,69 @@
 //! A pool whose key set the company's identity provider serves.
+//!
+//! The leader fetches it ([`super::fetches`]), and status brings it to all. A fetch that fails
+//! changes nothing of what serves: the last good set goes on, until it is older than
+//! `--max-jwks-age`.
 
-use super::published;
-use crate::controller::{Context, Error, Outcome, status};
+mod standing;
+
+use jiff::SignedDuration;
+use kube::runtime::events::EventType;
+
+use super::fetches::{Known, Order};
+use crate::controller::{Context, Error, Look, Outcome, consent, status};
 use crate::crd;
-use crate::crd::condition::Standing;
-use crate::domain::pool::UserPool;
+use crate::crd::condition::{self, Standing};
+use crate::domain::fetch_error::FetchError;
+use crate::domain::pool::{Remote, UserPool};
+use crate::names;
 
-/// Says that the set has not been fetched; what was, goes on to serve.
+/// Publishes what is known of the set.
 pub async fn reconcile(
     context: &Context,
     object: &crd::UserPool,
     pool: &UserPool,
+    remote: &Remote,
 ) -> Result<Outcome, Error> {
-    let desired = crd::UserPoolStatus {
-        id: Some(pool.id.to_string()),
-        source: Some(pool.source.describe()),
-        keys: published::of_same_source(pool, object.status.as_ref()).to_vec(),
-        ..crd::UserPoolStatus::default()
+    // resolve
+    let ca = match &remote.ca {
+        None => Some(None),
+        Some(entry) => {
+            let secret = consent::read(context, &pool.name.namespace, entry, names::USE_CA).await?;
+            secret.map(|secret| Some(secret.bytes))
+        }
     };
-    let mut standing = Standing::reconciling("NotFetched", "the key set has not been fetched yet");
-    standing.notes = published::notes(pool, None);
+    let stored = || standing::stored(pool, object.status.as_ref());
+    let known = if let Some(ca) = ca {
+        let location = remote.location.clone();
+        let order = Order { location, ca, algorithms: pool.claims.algorithms.clone() };
+        context.fetches.follow(pool.id, &pool.name, order, remote.refresh_interval, stored)
+    } else {
+        context.fetches.leave(pool.id);
+        Known { error: Some(FetchError::CaUnusable), next: None, ..stored() }
+    };
+
+    // desired
+    let now = context.clock.now();
+    let desired = standing::status(pool, &known, object.status.as_ref(), now);
+    let max_age = SignedDuration::try_from(context.settings.max_jwks_age).unwrap_or_default();
+    let (standing, until) = standing::standing(pool, &known, &desired, max_age, now);
+
+    // status
     status::write(context, object, desired, &standing).await?;
-    Ok(Outcome::SETTLED)
+    tell(context, object, &standing).await;
+    Ok(Outcome { label: "ok", look: until.map_or(Look::OnChange, Look::At) })
+}
+
+/// An Event when fetching fails, or fails for another reason than before.
+async fn tell(context: &Context, object: &crd::UserPool, standing: &Standing) {
+    let Some(failed) = standing.notes.iter().find(|note| note.type_ == standing::FETCH_FAILED)
+    else {
+        return;
+    };
+    let previous = object.status.as_ref().map(|status| status.conditions.as_slice());
+    let before = condition::find(previous.unwrap_or_default(), standing::FETCH_FAILED);
+    if before.is_none_or(|before| before.reason != failed.reason) {
+        let note = failed.message.clone();
+        status::publish(context, object, EventType::Warning, failed.reason, note).await;
+    }
 }

@@ -132,3 +132,30 @@ fn sessions_come_and_go_with_their_member() {
     crd::Member::delete(&mut state, &name("eve"));
     assert!(state.sessions.is_empty() && state.members.is_empty() && state.emails.is_empty());
 }
+
+#[test]
+fn of_two_members_with_one_address_the_older_has_it() {
+    let member = |namespace: &str, name: &str, created: &str, email: &str| -> crd::Member {
+        let spec = json!({"email": email, "role": "Member"});
+        let mut member: crd::Member = object(name, created, &spec, &json!({}));
+        member.metadata.namespace = Some(namespace.to_owned());
+        member
+    };
+    let members = [
+        member("acme", "z-old", OLD, "A@b"),
+        member("acme", "a-new", NEW, "a@B "),
+        member("globex", "eve", NEW, "a@b"),
+    ];
+    let names = |state: &State| -> Vec<_> {
+        state.members_by_email("a@b").iter().map(|member| member.name.name.clone()).collect()
+    };
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut state = State::default();
+        for index in order {
+            crd::Member::apply(&mut state, &members[index]);
+        }
+        assert_eq!(names(&state), ["z-old", "eve"], "one of each organization, the oldest first");
+        crd::Member::apply(&mut state, &member("acme", "z-old", OLD, "other@b"));
+        assert_eq!(names(&state), ["a-new", "eve"]);
+    }
+}

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::PublishedKey;
-use crate::domain::pool::UserPool;
+use crate::domain::pool::{Source, UserPool};
 use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
 
@@ -49,19 +49,30 @@ pub async fn discovery(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let pool = find(&state, id)?;
-    let issuer = pool.active_key().and_then(|key| key.issuer.as_deref()).ok_or_else(no_keys)?;
+    let issuer = issuer(&state, &pool)?;
     let algorithm = |key: &PublishedKey| key.verifying.algorithm().as_str();
     let mut algorithms: Vec<_> = pool.keys.iter().map(algorithm).collect();
     algorithms.sort_unstable();
     algorithms.dedup();
     let document = Discovery {
-        issuer,
+        issuer: &issuer,
         jwks_uri: format!("{issuer}/.well-known/jwks.json"),
         response_types_supported: ["id_token"],
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,
     };
     public(&headers, "application/json", &document)
+}
+
+/// That of the key which signs; who mints with keys of their own is free to use the pool's URL, by
+/// which this document is found.
+fn issuer(state: &AppState, pool: &UserPool) -> Result<String, ApiError> {
+    match pool.source {
+        Source::Hosted(_) => {
+            pool.active_key().and_then(|key| key.issuer.clone()).ok_or_else(no_keys)
+        }
+        _ => Ok(format!("{}/userPools/{}", state.platform.public_url, pool.id)),
+    }
 }
 
 fn find(
@@ -75,6 +86,11 @@ fn find(
     let id = id.ok().and_then(|Path(id)| UserPoolId::parse(&id));
     let pool = id.and_then(|id| state.reader.pool(id));
     let pool = pool.ok_or_else(|| ApiError::not_found("there is no such UserPool"))?;
+    if !pool.source.is_published_here() {
+        return Err(ApiError::not_found(
+            "the keys of this UserPool are published by its own identity provider, not here",
+        ));
+    }
     if pool.keys.is_empty() { Err(no_keys()) } else { Ok(pool) }
 }
 

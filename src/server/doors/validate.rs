@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::domain::decision::{Principal, Reason, Verified};
-use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::authenticate::{Accepts, Question, authenticate_patiently};
 use crate::server::error::{class_of, finish};
 use crate::server::request::{Fields, bearer, client_header};
 use crate::server::{ApiError, AppState};
@@ -67,9 +67,10 @@ pub async fn validate(
         Err(error) => return error.into_response(),
     };
     let verdict = match question(&headers, &fields) {
-        Ok(question) => {
-            question.and_then(|question| authenticate(&state.reader, state.clock.now(), question))
+        Ok(Ok(question)) => {
+            authenticate_patiently(&state.reader, state.clock.as_ref(), question).await
         }
+        Ok(Err(reason)) => Err(reason),
         Err(error) => return error.into_response(),
     };
     state

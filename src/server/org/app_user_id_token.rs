@@ -24,6 +24,7 @@ use crate::server::error::finish;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
+use super::audit;
 use super::caller::{Caller, authorize};
 use super::signer::ActiveKey;
 
@@ -89,11 +90,11 @@ pub async fn mint(
         error!(pool = %target.pool.id, %error, "could not sign");
         ApiError::internal()
     })?;
-    caller.audit(Operation::MintAppUserIdToken, &target.pool.id);
+    audit::object(&target.pool.id);
     Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
 }
 
-fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
+pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
     let field = "appUserId";
     match fields.string(field)? {
         None | Some("") => Err(ApiError::missing_field(

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use axum::http::HeaderMap;
-use tracing::info;
 
+use super::audit;
 use crate::domain::decision::{Principal, Reason};
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId};
 use crate::domain::permission::Operation;
@@ -77,6 +77,8 @@ pub fn authorize(
         }
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
+    let caller = Caller { organization, namespace: object.namespace, role, who };
+    audit::caller(&caller);
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);
         return Err(ApiError::forbidden(format!(
@@ -85,23 +87,10 @@ pub fn authorize(
             role.as_str()
         )));
     }
-    Ok(Caller { organization, namespace: object.namespace, role, who })
+    Ok(caller)
 }
 
 impl Caller {
-    /// The audit line of something that was done: who, what, to what. Ids only, never e-mail
-    /// addresses, names that people chose, or secrets.
-    pub fn audit(&self, operation: Operation, object: &dyn fmt::Display) {
-        info!(
-            audit = operation.name(),
-            organization = %self.organization,
-            caller = %self.who,
-            role = self.role.as_str(),
-            object = %object,
-            "done"
-        );
-    }
-
     /// Older clients send their organization along; it must be the caller's own.
     ///
     /// # Errors

@@ -1,11 +1,14 @@
-//! Rate limits of logins: per e-mail address, so that a password cannot be guessed, and per peer
-//! address, so that one peer cannot keep the hash function busy.
+//! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
+//! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
+//! peer address.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
@@ -17,12 +20,16 @@ const PER_EMAIL: Duration = Duration::from_secs(6);
 /// Logins in a row from one peer address. More, because a proxy is one peer.
 const PEER_BURST: u32 = 60;
 const PER_PEER: Duration = Duration::from_millis(500);
+/// Sign-ups in a row from one peer address; each makes a namespace.
+const SIGN_UP_BURST: u32 = 5;
+const PER_SIGN_UP: Duration = Duration::from_mins(1);
 
 /// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
 /// nobody can fill the memory, nor choose whose budget he shares.
 pub struct Limits {
     emails: Option<Limiter>,
     peers: Option<Limiter>,
+    sign_ups: Option<Limiter>,
     hasher: RandomState,
 }
 
@@ -37,6 +44,7 @@ impl Default for Limits {
         Self {
             emails: limiter(PER_EMAIL, EMAIL_BURST),
             peers: limiter(PER_PEER, PEER_BURST),
+            sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -56,13 +64,36 @@ impl Limits {
     /// # Errors
     /// There were too many; when to try again.
     pub fn peer(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        self.of_peer(self.peers.as_ref(), peer)
+    }
+
+    /// Counts a sign-up from this address.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        self.of_peer(self.sign_ups.as_ref(), peer)
+    }
+
+    fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
         let network = match peer.to_canonical() {
             IpAddr::V4(address) => u128::from(address.to_bits()),
             IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
         };
-        check(self.peers.as_ref(), self.hasher.hash_one(network))
+        check(limiter, self.hasher.hash_one(network))
     }
+}
+
+/// The address that a request came from: that of the socket, or what the proxies say of whom it is
+/// known that there are `hops` in front of us: each adds the address of its own peer at the end.
+pub fn peer(extensions: &Extensions, headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
+    let socket = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let said: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let index = said.len().checked_sub(hops).filter(|_| hops > 0);
+    let forwarded = index.and_then(|index| said.get(index)).and_then(|text| text.parse().ok());
+    forwarded.or(socket)
 }
 
 fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
@@ -70,7 +101,7 @@ fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
     let key = u16::try_from(hash >> 48).unwrap_or_default();
     limiter.check_key(&key).map_err(|not_until| {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
-        ApiError::too_many("too many logins; try again later", wait)
+        ApiError::too_many("too many requests of this kind; try again later", wait)
     })
 }
 
@@ -89,5 +120,30 @@ mod tests {
         // The same peer in the form that a dual-stack socket gives.
         assert!(limits.peer("::ffff:10.0.0.1".parse().ok()).is_err());
         assert!(limits.peer(None).is_ok());
+        let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
+        assert_eq!(passed.count(), 5);
+    }
+
+    #[test]
+    fn who_it_is_behind_proxies() {
+        let mut extensions = Extensions::new();
+        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 9], 1))));
+        let said = |values: &[&str], hops| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append("x-forwarded-for", value.parse().unwrap());
+            }
+            peer(&extensions, &headers, hops).unwrap().to_string()
+        };
+        assert_eq!(said(&["1.1.1.1, 2.2.2.2"], 0), "10.0.0.9", "nobody is believed");
+        assert_eq!(
+            said(&["1.1.1.1, 2.2.2.2"], 1),
+            "2.2.2.2",
+            "what stands before it anybody can write"
+        );
+        assert_eq!(said(&["1.1.1.1", "2.2.2.2,2001:db8::1"], 2), "2.2.2.2");
+        for values in [&["2.2.2.2"][..], &[], &["x, y"]] {
+            assert_eq!(said(values, 2), "10.0.0.9", "{values:?}");
+        }
     }
 }

@@ -4,24 +4,24 @@
 //! Every failed login looks the same: one answer, the same number of hashes, and a reply on a
 //! fixed beat, so that the time of a lookup tells nothing either.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{ConnectInfo, State};
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::{Api, PostParams};
 use serde::Serialize;
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::caller::{Who, authorize};
 use super::passwords::CANDIDATES;
-use super::{reply, sessions};
+use super::{audit, limits, reply, sessions};
 use crate::domain::decision::Reason;
 use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
@@ -43,17 +43,20 @@ struct LoggedIn<'t> {
 pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     if !state.reader.is_ready() {
         return Err(Reason::IndexNotReady.into());
     }
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
+    // Read before anything is counted: what is no login uses up nobody's budget.
+    let organization = fields.string("organizationId")?;
     let found = match fields.string("kubernetesToken")? {
-        Some(token) => by_kubernetes(&state, &fields, peer, token).await?,
-        None => by_password(&state, &fields, peer).await?,
+        Some(token) => by_kubernetes(&state, organization, peer, token).await?,
+        None => by_password(&state, &fields, organization, peer).await?,
     };
     let member = match found.as_slice() {
         [] => None,
@@ -74,17 +77,12 @@ pub async fn login(
         let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
         let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
-        info!(audit = Operation::Login.name(), "refused");
         return Err(ApiError::unauthorized(
             "the login failed: wrong e-mail address or password, or not a member who may log in",
         ));
     };
-    info!(
-        audit = Operation::Login.name(),
-        organization = %member.organization,
-        caller = %Who::Member { id: member.id, session: token.hash().id() },
-        "done"
-    );
+    audit::organization(member.organization);
+    audit::who(&Who::Member { id: member.id, session: token.hash().id() });
     Ok(reply(&LoggedIn { token: token.expose() }))
 }
 
@@ -92,6 +90,7 @@ pub async fn login(
 async fn by_password(
     state: &AppState,
     fields: &Fields,
+    organization: Option<&str>,
     peer: Option<IpAddr>,
 ) -> Result<Vec<Arc<Member>>, ApiError> {
     let login_name = Member::login_name(fields.required("email")?);
@@ -100,7 +99,7 @@ async fn by_password(
     limits.peer(peer)?;
     limits.email(&login_name)?;
     let mut candidates = state.reader.members_by_email(&login_name);
-    narrow(&mut candidates, fields)?;
+    narrow(&mut candidates, organization);
     candidates.truncate(CANDIDATES);
     if password.is_oversized() {
         candidates.clear();
@@ -126,7 +125,7 @@ async fn by_password(
 /// that some other service was given must not open a session here.
 async fn by_kubernetes(
     state: &AppState,
-    fields: &Fields,
+    organization: Option<&str>,
     peer: Option<IpAddr>,
     token: &str,
 ) -> Result<Vec<Arc<Member>>, ApiError> {
@@ -147,17 +146,16 @@ async fn by_kubernetes(
     let username = status.user.and_then(|user| user.username).filter(|_| for_us);
     let Some(username) = username else { return Ok(Vec::new()) };
     let mut found = state.reader.members_by_username(&username);
-    narrow(&mut found, fields)?;
+    narrow(&mut found, organization);
     found.retain(|member| !member.suspended);
     Ok(found)
 }
 
-fn narrow(members: &mut Vec<Arc<Member>>, fields: &Fields) -> Result<(), ApiError> {
-    if let Some(id) = fields.string("organizationId")? {
+fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
+    if let Some(id) = organization {
         let id = OrganizationId::parse(id);
         members.retain(|member| Some(member.organization) == id);
     }
-    Ok(())
 }
 
 /// Ends the session that asks for it.
@@ -189,6 +187,6 @@ async fn log_out(
     let member = state.reader.member(*id).ok_or(Reason::SessionUnknown)?;
     let all = operation == Operation::LogoutAll;
     sessions::end(state, &member.name, |it| all || it.hash.id() == *session).await?;
-    caller.audit(operation, id);
+    audit::object(id);
     Ok(reply(&true))
 }

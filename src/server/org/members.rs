@@ -10,24 +10,26 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
 use super::resources::{self, id_in_path, own, unknown};
-use super::{reply, sessions};
+use super::{audit, leaving, reply, sessions};
 use crate::crd;
-use crate::domain::ids::MemberId;
+use crate::domain::ids::{MemberId, OrganizationId};
 use crate::domain::password::Password;
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
 use crate::domain::staff::Member;
+use crate::names;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
 /// A member as it is shown.
-pub fn show(caller: &Caller, member: &crd::Member) -> Value {
+pub fn show(member: &crd::Member) -> Value {
+    let namespace = member.namespace().unwrap_or_default();
     json!({
-        "id": MemberId::derive(&caller.namespace, &member.name_any()),
+        "id": MemberId::derive(&namespace, &member.name_any()),
         "name": name_of(member),
         "email": member.spec.email,
-        "organizationId": caller.organization,
+        "organizationId": OrganizationId::derive(&namespace),
         "role": member.spec.role,
     })
 }
@@ -48,7 +50,7 @@ pub async fn create(
     caller.same_organization(&fields)?;
     let spec = crd::MemberSpec {
         display_name: Some(fields.name()?),
-        email: fields.required("email")?.trim().to_owned(),
+        email: email(&fields)?,
         role: role(&fields)?.ok_or_else(|| {
             ApiError::missing_field("role", "`role` is required: Admin, Member or ReadOnly")
         })?,
@@ -62,7 +64,11 @@ pub async fn create(
     // The password is not part of it: see `resources::mark`.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();
-    let make = |name: &str| crd::Member::new(name, spec.clone());
+    let make = |name: &str| {
+        let mut member = crd::Member::new(name, spec.clone());
+        member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), new_password_id());
+        member
+    };
     let taken = email_taken(&state, &caller, &spec.email, None);
     let repeated = resources::repeated(&state, &caller, &wish, &content).await?;
     let object = match repeated {
@@ -73,8 +79,8 @@ pub async fn create(
     let hash = state.platform.passwords.hash(password).await?;
     let member = validate::member(&object).map_err(|_| ApiError::internal())?;
     state.platform.passwords.write(&member, &hash).await.map_err(|it| resources::refused(&it))?;
-    caller.audit(operation, &member.id);
-    Ok(reply(&show(&caller, &object)))
+    audit::object(&member.id);
+    Ok(reply(&show(&object)))
 }
 
 /// Shows a member.
@@ -85,7 +91,7 @@ pub async fn get(
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetMember)?;
     let member = find(&state, &caller, path).await?;
-    Ok(reply(&show(&caller, &member)))
+    Ok(reply(&show(&member)))
 }
 
 /// Shows every member.
@@ -121,9 +127,9 @@ pub async fn patch(
     if fields.value("name").is_some() {
         spec.insert("displayName".to_owned(), json!(fields.name()?));
     }
-    if let Some(email) = fields.string("email")? {
-        let email = email.trim();
-        if email_taken(&state, &caller, email, Some(&object)) {
+    if fields.value("email").is_some() {
+        let email = email(&fields)?;
+        if email_taken(&state, &caller, &email, Some(&object)) {
             return Err(email_in_use());
         }
         spec.insert("email".to_owned(), json!(email));
@@ -132,9 +138,6 @@ pub async fn patch(
     spec.extend(role.map(|role| ("role".to_owned(), json!(role))));
     let suspended = fields.bool("suspended")?;
     spec.extend(suspended.map(|suspended| ("suspended".to_owned(), json!(suspended))));
-    if role.is_some_and(|role| role < Role::Admin) || suspended == Some(true) {
-        keep_an_admin(&state, &caller, &object).await?;
-    }
     let password = fields.string("password")?.map(Password::chosen).transpose();
     let password =
         password.map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
@@ -143,8 +146,24 @@ pub async fn patch(
             "the password of this member comes from a Secret: change it there",
         ));
     }
+    let mut annotations = Map::new();
+    if password.is_some() && !object.annotations().contains_key(names::PASSWORD_ID) {
+        annotations.insert(names::PASSWORD_ID.to_owned(), json!(new_password_id()));
+    }
     let api = own(&state, &caller);
-    let patched = resources::patch(&state, &api, &object, Value::Object(spec)).await?;
+    let leaves = role.is_some_and(|role| role < Role::Admin) || suspended == Some(true);
+    let object = if leaves { leaving::leave(&state, &caller, object).await? } else { object };
+    if object.annotations().contains_key(names::LEAVING) {
+        annotations.insert(names::LEAVING.to_owned(), Value::Null);
+    }
+    let patched = resources::patch_with(&state, &api, &object, annotations.into(), spec.into());
+    let patched = match patched.await {
+        Ok(patched) => patched,
+        Err(error) => {
+            leaving::stay(&api, &object).await;
+            return Err(error);
+        }
+    };
     let member = validate::member(&patched).map_err(|_| ApiError::internal())?;
     let new_password = password.is_some();
     if let Some(password) = password {
@@ -155,7 +174,7 @@ pub async fn patch(
     if new_password || member.suspended {
         sessions::end(&state, &member.name, |_| true).await?;
     }
-    caller.audit(operation, &member.id);
+    audit::object(&member.id);
     Ok(reply(&true))
 }
 
@@ -168,37 +187,36 @@ pub async fn delete(
     let operation = Operation::DeleteMember;
     let caller = authorize(&state, &headers, operation)?;
     let object = find(&state, &caller, path).await?;
-    keep_an_admin(&state, &caller, &object).await?;
-    resources::delete(&state, &own(&state, &caller), &object).await?;
+    let object = leaving::leave(&state, &caller, object).await?;
+    let api = own(&state, &caller);
+    if let Err(error) = resources::delete(&state, &api, &object).await {
+        leaving::stay(&api, &object).await;
+        return Err(error);
+    }
     if let Ok(member) = validate::member(&object) {
         // At once, and not with the sweep: somebody of the same name may come.
         let removed = state.platform.passwords.remove(&member).await;
         removed.map_err(|error| resources::refused(&error))?;
     }
-    caller.audit(operation, &MemberId::derive(&caller.namespace, &object.name_any()));
+    audit::object(&MemberId::derive(&caller.namespace, &object.name_any()));
     Ok(reply(&true))
 }
 
-/// An organization without an Admin could not be managed any more. Counted from what the API
-/// server has, not from the index.
-async fn keep_an_admin(
-    state: &AppState,
-    caller: &Caller,
-    without: &crd::Member,
-) -> Result<(), ApiError> {
-    let is_admin =
-        |it: &crd::Member| it.spec.role == Role::Admin && it.spec.suspended != Some(true);
-    if !is_admin(without) {
-        return Ok(());
+/// See [`names::PASSWORD_ID`].
+fn new_password_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+/// The e-mail address in a body, in the form that the kind asks for.
+pub fn email(fields: &Fields) -> Result<String, ApiError> {
+    let email = fields.required("email")?.trim();
+    let parts = email.split_once('@').filter(|(user, host)| {
+        !user.is_empty() && !host.is_empty() && !host.contains('@') && email.chars().count() <= 254
+    });
+    if parts.is_none() || email.chars().any(char::is_whitespace) {
+        return Err(ApiError::invalid_field("email", "`email` must be an e-mail address"));
     }
-    let members: Vec<crd::Member> = resources::list(state, caller).await?;
-    let another = members.iter().any(|it| is_admin(it) && it.name_any() != without.name_any());
-    if another {
-        return Ok(());
-    }
-    Err(ApiError::unprocessable(
-        "this is the last Admin of the organization; make another one first",
-    ))
+    Ok(email.to_owned())
 }
 
 fn email_taken(

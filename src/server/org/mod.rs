@@ -1,29 +1,41 @@
 //! The Anon REST API under `/org`: the caller's organization follows from its credential.
 
 mod app_user_id_token;
+mod audit;
+mod authorization;
 mod caller;
+mod leaving;
 mod limits;
+mod link;
 mod login;
+mod managed;
 mod members;
 pub mod openapi;
 mod organization;
 mod passwords;
+mod repeat;
 mod resources;
 mod sdk_clients;
 mod sessions;
+mod sign_up;
 pub mod signer;
 mod user_pools;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use kube::Client;
 use serde::Serialize;
 
 use super::AppState;
 use super::error::finish;
 use crate::domain::permission::Operation;
+use crate::index::Kind;
+use crate::index::propagation::{Propagation, Write};
 use crate::names;
 use limits::Limits;
 use passwords::Passwords;
@@ -37,22 +49,70 @@ pub struct Platform {
     /// Rate limits.
     limits: Limits,
     /// Where the world reaches us.
-    public_url: String,
+    pub public_url: String,
     /// The audiences of Kubernetes tokens that are meant for us.
     audiences: Vec<String>,
+    /// Where Link is, if that is known.
+    link_url: Option<String>,
+    /// Whether organizations are made by sign-up.
+    allow_sign_up: bool,
+    /// How many proxies in front of us are believed whom they forward for.
+    proxy_hops: usize,
+    /// Name of this replica.
+    identity: String,
+    /// What is known of the other replicas.
+    propagation: Option<Arc<Propagation>>,
+}
+
+/// What a [`Platform`] is told.
+#[derive(Clone, Default)]
+pub struct PlatformSettings {
+    /// Name of this replica.
+    pub identity: String,
+    /// What is known of the other replicas; nobody is waited for without it.
+    pub propagation: Option<Arc<Propagation>>,
+    /// The namespace with the password hashes.
+    pub operator_namespace: String,
+    /// Where the world reaches us.
+    pub public_url: String,
+    /// Where Link is.
+    pub link_url: Option<String>,
+    /// Whether anybody may make an organization.
+    pub allow_sign_up: bool,
+    /// How many proxies in front of us are believed whom they forward for.
+    pub proxy_hops: usize,
 }
 
 impl Platform {
-    /// Hashes are in the operator's namespace; `public_url` is one of our names.
+    /// `settings.public_url` is one of our names.
     #[must_use]
-    pub fn new(client: Client, operator_namespace: &str, public_url: &str) -> Self {
+    pub fn new(client: Client, settings: PlatformSettings) -> Self {
         Self {
-            passwords: Passwords::new(client.clone(), operator_namespace),
+            passwords: Passwords::new(client.clone(), &settings.operator_namespace),
             client,
             limits: Limits::default(),
-            public_url: public_url.to_owned(),
-            audiences: vec![public_url.to_owned(), names::MANAGER.to_owned()],
+            audiences: vec![settings.public_url.clone(), names::MANAGER.to_owned()],
+            public_url: settings.public_url,
+            link_url: settings.link_url,
+            allow_sign_up: settings.allow_sign_up,
+            proxy_hops: settings.proxy_hops,
+            identity: settings.identity,
+            propagation: settings.propagation,
         }
+    }
+}
+
+/// How long a reply waits until this replica knows what was written.
+const HERE: Duration = Duration::from_secs(3);
+/// And then, until the others do: bounded, because one that was killed counts for a while.
+const ELSEWHERE: Duration = Duration::from_secs(1);
+
+/// Waits, bounded, until what was written is served: by this replica, and by the others.
+async fn known(state: &AppState, kind: Kind, resource_version: &str) {
+    let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
+    state.reader.wait_for(kind, resource_version, HERE).await;
+    if let Some(propagation) = &state.platform.propagation {
+        propagation.elsewhere(&state.platform.identity, &write, ELSEWHERE).await;
     }
 }
 
@@ -60,7 +120,11 @@ impl Platform {
 pub fn routes() -> Router<AppState> {
     let all = Operation::ALL.iter();
     let router = Router::new().route("/openapi.json", get(openapi::serve));
-    all.fold(router, |router, operation| router.route(operation.path(), handler(*operation)))
+    all.fold(router, |router, &operation| {
+        let audited =
+            middleware::from_fn(move |request, next| audit::audited(operation, request, next));
+        router.route(operation.path(), handler(operation).layer(audited))
+    })
 }
 
 fn handler(operation: Operation) -> MethodRouter<AppState> {
@@ -68,6 +132,7 @@ fn handler(operation: Operation) -> MethodRouter<AppState> {
         Operation::Login => post(login::login),
         Operation::Logout => post(login::logout),
         Operation::LogoutAll => post(login::logout_all),
+        Operation::CreateOrganization => post(sign_up::sign_up),
         Operation::GetOrganization => get(organization::get),
         Operation::PatchOrganization => patch(organization::patch),
         Operation::DeleteOrganization => delete(organization::delete),
@@ -89,6 +154,7 @@ fn handler(operation: Operation) -> MethodRouter<AppState> {
         Operation::RotateSdkClient => post(sdk_clients::rotate),
         Operation::ListSdkClients => get(sdk_clients::list),
         Operation::MintAppUserIdToken => post(app_user_id_token::mint),
+        Operation::GetLinkUrl => get(link::url),
     }
 }
 

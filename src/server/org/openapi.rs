@@ -1,8 +1,16 @@
 //! The OpenAPI 3.1 description of the API: its operations are those of the role table.
 
+mod leaves;
+mod refusals;
+
 use serde_json::{Map, Value, json};
 
+use super::link;
 use crate::domain::permission::Operation;
+use crate::domain::role::Role;
+use leaves::{
+    changed, description, email, id, name, oauth, optional, password, role, text, time, url,
+};
 
 /// What an operation reads and what it replies; names of schemas.
 struct Shapes {
@@ -19,6 +27,7 @@ const fn shapes(operation: Operation) -> Shapes {
         | Operation::DeleteMember
         | Operation::DeleteUserPool
         | Operation::DeleteSdkClient => (None, "Done"),
+        Operation::CreateOrganization => (Some("OrganizationCreate"), "Organization"),
         Operation::GetOrganization => (None, "Organization"),
         Operation::PatchOrganization => (Some("OrganizationPatch"), "Done"),
         Operation::CreateMember => (Some("MemberCreate"), "Member"),
@@ -27,13 +36,14 @@ const fn shapes(operation: Operation) -> Shapes {
         Operation::ListMembers => (None, "MemberList"),
         Operation::CreateUserPool => (Some("UserPoolCreate"), "UserPool"),
         Operation::GetUserPool => (None, "UserPool"),
-        Operation::PatchUserPool => (Some("TextPatch"), "Done"),
+        Operation::PatchUserPool => (Some("UserPoolPatch"), "Done"),
         Operation::ListUserPools => (None, "UserPoolList"),
         Operation::CreateSdkClient => (Some("SdkClientCreate"), "SdkClient"),
         Operation::GetSdkClientAuth => (None, "SdkClientAuth"),
         Operation::GetSdkClient | Operation::RotateSdkClient => (None, "SdkClient"),
         Operation::PatchSdkClient => (Some("SdkClientPatch"), "SdkClient"),
         Operation::ListSdkClients => (None, "SdkClientList"),
+        Operation::GetLinkUrl => (None, "LinkUrl"),
         Operation::MintAppUserIdToken => (Some("AppUserIdTokenRequest"), "AppUserIdToken"),
     };
     Shapes { request, reply }
@@ -49,6 +59,10 @@ pub fn document() -> Value {
             path.insert(operation.method().to_lowercase(), describe(operation));
         }
     }
+    let mut all = Map::new();
+    for schemas in [schemas(), more_schemas()] {
+        all.extend(schemas.as_object().cloned().unwrap_or_default());
+    }
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -59,7 +73,8 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
-            "schemas": schemas(),
+            "responses": refusals::components(),
+            "schemas": all,
         },
     })
 }
@@ -74,18 +89,23 @@ fn describe(operation: Operation) -> Value {
         })
     };
     let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-    let parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
-    let needs = operation.needs().map_or("nobody in particular", |role| role.as_str());
+    let mut parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
+    if operation == Operation::GetLinkUrl {
+        let parameter = |(name, required): &(&str, bool)| json!({ "name": name, "in": "query", "required": required, "schema": { "type": "string" } });
+        parameters.extend(link::PARAMETERS.iter().map(parameter));
+    }
+    let needs = operation.needs().map(Role::as_str);
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), json!({ "description": "done", "content": content(reply) }));
+    responses.extend(refusals::of(operation, request.is_some()));
     let mut described = json!({
         "operationId": operation.name(),
         "summary": operation.summary(),
-        "description": format!("Least role: {needs}."),
-        "responses": {
-            "200": { "description": "done", "content": content(reply) },
-            "default": { "description": "an error", "content": content("Error") },
-        },
+        "description": format!("Least role: {}.", needs.unwrap_or("nobody in particular")),
+        "responses": responses,
     });
-    let security = if operation.needs().is_some() { json!([{ "bearer": [] }]) } else { json!([]) };
+    // Since OpenAPI 3.1 the list may hold the roles that a bearer needs.
+    let security = needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }]));
     if let Some(described) = described.as_object_mut() {
         described.insert("security".to_owned(), security);
         if !parameters.is_empty() {
@@ -115,25 +135,18 @@ fn list(resource: &str, item: Value) -> Value {
     object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
 }
 
+/// `authorization` of a request.
+fn own_keys() -> Value {
+    let id_claim = json!({ "type": ["string", "null"] });
+    let jwks_uri = json!({ "type": "string", "pattern": "^https://" });
+    let properties = json!({ "jwksUri": jwks_uri, "idClaim": id_claim });
+    json!({ "type": ["object", "null"], "required": ["jwksUri"], "properties": properties })
+}
+
 fn schemas() -> Value {
-    let text = || json!({ "type": "string" });
-    let optional = || json!({ "type": ["string", "null"] });
-    let id = || json!({ "type": "string", "format": "uuid" });
-    let time = || json!({ "type": "string", "format": "date-time" });
-    let name = || json!({ "type": "string", "minLength": 1, "maxLength": 128 });
-    let description = || json!({ "type": ["string", "null"], "maxLength": 1024 });
-    let role = || json!({ "enum": ["Admin", "Member", "ReadOnly"] });
-    let password = || json!({ "type": "string", "minLength": 8, "maxLength": 1024 });
-    let urls = || json!({ "type": "array", "items": { "type": "string" } });
     let authorization =
         || object(&["jwksUri", "idClaim"], json!({ "jwksUri": text(), "idClaim": text() }));
-    let oauth = || {
-        json!({ "type": ["object", "null"], "properties": {
-            "logoUrl": optional(), "chromeExtensionId": optional(), "redirectUrls": urls(),
-        } })
-    };
     let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
-    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
     let pool = |required: &[&str]| {
         object(
             required,
@@ -156,13 +169,13 @@ fn schemas() -> Value {
             "id": id(), "name": text(), "logoUrl": text(),
             "members": { "type": "array", "items": { "$ref": "#/components/schemas/Member" } },
         })),
-        "OrganizationPatch": object(&[], json!({ "name": name(), "logoUrl": optional() })),
+        "OrganizationPatch": object(&[], json!({ "name": changed(name()), "logoUrl": url() })),
         "MemberCreate": object(&["name", "email", "password", "role"], json!({
-            "name": name(), "email": text(), "password": password(), "role": role(), "organizationId": optional(),
+            "name": name(), "email": email(), "password": password(), "role": role(), "organizationId": optional(),
         })),
         "MemberPatch": object(&[], json!({
-            "name": name(), "email": text(), "password": password(), "role": role(),
-            "suspended": { "type": ["boolean", "null"] },
+            "name": changed(name()), "email": changed(email()), "password": changed(password()),
+            "role": changed(role()), "suspended": { "type": ["boolean", "null"] },
         })),
         "Member": object(&["id", "name", "email", "organizationId", "role"], json!({
             "id": id(), "name": text(), "email": text(), "organizationId": id(), "role": role(),
@@ -172,8 +185,11 @@ fn schemas() -> Value {
         }))),
         "UserPoolCreate": object(&["name"], json!({
             "name": name(), "description": description(), "organizationId": optional(),
+            "authorization": own_keys(),
         })),
-        "TextPatch": object(&[], json!({ "name": name(), "description": description() })),
+        "UserPoolPatch": object(&[], json!({
+            "name": changed(name()), "description": description(), "authorization": own_keys(),
+        })),
         "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
         "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
         "SdkClientCreate": object(&["name"], json!({
@@ -182,10 +198,10 @@ fn schemas() -> Value {
                 { "enum": ["service", "application", null] },
                 object(&["application"], json!({ "application": application })),
             ] },
-            "oauthDisabled": { "type": ["boolean", "null"] },
+            "oauthDisabled": { "description": "accepted and ignored" }, "authorization": own_keys(),
         })),
         "SdkClientPatch": object(&[], json!({
-            "name": name(), "description": description(), "oauthConfig": oauth(),
+            "name": changed(name()), "description": description(), "oauthConfig": oauth(),
         })),
         "SdkClient": object(&["id", "name", "description", "organizationId", "auth"], json!({
             "id": id(), "name": text(), "description": text(), "organizationId": id(),
@@ -201,13 +217,28 @@ fn schemas() -> Value {
         })),
         "SdkClientList": list("SdkClient", object(&["id", "name", "description", "createdAt"], json!({
             "id": id(), "name": text(), "description": text(), "createdAt": time(), "appUserPoolId": id(),
-            "logoUrl": text(), "chromeExtensionId": text(), "redirectUrls": urls(),
+            "logoUrl": text(), "chromeExtensionId": text(),
+            "redirectUrls": { "type": "array", "items": text() },
         }))),
         "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
+    })
+}
+
+/// Of sign-up, tokens and links.
+fn more_schemas() -> Value {
+    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
+    json!({
+        "OrganizationCreate": object(&["name", "member"], json!({
+            "name": name(),
+            "member": object(&["name", "email", "password"], json!({
+                "name": name(), "email": email(), "password": password(),
+            })),
+        })),
         "AppUserIdTokenRequest": object(&["appUserId"], json!({
             "appUserId": { "type": "string", "minLength": 1 }, "userPoolId": optional(),
             "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
         })),
+        "LinkUrl": object(&["url"], json!({ "url": text() })),
         "AppUserIdToken": object(&["appUserIdToken"], json!({ "appUserIdToken": text() })),
     })
 }

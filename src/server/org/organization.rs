@@ -9,8 +9,9 @@ use kube::api::Api;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::resources::{self, Written, id_in_path, managed_here, own, unknown};
-use super::{members, reply};
+use super::managed::managed_here;
+use super::resources::{self, Written, id_in_path, own, unknown};
+use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
@@ -30,15 +31,24 @@ pub async fn get(
     only_own(&caller, path)?;
     let object = stored(&own(&state, &caller)).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
-    let members: Vec<_> = members.iter().map(|member| members::show(&caller, member)).collect();
     let spec = object.map(|object| object.spec).unwrap_or_default();
+    Ok(reply(&show(&caller.namespace, spec, &members)))
+}
+
+/// An organization as it is shown.
+pub fn show(
+    namespace: &str,
+    spec: crd::OrganizationSpec,
+    members: &[crd::Member],
+) -> Map<String, Value> {
     let mut shown = Map::new();
-    shown.insert("id".to_owned(), json!(caller.organization));
-    let name = spec.display_name.unwrap_or_else(|| caller.namespace.clone());
+    shown.insert("id".to_owned(), json!(OrganizationId::derive(namespace)));
+    let name = spec.display_name.unwrap_or_else(|| namespace.to_owned());
     shown.insert("name".to_owned(), json!(name));
     shown.extend(spec.logo_url.map(|url| ("logoUrl".to_owned(), json!(url))));
+    let members: Vec<_> = members.iter().map(members::show).collect();
     shown.insert("members".to_owned(), json!(members));
-    Ok(reply(&shown))
+    shown
 }
 
 /// Changes name and logo. An organization that nothing refines yet gets an object for it.
@@ -69,7 +79,7 @@ pub async fn patch(
         resources::create(&state, &caller, DEFAULT, &Value::Null, make).await?
     };
     resources::patch(&state, &api, &object, Value::Object(spec)).await?;
-    caller.audit(operation, &caller.organization);
+    audit::object(&caller.organization);
     Ok(reply(&true))
 }
 
@@ -92,7 +102,7 @@ pub async fn delete(
     each(&state, &caller, &pools).await?;
     each(&state, &caller, &organizations).await?;
     each(&state, &caller, &people).await?;
-    caller.audit(operation, &caller.organization);
+    audit::object(&caller.organization);
     Ok(reply(&true))
 }
 

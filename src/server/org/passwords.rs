@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::{Client, ResourceExt};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
 
@@ -22,6 +22,8 @@ pub const CANDIDATES: usize = 3;
 const CONCURRENT: usize = 2;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a write of a hash is tried that others come in the way of.
+const TRIES: u32 = 5;
 
 /// Reads, writes and checks password hashes.
 pub struct Passwords {
@@ -53,13 +55,9 @@ impl Passwords {
         let secret = self.secrets().get_opt(&name).await?;
         let ours = secret.filter(|secret| {
             secret.labels().get(names::ID).is_some_and(|id| *id == member.id.to_string())
+                && names::is_password_of(secret.annotations(), member)
         });
-        let hash = ours.and_then(|secret| {
-            let ByteString(bytes) = secret.data?.remove(names::PASSWORD_HASH)?;
-            let bytes = zeroize::Zeroizing::new(bytes);
-            PasswordHash::parse(std::str::from_utf8(&bytes).ok()?)
-        });
-        Ok(hash)
+        Ok(ours.and_then(hash_in))
     }
 
     /// Whether each of the hashes is of this password. The same work whatever there is: a decoy
@@ -97,45 +95,81 @@ impl Passwords {
         hash.map_err(|_| ApiError::internal())
     }
 
+    /// Stores the hash of the password of a member who does not exist yet. Returns the
+    /// [`names::PASSWORD_ID`] that the member has to carry. If there is a hash, that of the same
+    /// password counts; `None` if it is of another.
+    ///
+    /// # Errors
+    /// Too many others are at it, or the API server did not take it.
+    pub async fn claim(&self, member: &Member, text: &str) -> Result<Option<String>, ApiError> {
+        let refused = |error| super::resources::refused(&error);
+        let name = self.secret_name(member).await.map_err(refused)?;
+        let name = name.ok_or_else(super::resources::unknown)?;
+        let secrets = self.secrets();
+        if secrets.get_metadata_opt(&name).await.map_err(refused)?.is_none() {
+            let mut member = member.clone();
+            let id = uuid::Uuid::new_v4().to_string();
+            member.password_id = Some(id.clone());
+            let hash = self.hash(Password::typed(text)).await?;
+            let secret = desired(&member, &name, &hash);
+            match secrets.create(&PostParams::default(), &secret).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
+                created => return created.map(|_| Some(id)).map_err(refused),
+            }
+        }
+        let stored = secrets.get(&name).await.map_err(refused)?;
+        let id = stored.annotations().get(names::PASSWORD_ID).cloned();
+        let Some(hash) = hash_in(stored) else { return Ok(None) };
+        let password = Password::typed(text);
+        let matches = self.work(move || hash.matches(&password)).await?;
+        Ok(id.filter(|_| matches))
+    }
+
     /// Stores the hash of a password that was sent to the API. What was there before goes.
     ///
     /// # Errors
     /// The API server did not take it.
     pub async fn write(&self, member: &Member, hash: &PasswordHash) -> kube::Result<()> {
         let Some(name) = self.secret_name(member).await? else { return Ok(()) };
-        let data = ByteString(hash.expose().as_bytes().to_vec());
-        let mut secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.clone()),
-                labels: Some(names::labels(names::PASSWORD, &member.id)),
-                annotations: Some(names::password_annotations(&member.name, names::MADE_BY_API)),
-                ..ObjectMeta::default()
-            },
-            type_: Some("Opaque".to_owned()),
-            data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
-            ..Secret::default()
-        };
+        let mut secret = desired(member, &name, hash);
         let secrets = self.secrets();
-        match secrets.create(&PostParams::default(), &secret).await {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-            created => return created.map(drop),
+        let mut tries = 1..=TRIES;
+        loop {
+            let existing = secrets.get_metadata_opt(&name).await?;
+            secret.metadata.resource_version =
+                existing.as_ref().and_then(ResourceExt::resource_version);
+            let written = match existing {
+                None => secrets.create(&PostParams::default(), &secret).await,
+                Some(_) => secrets.replace(&name, &PostParams::default(), &secret).await,
+            };
+            match written {
+                // Another replica, or the leader, which removes what an earlier member left.
+                Err(kube::Error::Api(status))
+                    if matches!(status.code, 404 | 409) && tries.next().is_some() => {}
+                written => return written.map(drop),
+            }
         }
-        secret.metadata.resource_version = secrets.get(&name).await?.resource_version();
-        secrets.replace(&name, &PostParams::default(), &secret).await.map(drop)
     }
 
-    /// Removes the hash of a member's password.
+    /// Removes the hash of a member's password; not that of a later member of the same name.
     ///
     /// # Errors
     /// The API server did not do it.
     pub async fn remove(&self, member: &Member) -> kube::Result<()> {
         let Some(name) = self.secret_name(member).await? else { return Ok(()) };
-        match self.secrets().delete(&name, &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if !status.is_not_found() => {
-                Err(kube::Error::Api(status))
-            }
-            Ok(_) | Err(kube::Error::Api(_)) => Ok(()),
-            Err(error) => Err(error),
+        let stored = self.secrets().get_metadata_opt(&name).await?;
+        let stored = stored.filter(|it| names::is_password_of(it.annotations(), member));
+        let Some(stored) = stored else { return Ok(()) };
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: stored.uid(),
+                resource_version: stored.resource_version(),
+            }),
+            ..DeleteParams::default()
+        };
+        match self.secrets().delete(&name, &parameters).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            deleted => deleted.map(drop),
         }
     }
 
@@ -171,5 +205,28 @@ impl Passwords {
         let namespace = namespaces.get_metadata_opt(&member.name.namespace).await?;
         let uid = namespace.and_then(|namespace| namespace.uid());
         Ok(uid.map(|uid| names::password_secret(&uid, &member.name.name)))
+    }
+}
+
+fn hash_in(secret: Secret) -> Option<PasswordHash> {
+    let ByteString(bytes) = secret.data?.remove(names::PASSWORD_HASH)?;
+    let bytes = zeroize::Zeroizing::new(bytes);
+    PasswordHash::parse(std::str::from_utf8(&bytes).ok()?)
+}
+
+fn desired(member: &Member, name: &str, hash: &PasswordHash) -> Secret {
+    let mut annotations = names::password_annotations(&member.name, names::MADE_BY_API);
+    annotations.extend(member.password_id.clone().map(|id| (names::PASSWORD_ID.to_owned(), id)));
+    let data = ByteString(hash.expose().as_bytes().to_vec());
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(names::labels(names::PASSWORD, &member.id)),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".to_owned()),
+        data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
+        ..Secret::default()
     }
 }

@@ -1,33 +1,28 @@
 //! What the operations on members, pools and clients share: reading and writing the custom
 //! resources behind them.
 
-use std::fmt::Debug;
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
 
-use aws_lc_rs::digest;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::warn;
 
+use super::audit;
 use super::caller::Caller;
+use super::managed::managed_here;
+use super::repeat::{is_repeat, mark, names_for};
 use crate::index::Kind;
 use crate::names;
 use crate::server::{ApiError, AppState};
-
-/// How long a repeated POST counts as the same one.
-const SAME_REQUEST: SignedDuration = SignedDuration::from_secs(60);
-/// How long a reply waits until this replica knows what was written.
-const PROPAGATION: Duration = Duration::from_secs(3);
-/// Room for a suffix in a name of 52 characters.
-const MAX_SLUG: usize = 40;
 
 /// A kind that the API writes.
 pub trait Written:
@@ -60,11 +55,13 @@ pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Api<K> {
 }
 
 /// An id in a path. What is no id is the id of nothing.
-pub fn id_in_path<T>(
+pub fn id_in_path<T: Display>(
     path: Result<Path<String>, PathRejection>,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, ApiError> {
-    path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)
+    let id = path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)?;
+    audit::object(&id);
+    Ok(id)
 }
 
 /// 404. The same for what does not exist and for what belongs to another organization.
@@ -99,7 +96,7 @@ pub async fn create<K: Written>(
     let api: Api<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
     let random = uuid::Uuid::new_v4().simple().to_string();
-    for name in names_for::<K>(wish, &[&mark, &random]) {
+    for name in names_for(&K::kind(&()), wish, &[&mark, &random]) {
         let mut object = make(&name);
         object.annotations_mut().insert(names::REQUEST.to_owned(), mark.clone());
         match api.create(&parameters(), &object).await {
@@ -109,7 +106,9 @@ pub async fn create<K: Written>(
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
-                if let Some(existing) = existing.filter(|it| is_repeat(state, it, &mark)) {
+                if let Some(existing) =
+                    existing.filter(|it| is_repeat(it, &mark, state.clock.now()))
+                {
                     return Ok(existing);
                 }
             }
@@ -128,70 +127,81 @@ pub async fn repeated<K: Written>(
 ) -> Result<Option<K>, ApiError> {
     let api: Api<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
-    for name in names_for::<K>(wish, &[&mark]) {
+    for name in names_for(&K::kind(&()), wish, &[&mark]) {
         let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
-        if let Some(existing) = existing.filter(|it| is_repeat(state, it, &mark)) {
+        if let Some(existing) = existing.filter(|it| is_repeat(it, &mark, state.clock.now())) {
             return Ok(Some(existing));
         }
     }
     Ok(None)
 }
 
-/// The names that are tried in turn: the wish, then the wish with the begin of each suffix.
-fn names_for<K: Written>(wish: &str, suffixes: &[&str]) -> Vec<String> {
-    let slug = slug(wish).unwrap_or_else(|| K::kind(&()).to_lowercase());
-    let suffixed = |text: &&str| format!("{slug}-{}", text.get(..6).unwrap_or(text));
-    let mut names: Vec<_> = suffixes.iter().map(suffixed).collect();
-    names.insert(0, slug);
-    names
-}
-
-fn is_repeat<K: Written>(state: &AppState, existing: &K, mark: &str) -> bool {
-    let Some(Time(created)) = existing.meta().creation_timestamp.as_ref() else { return false };
-    let age = state.clock.now().duration_since(*created);
-    existing.meta().deletion_timestamp.is_none()
-        && existing.annotations().get(names::REQUEST).is_some_and(|it| it == mark)
-        && age < SAME_REQUEST
-}
-
-/// Changes an object that was read. Refused where another tool is the truth, which would undo it.
+/// Changes the spec of an object that was read. Refused where another tool is the truth, which
+/// would undo it.
 pub async fn patch<K: Written>(
     state: &AppState,
     api: &Api<K>,
     object: &K,
     spec: Value,
 ) -> Result<K, ApiError> {
+    patch_with(state, api, object, Value::Null, spec).await
+}
+
+/// The same, with annotations. Null takes one away.
+pub async fn patch_with<K: Written>(
+    state: &AppState,
+    api: &Api<K>,
+    object: &K,
+    annotations: Value,
+    spec: Value,
+) -> Result<K, ApiError> {
     managed_here(object)?;
-    let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
     let name = object.name_any();
+    let mut metadata = Map::new();
+    if !annotations.is_null() {
+        metadata.insert("annotations".to_owned(), annotations);
+    }
     let mut version = object.resource_version();
     for _ in 0..TRIES {
-        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": spec });
-        let error = match api.patch(&name, &parameters, &Patch::Merge(&patch)).await {
+        metadata.insert("resourceVersion".to_owned(), json!(version));
+        let patch = json!({ "metadata": metadata, "spec": spec });
+        let error = match api.patch(&name, &patching(), &Patch::Merge(&patch)).await {
             Ok(patched) => {
                 known(state, &patched).await;
                 return Ok(patched);
             }
             Err(error) => error,
         };
-        if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
-            return Err(refused(&error));
-        }
         // The leader writes status all the time. What the change was decided on is the spec, and
         // that has not changed as long as the generation has not.
-        let now = api.get_metadata(&name).await.map_err(|error| refused(&error))?;
-        if now.metadata.generation != object.meta().generation
-            || now.metadata.uid != object.meta().uid
-        {
-            return Err(refused(&error));
-        }
-        version = now.metadata.resource_version;
+        version =
+            same(api, object, error, |now| now.metadata.generation == object.meta().generation)
+                .await?;
     }
     Err(ApiError::unavailable("the object changed in between; try again"))
 }
 
+/// After a conflict: the resourceVersion of the object as it now is, if it still is the one that
+/// was decided on. The mark of who leaves is part of that: without it the decision is void.
+async fn same<K: Written>(
+    api: &Api<K>,
+    object: &K,
+    error: kube::Error,
+    unchanged: impl Fn(&PartialObjectMeta<K>) -> bool,
+) -> Result<Option<String>, ApiError> {
+    if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
+        return Err(refused(&error));
+    }
+    let now = api.get_metadata(&object.name_any()).await.map_err(|error| refused(&error))?;
+    let mark = |annotations: &BTreeMap<String, String>| annotations.get(names::LEAVING).cloned();
+    let same = now.metadata.uid == object.meta().uid
+        && mark(now.annotations()) == mark(object.annotations())
+        && unchanged(&now);
+    if same { Ok(now.resource_version()) } else { Err(refused(&error)) }
+}
+
 /// How often a change is tried that writes of status come in the way of.
-const TRIES: u32 = 5;
+pub const TRIES: u32 = 5;
 
 /// Deletes an object that was read.
 pub async fn delete<K: Written>(
@@ -200,46 +210,32 @@ pub async fn delete<K: Written>(
     object: &K,
 ) -> Result<(), ApiError> {
     managed_here(object)?;
-    let parameters = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
-        ..DeleteParams::default()
-    };
-    let deleted = api.delete(&object.name_any(), &parameters).await;
-    let deleted = deleted.map_err(|error| refused(&error))?;
-    // A body without finalizers is the status of the deletion; the event of it comes anyway.
-    if let Some(object) = deleted.left() {
-        known(state, &object).await;
+    let mut version = object.resource_version();
+    for _ in 0..TRIES {
+        let parameters = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: object.uid(),
+                resource_version: version.clone(),
+            }),
+            ..DeleteParams::default()
+        };
+        match api.delete(&object.name_any(), &parameters).await {
+            Ok(deleted) => {
+                // A body without finalizers is the status of the deletion; its event comes anyway.
+                if let Some(object) = deleted.left() {
+                    known(state, &object).await;
+                }
+                return Ok(());
+            }
+            Err(error) => version = same(api, object, error, |_| true).await?,
+        }
     }
-    Ok(())
+    Err(ApiError::unavailable("the object changed in between; try again"))
 }
 
-/// Waits, bounded, until this replica serves what was written.
-async fn known<K: Written>(state: &AppState, object: &K) {
-    let version = object.resource_version().unwrap_or_default();
-    state.reader.wait_for(K::KIND, &version, PROPAGATION).await;
-}
-
-/// Whether the object is ours to change, and not that of a tool that would change it back.
-pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
-    let (labels, annotations) = (object.labels(), object.annotations());
-    let helm = labels.get(names::MANAGED_BY).is_some_and(|manager| manager == "Helm")
-        || annotations.contains_key("meta.helm.sh/release-name");
-    let argo = annotations.contains_key("argocd.argoproj.io/tracking-id")
-        || labels.contains_key("argocd.argoproj.io/instance");
-    let flux = labels.contains_key("kustomize.toolkit.fluxcd.io/name")
-        || labels.contains_key("helm.toolkit.fluxcd.io/name");
-    let tool = if argo {
-        "Argo CD"
-    } else if flux {
-        "Flux"
-    } else if helm {
-        "Helm"
-    } else {
-        return Ok(());
-    };
-    Err(ApiError::unprocessable(format!(
-        "this object comes from {tool}, which would undo the change: make it there"
-    )))
+/// Waits, bounded, until what was written is served.
+pub async fn known<K: Written>(state: &AppState, object: &K) {
+    super::known(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
 /// What the API server's refusal means for the caller.
@@ -260,79 +256,16 @@ pub fn refused(error: &kube::Error) -> ApiError {
     }
 }
 
-fn parameters() -> PostParams {
+/// How an object is created.
+pub fn parameters() -> PostParams {
     PostParams { field_manager: Some(manager()), ..PostParams::default() }
+}
+
+/// How a change is sent.
+pub fn patching() -> PatchParams {
+    PatchParams { field_manager: Some(manager()), ..PatchParams::default() }
 }
 
 fn manager() -> String {
     format!("{}/api", names::MANAGER)
-}
-
-/// Tells a repeated request by who asks for what. `content` never holds a secret: the mark of one
-/// could be guessed.
-fn mark(caller: &Caller, kind: &str, wish: &str, content: &Value) -> String {
-    let text = json!([caller.who.to_string(), kind, wish, content]).to_string();
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
-
-/// A name as Kubernetes wants it: lower-case letters, digits and dashes. `None` where nothing is
-/// left.
-fn slug(wish: &str) -> Option<String> {
-    let mut slug = String::new();
-    for char in wish.chars().flat_map(char::to_lowercase) {
-        if char.is_ascii_alphanumeric() {
-            slug.push(char);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-        if slug.len() >= MAX_SLUG {
-            break;
-        }
-    }
-    let slug = slug.trim_matches('-');
-    (!slug.is_empty()).then(|| slug.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::crd::UserPool;
-
-    #[test]
-    fn names_are_dns_safe() {
-        for (wish, name) in [
-            ("Cool Kids' Pool", "cool-kids-pool"),
-            ("  -- a_B.c -- ", "a-b-c"),
-            ("Jörg", "j-rg"),
-            ("42", "42"),
-        ] {
-            assert_eq!(slug(wish).as_deref(), Some(name));
-        }
-        assert_eq!(slug("用户"), None);
-        assert_eq!(slug(""), None);
-        assert_eq!(slug(&"ab-".repeat(50)).unwrap().len(), 40);
-    }
-
-    #[test]
-    fn what_a_tool_manages_is_left_to_it() {
-        let pool = |labels: Value, annotations: Value| -> UserPool {
-            serde_json::from_value(json!({
-                "metadata": {"name": "p", "labels": labels, "annotations": annotations},
-                "spec": {"hosted": {}},
-            }))
-            .unwrap()
-        };
-        for (labels, annotations) in [
-            (json!({"app.kubernetes.io/managed-by": "Helm"}), json!({})),
-            (json!({}), json!({"meta.helm.sh/release-name": "x"})),
-            (json!({}), json!({"argocd.argoproj.io/tracking-id": "x"})),
-            (json!({"argocd.argoproj.io/instance": "x"}), json!({})),
-            (json!({"kustomize.toolkit.fluxcd.io/name": "x"}), json!({})),
-        ] {
-            assert!(managed_here(&pool(labels, annotations)).is_err());
-        }
-        let by_hand = json!({"app.kubernetes.io/managed-by": "kubectl"});
-        assert!(managed_here(&pool(by_hand, json!({}))).is_ok());
-    }
 }

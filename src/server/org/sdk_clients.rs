@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
 use super::resources::{self, id_in_path, own, unknown};
-use super::{reply, user_pools};
+use super::{audit, reply, user_pools};
 use crate::crd;
 use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::opaque::ApiKey;
@@ -34,7 +34,6 @@ pub async fn create(
     let caller = authorize(&state, &headers, operation)?;
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
     caller.same_organization(&fields)?;
-    user_pools::hosted_only(&fields)?;
     let name = fields.name()?;
     let mut spec = crd::SdkClientSpec {
         display_name: Some(name.clone()),
@@ -42,9 +41,16 @@ pub async fn create(
         ..crd::SdkClientSpec::default()
     };
     match kind(&fields)? {
+        Kind::Service if fields.value("authorization").is_some() => {
+            return Err(ApiError::invalid_field(
+                "authorization",
+                "`authorization` is for applications: a service has no users",
+            ));
+        }
         Kind::Service => spec.service = Some(service(&caller)),
         Kind::Application(application) => {
-            spec.webapp = Some(webapp(&state, &caller, &application)?);
+            let pool = chosen_pool(&state, &caller, &fields, &application).await?;
+            spec.webapp = Some(webapp(pool, &application)?);
         }
     }
     // The key is not part of it: a repeated request gets another one.
@@ -64,7 +70,7 @@ pub async fn create(
         let change = json!({"service": {"apiKey": {"hashes": hashes}}});
         client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
     }
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, key.as_ref())))
 }
 
@@ -99,30 +105,39 @@ fn service(caller: &Caller) -> crd::Service {
     crd::Service { role: caller.role.min(Role::Member), api_key }
 }
 
-fn webapp(
+/// Name of the pool that an application's users belong to: the one that is named, a new one for
+/// the key set that is named, or the organization's.
+async fn chosen_pool(
     state: &AppState,
     caller: &Caller,
+    fields: &Fields,
     application: &Fields,
-) -> Result<crd::Webapp, ApiError> {
-    let name = match application.string("userPoolId")? {
-        Some(id) => {
-            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
-            let pool = pool.filter(|pool| pool.organization == caller.organization);
-            pool.ok_or_else(|| {
-                ApiError::invalid_field(
-                    "userPoolId",
-                    "`userPoolId` is not a pool of the organization",
-                )
-            })?
-            .name
-            .name
-            .clone()
-        }
-        None => default_pool(state, caller)?,
+) -> Result<String, ApiError> {
+    let new = fields.value("authorization").is_some();
+    let Some(id) = application.string("userPoolId")? else {
+        return if new {
+            user_pools::make(state, caller, fields).await.map(|pool| pool.name_any())
+        } else {
+            default_pool(state, caller)
+        };
     };
+    if new {
+        return Err(ApiError::invalid_field(
+            "authorization",
+            "`authorization` makes a new pool; leave it or `kind.application.userPoolId` out",
+        ));
+    }
+    let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+    let pool = pool.filter(|pool| pool.organization == caller.organization);
+    pool.map(|pool| pool.name.name.clone()).ok_or_else(|| {
+        ApiError::invalid_field("userPoolId", "`userPoolId` is not a pool of the organization")
+    })
+}
+
+fn webapp(pool: String, application: &Fields) -> Result<crd::Webapp, ApiError> {
     let oauth = application.object("oauthConfig")?.unwrap_or_default();
     Ok(crd::Webapp {
-        user_pool_ref: crd::LocalRef { name },
+        user_pool_ref: crd::LocalRef { name: pool },
         allowed_origins: None,
         redirect_urls: oauth.strings("redirectUrls")?,
         logo_url: oauth.text("logoUrl")?,
@@ -216,7 +231,7 @@ pub async fn patch(
         spec.insert("webapp".to_owned(), Value::Object(webapp));
     }
     let client = resources::patch(&state, &own(&state, &caller), &client, spec.into()).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, None)))
 }
 
@@ -230,7 +245,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let client = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &client).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&true))
 }
 
@@ -272,7 +287,7 @@ pub async fn rotate(
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
-    caller.audit(operation, &id_of(&caller, &client));
+    audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, Some(&key))))
 }
 

@@ -23,8 +23,6 @@ use crate::validate;
 const TRIES: u32 = 10;
 /// The pause after the first of them; each is longer by as much again.
 const PAUSE: Duration = Duration::from_millis(15);
-/// How long a reply waits until this replica knows what was written.
-const PROPAGATION: Duration = Duration::from_secs(3);
 
 /// Begins a session of a member; `None` if the member is gone or suspended by now. Expired ones
 /// are swept in the same write, and the oldest goes where there would be too many.
@@ -61,7 +59,7 @@ pub async fn end(
     change(state, name, rest).await.map(drop)
 }
 
-/// Writes what `wanted` makes of the sessions that are there, and waits until this replica knows.
+/// Writes what `wanted` makes of the sessions that are there, and waits until that is known.
 /// Whether it wrote.
 async fn change(
     state: &AppState,
@@ -78,7 +76,7 @@ async fn change(
         match write(&api, &object, &sessions).await {
             Ok(written) => {
                 let version = written.resource_version().unwrap_or_default();
-                state.reader.wait_for(Kind::Member, &version, PROPAGATION).await;
+                super::known(state, Kind::Member, &version).await;
                 return Ok(true);
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {

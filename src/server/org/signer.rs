@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::StoredKeySet;
@@ -23,7 +24,18 @@ const KEEP: Duration = Duration::from_secs(5);
 /// Finds signing keys.
 pub struct Signer {
     secrets: Api<Secret>,
-    keys: Mutex<HashMap<UserPoolId, (Instant, Arc<ActiveKey>)>>,
+    keys: Mutex<HashMap<UserPoolId, (Instant, Arc<Kept>)>>,
+}
+
+/// A key once it was read; who needs it while it is being read waits for that.
+type Kept = OnceCell<Arc<ActiveKey>>;
+
+/// Why there is no key.
+enum Missing {
+    /// No Secret has it.
+    Key,
+    /// The API server did not answer.
+    Answer(kube::Error),
 }
 
 /// The key that signs for a pool, as the signing Secret has it.
@@ -57,23 +69,57 @@ impl Signer {
         pool: UserPoolId,
         may_sign: impl Fn(&ActiveKey) -> bool,
     ) -> kube::Result<Option<Arc<ActiveKey>>> {
-        let kept = self.keys.lock().get(&pool).cloned();
-        let fresh =
-            |(read, key): &(Instant, Arc<ActiveKey>)| read.elapsed() < KEEP && may_sign(key);
-        if let Some((_, key)) = kept.filter(fresh) {
-            return Ok(Some(key));
+        let kept = self.kept(pool);
+        match self.read_once(pool, &kept, &may_sign).await? {
+            Some(key) if !may_sign(&key) => {}
+            key => return Ok(key),
         }
-        let read = Instant::now();
+        // What is kept, or was being read already, may be from before a change.
+        let renewed = self.renewed(pool, &kept);
+        Ok(self.read_once(pool, &renewed, &may_sign).await?.filter(|key| may_sign(key)))
+    }
+
+    /// The place of a pool's key in memory.
+    fn kept(&self, pool: UserPoolId) -> Arc<Kept> {
+        let mut keys = self.keys.lock();
+        keys.retain(|_, (since, _)| since.elapsed() < KEEP);
+        Arc::clone(&keys.entry(pool).or_insert_with(|| (Instant::now(), Arc::default())).1)
+    }
+
+    /// Another place than `old`; somebody else may have made it.
+    fn renewed(&self, pool: UserPoolId, old: &Arc<Kept>) -> Arc<Kept> {
+        let mut keys = self.keys.lock();
+        if keys.get(&pool).is_some_and(|(_, kept)| Arc::ptr_eq(kept, old)) {
+            keys.remove(&pool);
+        }
+        drop(keys);
+        self.kept(pool)
+    }
+
+    async fn read_once(
+        &self,
+        pool: UserPoolId,
+        kept: &Kept,
+        may_sign: &impl Fn(&ActiveKey) -> bool,
+    ) -> kube::Result<Option<Arc<ActiveKey>>> {
+        match kept.get_or_try_init(|| self.read(pool, may_sign)).await {
+            Ok(key) => Ok(Some(Arc::clone(key))),
+            Err(Missing::Key) => Ok(None),
+            Err(Missing::Answer(error)) => Err(error),
+        }
+    }
+
+    async fn read(
+        &self,
+        pool: UserPoolId,
+        may_sign: &impl Fn(&ActiveKey) -> bool,
+    ) -> Result<Arc<ActiveKey>, Missing> {
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
-        let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await?;
+        let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
+        let secrets = secrets.map_err(Missing::Answer)?;
         // There may be another one, of a namespace that was deleted and created again.
-        let key = secrets.iter().filter_map(active).find(|key| may_sign(key)).map(Arc::new);
-        if let Some(key) = &key {
-            let mut keys = self.keys.lock();
-            keys.retain(|_, (read, _)| read.elapsed() < KEEP);
-            keys.insert(pool, (read, Arc::clone(key)));
-        }
-        Ok(key)
+        let key = secrets.iter().filter_map(active).find(|key| may_sign(key));
+        key.map(Arc::new).ok_or(Missing::Key)
     }
 }
 

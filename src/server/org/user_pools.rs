@@ -9,12 +9,13 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use kube::ResourceExt as _;
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
+use super::authorization::{Authorization, Shown};
 use super::caller::{Caller, authorize};
-use super::reply;
 use super::resources::{self, id_in_path, own, unknown};
+use super::{audit, reply};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::permission::Operation;
@@ -31,17 +32,10 @@ struct UserPool {
     id: UserPoolId,
     name: String,
     description: String,
-    authorization: Authorization,
+    authorization: Shown,
     #[serde(skip_serializing_if = "Option::is_none")]
     organization_id: Option<OrganizationId>,
     hosted: bool,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Authorization {
-    jwks_uri: String,
-    id_claim: &'static str,
 }
 
 /// A list as it is shown.
@@ -57,26 +51,13 @@ fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
         id,
         name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
         description: pool.spec.description.clone().unwrap_or_default(),
-        authorization: Authorization {
-            jwks_uri: format!("{}/userPools/{id}/.well-known/jwks.json", state.platform.public_url),
-            id_claim: "sub",
-        },
+        authorization: Shown::of(pool, &state.platform.public_url),
         organization_id: Some(caller.organization),
         hosted: pool.spec.hosted.is_some(),
     }
 }
 
-/// Refuses what other pools than hosted ones would need.
-pub fn hosted_only(fields: &Fields) -> Result<(), ApiError> {
-    match fields.value("authorization") {
-        None => Ok(()),
-        Some(_) => Err(ApiError::unprocessable(
-            "`authorization` is not supported yet: a pool cannot use a remote key set; without it the pool is hosted here",
-        )),
-    }
-}
-
-/// Creates a hosted pool.
+/// Creates a pool: hosted, or with `authorization` one of the company's own identity provider.
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -86,25 +67,36 @@ pub async fn create(
     let caller = authorize(&state, &headers, operation)?;
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
     caller.same_organization(&fields)?;
-    hosted_only(&fields)?;
-    let spec = crd::UserPoolSpec {
-        display_name: Some(fields.name()?),
-        description: fields.description()?,
-        hosted: Some(crd::Hosted::default()),
-        ..crd::UserPoolSpec::default()
-    };
-    let content = serde_json::to_value(&spec).unwrap_or_default();
-    let wish = spec.display_name.clone().unwrap_or_default();
-    let make = |name: &str| crd::UserPool::new(name, spec.clone());
-    let pool = resources::create(&state, &caller, &wish, &content, make).await?;
+    let pool = make(&state, &caller, &fields).await?;
     let shown = show(&state, &caller, &pool);
-    caller.audit(operation, &shown.id);
+    audit::object(&shown.id);
     let end = Instant::now() + FIRST_KEY;
     let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
     while !ready() && Instant::now() < end {
         sleep(Duration::from_millis(25)).await;
     }
     Ok(reply(&shown))
+}
+
+/// Creates the pool that `name`, `description` and `authorization` describe.
+pub async fn make(
+    state: &AppState,
+    caller: &Caller,
+    fields: &Fields,
+) -> Result<crd::UserPool, ApiError> {
+    let wish = fields.name()?;
+    let mut spec = crd::UserPoolSpec {
+        display_name: Some(wish.clone()),
+        description: fields.description()?,
+        ..crd::UserPoolSpec::default()
+    };
+    match Authorization::read(fields)? {
+        Some(authorization) => authorization.put(&mut spec),
+        None => spec.hosted = Some(crd::Hosted::default()),
+    }
+    let content = serde_json::to_value(&spec).unwrap_or_default();
+    let make = |name: &str| crd::UserPool::new(name, spec.clone());
+    resources::create(state, caller, &wish, &content, make).await
 }
 
 /// Shows a pool.
@@ -126,7 +118,7 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
     Ok(reply(&List { resource: "UserPool", items: pools.iter().map(item).collect() }))
 }
 
-/// Changes name and description.
+/// Changes name, description, and where the keys of the company's own identity provider are.
 pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -138,11 +130,12 @@ pub async fn patch(
     let pool = find(&state, &caller, path).await?;
     let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
     caller.same_organization(&fields)?;
-    hosted_only(&fields)?;
-    let mut spec = Map::new();
+    let authorization = Authorization::read(&fields)?;
+    let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
+    let mut spec = change.unwrap_or_default();
     fields.patch_texts(&mut spec)?;
     resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 
@@ -156,7 +149,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let pool = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &pool).await?;
-    caller.audit(operation, &show(&state, &caller, &pool).id);
+    audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
-use anon_operator::controller::propagation::Propagation;
 use anon_operator::controller::{self, Context, Settings};
 use anon_operator::crd;
 use anon_operator::domain::keyset::SigningKeyState::{Active, Retiring};
+use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader, watch};
 use anon_operator::metrics::Metrics;
 use futures::future::join_all;
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::harness::books::{balance, sha256};
 use crate::harness::cluster::{operator_namespace, variable};
 use crate::harness::operator::PUBLIC_URL;
+use crate::harness::provider::fetcher;
 use crate::harness::signing::{active, ask_to_rotate, finish_rotation, key_set, states};
 use crate::harness::{Operator, Space, alone, eventually, quick_pool, service};
 
@@ -40,18 +41,24 @@ async fn lead(replica: usize) -> JoinSet<()> {
         operator_namespace: operator_namespace(),
         public_url: PUBLIC_URL.to_owned(),
         orphan_grace: Duration::from_hours(1),
+        allow_sign_up: false,
+        max_jwks_age: Duration::from_hours(24),
+        fetcher: fetcher(),
     };
+    let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
     let context = Context::new(
         client.clone(),
         settings,
         Arc::new(SystemClock),
         Arc::new(Metrics::default()),
         Reader::new(Arc::clone(&index)),
-        Propagation::new(Duration::from_hours(1)),
+        Arc::clone(&propagation),
         format!("leader-{replica}"),
     );
     let mut tasks = JoinSet::new();
     tasks.spawn(controller::run(Arc::new(context)));
+    let follower = client.clone();
+    tasks.spawn(async move { propagation.follow(follower, &operator_namespace()).await });
     tasks.spawn(async move {
         tokio::join!(
             watch::drive::<crd::Organization>(client.clone(), &index),

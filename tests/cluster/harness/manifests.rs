@@ -18,6 +18,20 @@ pub fn quick_pool(name: &str) -> Value {
     pool(name, json!({"algorithm": "ES256"}))
 }
 
+/// A pool of any kind.
+pub fn pool_with(name: &str, spec: Value) -> Value {
+    object("UserPool", name, spec)
+}
+
+/// A Secret whose writer agrees to `use_`.
+pub fn consenting_secret(name: &str, use_: &str, entry: &str, value: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": name, "labels": {"anon.dev/use": use_}},
+        "stringData": {entry: value},
+    })
+}
+
 /// A frontend.
 pub fn webapp(name: &str, pool: &str) -> Value {
     object("SdkClient", name, json!({"webapp": {"userPoolRef": {"name": pool}}}))

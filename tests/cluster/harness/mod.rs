@@ -2,11 +2,15 @@
 
 pub mod audit;
 pub mod books;
+pub mod caller;
 pub mod cluster;
+pub mod company;
+pub mod description;
 pub mod http;
 pub mod kubectl;
 pub mod manifests;
 pub mod operator;
+pub mod provider;
 pub mod signing;
 pub mod space;
 pub mod tokens;

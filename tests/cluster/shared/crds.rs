@@ -5,7 +5,9 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use crate::harness::kubectl::kubectl;
-use crate::harness::{Space, member, organization, pool, quick_pool, service, webapp, with};
+use crate::harness::{
+    Space, member, organization, pool, pool_with, quick_pool, service, webapp, with,
+};
 
 fn api(space: &Space, manifest: &Value) -> Api<DynamicObject> {
     let kind = GroupVersionKind::gvk("anon.dev", "v1beta1", manifest["kind"].as_str().unwrap());
@@ -157,12 +159,100 @@ async fn each_rule_accepts_and_refuses() {
 }
 
 #[tokio::test]
+async fn each_rule_of_pools_that_are_not_hosted() {
+    let space = Space::new("rules").await;
+    let oidc = |more: &[(&str, Value)]| {
+        let spec = json!({"oidc": {"issuer": "https://id.example/"}, "audiences": ["api"]});
+        more.iter().fold(pool_with("theirs", spec), |pool, (at, value)| {
+            with(pool, &format!("/spec/{at}"), value.clone())
+        })
+    };
+    let url = |url: &str| pool_with("p", json!({"jwks": {"url": url}, "anyAudience": true}));
+    let inline = |key: Value| {
+        let mut public = json!({"kty": "OKP", "crv": "Ed25519", "x": "AAAA"});
+        public.as_object_mut().unwrap().extend(key.as_object().unwrap().clone());
+        pool_with("p", json!({"inline": {"keys": [public]}, "audiences": ["api"]}))
+    };
+    let required =
+        |claim: &str| oidc(&[("requiredClaims", json!([{"claim": claim, "values": ["x"]}]))]);
+    let provided = json!({"provided": {"secretRef": {"name": "s", "key": "jwks.json"}}});
+
+    for manifest in [
+        pool_with("p", provided.clone()),
+        with(pool_with("p", provided), "/spec/anyAudience", json!(true)),
+        oidc(&[("oidc/refreshInterval", json!("1m")), ("leeway", json!("0s"))]),
+        oidc(&[("oidc/refreshInterval", json!("24h")), ("leeway", json!("300s"))]),
+        oidc(&[("idClaim", json!("https://acme.example/id"))]),
+        oidc(&[("idClaim", json!("/a~1b/0/"))]),
+        oidc(&[("anyAudience", json!(false))]),
+        oidc(&[("algorithms", json!(["RS512", "PS384", "ES256"]))]),
+        oidc(&[("oidc/caRef", json!({"name": "ca", "key": "ca.crt"}))]),
+        required("/realm_access/roles"),
+        url("https://id.example"),
+        url("https://id.example:8443/a/b?c=d@e"),
+        url("https://[2001:db8::1]/jwks"),
+        inline(json!({"kid": "k", "key_ops": ["verify"], "use": "sig", "alg": "EdDSA"})),
+    ] {
+        create(&space, &manifest).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+    }
+
+    let (arm, https) = ("set exactly one of `hosted`", "must be an https URL");
+    for (manifest, text) in [
+        (oidc(&[("hosted", json!({}))]), arm),
+        (oidc(&[("oidc", Value::Null)]), arm),
+        // Sources.
+        (url("http://id.example/jwks"), https),
+        (url("HTTPS://id.example"), https),
+        (url("https://"), https),
+        (url("https:///jwks"), https),
+        (url("https://user@id.example/jwks"), https),
+        (url("https://id.example/jwks#x"), https),
+        (url("https://id.example/a b"), https),
+        (url(" https://id.example"), https),
+        (url("file:///etc/passwd"), https),
+        (url(&format!("https://id.example/{}", "x".repeat(1024))), "Too long"),
+        (oidc(&[("oidc/issuer", json!("https://id.example/?a"))]), https),
+        (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from 1m to 24h"),
+        (oidc(&[("oidc/refreshInterval", json!(""))]), "a duration such as"),
+        (inline(json!({"d": "AAAA"})), "this is a private key"),
+        (inline(json!({"kty": "oct"})), "kty must be"),
+        (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
+        // Claims.
+        (oidc(&[("audiences", Value::Null)]), "name the `audiences`"),
+        (with(url("https://a"), "/spec/anyAudience", json!(false)), "name the `audiences`"),
+        (oidc(&[("anyAudience", json!(true))]), "exclude each other"),
+        (oidc(&[("issuers", json!(["https://id.example/"]))]), "is `oidc.issuer`"),
+        (oidc(&[("leeway", json!("301s"))]), "at most 5m"),
+        (oidc(&[("leeway", json!("-1s"))]), "should match"),
+        (oidc(&[("idClaim", json!(""))]), "at least 1 chars"),
+        (oidc(&[("idClaim", json!("/a~2"))]), "must be a JSON Pointer"),
+        (required("/"), "must be a JSON Pointer"),
+        (oidc(&[("requiredClaims", json!([{"claim": "x", "values": []}]))]), "at least 1 items"),
+        (oidc(&[("algorithms", json!(["none"]))]), "Unsupported value: \"none\""),
+        (oidc(&[("algorithms", json!(["RS256", "RS256"]))]), "Duplicate value"),
+        (with(quick_pool("p"), "/spec/idClaim", json!("email")), "of a hosted pool: leave out"),
+        (
+            with(quick_pool("p"), "/spec/algorithms", json!(["ES256"])),
+            "of a hosted pool: leave out",
+        ),
+    ] {
+        let refused = create(&space, &manifest).await;
+        let error = refused.expect_err(&manifest.to_string());
+        assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
+    }
+}
+
+#[tokio::test]
 async fn each_rule_about_changes_accepts_and_refuses() {
     let space = Space::new("changes").await;
     let (plain, quick) = (pool("plain", json!({})), quick_pool("quick"));
     let (web, backend) = (webapp("web", "users"), service("backend", "Member", "key"));
     space.apply_all(&[plain.clone(), quick.clone(), web.clone(), backend.clone()]).await;
     let hosted = |hosted: Value| json!({"hosted": hosted});
+    let theirs = json!({"jwks": {"url": "https://id.example/jwks"}, "audiences": ["api"]});
+    let pool = pool_with("theirs", theirs.clone());
+    space.apply(&pool).await;
 
     for (object, spec) in [
         (&plain, hosted(json!({"algorithm": "RS256", "deletionPolicy": "Delete"}))),
@@ -170,14 +260,19 @@ async fn each_rule_about_changes_accepts_and_refuses() {
         (&quick, hosted(json!({"algorithm": "EdDSA", "rotation": {"interval": "80h"}}))),
         (&web, json!({"webapp": {"userPoolRef": {"name": "others"}}, "suspended": true})),
         (&backend, service("backend", "ReadOnly", "other")["spec"].clone()),
+        (&pool, json!({"jwks": {"url": "https://other.example"}, "anyAudience": true})),
     ] {
         replace(&space, object, &spec).await.unwrap();
     }
 
+    let arm = "a pool cannot change between `hosted`, `provided`";
     let type_ = "cannot change between `webapp` and `service`";
     for (object, spec, text) in [
         (&quick, hosted(json!({"rotation": {"interval": "70h"}})), "a 60th of tokenLifetime.max"),
         (&quick, json!({}), "say `hosted: {}`"),
+        (&quick, theirs, arm),
+        (&pool, hosted(json!({})), arm),
+        (&pool, json!({"oidc": {"issuer": "https://id.example"}, "audiences": ["api"]}), arm),
         (&web, backend["spec"].clone(), type_),
         (&backend, web["spec"].clone(), type_),
         (&web, json!({}), "set exactly one of"),

@@ -1,81 +1,17 @@
 //! The REST API as a client of the platform uses it: from login to a validated end-user token.
 
 use anon_operator::crd;
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
-use serde_json::{Value, json};
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
 
-use crate::harness::{Operator, Space, http as client, shared};
-
-const PASSWORD: &str = "correct horse";
-
-/// Someone with a bearer.
-struct Caller<'o> {
-    operator: &'o Operator,
-    bearer: String,
-}
-
-impl Caller<'_> {
-    async fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let request = Request::builder()
-            .method(method)
-            .uri(self.operator.url(path))
-            .header("authorization", format!("Bearer {}", self.bearer))
-            .header("content-type", "application/json")
-            .header("x-anon-sdk-client-id", "");
-        let reply = client::send(request.body(Full::new(Bytes::from(body.to_string()))).unwrap());
-        let reply = reply.await.unwrap();
-        (reply.status, reply.json())
-    }
-
-    /// A call that must succeed.
-    async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
-        let (status, reply) = self.call(method, path, &body).await;
-        assert_eq!(status, 200, "{method} {path} {body}: {reply}");
-        reply
-    }
-
-    async fn get(&self, path: &str) -> Value {
-        self.ok("GET", path, json!({})).await
-    }
-}
-
-/// Ada, the first Admin of a fresh organization, logged in.
-async fn ada<'o>(operator: &'o Operator, space: &Space) -> Caller<'o> {
-    space
-        .apply_all(&[
-            json!({
-                "apiVersion": "v1", "kind": "Secret",
-                "metadata": {"name": "ada", "labels": {"anon.dev/use": "password"}},
-                "stringData": {"password": PASSWORD},
-            }),
-            json!({
-                "apiVersion": "anon.dev/v1beta1", "kind": "Member", "metadata": {"name": "ada"},
-                "spec": {
-                    "email": format!("ada@{}.example", space.name), "role": "Admin",
-                    "passwordSecretRef": {"name": "ada", "key": "password"},
-                },
-            }),
-        ])
-        .await;
-    space.stands::<crd::Member>("ada", "Accepted").await;
-    let bearer = log_in(operator, &format!("ada@{}.example", space.name), PASSWORD).await.unwrap();
-    Caller { operator, bearer }
-}
-
-async fn log_in(operator: &Operator, email: &str, password: &str) -> Result<String, u16> {
-    let body = json!({"email": email, "password": password});
-    let reply = client::post(&operator.url("/org/login"), &[], &body).await.unwrap();
-    let token = || reply.json()["token"].as_str().unwrap().to_owned();
-    if reply.status == 200 { Ok(token()) } else { Err(reply.status) }
-}
+use crate::harness::caller::{Caller, PASSWORD, log_in};
+use crate::harness::{Space, shared};
 
 #[tokio::test]
 async fn from_login_to_a_validated_token() {
     let operator = shared().await;
     let space = Space::new("rest").await;
-    let ada = ada(&operator, &space).await;
+    let ada = Caller::ada(&operator, &space).await;
 
     let pool =
         ada.ok("POST", "/org/userPool", json!({"name": "Our Users", "description": "d"})).await;
@@ -106,6 +42,12 @@ async fn from_login_to_a_validated_token() {
     let token = minted["appUserIdToken"].as_str().unwrap();
     let verdict = operator.validate(token, web["id"].as_str()).await;
     assert_eq!(verdict.json()["appUserId"], "user-1");
+    // A member may, too, with the session.
+    let by_session = json!({"appUserId": "user-2", "userPoolId": pool["id"]});
+    let by_session = ada.ok("POST", "/org/appUserIdToken", by_session).await;
+    let token = by_session["appUserIdToken"].as_str().unwrap();
+    let verdict = operator.validate(token, web["id"].as_str()).await;
+    assert_eq!(verdict.json()["appUserId"], "user-2");
 
     // A backend of role Member manages no members; nor does anybody take its role for more.
     let eve =
@@ -127,11 +69,63 @@ async fn from_login_to_a_validated_token() {
     assert_eq!(ada.call("GET", &backend, &json!({})).await.0, 404);
 }
 
+/// Pools of the company's own identity provider, made by the API.
+#[tokio::test]
+async fn own_key_sets() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = Caller::ada(&operator, &space).await;
+    let authorization = json!({"jwksUri": "https://id.example.test/jwks", "idClaim": "email"});
+    let wish = json!({"name": "Theirs", "description": "", "authorization": authorization});
+    let pool = ada.ok("POST", "/org/userPool", wish).await;
+    assert_eq!((&pool["authorization"], &pool["hosted"]), (&authorization, &json!(false)));
+    let spec = space.get::<crd::UserPool>("theirs").await.unwrap().spec;
+    assert_eq!((spec.any_audience, spec.id_claim.as_deref()), (Some(true), Some("email")));
+    let path = format!("/org/userPool/{}", pool["id"].as_str().unwrap());
+    let moved = json!({"authorization": {"jwksUri": "https://id.example.test/keys"}});
+    assert_eq!(ada.ok("PATCH", &path, moved).await, json!(true));
+    let moved = json!({"jwksUri": "https://id.example.test/keys", "idClaim": "email"});
+    assert_eq!(ada.get(&path).await["authorization"], moved);
+    let (status, reply) = ada
+        .call(
+            "POST",
+            "/org/userPool",
+            &json!({"name": "x", "authorization": {"jwksUri": "http://a"}}),
+        )
+        .await;
+    assert!(status == 422 && reply["message"].as_str().unwrap().contains("https"), "{reply}");
+
+    // With a client that has no pool yet; a retry makes neither of them twice.
+    let wish = json!({"name": "App", "description": "", "authorization": authorization});
+    let app = ada.ok("POST", "/org/sdkClient", wish.clone()).await;
+    assert_eq!(ada.ok("POST", "/org/sdkClient", wish).await["id"], app["id"]);
+    let pools = ada.get("/org/userPools").await["items"].clone();
+    let made: Vec<_> =
+        pools.as_array().unwrap().iter().map(|it| (&it["name"], &it["id"])).collect();
+    assert!(
+        made.len() == 2 && made.contains(&(&json!("App"), &app["auth"]["userPoolId"])),
+        "{made:?}"
+    );
+    for (wish, field) in [
+        (json!({"name": "S", "kind": "service", "authorization": authorization}), "authorization"),
+        (
+            json!({"name": "A", "kind": {"application": {"userPoolId": pool["id"]}}, "authorization": authorization}),
+            "authorization",
+        ),
+    ] {
+        let (status, reply) = ada.call("POST", "/org/sdkClient", &wish).await;
+        assert!(status == 400 && reply["field"] == field, "{status} {reply}");
+    }
+    // Tokens of such a pool are not ours to mint.
+    let mint = json!({"appUserId": "u", "userPoolId": pool["id"]});
+    assert_eq!(ada.call("POST", "/org/appUserIdToken", &mint).await.0, 422);
+}
+
 #[tokio::test]
 async fn members() {
     let operator = shared().await;
     let space = Space::new("rest").await;
-    let ada = ada(&operator, &space).await;
+    let ada = Caller::ada(&operator, &space).await;
     let email = format!("bob@{}.example", space.name);
     let bob =
         json!({"name": "Bob", "email": email, "password": "another horse", "role": "ReadOnly"});
@@ -176,6 +170,22 @@ async fn members() {
     // What Helm has made is Helm's to change.
     let labels = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "Helm"}}});
     space.merge::<crd::Organization>("default", labels).await;
-    let (status, reply) = ada.call("PATCH", &path, &json!({"name": "x"})).await;
-    assert!(status == 422 && reply["message"].as_str().unwrap().contains("Helm"), "{reply}");
+    let refused = async |method: &str, tool: &str| {
+        let (status, reply) = ada.call(method, &path, &json!({"name": "x"})).await;
+        assert!(status == 422 && reply["message"].as_str().unwrap().contains(tool), "{reply}");
+    };
+    refused("PATCH", "Helm").await;
+    refused("DELETE", "Helm").await;
+    // And what Argo CD applies, without a mark that we know.
+    let labels = json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": null}}});
+    space.merge::<crd::Organization>("default", labels).await;
+    ada.ok("PATCH", &path, json!({"name": "Kids"})).await;
+    let manifest = json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Organization", "metadata": {"name": "default"},
+        "spec": {"displayName": "Kids"},
+    });
+    let by_argo = PatchParams::apply("argocd-controller").force();
+    let api = space.api::<crd::Organization>();
+    api.patch("default", &by_argo, &Patch::Apply(&manifest)).await.unwrap();
+    refused("PATCH", "Argo CD").await;
 }

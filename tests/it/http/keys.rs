@@ -1,5 +1,6 @@
 //! The public key set of a pool and its discovery document.
 
+use anon_operator::crd;
 use anon_operator::domain::ids::UserPoolId;
 use serde_json::{Value, json};
 
@@ -50,6 +51,30 @@ async fn the_discovery_document() {
         path("openid-configuration")
             .starts_with(issuer.strip_prefix("https://anon.example.com").unwrap())
     );
+}
+
+/// A provided pool has its set here, and its owner may mint with the pool's URL as issuer. Sets of
+/// other pools are published where they come from.
+#[tokio::test]
+async fn pools_that_are_not_hosted() {
+    let (world, acme) = World::acme();
+    let hosted = world.get(&path("jwks.json")).await.json();
+    world.add::<crd::UserPool>(&objects::parse(objects::provided_pool_json(
+        "acme",
+        "users",
+        acme.signing,
+    )));
+    assert_eq!(world.get(&path("jwks.json")).await.json(), hosted);
+    let discovery = world.get(&path("openid-configuration")).await.json();
+    assert_eq!(discovery["issuer"], json!(issuer("acme", "users")));
+    assert_eq!(discovery["id_token_signing_alg_values_supported"], json!(["ES256"]));
+
+    world.add(&objects::inline_pool("acme", "users", acme.signing, &json!({})));
+    for document in ["jwks.json", "openid-configuration"] {
+        let reply = world.get(&path(document)).await;
+        assert_eq!(reply.error(), (404, "NotFoundError".into()));
+        assert!(reply.text.contains("identity provider"), "{}", reply.text);
+    }
 }
 
 async fn conditional(world: &World, document: &str, if_none_match: &str) -> Reply {

@@ -1,7 +1,7 @@
 //! `POST /org/login` and logout, against an API server inside the test.
 
 use anon_operator::crd;
-use anon_operator::domain::ids::{MemberId, OrganizationId};
+use anon_operator::domain::ids::{MemberId, ObjectName, OrganizationId};
 use anon_operator::domain::opaque::SessionToken;
 use anon_operator::domain::password::{Password, PasswordHash};
 use anon_operator::names;
@@ -21,6 +21,7 @@ const PASSWORD: &str = "correct horse";
 fn ada() -> Value {
     let mut ada = objects::member_json("acme", "ada", "Admin", &SessionToken::generate().unwrap());
     ada["status"] = json!({});
+    ada["metadata"]["annotations"] = json!({names::PASSWORD_ID: "1"});
     ada
 }
 
@@ -29,9 +30,12 @@ fn ada() -> Value {
 fn serve(world: &World, mut ada: Value, mut conflicts: u32) {
     let hash = PasswordHash::of(&Password::chosen(PASSWORD).unwrap()).unwrap();
     let id = MemberId::derive("acme", "ada");
+    let name = ObjectName { namespace: "acme".into(), name: "ada".into() };
+    let mut annotations = names::password_annotations(&name, names::MADE_BY_API);
+    annotations.insert(names::PASSWORD_ID.to_owned(), "1".to_owned());
     let secret = json!({
         "metadata": {"name": "uid-of-acme.ada.password-hash", "namespace": OPERATOR,
-            "labels": names::labels(names::PASSWORD, &id)},
+            "labels": names::labels(names::PASSWORD, &id), "annotations": annotations},
         "data": {names::PASSWORD_HASH: STANDARD.encode(hash.expose())},
     });
     world.add::<crd::Member>(&parse(ada.clone()));
@@ -122,7 +126,12 @@ async fn every_failure_looks_the_same() {
     asleep["spec"]["suspended"] = json!(true);
     serve(&world, asleep, 0);
     let suspended = log_in(&world, "ada@acme.example", PASSWORD).await;
-    for other in [unknown, oversized, elsewhere, suspended] {
+    // Another Ada of the same name, made by kubectl: the hash of the first is none of hers.
+    let mut later = ada();
+    later["metadata"]["annotations"] = json!({});
+    serve(&world, later, 0);
+    let later = log_in(&world, "ada@acme.example", PASSWORD).await;
+    for other in [unknown, oversized, elsewhere, suspended, later] {
         assert_eq!((other.status, &other.text), (wrong.status, &wrong.text));
     }
     assert!(world.api.log().iter().all(|line| !line.starts_with("PATCH")));

@@ -4,6 +4,7 @@ use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::domain::signing::SigningKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures::future::join_all;
 use serde_json::{Value, json};
 
 use crate::support::api::{ok, status};
@@ -216,4 +217,13 @@ async fn the_key_of_another_pool_does_not_sign() {
     let client = SdkClientId::derive("acme", "copy");
     let reply = mint(&world, &acme, &json!({"appUserId": "u", "sdkClientId": client})).await;
     assert_eq!(reply.error(), (503, "UnavailableError".into()));
+}
+
+#[tokio::test]
+async fn who_asks_at_the_same_time_causes_one_read() {
+    let (world, acme) = acme();
+    let body = json!({"appUserId": "u-1", "sdkClientId": acme.client()});
+    let replies = join_all((0..20).map(|_| mint(&world, &acme, &body))).await;
+    assert!(replies.iter().all(|reply| reply.status == 200));
+    assert_eq!(world.api.log().len(), 1);
 }

@@ -46,6 +46,26 @@ async fn callers() {
     assert!(world.api.log().is_empty(), "no Secret is read for who may not mint");
 }
 
+/// Who has the private keys of a pool mints its tokens.
+#[tokio::test]
+async fn pools_that_are_not_hosted() {
+    let (world, acme) = acme();
+    let mut provided = objects::provided_pool_json("acme", "testers", acme.signing);
+    provided["spec"]["displayName"] = json!("Testers");
+    world.add::<anon_operator::crd::UserPool>(&objects::parse(provided));
+    world.add(&objects::inline_pool("acme", "devices", acme.signing, &json!({})));
+    for (pool, cure) in
+        [("testers", "kubectl anon token mint --jwks"), ("devices", "your identity provider")]
+    {
+        let pool = UserPoolId::derive("acme", pool);
+        let reply = mint(&world, &acme, &json!({"appUserId": "u", "userPoolId": pool})).await;
+        assert_eq!(reply.error(), (422, "UnprocessableError".into()));
+        assert!(reply.text.contains(cure), "{}", reply.text);
+    }
+    // The one hosted pool is the default, whatever others there are.
+    assert_ne!(mint(&world, &acme, &json!({"appUserId": "u"})).await.status, 422);
+}
+
 /// A caller who may not learns nothing from the body's errors: authentication comes first.
 #[tokio::test]
 async fn bodies() {

@@ -1,8 +1,10 @@
 //! The HTTP routers, one request at a time.
 
 mod admin;
+mod audit;
 mod frame;
 mod keys;
+mod link;
 mod login;
 mod mint;
 mod mint_refusals;

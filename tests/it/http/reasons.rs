@@ -112,6 +112,13 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             ask(&good, "early")
         }
         Reason::KeyUnknown => headed(acme, "kid", json!("another")),
+        Reason::KeyNotYetKnown | Reason::KeySetStale => {
+            world.state.reader.limit_jwks_age(jiff::SignedDuration::from_hours(24));
+            let age = if reason == Reason::KeySetStale { 86_401 } else { 86_400 };
+            world.add(&objects::remote_pool("acme", "remote", acme.signing, NOW - age));
+            world.add(&objects::webapp("acme", "far", "remote"));
+            ask(&token(&objects::new_signing_key(), &claims()), "far")
+        }
         Reason::AlgorithmMismatch => headed(acme, "alg", json!("RS256")),
         Reason::SignatureInvalid => headed(acme, "cty", json!("x")),
         Reason::ExpiryMissing => changed(acme, "exp", json!(null)),

@@ -69,6 +69,20 @@ async fn a_connection_that_says_nothing_is_closed() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_falls_silent_is_closed() {
+    let server = start(slow(Duration::ZERO), Duration::ZERO);
+    for rest_of_it in ["", "GET / HT"] {
+        let mut stream = connect(&server, REQUEST).await;
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await.unwrap();
+        stream.write_all(rest_of_it.as_bytes()).await.unwrap();
+        let started = Instant::now();
+        rest(stream).await;
+        assert!(started.elapsed() < Duration::from_mins(1), "{rest_of_it:?}");
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_do_not_hold_up_a_shutdown() {
     let server = start(slow(Duration::ZERO), Duration::from_hours(1));

@@ -2,6 +2,7 @@
 //! what the test says ([`api`]), and the public router over both ([`World`]).
 
 pub mod api;
+pub mod log;
 pub mod objects;
 pub mod script;
 
@@ -15,7 +16,7 @@ use anon_operator::domain::opaque::ApiKey;
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::index::{Index, Indexed, Kind, Reader};
 use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, AppState, Platform, Signer};
+use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -67,9 +68,16 @@ impl World {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             signer: Arc::new(Signer::new(api.client(), objects::OPERATOR)),
-            platform: Arc::new(Platform::new(api.client(), objects::OPERATOR, objects::PUBLIC_URL)),
+            platform: platform(&api, PlatformSettings::default()),
         };
         Self { index, clock, state, api }
+    }
+
+    /// A replica that has read the cluster and found nothing, with these settings.
+    pub fn with(settings: PlatformSettings) -> Self {
+        let mut world = Self::new();
+        world.state.platform = platform(&world.api, settings);
+        world
     }
 
     /// A replica that was ready once and has lost touch with the cluster.
@@ -123,6 +131,12 @@ impl World {
         }
         self.send(request).await
     }
+}
+
+fn platform(api: &FakeApi, settings: PlatformSettings) -> Arc<Platform> {
+    let (operator, url) = (objects::OPERATOR.to_owned(), objects::PUBLIC_URL.to_owned());
+    let settings = PlatformSettings { operator_namespace: operator, public_url: url, ..settings };
+    Arc::new(Platform::new(api.client(), settings))
 }
 
 /// The credentials of [`World::acme`].

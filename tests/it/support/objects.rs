@@ -82,6 +82,31 @@ pub fn inline_pool(namespace: &str, name: &str, key: &SigningKey, more: &Value) 
     parse(object("UserPool", namespace, name, &spec, &json!({})))
 }
 
+/// A pool whose set, with `key`, was fetched at this time.
+pub fn remote_pool(
+    namespace: &str,
+    name: &str,
+    key: &SigningKey,
+    fetched_at: i64,
+) -> crd::UserPool {
+    let url = "https://id.example.com/jwks.json";
+    let mut pool = pool_json(namespace, name, key);
+    pool["spec"] = json!({"jwks": {"url": url}, "anyAudience": true});
+    pool["status"]["source"] = json!(format!("jwks {url}"));
+    pool["status"]["lastFetchTime"] = json!(jiff::Timestamp::from_second(fetched_at).unwrap());
+    parse(pool)
+}
+
+/// A pool whose keys are in a Secret, from which `key` was published; JSON, to be changed before it
+/// is parsed.
+pub fn provided_pool_json(namespace: &str, name: &str, key: &SigningKey) -> Value {
+    let mut pool = pool_json(namespace, name, key);
+    pool["spec"] = json!({"provided": {"secretRef": {"name": "keys", "key": "jwks.json"}}});
+    pool["status"]["source"] = json!("provided keys/jwks.json");
+    pool["status"]["keys"][0].as_object_mut().unwrap().remove("issuer");
+    pool
+}
+
 pub fn webapp(namespace: &str, name: &str, pool: &str) -> crd::SdkClient {
     let spec = json!({"webapp": {"userPoolRef": {"name": pool}}});
     parse(object("SdkClient", namespace, name, &spec, &json!({})))

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anon_operator::controller::propagation::{Propagation, Write};
+use anon_operator::index::propagation::{Propagation, Write};
 use anon_operator::index::{Kind, Reader};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -52,7 +52,10 @@ impl Leader {
         let (mut server, client) = Script::new();
         let propagation = Arc::new(Propagation::new(STALENESS));
         let running = Arc::clone(&propagation);
-        let task = tokio::spawn(async move { running.run(client, "anon-system").await });
+        let task = tokio::spawn(async move {
+            let (all, namespace) = (client.clone(), "anon-system");
+            tokio::join!(running.follow(client, namespace), running.sweep(all, namespace));
+        });
         server.next().await.ok(&json!({
             "major": "1", "minor": minor, "gitVersion": "", "gitCommit": "", "gitTreeState": "",
             "buildDate": "", "goVersion": "", "compiler": "", "platform": "",

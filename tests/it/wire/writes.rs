@@ -8,10 +8,10 @@ use anon_operator::controller::apply::{
     Created, Foreign, apply_child, create_secret, delete_exactly, prune_children, read_secret,
     replace_secret,
 };
-use anon_operator::controller::propagation::Propagation;
 use anon_operator::controller::{Context, Error, Settings, status as writer};
 use anon_operator::crd::condition::Standing;
 use anon_operator::crd::{Organization, OrganizationStatus};
+use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader};
 use anon_operator::metrics::Metrics;
 use http::Method;
@@ -19,6 +19,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 use serde_json::{Value, json};
 
+use crate::jwks::open_fetcher;
 use crate::support::api::{FakeApi, ok, status};
 use crate::support::objects::{self, metadata, parse};
 
@@ -182,10 +183,13 @@ fn context(api: &FakeApi) -> Context {
         operator_namespace: "anon-system".into(),
         public_url: "https://anon.example.com".into(),
         orphan_grace: Duration::from_hours(1),
+        allow_sign_up: false,
+        max_jwks_age: Duration::from_hours(24),
+        fetcher: open_fetcher(),
     };
     let metrics = Arc::new(Metrics::default());
     let reader = Reader::new(Arc::new(Index::default()));
-    let propagation = Propagation::new(Duration::from_hours(1));
+    let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
     let clock = Arc::new(SystemClock);
     Context::new(api.client(), settings, clock, metrics, reader, propagation, "test".into())
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::policy::{ClaimPath, RequiredClaim};
 
 fn eddsa() -> &'static Issuer {
     issuer(Algorithm::EdDSA)
@@ -25,6 +26,12 @@ fn values() -> impl Strategy<Value = Value> {
                 .prop_map(|members| members.into_iter().collect()),
         ]
     })
+}
+
+/// Names and pointers, some of which lead to something.
+fn paths() -> impl Strategy<Value = String> {
+    let known = prop::sample::select(vec!["a", "b", "/a/a", "/b/a", "/a/b/0", "/b/b/0"]);
+    prop_oneof![4 => known.prop_map(str::to_owned), 1 => "/?[ab~/01]{0,6}"]
 }
 
 proptest! {
@@ -86,5 +93,39 @@ proptest! {
         }
         let token = eddsa().token(|header, _| header[name] = value);
         let _ = eddsa().verify(&token);
+    }
+
+    /// Whatever a pool asks for and a token says: never a panic, and who is let in is the non-empty
+    /// text that the idClaim finds, with what is required beside it.
+    #[test]
+    fn any_policy_on_any_claims(
+        path in paths(),
+        required in paths(),
+        accepted in prop::collection::vec("[ab]", 0..4),
+        kinds in prop::array::uniform2(0..3),
+        value in values(),
+        text in "[ab]",
+    ) {
+        let (Some(id_claim), Some(claim)) = (ClaimPath::parse(&path), ClaimPath::parse(&required))
+        else { return Ok(()) };
+        let required = RequiredClaim { claim, values: accepted };
+        let mut pool = eddsa().pool.clone();
+        pool.claims.id_claim = id_claim.clone();
+        pool.claims.required = vec![required.clone()];
+        let token = eddsa().token(|_, claims| {
+            for (name, kind) in ["a", "b"].into_iter().zip(kinds) {
+                claims[name] = match kind {
+                    0 => value.clone(),
+                    1 => json!({"a": text, "b": [text, value]}),
+                    _ => json!(text),
+                };
+            }
+        });
+        if let Ok(verified) = verify_at(&pool, &token, NOW) {
+            let user = user(&verified);
+            let found = id_claim.find(&user.claims).and_then(Value::as_str);
+            prop_assert_eq!(found, Some(user.app_user_id.as_str()));
+            prop_assert!(!user.app_user_id.is_empty() && required.holds(&user.claims));
+        }
     }
 }

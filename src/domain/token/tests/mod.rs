@@ -1,5 +1,6 @@
 //! Tests of the token path, each on a real signature: what is read before any key is known
-//! (`header`), what is checked after the signature (`claims`), the vectors of the RFCs and another
+//! (`header`), what is checked after the signature (`claims`), what pools ask for besides (`policy`),
+//! the vectors of the RFCs and another
 //! library (`vectors`), and junk (`fuzz`).
 
 #![expect(clippy::string_slice, reason = "tokens are ASCII")]
@@ -7,6 +8,7 @@
 mod claims;
 mod fuzz;
 mod header;
+mod policy;
 mod vectors;
 
 use std::sync::{Arc, LazyLock};
@@ -20,7 +22,7 @@ use crate::domain::decision::{AppUser, Principal, Verified};
 use crate::domain::ids::{ObjectName, OrganizationId};
 use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
-use crate::domain::pool::{Hosted, Source};
+use crate::domain::pool::{FetchState, Hosted, Source};
 
 /// The time of every test, unless it says another.
 const NOW: i64 = 1_800_000_000;
@@ -104,6 +106,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
         }),
         claims: ClaimsPolicy::default(),
         keys,
+        fetch: FetchState::default(),
     }
 }
 

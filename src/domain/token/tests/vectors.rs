@@ -5,7 +5,7 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 use super::*;
 use crate::domain::jwk::Jwk;
 
-fn holds(jwk: &Value, algorithm: Algorithm, token: &str) -> bool {
+fn holds(jwk: &Value, algorithm: impl Into<VerifyingAlgorithm>, token: &str) -> bool {
     let jwk: Jwk = serde_json::from_value(jwk.clone()).unwrap();
     let (input, signature) = token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
@@ -39,8 +39,57 @@ fn rfc_7515_a_2_and_a_3_and_rfc_8037_a_4() {
     assert!(!holds(&rsa, Algorithm::PS256, &rs256));
 }
 
-fn foreign(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
-    algorithm.as_str().parse().unwrap()
+/// Made by OpenSSL 3.0: `openssl dgst -sha384 -sign`, for PSS with `rsa_pss_saltlen:digest`, which is
+/// what RFC 7518 section 3.5 asks for.
+#[test]
+fn signatures_of_openssl() {
+    let rsa = json!({"kty": "RSA", "e": "AQAB", "n": "okMNA5RcUGQJPX53faTZH8u8bsV5XScDgGHIP31DcecBPjZroV92fND8z7u_AK1C1uBXxogEiIFyR05t2hlMOU2Coex02jt7_Zcm_Kvjt_gu9LvrxeBHlGfUyYoK3kid60r9FshX6dP7c5rzOExxcSSArZGV2-RKe9rA7oK38ta41PeBglvsYHifRCIV40_s0xGTOT8LFjTVkXycd-1P7Kv618KaHFC8Bb7348sJyy02nkmPTwX19ozBilMeqTrOhCKmAzruQIFrYbfbgUVE8xdICVJLgSVGArc6ls9X_NcwlfLDVsdC3nixW6nLyVEb6X46cs4M4xEcZQaoxHaNuw"});
+    let tokens = [
+        (
+            VerifyingAlgorithm::RS384,
+            "eyJhbGciOiJSUzM4NCJ9.eyJpc3MiOiJqb2UifQ.BNPs9WITa9Pn90mswR_3A_Lto_ceYmqBVWIBH1xir910FwYWFEL2IU-dWx9zLL9ozKUFkbqF1ELcWQPRNN8bzW6oULmAlg_o7cu7T7EQJRhUultv0xhig2xXv4Ygcbbjap46bdBPBDYV8eaTk0P7Igyg0OEoFr-3R7xSL7btrTJ9h7xyNILcQJRm2SplnQ4aR0SOYbiLR129VjxzGkAIFRlUtHFMyEhLwDRxWBD8-BcUt5CbUlYOEu5cAxbkQF4ECUJHg8N27-RPRqHygeOThEWZ5tSWC7_eFb_zLAnBR5BgxEOi78WjhvaijHDzxJiTDxQTiWkUGmkdtfRK760HBw",
+        ),
+        (
+            VerifyingAlgorithm::RS512,
+            "eyJhbGciOiJSUzUxMiJ9.eyJpc3MiOiJqb2UifQ.GXG3b5duvkLhQr46qj_6-oc5obnVhxza8Q-C8LJglG3nb0s7e5kjkW6mdFP-ZSeI6TlhZX0gTniFiO33unQLYR7KWQEP8frDXoyVjcUNjfvMFYHr1WM5hj6to2cvQtU5Teb6hJURYUokINrd9L5YmnSYL7sF3lKHcx5AgfEKh6lwYjOlj_eB0GkYUmFcDmGFpOo_UnBS8wcNJhpo55OnKQZu369KZQvw_dX8gq7HqB6b6AKiTZ5He-Nol851B918R0JymoqCnhOLt3M2lDiTQikzYd713upDqlVtzHku5Er9MerswH2fvpNU4hQuLlk4Hh3isD6dGRgL4WzTWG9b8Q",
+        ),
+        (
+            VerifyingAlgorithm::PS384,
+            "eyJhbGciOiJQUzM4NCJ9.eyJpc3MiOiJqb2UifQ.GW5YQw0PfHFyUCHIPqLA-KhrYwGgra7e6--9rM2tGlDEehCD_-u1dhxwDCuJSbqUTULYi6wa18DkAMvgWqWydYdHn8UL-dQKGrQiL9JD4rWI3CZm45eHf_sXQ9ECVUYnuzv_9SEBsmwXsLulvV3hrQA6Z7EcFjZR3p35WguoET-fUxHtFJQbKyoVj3WlhqWZSstHBpnTa9PUzbQPOX4oaFiCxBGt8p28N2BjEEAepJeUdJtzT5u6MApsBgSDYzixupeqaLv0wighCMNRuj9UPMyulmcwkyqUP1usrhiXBbCYBn62CjHhqllN2gDVC5-gtrSPnJADp45Yattv93kGfw",
+        ),
+        (
+            VerifyingAlgorithm::PS512,
+            "eyJhbGciOiJQUzUxMiJ9.eyJpc3MiOiJqb2UifQ.QFObT-NFxM5elWu749XT915I4OcCkecrA1oKRQ4GIOLuUeZUulc5-S0ZpP-XERct8KgSDLFZjKNTBbBendz9G2NbaYayBLXweL3sl9Xhe-jklCMKSJqSWoWaLdJy46qkwuLCH8ouWGUooEyRHj5QeEdLK-34MHn50n6fbI5ZphKtPq1qpdgRvAC9CuF8REmQ_P0X4gEsb2i8D7cewWByKKd7k5sCI4c0EW59Pr7SfI4UCqA2Q4ENEu8CxRMH2r1w0SSWE93wWuaeqQiaY1yhW_OzmIcqxgBonO-xUwRERinyOwdUSF_q9IMjYOpUAGUr-jP6AOFw6O4ljhMuIDXAWg",
+        ),
+    ];
+    for (algorithm, token) in tokens {
+        for other in VerifyingAlgorithm::ALL.into_iter().filter(|other| other.is_rsa()) {
+            assert_eq!(holds(&rsa, other, token), other == algorithm, "{other:?}: {token}");
+        }
+    }
+}
+
+/// The algorithms that are verified and never signed with.
+#[test]
+fn tokens_of_another_library_with_longer_hashes() {
+    let rs256 = issuer(Algorithm::RS256);
+    let der = rs256.key.to_pkcs8().unwrap();
+    let key = EncodingKey::from_rsa_der(&der[26..]);
+    for algorithm in VerifyingAlgorithm::ALL.into_iter().filter(|algorithm| algorithm.is_rsa()) {
+        let mut pool = rs256.pool.clone();
+        pool.keys[0].verifying = pool.keys[0].jwk.verifying_key(algorithm).unwrap();
+        for signed in VerifyingAlgorithm::ALL.into_iter().filter(|algorithm| algorithm.is_rsa()) {
+            let mut header = Header::new(foreign(signed));
+            header.kid = Some(rs256.kid().to_owned());
+            let token = jsonwebtoken::encode(&header, &claims(), &key).unwrap();
+            let refused = (signed != algorithm).then_some(Reason::AlgorithmMismatch);
+            assert_eq!(verify_at(&pool, &token, NOW).err(), refused, "{signed:?} {algorithm:?}");
+        }
+    }
+}
+
+fn foreign(algorithm: impl Into<VerifyingAlgorithm>) -> jsonwebtoken::Algorithm {
+    algorithm.into().as_str().parse().unwrap()
 }
 
 #[test]

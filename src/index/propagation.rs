@@ -5,7 +5,7 @@
 //! and a margin for clocks that tick apart; by then it refuses to answer by itself. Changes are
 //! timed by our own clock, never by the times in the Lease, which are those of another machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -16,9 +16,13 @@ use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::index::Kind;
+use super::Kind;
+use super::questions::Asked;
+use crate::domain::ids::UserPoolId;
 use crate::names;
 
 /// How much longer than `--max-staleness` a silent replica is counted.
@@ -33,19 +37,29 @@ const SLOW: Duration = Duration::from_secs(10);
 /// How often silent replicas are looked for.
 const SWEEP: Duration = Duration::from_secs(20);
 
-/// What the leader knows of the replicas.
+/// What this replica knows of all of them.
 pub struct Propagation {
     replicas: Mutex<Option<HashMap<String, Replica>>>,
+    /// Told of whenever that may have changed.
+    changed: Notify,
     max_staleness: Duration,
     /// Whether the API server's resourceVersions can be compared; unset until it was asked.
     comparable: OnceLock<bool>,
+    questions: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replica {
     applied: HashMap<String, u64>,
+    asked: Asked,
     resource_version: Option<String>,
     changed_at: tokio::time::Instant,
+}
+
+impl Replica {
+    fn has(&self, kind: Kind, version: u64) -> bool {
+        self.applied.get(kind.as_str()).is_some_and(|applied| *applied >= version)
+    }
 }
 
 /// How far a write has come.
@@ -81,10 +95,16 @@ pub struct Write {
 }
 
 impl Propagation {
-    /// Knows nothing yet; [`Self::run`] learns.
+    /// Knows nothing yet; [`Self::follow`] learns.
     #[must_use]
     pub fn new(max_staleness: Duration) -> Self {
-        Self { replicas: Mutex::new(None), max_staleness, comparable: OnceLock::new() }
+        Self {
+            replicas: Mutex::new(None),
+            changed: Notify::new(),
+            questions: Notify::new(),
+            max_staleness,
+            comparable: OnceLock::new(),
+        }
     }
 
     /// How far a write has come, as far as that can be told.
@@ -101,10 +121,7 @@ impl Propagation {
             let text = "by time, not by proof".to_owned();
             return Reached { everywhere, text, missing: Vec::new() };
         };
-        let has = |replica: &Replica| {
-            replica.applied.get(write.kind.as_str()).is_some_and(|applied| *applied >= version)
-        };
-        let behind = replicas.iter().filter(|(_, replica)| !has(replica));
+        let behind = replicas.iter().filter(|(_, replica)| !replica.has(write.kind, version));
         let pod = |name: &String| name.trim_start_matches(names::VALIDATOR_LEASE).to_owned();
         let mut missing: Vec<_> = behind.map(|(name, _)| pod(name)).collect();
         missing.sort_unstable();
@@ -113,8 +130,48 @@ impl Propagation {
         Reached { everywhere: missing.is_empty(), text, missing }
     }
 
+    /// Waits, for at most `patience`, until every other replica than `me` has the write; this one
+    /// need not read in its own Lease what it knows. Does not wait where nothing can be proven.
+    pub async fn elsewhere(&self, me: &str, write: &Write, patience: Duration) {
+        let Ok(version) = write.resource_version.parse::<u64>() else { return };
+        let me = format!("{}{me}", names::VALIDATOR_LEASE);
+        let waiting = async {
+            loop {
+                // Before the look, so that no change in between is missed.
+                let changed = self.changed.notified();
+                let behind =
+                    self.comparable.get() == Some(&true)
+                        && self.replicas.lock().iter().flatten().any(|(name, replica)| {
+                            *name != me && !replica.has(write.kind, version)
+                        });
+                if !behind {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        let _ = tokio::time::timeout(patience, waiting).await;
+    }
+
+    /// The open questions about key sets: by pool, who asks and the number of the question.
+    #[must_use]
+    pub fn asked(&self) -> HashMap<UserPoolId, BTreeMap<String, u64>> {
+        let mut asked: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+        for replica in self.replicas.lock().iter().flat_map(HashMap::values) {
+            for (pool, number) in &replica.asked.pools {
+                asked.entry(*pool).or_default().insert(replica.asked.by.clone(), *number);
+            }
+        }
+        asked
+    }
+
+    /// Waits until there may be a question that was not there before.
+    pub async fn questions(&self) {
+        self.questions.notified().await;
+    }
+
     /// Follows the Leases for as long as it is not dropped.
-    pub async fn run(&self, client: Client, namespace: &str) {
+    pub async fn follow(&self, client: Client, namespace: &str) {
         while self.comparable.get().is_none() {
             match comparable(&client).await {
                 Ok(comparable) => drop(self.comparable.set(comparable)),
@@ -125,35 +182,46 @@ impl Propagation {
             }
         }
         let api: Api<Lease> = Api::namespaced(client, namespace);
-        let events = watcher(api.clone(), watcher::Config::default()).default_backoff();
+        let events = watcher(api, watcher::Config::default()).default_backoff();
         pin_mut!(events);
         let mut listing = HashMap::new();
-        let mut sweep = tokio::time::interval(SWEEP);
-        loop {
-            tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(Event::Init)) => listing = HashMap::new(),
-                    Some(Ok(Event::InitApply(lease))) => {
-                        note(&mut listing, self.replicas.lock().as_ref(), &lease);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(Event::Init) => listing = HashMap::new(),
+                Ok(Event::InitApply(lease)) => {
+                    note(&mut listing, self.replicas.lock().as_ref(), &lease);
+                }
+                Ok(Event::InitDone) => {
+                    *self.replicas.lock() = Some(std::mem::take(&mut listing));
+                    self.questions.notify_one();
+                }
+                Ok(Event::Apply(lease)) => {
+                    note(self.replicas.lock().get_or_insert_default(), None, &lease);
+                    if lease.annotations().contains_key(names::ASKED) {
+                        self.questions.notify_one();
                     }
-                    Some(Ok(Event::InitDone)) => *self.replicas.lock() = Some(std::mem::take(&mut listing)),
-                    Some(Ok(Event::Apply(lease))) => {
-                        note(self.replicas.lock().get_or_insert_default(), None, &lease);
+                }
+                Ok(Event::Delete(lease)) => {
+                    if let Some(replicas) = self.replicas.lock().as_mut() {
+                        replicas.remove(&lease.name_any());
                     }
-                    Some(Ok(Event::Delete(lease))) => {
-                        if let Some(replicas) = self.replicas.lock().as_mut() {
-                            replicas.remove(&lease.name_any());
-                        }
-                    }
-                    Some(Err(error)) => warn!(%error, "cannot follow the validators' Leases"),
-                    None => return,
-                },
-                _ = sweep.tick() => self.forget_silent(&api).await,
+                }
+                Err(error) => warn!(%error, "cannot follow the validators' Leases"),
             }
+            self.changed.notify_waiters();
         }
     }
 
-    /// Removes the Leases of replicas that are gone without having said so.
+    /// Removes the Leases of replicas that are gone without having said so, for as long as it is not
+    /// dropped. One replica is enough for that: the leader.
+    pub async fn sweep(&self, client: Client, namespace: &str) {
+        let api: Api<Lease> = Api::namespaced(client, namespace);
+        loop {
+            tokio::time::sleep(SWEEP).await;
+            self.forget_silent(&api).await;
+        }
+    }
+
     async fn forget_silent(&self, api: &Api<Lease>) {
         let limit = self.max_staleness + MARGIN;
         let silent: Vec<String> = {
@@ -195,15 +263,18 @@ fn note(
     let known = known.and_then(|known| known.get(&name));
     let unchanged = known.filter(|known| known.resource_version == lease.resource_version());
     let fresh = || Replica {
-        applied: lease
-            .annotations()
-            .get(names::APPLIED)
-            .and_then(|json| serde_json::from_str(json).ok())
-            .unwrap_or_default(),
+        applied: annotation(lease, names::APPLIED),
+        asked: annotation(lease, names::ASKED),
         resource_version: lease.resource_version(),
         changed_at: tokio::time::Instant::now(),
     };
     replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
+}
+
+/// What an annotation says; nothing if it cannot be read.
+fn annotation<T: DeserializeOwned + Default>(lease: &Lease, name: &str) -> T {
+    let json = lease.annotations().get(name);
+    json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -249,6 +320,29 @@ mod tests {
         assert!(behind.reached(&write("6")).everywhere);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_of_the_others_and_not_for_ever() {
+        let took = async |propagation: &Propagation, me: &str| {
+            let begun = tokio::time::Instant::now();
+            propagation.elsewhere(me, &write("7"), Duration::from_secs(9)).await;
+            begun.elapsed().as_secs()
+        };
+        let leases = [lease("anon-validator-a", "1", 6), lease("anon-validator-b", "2", 7)];
+        let behind = knowing(true, &leases);
+        assert_eq!(took(&behind, "b").await, 9);
+        assert_eq!(took(&behind, "a").await, 0, "it knows of itself");
+        assert_eq!(took(&knowing(false, &leases), "b").await, 0, "nothing to be proven");
+        assert_eq!(took(&Propagation::new(Duration::from_hours(1)), "b").await, 0);
+        let catches_up = async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            let caught_up = lease("anon-validator-a", "3", 8);
+            note(behind.replicas.lock().get_or_insert_default(), None, &caught_up);
+            behind.changed.notify_waiters();
+        };
+        let (took, ()) = tokio::join!(took(&behind, "b"), catches_up);
+        assert_eq!(took, 4);
+    }
+
     #[test]
     fn other_leases_do_not_count() {
         let propagation = knowing(
@@ -256,6 +350,28 @@ mod tests {
             &[lease("anon-operator-leader", "1", 1), lease("anon-validator-a", "1", 9)],
         );
         assert!(propagation.reached(&write("9")).everywhere);
+    }
+
+    #[test]
+    fn questions_are_gathered_by_pool() {
+        let pool = UserPoolId::derive("acme", "users");
+        let asking = |name: &str, text: String| {
+            let mut lease = lease(name, "1", 1);
+            lease.annotations_mut().insert(names::ASKED.to_owned(), text);
+            lease
+        };
+        let question = |by: &str, n: u64| format!(r#"{{"by":"{by}","pools":{{"{pool}":{n}}}}}"#);
+        let propagation = knowing(
+            true,
+            &[
+                asking("anon-validator-a", question("x", 3)),
+                asking("anon-validator-b", question("y", 1)),
+                asking("anon-validator-c", "junk".to_owned()),
+                asking("somebody-else", question("z", 1)),
+            ],
+        );
+        let of_pool = BTreeMap::from([("x".to_owned(), 3), ("y".to_owned(), 1)]);
+        assert_eq!(propagation.asked(), HashMap::from([(pool, of_pool)]));
     }
 
     #[test]

@@ -1,0 +1,63 @@
+//! Namespaces that a sign-up has begun with, and that a crash left as they were: one without a
+//! Member never became an organization and is removed; one with a Member is an organization, and
+//! loses the label. See `server/org/sign_up.rs` for the order of the writes.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+use tracing::info;
+
+use super::apply::delete_exactly;
+use super::sweep::Orphans;
+use super::{Context, Error};
+use crate::crd::Member;
+use crate::names;
+
+/// Looks once at every namespace that is pending.
+pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> Result<(), Error> {
+    let api: Api<Namespace> = Api::all(context.client.clone());
+    let pending = format!("{}={}", names::SIGN_UP, names::SIGN_UP_PENDING);
+    let pending = api.list_metadata(&ListParams::default().labels(&pending)).await;
+    for namespace in pending.map_err(Error::api("list Namespaces"))? {
+        let Some(uid) = namespace.uid() else { continue };
+        let ours = namespace.name_any().starts_with(names::SIGN_UP_PREFIX);
+        if !ours || namespace.metadata.deletion_timestamp.is_some() {
+            orphans.clear(&uid);
+        } else if !orphans.ripe(&uid, Instant::now(), grace) {
+        } else if has_member(&context.client, &namespace).await? {
+            complete(&api, &namespace).await?;
+            orphans.clear(&uid);
+        } else {
+            // Its resourceVersion is a precondition: a sign-up that goes on takes the label first.
+            delete_exactly(&api, &namespace).await?;
+            orphans.clear(&uid);
+            info!(namespace = %namespace.name_any(), "removed what an interrupted sign-up had left");
+        }
+    }
+    Ok(())
+}
+
+async fn has_member(
+    client: &Client,
+    namespace: &PartialObjectMeta<Namespace>,
+) -> Result<bool, Error> {
+    let members: Api<Member> = Api::namespaced(client.clone(), &namespace.name_any());
+    let members = members.list_metadata(&ListParams::default().limit(1)).await;
+    Ok(!members.map_err(Error::api("list Members"))?.items.is_empty())
+}
+
+async fn complete(
+    api: &Api<Namespace>,
+    namespace: &PartialObjectMeta<Namespace>,
+) -> Result<(), Error> {
+    let patch = json!({"metadata": {
+        "resourceVersion": namespace.resource_version(), "labels": {names::SIGN_UP: null},
+    }});
+    let patched = api
+        .patch_metadata(&namespace.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
+    patched.map(drop).map_err(Error::api("complete Namespace"))
+}

@@ -1,0 +1,190 @@
+//! The fetches of remote key sets, by the leader: when each is due, one at a time for each pool, and
+//! what came of it. All of it may be lost: a fresh leader goes on from what status says.
+//!
+//! A reconciliation never waits for a fetch. It says what is to be fetched ([`Fetches::follow`]),
+//! gets what is known, and is called again when that has changed ([`Fetches::finished`]).
+
+mod followed;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tracing::{debug, info};
+
+use super::lanes::Lanes;
+use crate::clock::SharedClock;
+use crate::controller::propagation::Propagation;
+use crate::crd::UserPool;
+use crate::domain::fetch_error::FetchError;
+use crate::domain::ids::{ObjectName, UserPoolId};
+use crate::index::Reader;
+use crate::jwks::Fetcher;
+use crate::metrics::Metrics;
+use followed::{Brought, Flight, Followed, sort_out};
+pub use followed::{Known, Order};
+
+/// How often the schedule is looked at if nothing happens: clocks can be set.
+const LOOK: Duration = Duration::from_secs(30);
+/// How long a pool may be unknown to the index before it is given up.
+const GONE: SignedDuration = SignedDuration::from_mins(1);
+
+/// See the module.
+pub struct Fetches {
+    fetcher: Fetcher,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    longest_refresh: SignedDuration,
+    pools: Mutex<HashMap<UserPoolId, Followed>>,
+    changed: Notify,
+    lanes: Lanes,
+    finished: mpsc::UnboundedSender<ObjectRef<UserPool>>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectRef<UserPool>>>>,
+}
+
+impl Fetches {
+    /// Fetches nothing until it is told to, and then so often that a set is not older than a quarter
+    /// of `max_age` unless its host fails.
+    #[must_use]
+    pub fn new(
+        fetcher: Fetcher,
+        clock: SharedClock,
+        metrics: Arc<Metrics>,
+        max_age: SignedDuration,
+    ) -> Self {
+        let (finished, receiver) = mpsc::unbounded();
+        Self {
+            fetcher,
+            clock,
+            metrics,
+            longest_refresh: max_age / 4,
+            pools: Mutex::default(),
+            changed: Notify::new(),
+            lanes: Lanes::default(),
+            finished,
+            receiver: Mutex::new(Some(receiver)),
+        }
+    }
+
+    /// Keeps the set of a pool fetched, as `order` says, and gives what is known of it. `stored` is
+    /// what is known of it from status, for a leader that does not know the pool yet.
+    pub fn follow(
+        &self,
+        id: UserPoolId,
+        name: &ObjectName,
+        order: Order,
+        refresh: SignedDuration,
+        stored: impl FnOnce() -> Known,
+    ) -> Known {
+        let now = self.clock.now();
+        let refresh = refresh.min(self.longest_refresh);
+        let mut pools = self.pools.lock();
+        let mut news = false;
+        let followed = pools.entry(id).or_insert_with(|| {
+            news = true;
+            Followed::new(id, name, order.clone(), refresh, stored(), now)
+        });
+        news |= followed.want(order, refresh, now);
+        if news {
+            self.changed.notify_one();
+        }
+        Known { next: Some(followed.plan.refresh_at()), ..followed.known.clone() }
+    }
+
+    /// Fetches for a pool no longer.
+    pub fn leave(&self, id: UserPoolId) {
+        self.pools.lock().remove(&id);
+    }
+
+    /// The pools of which something new is known. To be taken once.
+    pub fn finished(&self) -> impl Stream<Item = ObjectRef<UserPool>> + Send + 'static {
+        let receiver = self.receiver.lock().take();
+        futures::stream::iter(receiver).flatten()
+    }
+
+    /// Fetches what is due and what validators ask for, for as long as it is not dropped.
+    pub async fn run(&self, propagation: &Propagation, reader: &Reader) {
+        let mut flights = FuturesUnordered::new();
+        loop {
+            let (due, pause) = self.begin(&propagation.asked(), reader);
+            flights.extend(due.into_iter().map(|flight| self.fly(flight)));
+            tokio::select! {
+                Some((flight, brought)) = flights.next() => self.land(&flight, brought),
+                () = self.changed.notified() => {}
+                () = propagation.questions() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// The fetches that begin now, and when to look for the next.
+    fn begin(
+        &self,
+        asked: &HashMap<UserPoolId, BTreeMap<String, u64>>,
+        reader: &Reader,
+    ) -> (Vec<Flight>, Duration) {
+        let now = self.clock.now();
+        let mut due = Vec::new();
+        let mut pause = LOOK;
+        let mut pools = self.pools.lock();
+        pools.retain(|id, followed| {
+            now.duration_since(followed.followed_at) < GONE || reader.pool(*id).is_some()
+        });
+        for (id, followed) in pools.iter_mut() {
+            let questions = asked.get(id);
+            if questions.is_some_and(|questions| !followed.answers(questions)) {
+                followed.plan.ask();
+            }
+            match followed.plan.next(now) {
+                Some(at) if at <= now => due.push(followed.begin(*id, questions, now)),
+                Some(at) => {
+                    let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+                    pause = pause.min(left);
+                }
+                None => {}
+            }
+        }
+        let oldest = pools.values().filter_map(|followed| followed.known.fetched_at).min();
+        self.metrics.oldest_key_set(oldest.map(Timestamp::as_second));
+        (due, pause)
+    }
+
+    async fn fly(&self, flight: Flight) -> (Flight, Result<Brought, FetchError>) {
+        let _turn = self.lanes.turn(&flight.namespace, flight.failing).await;
+        let Order { location, ca, algorithms } = flight.order.as_ref();
+        let fetched = self.fetcher.fetch(location, ca.as_deref(), flight.validator.as_ref()).await;
+        let brought = fetched.and_then(|fetched| sort_out(fetched, algorithms));
+        (flight, brought)
+    }
+
+    fn land(&self, flight: &Flight, brought: Result<Brought, FetchError>) {
+        let outcome = match &brought {
+            Ok(Brought::Set { .. }) => "fetched",
+            Ok(Brought::Unchanged { .. }) => "unchanged",
+            Err(error) => error.as_str(),
+        };
+        self.metrics.fetched(flight.trigger, outcome);
+        let now = self.clock.now();
+        let mut pools = self.pools.lock();
+        let Some(followed) = pools.get_mut(&flight.id) else { return };
+        if !Arc::ptr_eq(&followed.order, &flight.order) {
+            // Something else is wanted by now; the plan knows.
+            return;
+        }
+        followed.land(flight.began, brought, now);
+        let ObjectName { namespace, name } = &followed.name;
+        if let Some(error) = followed.known.error {
+            let failures = followed.plan.failures();
+            info!(%namespace, %name, class = error.as_str(), failures, "could not fetch a key set");
+        } else {
+            debug!(%namespace, %name, "fetched a key set");
+        }
+        let _ = self.finished.unbounded_send(ObjectRef::new(name).within(namespace));
+    }
+}

@@ -1,0 +1,91 @@
+//! Whose fetch goes first when there are many. Hosts that hang must not hold up others: a pool
+//! whose last fetch failed waits among its like, and so does each namespace.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Two lanes.
+pub struct Lanes {
+    healthy: Lane,
+    failing: Lane,
+}
+
+struct Lane {
+    all: Arc<Semaphore>,
+    each: usize,
+    namespaces: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// The right to fetch, until dropped.
+pub struct Turn {
+    _of_namespace: Option<OwnedSemaphorePermit>,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+impl Default for Lanes {
+    fn default() -> Self {
+        Self { healthy: Lane::new(64, 16), failing: Lane::new(16, 4) }
+    }
+}
+
+impl Lanes {
+    /// Waits for a turn of this namespace.
+    pub async fn turn(&self, namespace: &str, failing: bool) -> Turn {
+        if failing { &self.failing } else { &self.healthy }.turn(namespace).await
+    }
+}
+
+impl Lane {
+    fn new(all: usize, each: usize) -> Self {
+        Self { all: Arc::new(Semaphore::new(all)), each, namespaces: Mutex::default() }
+    }
+
+    async fn turn(&self, namespace: &str) -> Turn {
+        // The own namespace first: who waits here takes nobody's place.
+        let of_namespace = self.of(namespace).acquire_owned().await.ok();
+        let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
+        Turn { _of_namespace: of_namespace, _of_all: of_all }
+    }
+
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut namespaces = self.namespaces.lock();
+        // Whoever has or awaits a turn holds the other end.
+        namespaces.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let fresh = || Arc::new(Semaphore::new(self.each));
+        Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(fresh))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_namespace_holds_up_itself_and_failing_pools_their_like() {
+        let lanes = Lanes::default();
+        let turn = |namespace: &'static str, failing| lanes.turn(namespace, failing).now_or_never();
+        let held: Vec<_> = (0..4).map(|_| turn("a", true).unwrap()).collect();
+        assert!(turn("a", true).is_none(), "it has its share");
+        assert!(turn("b", true).is_some(), "others have theirs");
+        assert!(turn("a", false).is_some(), "who is healthy does not wait for who is not");
+        drop(held);
+        assert!(turn("a", true).is_some());
+    }
+
+    #[test]
+    fn there_is_a_bound_for_all() {
+        let lanes = Lanes::default();
+        let names: Vec<_> = (0..16).map(|n| n.to_string()).collect();
+        let held: Vec<_> =
+            names.iter().map(|name| lanes.turn(name, true).now_or_never().unwrap()).collect();
+        assert!(lanes.turn("another", true).now_or_never().is_none());
+        drop(held);
+        assert!(lanes.turn("another", true).now_or_never().is_some());
+        assert_eq!(lanes.failing.namespaces.lock().len(), 1, "who does not wait is forgotten");
+    }
+}

@@ -1,0 +1,229 @@
+//! `GET /link/url`: the address at which an end user connects an account in Link.
+//!
+//! What goes into it is checked first: the client, where Link may send the user back to, and who
+//! the user is. The token is the one credential of this API that is sent in a query, because its
+//! documented parameter is; queries are logged nowhere.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::de::IgnoredAny;
+use serde_json::json;
+
+use super::app_user_id_token::app_user_id;
+use super::caller::{Caller, authorize};
+use super::reply;
+use crate::domain::client::{ClientKind, SdkClient, Webapp};
+use crate::domain::decision::{Class, Principal, Reason};
+use crate::domain::ids::SdkClientId;
+use crate::domain::permission::Operation;
+use crate::domain::token::UnverifiedToken;
+use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::request::Fields;
+use crate::server::{ApiError, AppState};
+
+const ACCEPTS: Accepts =
+    Accepts { app_user_id_tokens: true, api_keys: false, session_tokens: false };
+
+/// The documented parameters, and whether they are always needed.
+pub const PARAMETERS: &[(&str, bool)] = &[
+    ("app", true),
+    ("redirectUrl", true),
+    ("appUserId", false),
+    ("appUserIdToken", false),
+    ("clientId", false),
+    ("chromeExtensionId", false),
+    ("companyLogoUrl", false),
+    ("companyName", false),
+    ("state", false),
+    ("authUrl", false),
+    ("checkUrl", false),
+    ("displayName", false),
+    ("iconUrl", false),
+];
+
+/// Makes the address.
+pub async fn url(
+    State(state): State<AppState>,
+    headers: HeaderMap,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetLinkUrl)?;
+    let base = state.platform.link_url.as_deref().ok_or_else(|| {
+        ApiError::not_found("no links are made here: the operator runs without `--link-url`")
+    })?;
+    let fields = Fields::from_query(query.as_deref().unwrap_or_default())?;
+    let mut link = Link(Vec::new());
+    link.add("app", bounded(&fields, "app")?.ok_or_else(|| missing("app"))?);
+
+    let token = fields.text("appUserIdToken")?;
+    let client = client(&state, &caller, &fields, token.as_deref())?;
+    client.live_pool().map_err(|reason| ApiError::invalid_field("clientId", reason.message()))?;
+    let ClientKind::Webapp(webapp) = &client.kind else {
+        return Err(ApiError::invalid_field("clientId", Reason::ClientNotWebapp.message()));
+    };
+    link.add("clientId", client.id.to_string());
+    link.add("redirectUrl", redirect_url(&fields, webapp)?);
+    link.add("appUserId", user(&state, &caller, &fields, &client, token.as_deref())?);
+    link.extend("appUserIdToken", token);
+    link.extend("chromeExtensionId", extension(&fields, webapp)?);
+
+    let organization = state.reader.organization(caller.organization);
+    let name = bounded(&fields, "companyName")?;
+    let own = || organization.as_ref().map_or(&caller.namespace, |it| &it.display_name).clone();
+    link.add("companyName", name.unwrap_or_else(own));
+    let own = || organization.as_ref().and_then(|it| it.logo_url.clone());
+    link.extend("companyLogoUrl", web_address(&fields, "companyLogoUrl")?.or_else(own));
+    link.add("state", json_text(&fields)?);
+    for field in ["authUrl", "checkUrl", "iconUrl"] {
+        link.extend(field, web_address(&fields, field)?);
+    }
+    link.extend("displayName", bounded(&fields, "displayName")?);
+    Ok(reply(&json!({ "url": link.at(base) })))
+}
+
+/// Parameters of the address.
+struct Link(Vec<(&'static str, String)>);
+
+impl Link {
+    fn add(&mut self, name: &'static str, value: String) {
+        self.0.push((name, value));
+    }
+
+    fn extend(&mut self, name: &'static str, value: Option<String>) {
+        self.0.extend(value.map(|value| (name, value)));
+    }
+
+    fn at(&self, base: &str) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        format!("{base}?{}", query.extend_pairs(&self.0).finish())
+    }
+}
+
+/// The client by `clientId`, by what the token says it was made for, or by the organization's
+/// default; always one of the caller's organization.
+fn client(
+    state: &AppState,
+    caller: &Caller,
+    fields: &Fields,
+    token: Option<&str>,
+) -> Result<Arc<SdkClient>, ApiError> {
+    let named = fields.text("clientId")?;
+    // Not proven yet: the check of the token, for this client, does that.
+    let of_token = || token.and_then(|token| UnverifiedToken::parse(token).ok()?.made_for());
+    let default = || {
+        let organization = state.reader.organization(caller.organization)?;
+        let name = organization.default_sdk_client.as_ref()?;
+        Some(SdkClientId::derive(&organization.namespace, name))
+    };
+    let id = match named {
+        Some(id) => SdkClientId::parse(&id),
+        None => Some(of_token().or_else(default).ok_or_else(|| missing("clientId"))?),
+    };
+    id.and_then(|id| state.reader.client(id))
+        .filter(|client| client.organization == caller.organization)
+        .ok_or_else(|| ApiError::not_found("there is no such SdkClient"))
+}
+
+/// The address must be listed, letter by letter.
+fn redirect_url(fields: &Fields, webapp: &Webapp) -> Result<String, ApiError> {
+    let url = fields.required("redirectUrl")?;
+    if !webapp.redirect_urls.iter().any(|listed| listed == url) {
+        return Err(ApiError::invalid_field(
+            "redirectUrl",
+            "`redirectUrl` is not one of the client's `redirectUrls`",
+        ));
+    }
+    Ok(url.to_owned())
+}
+
+fn extension(fields: &Fields, webapp: &Webapp) -> Result<Option<String>, ApiError> {
+    let own = &webapp.chrome_extension_id;
+    match fields.text("chromeExtensionId")? {
+        Some(id) if own.as_ref() != Some(&id) => Err(ApiError::invalid_field(
+            "chromeExtensionId",
+            "`chromeExtensionId` is not that of the client",
+        )),
+        _ => Ok(own.clone()),
+    }
+}
+
+/// The appUserId: that of the token, which must count for the client, or as the caller says.
+fn user(
+    state: &AppState,
+    caller: &Caller,
+    fields: &Fields,
+    client: &SdkClient,
+    token: Option<&str>,
+) -> Result<String, ApiError> {
+    let said = fields.text("appUserId")?;
+    let Some(token) = token else {
+        return said
+            .map_or_else(|| Err(missing("appUserId")), |_| app_user_id(fields).map(str::to_owned));
+    };
+    let (id, organization) = (client.id.to_string(), caller.organization.to_string());
+    let question = Question {
+        credential: token,
+        client: Some(&id),
+        organization: Some(&organization),
+        accepts: ACCEPTS,
+    };
+    let verified = authenticate(&state.reader, state.clock.now(), question);
+    let verified = verified.map_err(|reason| match reason.class() {
+        // 401 would say that the caller's own credential does not count.
+        Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
+        _ => reason.into(),
+    })?;
+    match verified.principal() {
+        Principal::AppUser(user) if said.is_none_or(|said| said == user.app_user_id) => {
+            Ok(user.app_user_id.clone())
+        }
+        _ => Err(ApiError::invalid_field(
+            "appUserId",
+            "`appUserId` is not the user of `appUserIdToken`; leave one of them out",
+        )),
+    }
+}
+
+/// `state`: JSON, handed back to the client as it is.
+fn json_text(fields: &Fields) -> Result<String, ApiError> {
+    let text = bounded(fields, "state")?.unwrap_or_else(|| "{}".to_owned());
+    match serde_json::from_str::<IgnoredAny>(&text) {
+        Ok(IgnoredAny) => Ok(text),
+        Err(_) => Err(ApiError::invalid_field("state", "`state` must be JSON")),
+    }
+}
+
+/// An address that a browser shows or follows: no `javascript:` and the like.
+fn web_address(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
+    let url = bounded(fields, field)?;
+    let fits = |url: &String| url.starts_with("https://") || url.starts_with("http://");
+    if url.as_ref().is_none_or(fits) {
+        return Ok(url);
+    }
+    Err(ApiError::invalid_field(field, format!("`{field}` must be an http or https URL")))
+}
+
+/// An optional text of bearable length.
+fn bounded(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
+    let text = fields.text(field)?;
+    if text.as_ref().is_some_and(|text| text.len() > 2048 || text.chars().any(char::is_control)) {
+        let message = format!("`{field}` must have at most 2048 bytes and no control characters");
+        return Err(ApiError::invalid_field(field, message));
+    }
+    Ok(text)
+}
+
+fn missing(field: &'static str) -> ApiError {
+    let message = match field {
+        "appUserId" => "`appUserId` or `appUserIdToken` is required".to_owned(),
+        "clientId" => {
+            "`clientId` is required: the token names none, and the organization has no default client"
+                .to_owned()
+        }
+        _ => format!("`{field}` is required"),
+    };
+    ApiError::missing_field(field, message)
+}

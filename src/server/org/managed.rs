@@ -1,0 +1,97 @@
+//! Objects that another tool is the truth of: GitOps tools and Helm would undo a change, so it is
+//! refused, with a word about where to make it.
+
+use kube::{Resource, ResourceExt as _};
+
+use crate::server::ApiError;
+
+/// Labels and annotations by which the tools mark what is theirs. A value, where only that says so.
+const MARKS: &[(&str, Option<&str>, &str)] = &[
+    ("argocd.argoproj.io/tracking-id", None, "Argo CD"),
+    ("argocd.argoproj.io/instance", None, "Argo CD"),
+    ("kustomize.toolkit.fluxcd.io/name", None, "Flux"),
+    ("helm.toolkit.fluxcd.io/name", None, "Flux"),
+    ("meta.helm.sh/release-name", None, "Helm"),
+    ("app.kubernetes.io/managed-by", Some("Helm"), "Helm"),
+];
+
+/// Field managers of the tools: Argo CD can be told to track by a label of any name.
+const MANAGERS: &[(&str, &str)] = &[
+    ("argocd-controller", "Argo CD"),
+    ("kustomize-controller", "Flux"),
+    ("helm-controller", "Flux"),
+    ("helm", "Helm"),
+];
+
+/// Whether the object is ours to change.
+///
+/// # Errors
+/// It is a tool's.
+pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
+    tool(object).map_or(Ok(()), |tool| {
+        Err(ApiError::unprocessable(format!(
+            "this object comes from {tool}, which would undo the change: make it there"
+        )))
+    })
+}
+
+fn tool<K: Resource>(object: &K) -> Option<&'static str> {
+    let (labels, annotations) = (object.labels(), object.annotations());
+    let marked = |(mark, value, _): &&(&str, Option<&str>, &str)| {
+        let found = labels.get(*mark).or_else(|| annotations.get(*mark));
+        found.is_some_and(|found| value.is_none_or(|value| value == found))
+    };
+    let by_mark = MARKS.iter().find(marked).map(|mark| mark.2);
+    by_mark.or_else(|| {
+        // A status that a tool has written makes no object its own.
+        let fields = object.managed_fields().iter().filter(|it| it.subresource.is_none());
+        let mut managers = fields.filter_map(|it| it.manager.as_deref());
+        managers.find_map(|manager| MANAGERS.iter().find(|it| it.0 == manager).map(|it| it.1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::crd::UserPool;
+
+    fn pool(metadata: Value) -> UserPool {
+        let mut pool: UserPool =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"hosted": {}}}))
+                .unwrap();
+        pool.metadata = serde_json::from_value(metadata).unwrap();
+        pool
+    }
+
+    #[test]
+    fn what_a_tool_manages_is_left_to_it() {
+        for (metadata, expected) in [
+            (json!({"labels": {"app.kubernetes.io/managed-by": "Helm"}}), "Helm"),
+            (json!({"annotations": {"meta.helm.sh/release-name": "x"}}), "Helm"),
+            (json!({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}), "Argo CD"),
+            (json!({"labels": {"argocd.argoproj.io/instance": "x"}}), "Argo CD"),
+            (json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}}), "Flux"),
+            (json!({"labels": {"helm.toolkit.fluxcd.io/name": "x"}}), "Flux"),
+            (json!({"managedFields": [{"manager": "argocd-controller"}]}), "Argo CD"),
+            (json!({"managedFields": [{"manager": "kustomize-controller"}]}), "Flux"),
+            (json!({"managedFields": [{"manager": "x"}, {"manager": "helm"}]}), "Helm"),
+        ] {
+            assert_eq!(tool(&pool(metadata.clone())), Some(expected), "{metadata}");
+            assert!(managed_here(&pool(metadata)).is_err());
+        }
+    }
+
+    #[test]
+    fn what_people_and_we_made_is_ours_to_change() {
+        for metadata in [
+            json!({}),
+            json!({"labels": {"app.kubernetes.io/managed-by": "kubectl"}}),
+            json!({"managedFields": [{"manager": "kubectl"}, {"manager": "anon-operator/api"}]}),
+            json!({"managedFields": [{"manager": "argocd-controller", "subresource": "status"}]}),
+        ] {
+            assert!(managed_here(&pool(metadata)).is_ok());
+        }
+    }
+}

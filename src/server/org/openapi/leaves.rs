@@ -1,0 +1,67 @@
+//! The schemas of single fields. What they rule out is refused; the contract test tries it.
+
+use serde_json::{Value, json};
+
+pub fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+pub fn optional() -> Value {
+    json!({ "type": ["string", "null"] })
+}
+
+pub fn id() -> Value {
+    json!({ "type": "string", "format": "uuid" })
+}
+
+pub fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+pub fn name() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": 128 })
+}
+
+pub fn description() -> Value {
+    json!({ "type": ["string", "null"], "maxLength": 1024 })
+}
+
+pub fn role() -> Value {
+    json!({ "enum": ["Admin", "Member", "ReadOnly"] })
+}
+
+pub fn email() -> Value {
+    json!({ "type": "string", "maxLength": 254, "pattern": r"^\s*[^@\s]+@[^@\s]+\s*$" })
+}
+
+pub fn password() -> Value {
+    json!({ "type": "string", "minLength": 8, "maxLength": 1024 })
+}
+
+/// Empty takes it away.
+pub fn url() -> Value {
+    json!({ "type": ["string", "null"], "maxLength": 2048, "pattern": r"^(https?://\S+)?$" })
+}
+
+/// What Link shows.
+pub fn oauth() -> Value {
+    json!({ "type": ["object", "null"], "properties": {
+        "logoUrl": url(),
+        "chromeExtensionId": { "type": ["string", "null"], "pattern": "^([a-p]{32})?$" },
+        "redirectUrls": { "type": ["array", "null"], "maxItems": 32, "uniqueItems": true, "items": {
+            "type": "string", "maxLength": 2048, "pattern": r"^[a-z][a-z0-9+.\-]*://[^\s#]+$",
+        } },
+    } })
+}
+
+/// The same field in a change, where null is the same as nothing.
+pub fn changed(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
+            values.push(Value::Null);
+        } else {
+            schema.insert("type".to_owned(), json!(["string", "null"]));
+        }
+    }
+    schema
+}

@@ -1,0 +1,77 @@
+//! Members as `kubectl` and the API make them together.
+
+use anon_operator::crd;
+use serde_json::{Value, json};
+
+use crate::harness::caller::{Caller, PASSWORD, log_in};
+use crate::harness::{Space, eventually, shared, wait::expect};
+
+fn member(name: &str, email: &str) -> Value {
+    json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Member", "metadata": {"name": name},
+        "spec": {"email": email, "role": "Member"},
+    })
+}
+
+/// Who is deleted and made again by kubectl is another person: a password that the API was sent for
+/// the first does not open the second's account.
+#[tokio::test]
+async fn a_password_does_not_outlive_its_member() {
+    let operator = shared().await;
+    let space = Space::new("people").await;
+    let ada = Caller::ada(&operator, &space).await;
+    let email = format!("bob@{}.example", space.name);
+    let bob = json!({"name": "bob", "email": email, "password": PASSWORD, "role": "Member"});
+    ada.ok("POST", "/org/member", bob).await;
+    assert!(log_in(&operator, &email, PASSWORD).await.is_ok());
+    let backup: crd::Member = space.get("bob").await.unwrap();
+
+    space.delete::<crd::Member>("bob").await;
+    space.apply(&member("bob", &email)).await;
+    space.stands::<crd::Member>("bob", "Accepted").await;
+    assert_eq!(log_in(&operator, &email, PASSWORD).await, Err(401));
+
+    // The very Bob, from a backup of the object, after the hash was swept: he has no password, and
+    // an Admin can give him one.
+    let id = backup.metadata.annotations.unwrap()["anon.dev/password-id"].clone();
+    let annotations = json!({"metadata": {"annotations": {"anon.dev/password-id": id}}});
+    space.merge::<crd::Member>("bob", annotations).await;
+    let bob: crd::Member = space.get("bob").await.unwrap();
+    let path = format!("/org/member/{}", bob.status.unwrap().id.unwrap());
+    ada.ok("PATCH", &path, json!({"password": "another horse"})).await;
+    assert!(log_in(&operator, &email, "another horse").await.is_ok());
+}
+
+#[tokio::test]
+async fn of_two_members_with_one_address_the_older_logs_in() {
+    let operator = shared().await;
+    let space = Space::new("people").await;
+    let ada = Caller::ada(&operator, &space).await;
+    let email = format!("ada@{}.example", space.name);
+    let before = log_in(&operator, &email, PASSWORD).await;
+    assert!(before.is_ok());
+    let mut eve = member("a-eve", &email.to_uppercase());
+    eve["spec"]["passwordSecretRef"] = json!({"name": "eve", "key": "password"});
+    let secret = json!({
+        "apiVersion": "v1", "kind": "Secret",
+        "metadata": {"name": "eve", "labels": {"anon.dev/use": "password"}},
+        "stringData": {"password": "eves own horse"},
+    });
+    space.apply_all(&[secret, eve]).await;
+    let stands = space.stands::<crd::Member>("a-eve", "EmailConflict").await;
+    let conditions = stands.status.unwrap().conditions;
+    assert!(conditions.iter().any(|it| it.message.contains("`ada`")), "{conditions:?}");
+    assert_eq!(log_in(&operator, &email, "eves own horse").await, Err(401));
+    assert!(log_in(&operator, &email, PASSWORD).await.is_ok());
+    // Through the API there is no such thing.
+    let path = format!("/org/member/{}", ada.id().await);
+    ada.ok("PATCH", &path, json!({"email": email})).await;
+
+    space.merge::<crd::Member>("ada", json!({"spec": {"email": "other@acme.example"}})).await;
+    eventually("the address is free", async || {
+        let reply = log_in(&operator, &email, "eves own horse").await;
+        expect(reply.is_ok(), format!("{reply:?}"))
+    })
+    .await;
+    space.stands::<crd::Member>("a-eve", "Accepted").await;
+}

@@ -1,0 +1,194 @@
+//! An identity provider of the company: a real HTTPS server with a CA of its own, which counts what
+//! it is asked and misbehaves as it is told. Shared by the tests with and without a cluster.
+#![allow(dead_code, reason = "either binary uses a part")]
+
+use std::collections::HashMap;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use axum_server::tls_rustls::RustlsConfig;
+use futures::StreamExt as _;
+use http::StatusCode;
+use parking_lot::Mutex;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+/// A name that the certificate is for besides `localhost` and 127.0.0.1; no resolver knows it.
+pub const NAME: &str = "id.example.test";
+/// Where the key set is.
+pub const JWKS: &str = "/jwks.json";
+/// Where the discovery document is.
+pub const DISCOVERY: &str = "/.well-known/openid-configuration";
+
+/// What is answered at a path.
+#[derive(Clone, Debug)]
+pub enum Page {
+    /// 200 with this JSON and these headers; 304 to who names its `ETag`.
+    Json(Value, Vec<(&'static str, String)>),
+    /// This status, these headers and this body.
+    Raw(u16, Vec<(&'static str, String)>, Vec<u8>),
+    /// The head and then nothing.
+    Hang,
+    /// A byte now and then, without end.
+    Drip,
+    /// As much as is read, without a length.
+    Endless,
+}
+
+impl Page {
+    /// 200 with this JSON.
+    pub fn json(value: Value) -> Self {
+        Self::Json(value, Vec::new())
+    }
+}
+
+#[derive(Default)]
+struct Site {
+    pages: Mutex<HashMap<String, Page>>,
+    hits: Mutex<HashMap<String, usize>>,
+    heads: Mutex<Vec<http::HeaderMap>>,
+}
+
+/// The provider; it ends when it is dropped.
+pub struct Idp {
+    /// Where it listens.
+    pub port: u16,
+    /// The CA of its certificate.
+    pub ca: String,
+    site: Arc<Site>,
+    task: JoinHandle<()>,
+}
+
+impl Idp {
+    /// Starts one that has nothing: 404.
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let (config, ca) = certificates();
+        let site = Arc::<Site>::default();
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&site));
+        let server =
+            axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(config)));
+        let serving = server.unwrap().serve(router.into_make_service());
+        let task = tokio::spawn(async move { serving.await.unwrap() });
+        Self { port, ca, site, task }
+    }
+
+    /// A URL there.
+    pub fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Its issuer.
+    pub fn issuer(&self) -> String {
+        self.url("")
+    }
+
+    /// From now on, answers so at this path.
+    pub fn serve(&self, path: &str, page: Page) {
+        self.site.pages.lock().insert(path.to_owned(), page);
+    }
+
+    /// Serves this key set, with discovery.
+    pub fn serve_keys(&self, keys: &[Value]) {
+        self.serve(JWKS, Page::json(json!({"keys": keys})));
+        self.serve(
+            DISCOVERY,
+            Page::json(json!({"issuer": self.issuer(), "jwks_uri": self.url(JWKS)})),
+        );
+    }
+
+    /// How often this path was asked for.
+    pub fn hits(&self, path: &str) -> usize {
+        self.site.hits.lock().get(path).copied().unwrap_or(0)
+    }
+
+    /// How often anything was asked for.
+    pub fn all_hits(&self) -> usize {
+        self.site.hits.lock().values().sum()
+    }
+
+    /// The headers of the last request.
+    pub fn last_head(&self) -> http::HeaderMap {
+        self.site.heads.lock().last().cloned().unwrap()
+    }
+}
+
+impl Drop for Idp {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    *site.hits.lock().entry(path.clone()).or_default() += 1;
+    site.heads.lock().push(request.headers().clone());
+    let page = site.pages.lock().get(&path).cloned();
+    let raw = |status: u16, headers: Vec<(&'static str, String)>, body: Body| {
+        let builder = Response::builder().status(StatusCode::from_u16(status).unwrap());
+        let with = |builder: http::response::Builder, (name, value)| builder.header(name, value);
+        headers.into_iter().fold(builder, with).body(body).unwrap()
+    };
+    match page {
+        None => raw(404, Vec::new(), Body::from("<html>nothing here</html>")),
+        Some(Page::Json(json, headers)) => {
+            let etag = headers.iter().find(|(name, _)| *name == "etag").map(|(_, value)| value);
+            let asked = request.headers().get("if-none-match").and_then(|it| it.to_str().ok());
+            if etag.is_some() && asked == etag.map(String::as_str) {
+                return raw(304, headers, Body::empty());
+            }
+            raw(200, headers, Body::from(json.to_string()))
+        }
+        Some(Page::Raw(status, headers, body)) => raw(status, headers, Body::from(body)),
+        Some(Page::Hang) => raw(200, Vec::new(), Body::from_stream(nothing())),
+        Some(Page::Drip) => raw(200, Vec::new(), Body::from_stream(drip())),
+        Some(Page::Endless) => raw(200, Vec::new(), Body::from_stream(endless())),
+    }
+}
+
+type Chunk = Result<Bytes, std::convert::Infallible>;
+
+fn nothing() -> impl futures::Stream<Item = Chunk> {
+    futures::stream::pending()
+}
+
+fn drip() -> impl futures::Stream<Item = Chunk> {
+    futures::stream::repeat(()).then(|()| async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        Ok(Bytes::from_static(b" "))
+    })
+}
+
+fn endless() -> impl futures::Stream<Item = Chunk> {
+    futures::stream::repeat(Ok(Bytes::from_static(&[b' '; 16 * 1024])))
+}
+
+/// A server's configuration, and the CA that vouches for it in PEM.
+fn certificates() -> (ServerConfig, String) {
+    let mut ca = CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+    let names = ["localhost", "127.0.0.1", NAME].map(str::to_owned);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
+    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(
+        rustls::crypto::aws_lc_rs::default_provider(),
+    ))
+    .with_safe_default_protocol_versions()
+    .unwrap()
+    .with_no_client_auth()
+    .with_single_cert(vec![leaf.der().clone()], private)
+    .unwrap();
+    (config, ca.pem())
+}
