@@ -6,6 +6,7 @@ mod crash_order;
 mod crash_order_keys;
 mod last_admin;
 mod logins;
+mod many_pools;
 mod remote_sets;
 mod rotation;
 mod shutdown;
