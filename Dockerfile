@@ -2,7 +2,8 @@
 #
 #   docker build -t registry.example.com/anon-operator:0.1.0 .
 #
-# Both base images can be replaced, by a mirror or by images of one's own; the runtime needs glibc, libgcc and nothing more:
+# Both base images can be replaced, by a mirror or by images of one's own. The runtime needs glibc, libgcc, and CA certificates in
+# /etc/ssl/certs, by which identity providers are checked (debian:bookworm-slim has none: install ca-certificates there):
 #
 #   --build-arg BUILD_IMAGE=… --build-arg RUNTIME_IMAGE=debian:bookworm-slim
 #

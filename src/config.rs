@@ -97,8 +97,8 @@ pub struct Config {
     pub deny_fetch_from: Vec<IpNet>,
 
     /// How old the fetched key set of a user pool may become while its host cannot be reached; after
-    /// that its tokens are answered with 503
-    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = duration)]
+    /// that its tokens are answered with 503. At least a minute; sets are fetched four times in it
+    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = a_minute_or_more)]
     pub max_jwks_age: Duration,
 
     /// How long requests in flight may take when the process is asked to stop
@@ -169,6 +169,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "must be a duration such as `1h`, `90s` or `1h30m`".to_owned())
 }
 
+fn a_minute_or_more(text: &str) -> Result<Duration, String> {
+    duration(text)
+        .ok()
+        .filter(|duration| *duration >= Duration::from_mins(1))
+        .ok_or_else(|| "must be a duration of at least a minute, such as `24h`".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,5 +209,6 @@ mod tests {
         for text in ["", "1", "-1h", "1 week", "1d"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert!(a_minute_or_more("60s").is_ok() && a_minute_or_more("59s").is_err());
     }
 }

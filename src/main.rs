@@ -25,7 +25,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(config) => run(*config),
+        Command::Run(config) => run_until_stopped(*config),
         Command::Crds => crd::generate::print(),
     };
     match result {
@@ -37,7 +37,14 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+fn run_until_stopped(config: Config) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(config));
+    // A name that is being resolved cannot be given up, and must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
 async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(config.log_format, &config.log_level)?;
     // One provider for every TLS connection, chosen here and not by a feature that a dependency

@@ -44,8 +44,21 @@ impl Resolve for SystemResolver {
         host: &'a str,
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) })
+        Box::pin(async move {
+            if is_nobodys(host) {
+                return Ok(Vec::new());
+            }
+            Ok(tokio::net::lookup_host((host, port)).await?.collect())
+        })
     }
+}
+
+/// Whether a name belongs to nobody for ever (RFC 2606): it comes from an example, and nobody is
+/// asked for it.
+fn is_nobodys(host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let top = host.rsplit('.').next().unwrap_or_default();
+    ["example", "invalid"].iter().any(|reserved| top.eq_ignore_ascii_case(reserved))
 }
 
 /// Connects, where it may.
@@ -122,5 +135,20 @@ fn server_name(host: &Host<&str>) -> Option<ServerName<'static>> {
         Host::Ipv4(address) => Some(ServerName::from(std::net::IpAddr::from(*address))),
         Host::Ipv6(address) => Some(ServerName::from(std::net::IpAddr::from(*address))),
         Host::Domain(name) => ServerName::try_from((*name).to_owned()).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_examples_belong_to_nobody() {
+        for nobodys in ["id.acme.example", "ID.ACME.EXAMPLE.", "example", "a.invalid"] {
+            assert!(is_nobodys(nobodys), "{nobodys}");
+        }
+        for somebodys in ["example.com", "id.acme.test", "localhost", "example.", "an-example"] {
+            assert_eq!(is_nobodys(somebodys), somebodys == "example.", "{somebodys}");
+        }
     }
 }

@@ -84,7 +84,10 @@ impl Plan {
 
     /// When to begin the next fetch; `None` while one is under way.
     #[must_use]
-    pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
+    pub fn next(&mut self, now: Timestamp) -> Option<Timestamp> {
+        // A clock that was ahead and is set right must not put everything off.
+        self.due = self.due.min(later(now, self.refresh));
+        self.rested = self.rested.min(later(now, MIN_BACKOFF));
         let asked = self.asked.then(|| self.budget.available(now).max(self.rested));
         (!self.in_flight).then(|| asked.map_or(self.due, |asked| asked.min(self.due)))
     }
@@ -206,7 +209,7 @@ mod tests {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
     }
 
-    fn seconds(plan: &Plan, now: Timestamp) -> i64 {
+    fn seconds(plan: &mut Plan, now: Timestamp) -> i64 {
         plan.next(now).unwrap().duration_since(now).as_secs()
     }
 
@@ -218,12 +221,12 @@ mod tests {
     #[test]
     fn a_new_leader_goes_on_and_spreads_what_is_overdue() {
         assert_eq!(Plan::resume(1, HOUR, Some(at(-600)), at(0)).next(at(0)), Some(at(3000)));
-        let overdue = |seed| seconds(&Plan::resume(seed, HOUR, Some(at(-9999)), at(0)), at(0));
+        let overdue = |seed| seconds(&mut Plan::resume(seed, HOUR, Some(at(-9999)), at(0)), at(0));
         let times: Vec<_> = (0..1024).step_by(100).map(overdue).collect();
         assert!(times.iter().all(|time| (0..30).contains(time)), "{times:?}");
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
         // A fetch in the future is one by another clock.
-        assert_eq!(seconds(&Plan::resume(1, HOUR, Some(at(99_999)), at(0)), at(0)), 3600);
+        assert_eq!(seconds(&mut Plan::resume(1, HOUR, Some(at(99_999)), at(0)), at(0)), 3600);
     }
 
     #[test]
@@ -232,7 +235,7 @@ mod tests {
             let mut plan = Plan::resume(7, refresh, None, at(0));
             plan.begin(at(0));
             plan.succeeded(max_age, at(0));
-            seconds(&plan, at(0))
+            seconds(&mut plan, at(0))
         };
         let near = |pause: i64, whole: i64| (whole * 9 / 10..=whole).contains(&pause);
         let of = SignedDuration::from_secs;
@@ -251,7 +254,7 @@ mod tests {
         for _ in 0..20 {
             plan.begin(now);
             plan.failed(now);
-            pauses.push(seconds(&plan, now));
+            pauses.push(seconds(&mut plan, now));
             now = plan.next(now).unwrap();
         }
         assert!((5..=8).contains(&pauses[0]), "{pauses:?}");
@@ -260,7 +263,7 @@ mod tests {
         plan.set_refresh(SignedDuration::from_mins(1), now);
         plan.begin(now);
         plan.failed(now);
-        assert!(seconds(&plan, now) <= 60);
+        assert!(seconds(&mut plan, now) <= 60);
         plan.begin(now);
         plan.succeeded(None, now);
         assert_eq!(plan.failures(), 0);
@@ -275,7 +278,7 @@ mod tests {
             plan.begin(at(1));
             assert_eq!(plan.next(at(1)), None, "one at a time");
             plan.succeeded(None, at(1));
-            assert!(seconds(&plan, at(1)) > 3000, "nobody asks");
+            assert!(seconds(&mut plan, at(1)) > 3000, "nobody asks");
         }
         plan.ask();
         assert_eq!(plan.next(at(1)), Some(at(31)));
@@ -298,7 +301,20 @@ mod tests {
         plan.begin(at(1));
         plan.failed(at(1));
         plan.ask();
-        assert!((5..=8).contains(&seconds(&plan, at(1))));
+        assert!((5..=8).contains(&seconds(&mut plan, at(1))));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_puts_nothing_off() {
+        let mut plan = Plan::resume(7, HOUR, None, at(1_000_000));
+        plan.begin(at(1_000_000));
+        plan.succeeded(None, at(1_000_000));
+        assert_eq!(plan.next(at(0)), Some(at(3600)));
+        assert_eq!(plan.next(at(3600)), Some(at(3600)));
+        plan.begin(at(3600));
+        plan.failed(at(1_000_000));
+        plan.ask();
+        assert_eq!(plan.next(at(0)), Some(at(5)));
     }
 
     #[test]

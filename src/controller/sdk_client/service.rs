@@ -23,8 +23,9 @@ use crate::controller::{Context, Error, Look};
 use crate::crd;
 use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
-use crate::domain::client::{Delivery, SdkClient, Service, StoredApiKey};
+use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::opaque::ApiKey;
+use crate::domain::revocation::Of;
 
 /// Sees to it that the client's key is in its Secret.
 pub async fn deliver(
@@ -189,14 +190,9 @@ impl Deliverer<'_> {
     }
 
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        let stored = StoredApiKey {
-            hash: key.hash,
-            state: key.state,
-            created_at: key.created_at,
-            expires_at: key.expires_at,
-        };
-        let revocations = self.context.reader.revocations(&self.client.name);
-        revocations.iter().any(|revocation| revocation.covers(&stored, self.now))
+        let (of, name) = (Of::SdkClient, &self.client.name);
+        let revocations = self.context.reader.revocations(of, name, self.now);
+        revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
     }
 
     /// Corrects the Secret if it differs. The corrected one, if it did.

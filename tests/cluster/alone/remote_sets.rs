@@ -8,12 +8,13 @@ use anon_operator::crd::{SdkClient, UserPool};
 use anon_operator::domain::ids::SdkClientId;
 use futures::StreamExt as _;
 use futures::future::join_all;
+use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use crate::harness::kubectl::kubectl;
-use crate::harness::provider::{Key, fetching_operator, follow};
+use crate::harness::provider::{Key, ca_secret, fetching_operator, follow, remote_pool};
 use crate::harness::wait::expect;
-use crate::harness::{Operator, Space, alone, eventually};
+use crate::harness::{Operator, Space, alone, eventually, webapp, with};
 use crate::idp::{Idp, JWKS, Page};
 
 /// Fetches in a row that asking brings at most, and how long one more takes (`jwks::schedule`).
@@ -139,6 +140,35 @@ async fn a_provider_that_fails_is_said_and_changes_nothing() {
     })
     .await;
     all_say(&[leader], &key.token(), &web, "200").await;
+}
+
+#[tokio::test]
+async fn an_openid_provider_is_found_by_its_issuer() {
+    let _turn = alone().await;
+    let operators = [fetching_operator(0, &[]).await];
+    let (space, idp, key) = (Space::new("openid").await, Idp::start(), Key::new());
+    idp.serve_keys(&[key.jwk()]);
+    space.apply(&ca_secret(&idp)).await;
+    let oidc = json!({"issuer": idp.issuer(), "caRef": {"name": "id-ca", "key": "ca.crt"}});
+    let spec = json!({"oidc": oidc, "anyAudience": true});
+    let pool = with(remote_pool("users", ""), "/spec", spec);
+    space.apply(&pool).await;
+    space.apply(&webapp("users", "users")).await;
+    space.ready::<UserPool>("users").await;
+    let web = client(&space, "users");
+    all_say(&operators, &key.token_of(&idp.issuer()), &web, "200").await;
+    all_say(&operators, &key.token_of("https://evil.example"), &web, "401 issuer_mismatch").await;
+
+    // Without the consent of its label the CA is not read; what was fetched goes on to serve.
+    space.merge::<Secret>("id-ca", json!({"metadata": {"labels": {"anon.dev/use": null}}})).await;
+    eventually("status says that the CA is missing", async || {
+        let pool: UserPool = space.get("users").await.unwrap();
+        let error = pool.status.and_then(|status| status.last_fetch_error);
+        expect(error.is_some_and(|error| error.as_str() == "CaUnusable"), format!("{error:?}"))
+    })
+    .await;
+    space.ready::<UserPool>("users").await;
+    all_say(&operators, &key.token_of(&idp.issuer()), &web, "200").await;
 }
 
 /// 40 hosts that hang keep their own namespace busy for half a minute.

@@ -58,8 +58,17 @@ impl Key {
 
     /// A token of this key that names another.
     pub fn token_with_kid(&self, kid: &str) -> String {
+        self.sign(kid, "any")
+    }
+
+    /// A token of this key and this issuer.
+    pub fn token_of(&self, issuer: &str) -> String {
+        self.sign(&self.kid, issuer)
+    }
+
+    fn sign(&self, kid: &str, issuer: &str) -> String {
         let now = Timestamp::now().as_second();
-        let claims = json!({"sub": "user-1", "iss": "any", "iat": now, "exp": now + 3600});
+        let claims = json!({"sub": "user-1", "iss": issuer, "iat": now, "exp": now + 3600});
         sign(&self.key, kid, &claims).unwrap()
     }
 }
