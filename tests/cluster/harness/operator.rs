@@ -20,6 +20,9 @@ use super::wait::{eventually, expect};
 /// What every operator here is told that it is reached by. One for all, because it is stored.
 pub const PUBLIC_URL: &str = "https://anon.example.test/base";
 
+/// The hosts that may be asked for key sets: none that is looked up outside of this machine.
+const LOCAL_HOSTS: &str = "localhost,127.0.0.1,[::1],[::ffff:7f00:1],169.254.169.254";
+
 /// A running operator; killed when dropped.
 pub struct Operator {
     child: Child,
@@ -99,6 +102,8 @@ impl Operator {
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--public-url={public_url}"))
             .arg("--log-level=info,anon_operator=debug")
+            // Nothing is looked up outside of this machine, whatever the manifests of tests name.
+            .arg(format!("--fetch-host={LOCAL_HOSTS}"))
             .args(&setup.flags)
             .envs(setup.env.iter().cloned())
             .env("KUBECONFIG", kubeconfig)
