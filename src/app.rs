@@ -19,7 +19,7 @@ use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::jwks::connect::{Connector, SystemResolver};
-use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
+use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
@@ -208,7 +208,8 @@ async fn control(
 fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
     let (open, closed) = (config.allow_fetch_from.clone(), config.deny_fetch_from.clone());
     let filter = AddressFilter::new(open, closed).context("--allow-fetch-from")?;
-    let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT);
+    let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT)
+        .with_hosts(HostFilter::new(&config.fetch_host));
     Ok(Fetcher::new(connector, Trust::platform(), FETCH_TIMEOUT))
 }
 

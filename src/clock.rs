@@ -1,6 +1,7 @@
 //! The one source of wall-clock time, so that tests can bring their own.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
@@ -8,6 +9,11 @@ use jiff::Timestamp;
 pub trait Clock: Send + Sync {
     /// Now, in whole seconds: the precision of every time that Kubernetes stores.
     fn now(&self) -> Timestamp;
+
+    /// The latest time that was ever told: later than now, if the clock was set back since.
+    fn latest(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// A shared clock.
@@ -17,8 +23,18 @@ pub type SharedClock = Arc<dyn Clock>;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
+/// The latest second that a [`SystemClock`] has told in this process.
+static LATEST: AtomicI64 = AtomicI64::new(0);
+
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_second(Timestamp::now().as_second()).unwrap_or(Timestamp::UNIX_EPOCH)
+        let second = Timestamp::now().as_second();
+        LATEST.fetch_max(second, Ordering::Relaxed);
+        Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
+    fn latest(&self) -> Timestamp {
+        let now = self.now();
+        Timestamp::from_second(LATEST.load(Ordering::Relaxed)).unwrap_or(now).max(now)
     }
 }

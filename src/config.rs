@@ -86,6 +86,11 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
     pub max_staleness: Duration,
 
+    /// A host that key sets of user pools may be fetched from, such as id.example.com, or
+    /// *.example.com for all below it; may be repeated; any host if none is named
+    #[arg(long, value_name = "NAME", env = "ANON_FETCH_HOST", value_delimiter = ',')]
+    pub fetch_host: Vec<String>,
+
     /// A network that is closed by default, such as 10.20.0.0/16, whose addresses key sets of user
     /// pools may be fetched from; may be repeated
     #[arg(long, value_name = "CIDR", env = "ANON_ALLOW_FETCH_FROM", value_delimiter = ',')]

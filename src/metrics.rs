@@ -38,6 +38,12 @@ struct Fetch {
     outcome: &'static str,
 }
 
+/// What happened to a signing key.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Transition {
+    transition: &'static str,
+}
+
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -46,6 +52,7 @@ pub struct Metrics {
     reconcile_seconds: Family<OfKind, Histogram>,
     verdicts: Family<Verdict, Counter>,
     swept: Family<OfKind, Counter>,
+    signing_keys: Family<Transition, Counter>,
     index_objects: Family<OfKind, Gauge>,
     leader: Gauge,
     key_set_fetches: Family<Fetch, Counter>,
@@ -63,6 +70,7 @@ impl Default for Metrics {
             }),
             verdicts: Family::default(),
             swept: Family::default(),
+            signing_keys: Family::default(),
             index_objects: Family::default(),
             leader: Gauge::default(),
             key_set_fetches: Family::default(),
@@ -88,6 +96,11 @@ impl Default for Metrics {
             "swept_secrets",
             "Secrets removed because what they belonged to is gone",
             metrics.swept.clone(),
+        );
+        registry.register(
+            "signing_key_transitions",
+            "What happened to signing keys: published, activated, retired, gone, discarded, revoked",
+            metrics.signing_keys.clone(),
         );
         registry.register(
             "index_objects",
@@ -128,6 +141,11 @@ impl Metrics {
     /// Counts a Secret that was swept.
     pub fn swept(&self, kind: &'static str) {
         self.swept.get_or_create(&OfKind { kind }).inc();
+    }
+
+    /// Counts what happened to a signing key.
+    pub fn signing_key(&self, transition: &'static str) {
+        self.signing_keys.get_or_create(&Transition { transition }).inc();
     }
 
     /// Says whether this replica leads.

@@ -28,7 +28,7 @@ pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
 /// can be recomputed whole after a loss.
 pub const KEYS: &str = "anon.dev/keys";
 
-/// Annotation on an SdkClient: any new value asks for a new ApiKey.
+/// Annotation on an SdkClient or UserPool: any new value asks for a new ApiKey or signing key.
 pub const ROTATE: &str = "anon.dev/rotate";
 /// Annotation on a delivery Secret: digest of the last [`ROTATE`] that was carried out.
 pub const ROTATED: &str = "anon.dev/rotated";

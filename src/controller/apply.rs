@@ -41,6 +41,16 @@ pub enum Created {
     Existing(Secret),
 }
 
+impl Created {
+    /// The Secret, whoever made it.
+    #[must_use]
+    pub const fn secret(&self) -> &Secret {
+        match self {
+            Self::New(secret) | Self::Existing(secret) => secret,
+        }
+    }
+}
+
 /// Creates a Secret, or reads the one that is in its place.
 ///
 /// # Errors

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
+use super::propagation::Write;
+use crate::index::Indexed;
+
 /// The first pause after a failure; doubled with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest pause between tries.
@@ -26,6 +29,8 @@ struct Entry {
     failures: u32,
     /// When something was first noticed that takes its time.
     first_seen: Option<Instant>,
+    /// A key that status publishes, by its id, and the version at which it was first read there.
+    published: Option<(String, Write)>,
 }
 
 impl Memory {
@@ -52,6 +57,33 @@ impl Memory {
         *self.0.lock().entry(key(object)).or_default().first_seen.get_or_insert(now)
     }
 
+    /// The write of status that published a key, as early as this leader has seen it: now, if it
+    /// never has.
+    pub fn published<K: Indexed>(&self, object: &K, key: &str) -> Write {
+        let mut memory = self.0.lock();
+        let published = &mut memory.entry(self::key(object)).or_default().published;
+        let known = published.as_ref().filter(|(id, _)| id == key).map(|(_, write)| write.clone());
+        let now = || Write {
+            kind: K::KIND,
+            resource_version: object.resource_version().unwrap_or_default(),
+            at: Instant::now(),
+        };
+        let write = known.unwrap_or_else(now);
+        *published = Some((key.to_owned(), write.clone()));
+        write
+    }
+
+    /// The same, if it has been asked for before.
+    pub fn publication<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        key: &str,
+    ) -> Option<Write> {
+        let memory = self.0.lock();
+        let (id, write) = memory.get(&self::key(object))?.published.as_ref()?;
+        (id == key).then(|| write.clone())
+    }
+
     /// Notes a failure and says how long to wait: doubling, and spread by up to a half so that
     /// objects that failed together do not come back together.
     pub fn failed<K: Resource<DynamicType = ()>>(&self, object: &K) -> Duration {
@@ -72,7 +104,7 @@ impl Memory {
             entry.failures = 0;
             let current =
                 entry.superseded.is_none() || entry.superseded != object.resource_version();
-            if current && entry.first_seen.is_none() {
+            if current && entry.first_seen.is_none() && entry.published.is_none() {
                 memory.remove(&key);
             }
         }

@@ -36,6 +36,7 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Client, ResourceExt as _};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
@@ -98,6 +99,9 @@ pub struct Context {
     pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
+    /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
+    /// the rest to who validates.
+    pub generating: Semaphore,
 }
 
 impl Context {
@@ -114,6 +118,7 @@ impl Context {
     ) -> Self {
         let max_age =
             SignedDuration::try_from(settings.max_jwks_age).unwrap_or(SignedDuration::MAX);
+        let cores = std::thread::available_parallelism();
         let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
             recorder: Recorder::new(client.clone(), reporter),
@@ -133,6 +138,7 @@ impl Context {
             pending: PendingKeys::default(),
             echoes: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
+            generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
@@ -12,6 +13,9 @@ use super::propagation::Write;
 use super::{Context, Error, Look, Outcome, Reconcile, apply, status};
 use crate::crd::condition::{self, Standing};
 use crate::crd::{Revocation, RevocationStatus};
+use crate::domain::ids::{ObjectName, UserPoolId};
+use crate::domain::pool::Source;
+use crate::domain::revocation::{self as domain, Of};
 use crate::index::Kind;
 use crate::validate;
 
@@ -29,13 +33,14 @@ impl Reconcile for Revocation {
                 return Ok(Outcome::INVALID);
             }
         };
-        if revocation.expires_at.is_some_and(|end| end <= context.clock.now()) {
+        let end = revocation.expires_at.or_else(|| moot_at(context, &revocation));
+        if end.is_some_and(|end| end <= context.clock.now()) {
             let api: Api<Self> =
                 Api::namespaced(context.client.clone(), &revocation.name.namespace);
             apply::delete_exactly(&api, self).await?;
             return Ok(Outcome::SETTLED);
         }
-        let look = revocation.expires_at.map_or(Look::OnChange, Look::At);
+        let look = end.map_or(Look::OnChange, Look::At);
         // Proven once, it stays so: nothing takes a revocation back but its deletion.
         if condition::is_ready(&unchanged.conditions) {
             return Ok(Outcome { look, ..Outcome::SETTLED });
@@ -46,7 +51,7 @@ impl Reconcile for Revocation {
             at: context.memory.first_seen(self, Instant::now()),
         };
         let reached = context.propagation.reached(&write);
-        // Our own index too: the status that is written then brings the client's reconciliation,
+        // Our own index too: the status that is written then brings the owner's reconciliation,
         // which replaces a revoked key and asks that index.
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
         let (standing, look) = if reached.everywhere && here {
@@ -61,4 +66,13 @@ impl Reconcile for Revocation {
         status::write(context, self, RevocationStatus::default(), &standing).await?;
         Ok(Outcome { look, ..Outcome::SETTLED })
     }
+}
+
+/// When everything that it revokes has expired by itself, as far as that is certain: the tokens of
+/// other issuers live for as long as these like.
+fn moot_at(context: &Context, revocation: &domain::Revocation) -> Option<Timestamp> {
+    let ObjectName { namespace, name } = &revocation.owner;
+    let pool = (revocation.of == Of::UserPool).then(|| UserPoolId::derive(namespace, name))?;
+    let pool = context.reader.pool(pool)?;
+    matches!(pool.source, Source::Hosted(_)).then(|| revocation.moot_at())?
 }

@@ -24,13 +24,15 @@ pub use member::{
     KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
 };
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
-pub use revocation::{Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys};
+pub use revocation::{
+    Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys, RevokedOfPool, RevokedSessions,
+};
 pub use sdk_client::{
     ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, MAX_HASHES, Rotation,
     SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    FetchAnswer, Hosted, Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim,
+    FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
     SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 

@@ -29,6 +29,9 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
     printcolumn(name = "Keys", type_ = "string", description = "state of each key, oldest first", json_path = ".status.keys[*].state", priority = "1"),
+    printcolumn(name = "Signs-Since", type_ = "date", description = "when the Active key began to sign", json_path = r#".status.keys[?(@.state=="Active")].activeAt"#, priority = "1"),
+    printcolumn(name = "Next-Rotation", type_ = "string", description = "when the next key begins to sign", json_path = ".status.nextRotation", priority = "1"),
+    printcolumn(name = "Retires", type_ = "string", description = "when the oldest Retiring key goes", json_path = r#".status.keys[?(@.state=="Retiring")].retireAt"#, priority = "1"),
     printcolumn(name = "Fetched", type_ = "date", description = "last time that the identity provider's key set was fetched", json_path = ".status.lastFetchTime", priority = "1"),
     printcolumn(name = "Fetch-Error", type_ = "string", json_path = ".status.lastFetchError", priority = "1"),
     printcolumn(name = "Fetched", type_ = "date", description = "when a remote key set was last fetched with success", json_path = ".status.lastFetchTime", priority = "1"),
@@ -129,14 +132,22 @@ pub struct UserPoolSpec {
 
 /// A pool whose keys the operator makes and keeps.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("!has(self.rotation) || duration(self.tokenLifetime.max).getSeconds() <= 60 * duration(self.rotation.interval).getSeconds()")
+        .message("rotation.interval must be at least a 60th of tokenLifetime.max: a replaced key stays published until the last token that it signed has expired, and a pool publishes at most 100 keys")
+        .field_path(".rotation.interval")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Hosted {
     /// The signature algorithm of the pool's tokens (RFC 7518, RFC 8037). RS256 is the cheapest
-    /// to verify and the one every library knows. It cannot be changed afterwards.
+    /// to verify and the one every library knows. A change is a rotation: a key of the new
+    /// algorithm is published ahead, and tokens of the old one count until they expire.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message("the algorithm of a pool cannot be changed; make another UserPool and move its clients"))]
     pub algorithm: Algorithm,
+    /// When the signing key is replaced. If unset, only on request: by the annotation
+    /// `anon.dev/rotate: <any new value>`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<KeyRotation>,
     /// How long minted tokens live.
     #[serde(default)]
     pub token_lifetime: TokenLifetime,
@@ -150,6 +161,7 @@ impl Default for Hosted {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::default(),
+            rotation: None,
             token_lifetime: TokenLifetime::default(),
             deletion_policy: retain(),
         }
@@ -158,6 +170,22 @@ impl Default for Hosted {
 
 fn retain() -> DeletionPolicy {
     DeletionPolicy::Retain
+}
+
+/// When the signing key of a pool is replaced.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[x_kube(
+    validation = Rule::new("duration(self.interval) >= duration('1h')")
+        .message("rotation.interval must be at least 1h: a new key is published 15 minutes before it signs")
+        .field_path(".interval")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRotation {
+    /// How often, such as `720h`. Each pool turns up to a tenth earlier than that, so that those
+    /// that were made together do not rotate together.
+    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
+    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `720h` or `1h30m`"))]
+    pub interval: String,
 }
 
 /// Lifetimes of minted tokens, as durations of hours, minutes and seconds such as `4380h` or
@@ -225,6 +253,9 @@ pub struct UserPoolStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 100))]
     pub keys: Vec<SigningKeyStatus>,
+    /// When the schedule puts the next key of a hosted pool to use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_rotation: Option<Time>,
     /// When a remote key set was last fetched with success. Up to five minutes behind if nothing
     /// else is new.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -282,11 +313,14 @@ pub struct SigningKeyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub issuer: Option<String>,
-    /// When the key was first published.
+    /// When the key was made and published.
     pub published_at: Time,
     /// When the key began to sign.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub active_at: Option<Time>,
+    /// When a Retiring key goes: the last token that it may have signed has expired by then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retire_at: Option<Time>,
     /// The public key (RFC 7517).
     pub jwk: Jwk,
 }

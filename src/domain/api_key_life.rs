@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::duration::{later, spread};
 use super::ids::SdkClientId;
 use super::opaque::KeyHash;
 
@@ -141,23 +142,15 @@ impl Schedule {
         keys
     }
 
-    /// Interval after delivery, less up to a tenth that depends on the client, so that a thousand
-    /// clients that were made together do not rotate together. Never later than the interval: a
-    /// lifetime may be as short as interval and overlap. A key of unknown age is due.
+    /// About an interval after delivery, and never later: a lifetime may be as short as interval
+    /// and overlap. A key of unknown age is due.
     fn next_rotation(&self, client: SdkClientId, key: &DeliveredKey) -> Option<Timestamp> {
         let interval = self.interval?;
         let Some(created_at) = key.created_at else {
             return Some(Timestamp::UNIX_EPOCH);
         };
-        let seconds = interval.as_secs();
-        let spread = i64::from(crc32fast::hash(client.to_string().as_bytes()) % 1000);
-        let early = seconds / 10 * spread / 1000;
-        Some(later(created_at, SignedDuration::from_secs(seconds.saturating_sub(early))))
+        Some(later(created_at, spread(interval, &client.to_string())))
     }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

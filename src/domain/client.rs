@@ -189,7 +189,7 @@ impl SdkClient {
     ///
     /// # Errors
     /// The client is suspended, the key is not one of its keys, has expired at `now`, or one of
-    /// the client's `revocations` covers it.
+    /// the client's `revocations`, those in force, covers it.
     pub fn prove(
         &self,
         hash: &KeyHash,
@@ -206,7 +206,7 @@ impl SdkClient {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Reason::ApiKeyExpired);
         }
-        if revocations.iter().any(|revocation| revocation.covers(key, now)) {
+        if revocations.iter().any(|it| it.covers_key(&hash.id(), key.created_at)) {
             return Err(Reason::ApiKeyRevoked);
         }
         Ok(Verified::proven(Principal::ApiKey(ApiKeyHolder {

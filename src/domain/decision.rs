@@ -202,6 +202,9 @@ reasons! {
     /// The pool has no key of this `kid`.
     KeyUnknown = "key_unknown", Unauthorized,
         "the UserPool has no key with the token's `kid`";
+    /// The key was revoked, and with it all that it signed.
+    KeyRevoked = "key_revoked", Unauthorized,
+        "the key that signed the token was revoked";
     /// The key is for another algorithm than the token claims.
     AlgorithmMismatch = "algorithm_mismatch", Unauthorized,
         "the token's `alg` is not the algorithm of its key";
@@ -244,6 +247,12 @@ reasons! {
     /// The token names a client that is gone or of another pool.
     TokenClientGone = "token_client_gone", Unauthorized,
         "the client that the token was made for no longer exists";
+    /// The token was revoked, by its `jti` or by the time at which it was issued.
+    TokenRevoked = "token_revoked", Unauthorized,
+        "the token was revoked";
+    /// Every token of the user was revoked.
+    UserRevoked = "user_revoked", Unauthorized,
+        "the tokens of this user were revoked";
     /// No such ApiKey, or not any more.
     ApiKeyUnknown = "api_key_unknown", Unauthorized,
         "there is no such ApiKey";
@@ -259,6 +268,9 @@ reasons! {
     /// The session was live once.
     SessionExpired = "session_expired", Unauthorized,
         "the session has expired; log in again";
+    /// The session was revoked.
+    SessionRevoked = "session_revoked", Unauthorized,
+        "the session was revoked; log in again";
     /// The member of the session is suspended.
     MemberSuspended = "member_suspended", Unauthorized,
         "the member is suspended";

@@ -33,6 +33,8 @@ macro_rules! fetch_errors {
 fetch_errors! {
     /// Not an https URL with a host.
     UrlRefused, "the URL is not one that is fetched: it has to begin with https:// and must have neither user nor password";
+    /// Not a host that key sets are fetched from.
+    HostRefused, "the host of the URL is not one that key sets are fetched from here; ask who runs the operator to name it (--fetch-host)";
     /// The CA bundle cannot be used.
     CaUnusable, "the CA bundle holds no certificate in PEM";
     /// The host has no address.

@@ -31,6 +31,9 @@ pub enum SigningKeyState {
 pub struct StoredKeySet {
     /// The keys, oldest first.
     pub keys: Vec<StoredKey>,
+    /// The rotation request that was carried out last; empty for none. `None`: not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<String>,
 }
 
 /// One key with its dates and, while it may sign, its private part.
@@ -44,11 +47,21 @@ pub struct StoredKey {
     /// The `iss` of the tokens that it signs, fixed when the key was made: a later change of the
     /// public URL must not orphan tokens that live.
     pub issuer: String,
-    /// When the key was first published.
+    /// When the key was made and published.
     pub published_at: Timestamp,
+    /// Since when every validator is known to serve it. Not asked of a key that was Active at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub known_at: Option<Timestamp>,
     /// When the key began to sign.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_at: Option<Timestamp>,
+    /// When the key ceased to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_until: Option<Timestamp>,
+    /// The longest lifetime that a token could get while the key was Active, in seconds. Recorded
+    /// before such a token is minted, so that a later change of the spec orphans none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_lifetime: Option<i64>,
     /// The public half.
     pub jwk: Jwk,
     /// The private half, PKCS #8. Absent once the key no longer signs.
@@ -57,45 +70,50 @@ pub struct StoredKey {
 }
 
 impl StoredKeySet {
-    /// The first key set of a pool. Nobody can have cached an older set, so the key is Active at
-    /// once.
-    ///
-    /// # Errors
-    /// The private key could not be encoded.
-    pub fn first(key: &SigningKey, issuer: String, now: Timestamp) -> Result<Self, SigningError> {
-        Ok(Self {
-            keys: vec![StoredKey {
-                algorithm: key.algorithm(),
-                state: SigningKeyState::Active,
-                issuer,
-                published_at: now,
-                active_at: Some(now),
-                jwk: key.public_jwk(),
-                pkcs8: Some(PrivateKeyBytes(key.to_pkcs8()?)),
-            }],
-        })
-    }
-
     /// Reads what a signing Secret holds; `None` if it is not a key set.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// Whether this can be the key set of a pool: one Active key of `algorithm`, whose private
-    /// part is readable and belongs to the published half.
+    /// The key that signs.
     #[must_use]
-    pub fn is_sound(&self, algorithm: Algorithm) -> bool {
-        let mut active = self.keys.iter().filter(|key| key.state == SigningKeyState::Active);
-        let sound = active.next().is_some_and(|key| {
-            key.algorithm == algorithm
-                && key.signing_key().is_ok_and(|signing| signing.public_jwk() == key.jwk)
-        });
-        sound && active.next().is_none()
+    pub fn active(&self) -> Option<&StoredKey> {
+        self.in_state(SigningKeyState::Active)
+    }
+
+    /// The key that will sign.
+    #[must_use]
+    pub fn next(&self) -> Option<&StoredKey> {
+        self.in_state(SigningKeyState::Next)
+    }
+
+    fn in_state(&self, state: SigningKeyState) -> Option<&StoredKey> {
+        self.keys.iter().find(|key| key.state == state)
+    }
+
+    /// Whether this can be the key set of a pool: one Active key, and private parts that are
+    /// readable and belong to the published halves.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let count = |state| self.keys.iter().filter(|key| key.state == state).count();
+        let matches = |key: &StoredKey| {
+            key.state == SigningKeyState::Retiring
+                || key.signing_key().is_ok_and(|signing| signing.public_jwk() == key.jwk)
+        };
+        count(SigningKeyState::Active) == 1
+            && count(SigningKeyState::Next) <= 1
+            && self.keys.iter().all(matches)
     }
 }
 
 impl StoredKey {
+    /// Its id.
+    #[must_use]
+    pub fn kid(&self) -> &str {
+        self.jwk.kid.as_deref().unwrap_or_default()
+    }
+
     /// The private half, ready to sign.
     ///
     /// # Errors
@@ -109,6 +127,16 @@ impl StoredKey {
 /// A private key in PKCS #8; base64 in JSON. Its `Debug` says nothing.
 #[derive(Clone)]
 pub struct PrivateKeyBytes(Zeroizing<Vec<u8>>);
+
+impl PrivateKeyBytes {
+    /// Those of this key.
+    ///
+    /// # Errors
+    /// The key could not be encoded.
+    pub fn of(key: &SigningKey) -> Result<Self, SigningError> {
+        key.to_pkcs8().map(Self)
+    }
+}
 
 impl fmt::Debug for PrivateKeyBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -140,6 +168,8 @@ pub struct PublishedKey {
     pub kid: String,
     /// Where the key is in its life.
     pub state: SigningKeyState,
+    /// When the key was published.
+    pub published_at: Option<Timestamp>,
     /// The `iss` that tokens of this key must carry.
     pub issuer: Option<String>,
     /// The public key as served.
@@ -150,19 +180,15 @@ pub struct PublishedKey {
 
 #[cfg(test)]
 mod tests {
+    use super::super::key_lifecycle::tests::first;
     use super::*;
-
-    fn first(algorithm: Algorithm) -> StoredKeySet {
-        let key = SigningKey::generate(algorithm).unwrap();
-        StoredKeySet::first(&key, "https://issuer".into(), Timestamp::UNIX_EPOCH).unwrap()
-    }
 
     #[test]
     fn what_is_stored_reads_back_and_signs() {
         let json = serde_json::to_string(&first(Algorithm::EdDSA)).unwrap();
         let read: StoredKeySet = serde_json::from_str(&json).unwrap();
-        assert!(read.is_sound(Algorithm::EdDSA));
-        assert!(!read.is_sound(Algorithm::ES256));
+        assert!(read.is_sound());
+        assert_eq!(read.active().unwrap().kid(), read.keys[0].kid());
     }
 
     #[test]
@@ -170,14 +196,14 @@ mod tests {
         let good = first(Algorithm::ES256);
         let mut swapped = good.clone();
         swapped.keys[0].jwk = first(Algorithm::ES256).keys[0].jwk.clone();
-        assert!(!swapped.is_sound(Algorithm::ES256));
+        assert!(!swapped.is_sound());
         let mut without = good.clone();
         without.keys[0].pkcs8 = None;
-        assert!(!without.is_sound(Algorithm::ES256));
+        assert!(!without.is_sound());
         let mut two = good.clone();
         two.keys.push(good.keys[0].clone());
-        assert!(!two.is_sound(Algorithm::ES256));
-        assert!(!StoredKeySet { keys: vec![] }.is_sound(Algorithm::ES256));
+        assert!(!two.is_sound());
+        assert!(!StoredKeySet { keys: vec![], ..good }.is_sound());
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod ids;
 pub mod json;
 pub mod jwk;
 pub mod jwk_set;
+pub mod key_lifecycle;
 pub mod keyset;
 pub mod opaque;
 pub mod password;

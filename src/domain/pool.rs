@@ -109,6 +109,8 @@ pub struct Hosted {
     pub default_lifetime: SignedDuration,
     /// The longest lifetime that a request may ask for.
     pub max_lifetime: SignedDuration,
+    /// How often the signing key is replaced.
+    pub rotation_interval: Option<SignedDuration>,
     /// Whether the signing keys outlive the pool.
     pub retain_keys: bool,
 }

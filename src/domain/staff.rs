@@ -1,10 +1,13 @@
 //! An organization and its members.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use super::decision::{Principal, Reason, SessionHolder, Verified};
 use super::ids::{MemberId, ObjectName, OrganizationId};
 use super::opaque::KeyHash;
+use super::revocation::Revocation;
 use super::role::Role;
 use super::session::{SessionPolicy, StoredSession};
 
@@ -101,8 +104,14 @@ impl Member {
     /// Proves that the holder of the session token with this hash is this member.
     ///
     /// # Errors
-    /// The session is not one of this member, has expired at `now`, or the member is suspended.
-    pub fn prove(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
+    /// The session is not one of this member, has expired at `now`, one of the `revocations` in
+    /// force covers it, or the member is suspended.
+    pub fn prove(
+        &self,
+        hash: &KeyHash,
+        revocations: &[Arc<Revocation>],
+        now: Timestamp,
+    ) -> Result<Verified, Reason> {
         let session = self.sessions.iter().find(|session| session.hash == *hash);
         let session = session.ok_or(Reason::SessionUnknown)?;
         if self.suspended {
@@ -110,6 +119,9 @@ impl Member {
         }
         if session.expires_at <= now {
             return Err(Reason::SessionExpired);
+        }
+        if revocations.iter().any(|it| it.covers_age(Some(session.created_at))) {
+            return Err(Reason::SessionRevoked);
         }
         Ok(Verified::proven(Principal::Member(SessionHolder {
             organization: self.organization,

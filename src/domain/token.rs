@@ -6,6 +6,8 @@
 
 mod claims;
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
@@ -16,6 +18,7 @@ use super::decision::Reason;
 use super::ids::{SdkClientId, UserPoolId};
 use super::json::parse_object;
 use super::pool::UserPool;
+use super::revocation::Revocation;
 use super::signing::{SigningError, SigningKey};
 pub use claims::SignedClaims;
 
@@ -81,20 +84,30 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
-    /// key pins.
+    /// key pins. `revocations` are those of the pool that are in force.
     ///
     /// # Errors
-    /// No such key, another algorithm, a wrong signature, an unreadable payload.
-    pub fn check_signature<'p>(&self, pool: &'p UserPool) -> Result<SignedClaims<'p>, Reason> {
-        let key = pool.key(&self.kid).ok_or(Reason::KeyUnknown)?;
+    /// No such key, another algorithm, a wrong signature, a revoked key, an unreadable payload.
+    pub fn check_signature<'p>(
+        &self,
+        pool: &'p UserPool,
+        revocations: &'p [Arc<Revocation>],
+    ) -> Result<SignedClaims<'p>, Reason> {
+        let key = pool.key(&self.kid).ok_or_else(|| {
+            let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
+            if named { Reason::KeyRevoked } else { Reason::KeyUnknown }
+        })?;
         if key.verifying.algorithm() != self.algorithm {
             return Err(Reason::AlgorithmMismatch);
         }
         if !key.verifying.verifies(self.signing_input.as_bytes(), &self.signature) {
             return Err(Reason::SignatureInvalid);
         }
+        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at)) {
+            return Err(Reason::KeyRevoked);
+        }
         let claims = decode_object(self.payload)?;
-        Ok(SignedClaims::new(claims, pool, key))
+        Ok(SignedClaims::new(claims, pool, key, revocations))
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
+mod claim;
 pub mod progress;
 pub mod propagation;
 pub mod publish;
@@ -22,7 +23,7 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::Revocation;
+use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
 use progress::Progress;
 use questions::Questions;
@@ -195,10 +196,12 @@ impl Reader {
         state.members_of(state.usernames.get(username))
     }
 
-    /// The revocations of keys of a client.
+    /// The revocations of credentials of an object that are in force at `now`.
     #[must_use]
-    pub fn revocations(&self, client: &ObjectName) -> Vec<Arc<Revocation>> {
-        self.0.state.read().revocations.get(client).cloned().unwrap_or_default()
+    pub fn revocations(&self, of: Of, owner: &ObjectName, now: Timestamp) -> Vec<Arc<Revocation>> {
+        let state = self.0.state.read();
+        let revocations = state.revocations.get(&of).and_then(|of| of.get(owner));
+        revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
     }
 
     /// What an Organization object says about this organization, if there is one.
@@ -216,7 +219,7 @@ impl Reader {
             (Kind::Member.as_str(), state.members.len()),
             (Kind::UserPool.as_str(), state.pools.len()),
             (Kind::SdkClient.as_str(), state.clients.len()),
-            (Kind::Revocation.as_str(), state.revocations.values().map(Vec::len).sum()),
+            (Kind::Revocation.as_str(), state.revoked.len()),
         ])
     }
 }

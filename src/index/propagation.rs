@@ -53,7 +53,7 @@ struct Replica {
     applied: HashMap<String, u64>,
     asked: Asked,
     resource_version: Option<String>,
-    changed_at: Instant,
+    changed_at: tokio::time::Instant,
 }
 
 impl Replica {
@@ -266,7 +266,7 @@ fn note(
         applied: annotation(lease, names::APPLIED),
         asked: annotation(lease, names::ASKED),
         resource_version: lease.resource_version(),
-        changed_at: Instant::now(),
+        changed_at: tokio::time::Instant::now(),
     };
     replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
 }

@@ -6,17 +6,17 @@ use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
+use super::claim::{Claim, release};
 use crate::crd;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::Revocation;
+use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
 use crate::validate;
 
@@ -92,19 +92,10 @@ pub struct State {
     pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
     /// Who claims an ApiKey; the first holds it.
     pub(super) keys: HashMap<KeyHash, BTreeSet<Claim>>,
-    /// By the client whose keys they revoke.
-    pub(super) revocations: HashMap<ObjectName, Vec<Arc<Revocation>>>,
-    /// Which client each of them is about.
-    revoked_clients: HashMap<ObjectName, ObjectName>,
-}
-
-/// A client's claim to an ApiKey or clientId, or a member's to an e-mail address. The order decides
-/// who holds it: the older object, and among equally old ones the lesser name, so that every replica
-/// decides alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Claim {
-    created_at: Option<Timestamp>,
-    pub(super) name: ObjectName,
+    /// By the object whose credentials they revoke.
+    pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
+    /// Which object each of them is about.
+    pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
 }
 
 impl State {
@@ -169,25 +160,6 @@ impl State {
         let holder = self.keys.get(hash)?.first()?;
         let client = self.clients.get(&holder.name)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
-    }
-}
-
-fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: &K, claim: &C) {
-    if let Some(of_key) = claims.get_mut(key) {
-        of_key.remove(claim);
-        if of_key.is_empty() {
-            claims.remove(key);
-        }
-    }
-}
-
-impl Claim {
-    fn of(client: &SdkClient) -> Self {
-        Self { created_at: client.created_at, name: client.name.clone() }
-    }
-
-    fn of_member(member: &Member) -> Self {
-        Self { created_at: member.created_at, name: member.name.clone() }
     }
 }
 
@@ -295,18 +267,20 @@ impl Indexed for crd::Revocation {
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
         if let Some(revocation) = served(object, validate::revocation) {
-            let client = revocation.client.clone();
-            state.revoked_clients.insert(revocation.name.clone(), client.clone());
-            state.revocations.entry(client).or_default().push(revocation);
+            let (of, owner) = (revocation.of, revocation.owner.clone());
+            state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
+            let revocations = state.revocations.entry(of).or_default();
+            revocations.entry(owner).or_default().push(revocation);
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        let Some(client) = state.revoked_clients.remove(name) else { return };
-        if let Some(revocations) = state.revocations.get_mut(&client) {
+        let Some((of, owner)) = state.revoked.remove(name) else { return };
+        let owners = state.revocations.entry(of).or_default();
+        if let Some(revocations) = owners.get_mut(&owner) {
             revocations.retain(|revocation| revocation.name != *name);
             if revocations.is_empty() {
-                state.revocations.remove(&client);
+                owners.remove(&owner);
             }
         }
     }

@@ -18,6 +18,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::address::AddressFilter;
+use super::host::HostFilter;
 use super::trust::Trust;
 use crate::domain::fetch_error::FetchError;
 
@@ -65,6 +66,7 @@ fn is_nobodys(host: &str) -> bool {
 #[derive(Clone)]
 pub struct Connector {
     resolver: Arc<dyn Resolve>,
+    hosts: HostFilter,
     filter: AddressFilter,
     timeout: Duration,
 }
@@ -79,7 +81,13 @@ impl Connector {
     /// Connects to what `filter` permits, and gives up after `timeout`.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, filter: AddressFilter, timeout: Duration) -> Self {
-        Self { resolver, filter, timeout }
+        Self { resolver, hosts: HostFilter::default(), filter, timeout }
+    }
+
+    /// The same, for these hosts only.
+    #[must_use]
+    pub fn with_hosts(self, hosts: HostFilter) -> Self {
+        Self { hosts, ..self }
     }
 
     /// A TLS connection to the host of `url`, whose certificate `trust` vouches for.
@@ -93,6 +101,9 @@ impl Connector {
     ) -> Result<TlsStream<TcpStream>, FetchError> {
         let connecting = async {
             let host = url.host().ok_or(FetchError::UrlRefused)?;
+            if !self.hosts.permits(&host) {
+                return Err(FetchError::HostRefused);
+            }
             let port = url.port_or_known_default().ok_or(FetchError::UrlRefused)?;
             let tcp = self.connect_tcp(&self.addresses(&host, port).await?).await?;
             let name = server_name(&host).ok_or(FetchError::UrlRefused)?;

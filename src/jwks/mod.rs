@@ -2,14 +2,15 @@
 //! the cluster. It knows neither kube nor the custom resources, and does nothing by itself: who
 //! calls it decides when ([`schedule`]).
 //!
-//! What guards it: an address filter on the address that is connected to ([`address`],
-//! [`connect`]), no redirects, no proxy (nothing here reads the environment), bounds on time and
+//! What guards it: a list of hosts ([`host`]), an address filter on the address that is connected to
+//! ([`address`], [`connect`]), no redirects, no proxy (nothing here reads the environment), bounds on time and
 //! size ([`get`]), and errors that repeat nothing of what was seen ([`FetchError`]).
 
 pub mod address;
 pub mod connect;
 mod discovery;
 mod get;
+pub mod host;
 pub mod schedule;
 pub mod trust;
 
@@ -24,6 +25,7 @@ use crate::domain::pool::Location;
 pub use address::AddressFilter;
 use connect::Connector;
 use get::{Answer, get, parse_url};
+pub use host::HostFilter;
 pub use trust::Trust;
 
 /// How long a connection may take, name and TLS included.

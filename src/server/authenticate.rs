@@ -10,6 +10,7 @@ use crate::domain::decision::{Reason, Verified};
 use crate::domain::ids::{OrganizationId, SdkClientId};
 use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
 use crate::domain::pool::UserPool;
+use crate::domain::revocation::Of;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 use crate::index::questions::Missing;
@@ -118,13 +119,14 @@ fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified
     let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
-    client.prove(&hash, &reader.revocations(&client.name), now)
+    client.prove(&hash, &reader.revocations(Of::SdkClient, &client.name, now), now)
 }
 
 fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     let token = SessionToken::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = token.hash();
-    reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?.prove(&hash, now)
+    let member = reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?;
+    member.prove(&hash, &reader.revocations(Of::Member, &member.name, now), now)
 }
 
 fn app_user_id_token(
@@ -144,7 +146,9 @@ fn app_user_id_token(
     if !reader.is_recent(&pool, now) {
         return Err(Reason::KeySetStale);
     }
-    let mut signed = token.check_signature(&pool).map_err(|reason| match reason {
+    let revocations = reader.revocations(Of::UserPool, &pool.name, now);
+    let checked = token.check_signature(&pool, &revocations);
+    let mut signed = checked.map_err(|reason| match reason {
         Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, &pool, token.kid()),
         reason => reason,
     })?;

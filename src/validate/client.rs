@@ -1,11 +1,9 @@
 //! `SdkClient`.
 
-use aws_lc_rs::digest;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
 
-use super::{Violation, Violations, object_name, violation};
+use super::{Violation, Violations, object_name, requested_rotation, violation};
 use crate::crd;
 use crate::domain::api_key_life::{ApiKeyState, Schedule};
 use crate::domain::client::{
@@ -15,7 +13,6 @@ use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::role::Role;
-use crate::names;
 
 /// How long a replaced key counts if nothing else is said.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
@@ -105,7 +102,7 @@ fn parse_delivery(
         labels: delivery.labels.clone(),
         annotations: delivery.annotations.clone(),
         schedule: parse_schedule(delivery)?,
-        requested_rotation: object.annotations().get(names::ROTATE).map(|value| digest_of(value)),
+        requested_rotation: requested_rotation(object),
         retain: delivery.deletion_policy == crd::DeletionPolicy::Retain,
     })
 }
@@ -127,12 +124,6 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
     let overlap = parse("rotation.overlap", rotation.and_then(|it| it.overlap.as_ref()))?;
     let default = interval.map_or(DEFAULT_OVERLAP, |interval| interval.min(DEFAULT_OVERLAP));
     Ok(Schedule { lifetime, interval, overlap: overlap.unwrap_or(default) })
-}
-
-/// A request is told from the last one by its value, which may be long; a digest is recorded.
-fn digest_of(value: &str) -> String {
-    let hash = digest::digest(&digest::SHA256, value.as_bytes());
-    hash.as_ref().iter().take(8).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// The keys of the status, as long as they are those of the Secret that the spec names now.

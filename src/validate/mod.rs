@@ -11,8 +11,9 @@ mod staff;
 
 use std::fmt;
 
-use kube::Resource;
+use aws_lc_rs::digest;
 use kube::api::ObjectMeta;
+use kube::{Resource, ResourceExt as _};
 
 pub use client::sdk_client;
 pub use pool::{fetch_state, inline_set, user_pool};
@@ -20,6 +21,7 @@ pub use revocation::revocation;
 pub use staff::{ORGANIZATION_NAME, member, organization};
 
 use crate::domain::ids::ObjectName;
+use crate::names;
 
 /// One thing that is wrong with a spec.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,4 +54,14 @@ fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
         }
         _ => Err(violation("metadata", "name and namespace are required")),
     }
+}
+
+/// The rotation that somebody asks for by annotation. A request is told from the last one by its
+/// value, which may be long; this is a digest of it.
+#[must_use]
+pub fn requested_rotation<K: Resource>(object: &K) -> Option<String> {
+    let value = object.annotations().get(names::ROTATE)?;
+    let hash = digest::digest(&digest::SHA256, value.as_bytes());
+    let hex = |hex, byte| format!("{hex}{byte:02x}");
+    Some(hash.as_ref().iter().take(8).fold(String::new(), hex))
 }

@@ -52,6 +52,7 @@ fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {
     PublishedKey {
         kid: key.kid,
         state: SigningKeyState::Active,
+        published_at: None,
         issuer: None,
         jwk: key.jwk,
         verifying: key.verifying,
@@ -89,6 +90,7 @@ fn of_status(object: &crd::UserPool, source: &Source, claims: &ClaimsPolicy) -> 
         Some(PublishedKey {
             kid: key.kid.clone(),
             state: key.state,
+            published_at: Some(key.published_at.0),
             issuer: key.issuer.clone(),
             jwk: key.jwk.clone(),
             verifying: key.jwk.verifying_key(key.algorithm).ok()?,

@@ -1,26 +1,67 @@
 //! `Revocation`.
 
+use std::collections::HashSet;
+
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Violations, object_name, violation};
 use crate::crd;
+use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
-use crate::domain::revocation::Revocation;
+use crate::domain::revocation::{Of, Revocation};
 
-/// A revocation.
+/// The times at which the API server creates objects have lost up to this much.
+const PRECISION: SignedDuration = SignedDuration::from_secs(1);
+
+/// A revocation. One of keys or sessions is about those that were there when it was created,
+/// whatever later time it names: or what replaces them would be revoked again and again.
 ///
 /// # Errors
-/// It does not say what it revokes.
+/// It does not say whose credentials it revokes.
 pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
     let name = object_name(object)?;
-    let keys = object.spec.sdk_client.as_ref();
-    let keys = keys.ok_or_else(|| violation("spec", "set `sdkClient: {name: …}`"))?;
-    let time = |time: &Option<Time>| time.as_ref().map(|Time(time)| *time);
-    Ok(Revocation {
-        client: ObjectName { namespace: name.namespace.clone(), name: keys.name.clone() },
-        name,
-        key_ids: keys.key_ids.clone().unwrap_or_default(),
-        keys_created_before: time(&keys.keys_created_before),
-        expires_at: time(&object.spec.expires_at),
-    })
+    let created_at = time(object.metadata.creation_timestamp.as_ref());
+    let created_before = |limit: &Option<Time>| {
+        let limit = time(limit.as_ref())?;
+        Some(created_at.map_or(limit, |created_at| limit.min(later(created_at, PRECISION))))
+    };
+    let owner =
+        |owner: &str| ObjectName { namespace: name.namespace.clone(), name: owner.to_owned() };
+    let of = |of: Of, of_name: &str| Revocation {
+        of,
+        owner: owner(of_name),
+        key_ids: Vec::new(),
+        created_before: None,
+        subjects: HashSet::new(),
+        token_ids: HashSet::new(),
+        tokens_issued_before: None,
+        created_at,
+        expires_at: time(object.spec.expires_at.as_ref()),
+        name: name.clone(),
+    };
+    match (&object.spec.user_pool, &object.spec.sdk_client, &object.spec.member) {
+        (Some(pool), None, None) => Ok(Revocation {
+            key_ids: pool.key_ids.clone().unwrap_or_default(),
+            created_before: created_before(&pool.keys_created_before),
+            subjects: pool.subjects.iter().flatten().cloned().collect(),
+            token_ids: pool.token_ids.iter().flatten().cloned().collect(),
+            tokens_issued_before: time(pool.tokens_issued_before.as_ref()),
+            ..of(Of::UserPool, &pool.name)
+        }),
+        (None, Some(client), None) => Ok(Revocation {
+            key_ids: client.key_ids.clone().unwrap_or_default(),
+            created_before: created_before(&client.keys_created_before),
+            ..of(Of::SdkClient, &client.name)
+        }),
+        (None, None, Some(member)) => Ok(Revocation {
+            created_before: created_before(&Some(member.sessions_created_before.clone())),
+            ..of(Of::Member, &member.name)
+        }),
+        _ => Err(violation("spec", "set exactly one of `userPool`, `sdkClient` and `member`")),
+    }
+}
+
+fn time(time: Option<&Time>) -> Option<Timestamp> {
+    time.map(|Time(time)| *time)
 }

@@ -39,17 +39,19 @@ fn a_client_keeps_its_type() {
 }
 
 #[test]
-fn a_pool_keeps_its_algorithm() {
+fn a_pool_may_change_its_algorithm_and_rotates_within_bounds() {
     let hosted = |hosted: Value| pool(json!({"hosted": hosted}));
-    let plain = || hosted(json!({}));
-    assert!(plain().validate_cel_update(&hosted(json!({"algorithm": "RS256"}))).is_ok());
-    let longer = hosted(json!({"tokenLifetime": {"default": "1h"}}));
-    assert!(longer.validate_cel_update(&plain()).is_ok());
-    for (new, old) in [("ES256", json!({})), ("RS256", json!({"algorithm": "EdDSA"}))] {
-        let new = hosted(json!({"algorithm": new}));
-        let error = new.validate_cel_update(&hosted(old)).unwrap_err().to_string();
-        assert!(error.contains("cannot be changed"), "{error}");
-    }
+    let es256 = || hosted(json!({"algorithm": "ES256"}));
+    assert!(es256().validate_cel_update(&hosted(json!({}))).is_ok());
+    let interval = |interval: &str, max: &str| {
+        let lifetime = json!({"default": "1h", "max": max});
+        let pool = hosted(json!({"rotation": {"interval": interval}, "tokenLifetime": lifetime}));
+        pool.validate_cel().map_err(|error| error.to_string())
+    };
+    assert_eq!(interval("720h", "4464h"), Ok(()));
+    assert_eq!(interval("1h", "60h"), Ok(()));
+    assert!(interval("59m", "1h").unwrap_err().contains("at least 1h"));
+    assert!(interval("1h", "61h").unwrap_err().contains("at least a 60th of tokenLifetime.max"));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use kube::{Resource as _, ResourceExt as _};
 
 use super::{Context, Error, Outcome, Reconcile, apply, consent, ours, status};
 use crate::crd::condition::{Standing, State};
-use crate::crd::{Member, MemberStatus};
+use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
 use crate::names;
@@ -34,6 +34,10 @@ pub(super) fn controller(context: &Context) -> Controller<Member> {
             let annotations = secret.annotations();
             let namespace = annotations.get(names::OWNER_NAMESPACE)?;
             Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
+        })
+        .watches(Api::<Revocation>::all(client.clone()), watcher::Config::default(), |revocation| {
+            let revoked = revocation.spec.member.as_ref()?;
+            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
         })
         .watches(
             passwords,
@@ -66,8 +70,8 @@ impl Reconcile for Member {
             }
         };
 
-        if member.suspended && !member.sessions.is_empty() {
-            let ended = sessions::end(&context.client, self).await?;
+        if let Some(remaining) = sessions::remaining(context, self, &member) {
+            let ended = sessions::keep(&context.client, self, &remaining).await?;
             context.memory.superseded(self, ended.resource_version().as_deref());
             // The event of this write brings the rest.
             return Ok(Outcome::SETTLED);

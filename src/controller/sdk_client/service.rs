@@ -23,8 +23,9 @@ use crate::controller::{Context, Error, Look};
 use crate::crd;
 use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
-use crate::domain::client::{Delivery, SdkClient, Service, StoredApiKey};
+use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::opaque::ApiKey;
+use crate::domain::revocation::Of;
 
 /// Sees to it that the client's key is in its Secret.
 pub async fn deliver(
@@ -35,12 +36,12 @@ pub async fn deliver(
 ) -> Result<Made, Error> {
     let secret = DeliverySecret::new(client, delivery, &context.settings.public_url);
     let this = Deliverer { context, client, service, delivery, secret, now: context.clock.now() };
-    let stored = this.resolve().await?;
-    let contents = match this.secret.observe(&stored, &service.keys) {
+    let resolved = this.resolve().await?;
+    let contents = match this.secret.observe(resolved.secret(), &service.keys) {
         Observed::Foreign => return Ok(this.conflict()),
         Observed::Ours(contents) => contents,
     };
-    this.reconcile(&stored, contents).await
+    this.reconcile(&resolved, contents).await
 }
 
 struct Deliverer<'c> {
@@ -55,23 +56,22 @@ struct Deliverer<'c> {
 impl Deliverer<'_> {
     /// The Secret, created if it is not there. A client that has never had a key has no Secret
     /// either, and if it has, the POST finds it.
-    async fn resolve(&self) -> Result<Secret, Error> {
+    async fn resolve(&self) -> Result<Created, Error> {
         let (client, namespace) = (&self.context.client, &self.client.name.namespace);
         if !self.service.keys.is_empty()
             && let Some(stored) = apply::read_secret(client, namespace, self.secret.name()).await?
         {
-            return Ok(stored);
+            return Ok(Created::Existing(stored));
         }
         let key = ApiKey::generate()?;
         let delivered = self.delivery.schedule.deliver(&[], key.hash(), self.now);
         let rotated = self.requested();
         let desired = Desired { key: &key, delivered: &delivered, rotated };
-        match apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await? {
-            Created::New(secret) | Created::Existing(secret) => Ok(secret),
-        }
+        apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await
     }
 
-    async fn reconcile(&self, stored: &Secret, contents: Contents) -> Result<Made, Error> {
+    async fn reconcile(&self, resolved: &Created, contents: Contents) -> Result<Made, Error> {
+        let stored = resolved.secret();
         let Contents { key, mut delivered, rotated } = contents;
         delivered.retain(|key| !self.is_revoked(key));
         let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
@@ -91,7 +91,12 @@ impl Deliverer<'_> {
         let repaired = self.correct(stored, &desired).await?;
         let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
         made.next_rotation = plan.next_rotation;
-        made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
+        // A key from elsewhere, copied or restored, may be another client's: the next look, which
+        // the write of status brings, will see whose it is.
+        let known = |key: &DeliveredKey| self.client.key_hashes().any(|hash| hash == key.hash);
+        if matches!(resolved, Created::New(_)) || plan.live.iter().all(known) {
+            made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
+        }
         if repaired.is_some() && plan.live.len() == delivered.len() {
             made.news = Some(News::normal("SecretRepaired", "the Secret was edited; repaired"));
         }
@@ -185,14 +190,9 @@ impl Deliverer<'_> {
     }
 
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        let stored = StoredApiKey {
-            hash: key.hash,
-            state: key.state,
-            created_at: key.created_at,
-            expires_at: key.expires_at,
-        };
-        let revocations = self.context.reader.revocations(&self.client.name);
-        revocations.iter().any(|revocation| revocation.covers(&stored, self.now))
+        let (of, name) = (Of::SdkClient, &self.client.name);
+        let revocations = self.context.reader.revocations(of, name, self.now);
+        revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
     }
 
     /// Corrects the Secret if it differs. The corrected one, if it did.

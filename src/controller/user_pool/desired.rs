@@ -11,7 +11,7 @@ use crate::controller::Error;
 use crate::controller::apply::Foreign;
 use crate::crd::condition::Standing;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
-use crate::domain::keyset::{SigningKeyState, StoredKeySet};
+use crate::domain::keyset::StoredKeySet;
 use crate::domain::pool::{Hosted, Jwks, UserPool};
 use crate::names;
 
@@ -59,13 +59,25 @@ impl SigningSecret {
         })
     }
 
-    /// The stored Secret with the metadata that it should have; `None` if it has it. The keys are
-    /// never touched.
-    pub fn repaired(&self, stored: &Secret, hosted: &Hosted) -> Option<Secret> {
-        let mut repaired = stored.clone();
-        repaired.metadata.labels.get_or_insert_default().extend(self.labels.clone());
-        repaired.metadata.annotations.get_or_insert_default().extend(self.annotations(hosted));
-        (repaired.metadata != stored.metadata).then_some(repaired)
+    /// The stored Secret with the metadata and the key set that it should have; `None` if it has
+    /// them. What somebody else added stays.
+    ///
+    /// # Errors
+    /// The key set could not be encoded.
+    pub fn corrected(
+        &self,
+        stored: &Secret,
+        hosted: &Hosted,
+        keys: &StoredKeySet,
+    ) -> Result<Option<Secret>, Error> {
+        let desired = self.secret(hosted, keys)?;
+        let mut corrected = stored.clone();
+        let metadata = &mut corrected.metadata;
+        metadata.labels.get_or_insert_default().extend(desired.metadata.labels.unwrap_or_default());
+        let annotations = desired.metadata.annotations.unwrap_or_default();
+        metadata.annotations.get_or_insert_default().extend(annotations);
+        corrected.data.get_or_insert_default().extend(desired.data.unwrap_or_default());
+        Ok((corrected != *stored).then_some(corrected))
     }
 
     fn annotations(&self, hosted: &Hosted) -> BTreeMap<String, String> {
@@ -95,19 +107,19 @@ pub fn jwks_uri(pool: &UserPool, public_url: &str) -> String {
 /// What status publishes of this key set, without conditions.
 pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoolStatus {
     let published = keys.keys.iter().map(|key| SigningKeyStatus {
-        kid: key.jwk.kid.clone().unwrap_or_default(),
+        kid: key.kid().to_owned(),
         algorithm: key.algorithm.into(),
         state: key.state,
         issuer: Some(key.issuer.clone()),
         published_at: Time(key.published_at),
         active_at: key.active_at.map(Time),
+        retire_at: key.gone_at().map(Time),
         jwk: key.jwk.clone(),
     });
-    let active = keys.keys.iter().find(|key| key.state == SigningKeyState::Active);
     UserPoolStatus {
         id: Some(pool.id.to_string()),
         source: Some(pool.source.describe()),
-        issuer: active.map(|key| key.issuer.clone()),
+        issuer: keys.active().map(|key| key.issuer.clone()),
         jwks_uri: Some(jwks_uri(pool, public_url)),
         keys: published.collect(),
         ..UserPoolStatus::default()
@@ -170,7 +182,7 @@ pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Standing {
     Standing::stalled(
         "SigningKeysUnreadable",
         format!(
-            "Secret `{operator_namespace}/{}` holds no key set of this pool's algorithm; restore it, or delete it to have a new key made",
+            "Secret `{operator_namespace}/{}` holds no usable key set; restore it, or delete it to have a new key made",
             names.name
         ),
     )
@@ -181,15 +193,16 @@ mod tests {
     use super::*;
     use crate::domain::algorithm::Algorithm;
     use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
+    use crate::domain::key_lifecycle::tests::first;
     use crate::domain::policy::ClaimsPolicy;
     use crate::domain::pool::{FetchState, Source};
-    use crate::domain::signing::SigningKey;
-    use jiff::{SignedDuration, Timestamp};
+    use jiff::SignedDuration;
 
     const HOSTED: Hosted = Hosted {
         algorithm: Algorithm::ES256,
         default_lifetime: SignedDuration::from_hours(1),
         max_lifetime: SignedDuration::from_hours(2),
+        rotation_interval: None,
         retain_keys: true,
     };
 
@@ -206,9 +219,9 @@ mod tests {
     }
 
     fn keys() -> StoredKeySet {
-        let key = SigningKey::generate(Algorithm::ES256).unwrap();
-        let issuer = issuer(&pool(), "https://anon.example");
-        StoredKeySet::first(&key, issuer, Timestamp::UNIX_EPOCH).unwrap()
+        let mut keys = first(Algorithm::ES256);
+        keys.keys[0].issuer = issuer(&pool(), "https://anon.example");
+        keys
     }
 
     #[test]
@@ -218,22 +231,23 @@ mod tests {
         let secret = names.secret(&HOSTED, &keys).unwrap();
         assert_eq!(secret.metadata.name.as_deref(), Some("uid.users.signing-keys"));
         assert_eq!(read(&secret).unwrap().keys[0].jwk, keys.keys[0].jwk);
-        assert!(names.repaired(&secret, &HOSTED).is_none());
+        assert!(names.corrected(&secret, &HOSTED, &keys).unwrap().is_none());
         assert!(read(&Secret::default()).is_none());
     }
 
     #[test]
     fn metadata_is_repaired_and_keys_are_not_touched() {
         let names = SigningSecret::new(&pool(), "uid");
-        let mut secret = names.secret(&HOSTED, &keys()).unwrap();
+        let keys = keys();
+        let mut secret = names.secret(&HOSTED, &keys).unwrap();
         secret.metadata.labels.as_mut().unwrap().remove(names::ID);
         secret.metadata.labels.as_mut().unwrap().insert("theirs".into(), "stays".into());
-        let repaired = names.repaired(&secret, &HOSTED).unwrap();
+        let repaired = names.corrected(&secret, &HOSTED, &keys).unwrap().unwrap();
         assert_eq!(repaired.metadata.labels.as_ref().unwrap()[names::ID], pool().id.to_string());
         assert_eq!(repaired.metadata.labels.as_ref().unwrap()["theirs"], "stays");
         assert_eq!(repaired.data, secret.data);
         let deleting = Hosted { retain_keys: false, ..HOSTED };
-        assert!(names.repaired(&repaired, &deleting).is_some());
+        assert!(names.corrected(&repaired, &deleting, &keys).unwrap().is_some());
     }
 
     #[test]

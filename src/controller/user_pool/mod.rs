@@ -9,19 +9,19 @@ mod lanes;
 mod provided;
 mod published;
 mod remote;
+mod rotation;
 
+use super::{Context, Error, Outcome, Reconcile, consent, ours, status};
+use crate::crd::{Revocation, UserPool};
+use crate::domain::pool::Source;
+use crate::names;
+use crate::validate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-
-use super::{Context, Error, Outcome, Reconcile, consent, ours, status};
-use crate::crd::UserPool;
-use crate::domain::pool::Source;
-use crate::names;
-use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<UserPool> {
     let client = &context.client;
@@ -39,6 +39,10 @@ pub(super) fn controller(context: &Context) -> Controller<UserPool> {
             let namespace = annotations.get(names::OWNER_NAMESPACE)?;
             let name = annotations.get(names::OWNER_NAME)?;
             Some(ObjectRef::new(name).within(namespace))
+        })
+        .watches(Api::<Revocation>::all(client.clone()), watcher::Config::default(), |revocation| {
+            let revoked = revocation.spec.user_pool.as_ref()?;
+            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
         })
         .watches(
             consenting,

@@ -26,6 +26,7 @@ pub fn keys(
             issuer: issuer.map(str::to_owned),
             published_at: known.map_or(Time(now), |old| old.published_at.clone()),
             active_at: None,
+            retire_at: None,
             jwk: key.jwk.clone(),
         }
     };

@@ -1,5 +1,7 @@
 //! The claims of a token whose signature holds.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
@@ -8,6 +10,7 @@ use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::keyset::PublishedKey;
 use crate::domain::policy::Audience;
 use crate::domain::pool::UserPool;
+use crate::domain::revocation::Revocation;
 
 /// Claims of which only the signature was checked.
 #[derive(Debug)]
@@ -15,6 +18,7 @@ pub struct SignedClaims<'p> {
     claims: Map<String, Value>,
     pool: &'p UserPool,
     key: &'p PublishedKey,
+    revocations: &'p [Arc<Revocation>],
 }
 
 impl<'p> SignedClaims<'p> {
@@ -23,8 +27,9 @@ impl<'p> SignedClaims<'p> {
         claims: Map<String, Value>,
         pool: &'p UserPool,
         key: &'p PublishedKey,
+        revocations: &'p [Arc<Revocation>],
     ) -> Self {
-        Self { claims, pool, key }
+        Self { claims, pool, key, revocations }
     }
 
     /// For a strict client: the token says that it was made for `client`.
@@ -74,6 +79,11 @@ impl<'p> SignedClaims<'p> {
         let app_user_id = self.app_user_id()?.to_owned();
         if !self.pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
             return Err(Reason::RequiredClaimMismatch);
+        }
+        let token_id = self.claims.get("jti").and_then(Value::as_str);
+        let revoked = |it: &Arc<Revocation>| it.covers_token(&app_user_id, token_id, issued_at);
+        if let Some(reason) = self.revocations.iter().find_map(revoked) {
+            return Err(reason);
         }
         Ok(Verified::proven(Principal::AppUser(AppUser {
             organization: self.pool.organization,

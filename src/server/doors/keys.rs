@@ -15,8 +15,10 @@ use crate::domain::pool::{Source, UserPool};
 use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
 
-/// How long others may keep a key set. New keys are published for longer than this before they
-/// sign.
+/// How long others may keep a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
+/// this before they sign.
+///
+/// [`MAX_CACHE_AGE`]: crate::domain::key_lifecycle::MAX_CACHE_AGE
 const CACHE: &str = "public, max-age=300";
 
 /// `GET /userPools/{id}/.well-known/jwks.json`.
@@ -105,4 +107,16 @@ fn public(
     let document = cacheable(headers, media_type, CACHE, body)?;
     Ok(([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))], document)
         .into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::CACHE;
+    use crate::domain::key_lifecycle::{MAX_CACHE_AGE, PUBLISH_AHEAD};
+
+    #[test]
+    fn keys_are_published_for_longer_than_a_set_is_kept() {
+        assert_eq!(CACHE, format!("public, max-age={}", MAX_CACHE_AGE.as_secs()));
+        assert!(PUBLISH_AHEAD > MAX_CACHE_AGE);
+    }
 }

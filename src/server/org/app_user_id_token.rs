@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tracing::{error, warn};
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::permission::Operation;
 use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
+use crate::domain::revocation::{Of, Revocation};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::error::finish;
 use crate::server::request::Fields;
@@ -25,6 +26,7 @@ use crate::server::{ApiError, AppState};
 
 use super::audit;
 use super::caller::{Caller, authorize};
+use super::signer::ActiveKey;
 
 /// The reply.
 #[derive(Debug, Serialize)]
@@ -54,15 +56,27 @@ pub async fn mint(
     let now = state.clock.now();
     let expires_at = expiry(&fields, hosted, now)?;
 
-    let active = target.pool.active_key().ok_or_else(no_keys)?;
-    let issuer = active.issuer.as_deref().ok_or_else(no_keys)?;
-    let key = state.signer.key(target.pool.id, &active.kid).await.map_err(|error| {
+    if target.pool.active_key().is_none() {
+        return Err(no_keys());
+    }
+    // A key that validators have not been told of must not sign, nor one for longer than the Secret
+    // says that it will be kept.
+    let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
+    let revocations = state.reader.revocations(Of::UserPool, &target.pool.name, now);
+    let may_sign = |key: &ActiveKey| {
+        let published = target.pool.key(&key.kid);
+        let revoked = |it: &Arc<Revocation>| {
+            it.covers_key(&key.kid, published.and_then(|published| published.published_at))
+        };
+        published.is_some() && key.longest_lifetime >= lifetime && !revocations.iter().any(revoked)
+    };
+    let key = state.signer.key(target.pool.id, may_sign).await.map_err(|error| {
         warn!(pool = %target.pool.id, %error, "could not read the signing key");
         no_keys()
     })?;
-    let key = key.ok_or_else(no_keys)?;
+    let active = key.ok_or_else(no_keys)?;
     let claims = HostedClaims {
-        iss: issuer,
+        iss: &active.issuer,
         sub: app_user_id,
         aud: audience(&target),
         iat: now.as_second(),
@@ -72,7 +86,7 @@ pub async fn mint(
         sdk_client_id: target.client,
         user_pool_id: target.pool.id,
     };
-    let app_user_id_token = sign(&key, &active.kid, &claims).map_err(|error| {
+    let app_user_id_token = sign(&active.key, &active.kid, &claims).map_err(|error| {
         error!(pool = %target.pool.id, %error, "could not sign");
         ApiError::internal()
     })?;

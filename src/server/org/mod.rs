@@ -13,6 +13,7 @@ mod members;
 pub mod openapi;
 mod organization;
 mod passwords;
+mod repeat;
 mod resources;
 mod sdk_clients;
 mod sessions;

@@ -2,14 +2,11 @@
 //! resources behind them.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
 
-use aws_lc_rs::digest;
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{
     Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
@@ -19,16 +16,13 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
+use super::audit;
 use super::caller::Caller;
 use super::managed::managed_here;
+use super::repeat::{is_repeat, mark, names_for};
 use crate::index::Kind;
 use crate::names;
 use crate::server::{ApiError, AppState};
-
-/// How long a repeated POST counts as the same one.
-const SAME_REQUEST: SignedDuration = SignedDuration::from_secs(60);
-/// Room for a suffix in a name of 52 characters.
-const MAX_SLUG: usize = 40;
 
 /// A kind that the API writes.
 pub trait Written:
@@ -61,11 +55,13 @@ pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Api<K> {
 }
 
 /// An id in a path. What is no id is the id of nothing.
-pub fn id_in_path<T>(
+pub fn id_in_path<T: Display>(
     path: Result<Path<String>, PathRejection>,
     parse: impl FnOnce(&str) -> Option<T>,
 ) -> Result<T, ApiError> {
-    path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)
+    let id = path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)?;
+    audit::object(&id);
+    Ok(id)
 }
 
 /// 404. The same for what does not exist and for what belongs to another organization.
@@ -100,7 +96,7 @@ pub async fn create<K: Written>(
     let api: Api<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
     let random = uuid::Uuid::new_v4().simple().to_string();
-    for name in names_for::<K>(wish, &[&mark, &random]) {
+    for name in names_for(&K::kind(&()), wish, &[&mark, &random]) {
         let mut object = make(&name);
         object.annotations_mut().insert(names::REQUEST.to_owned(), mark.clone());
         match api.create(&parameters(), &object).await {
@@ -110,7 +106,9 @@ pub async fn create<K: Written>(
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
-                if let Some(existing) = existing.filter(|it| is_repeat(state, it, &mark)) {
+                if let Some(existing) =
+                    existing.filter(|it| is_repeat(it, &mark, state.clock.now()))
+                {
                     return Ok(existing);
                 }
             }
@@ -129,30 +127,13 @@ pub async fn repeated<K: Written>(
 ) -> Result<Option<K>, ApiError> {
     let api: Api<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
-    for name in names_for::<K>(wish, &[&mark]) {
+    for name in names_for(&K::kind(&()), wish, &[&mark]) {
         let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
-        if let Some(existing) = existing.filter(|it| is_repeat(state, it, &mark)) {
+        if let Some(existing) = existing.filter(|it| is_repeat(it, &mark, state.clock.now())) {
             return Ok(Some(existing));
         }
     }
     Ok(None)
-}
-
-/// The names that are tried in turn: the wish, then the wish with the begin of each suffix.
-fn names_for<K: Written>(wish: &str, suffixes: &[&str]) -> Vec<String> {
-    let slug = slug(wish).unwrap_or_else(|| K::kind(&()).to_lowercase());
-    let suffixed = |text: &&str| format!("{slug}-{}", text.get(..6).unwrap_or(text));
-    let mut names: Vec<_> = suffixes.iter().map(suffixed).collect();
-    names.insert(0, slug);
-    names
-}
-
-fn is_repeat<K: Written>(state: &AppState, existing: &K, mark: &str) -> bool {
-    let Some(Time(created)) = existing.meta().creation_timestamp.as_ref() else { return false };
-    let age = state.clock.now().duration_since(*created);
-    existing.meta().deletion_timestamp.is_none()
-        && existing.annotations().get(names::REQUEST).is_some_and(|it| it == mark)
-        && age < SAME_REQUEST
 }
 
 /// Changes the spec of an object that was read. Refused where another tool is the truth, which
@@ -287,50 +268,4 @@ pub fn patching() -> PatchParams {
 
 fn manager() -> String {
     format!("{}/api", names::MANAGER)
-}
-
-/// Tells a repeated request by who asks for what. `content` never holds a secret: the mark of one
-/// could be guessed.
-fn mark(caller: &Caller, kind: &str, wish: &str, content: &Value) -> String {
-    let text = json!([caller.who.to_string(), kind, wish, content]).to_string();
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
-}
-
-/// A name as Kubernetes wants it: lower-case letters, digits and dashes. `None` where nothing is
-/// left.
-pub fn slug(wish: &str) -> Option<String> {
-    let mut slug = String::new();
-    for char in wish.chars().flat_map(char::to_lowercase) {
-        if char.is_ascii_alphanumeric() {
-            slug.push(char);
-        } else if !slug.is_empty() && !slug.ends_with('-') {
-            slug.push('-');
-        }
-        if slug.len() >= MAX_SLUG {
-            break;
-        }
-    }
-    let slug = slug.trim_matches('-');
-    (!slug.is_empty()).then(|| slug.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_dns_safe() {
-        for (wish, name) in [
-            ("Cool Kids' Pool", "cool-kids-pool"),
-            ("  -- a_B.c -- ", "a-b-c"),
-            ("Jörg", "j-rg"),
-            ("42", "42"),
-        ] {
-            assert_eq!(slug(wish).as_deref(), Some(name));
-        }
-        assert_eq!(slug("用户"), None);
-        assert_eq!(slug(""), None);
-        assert_eq!(slug(&"ab-".repeat(50)).unwrap().len(), 40);
-    }
 }

@@ -22,6 +22,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ObjectMeta, Patch};
 use serde_json::json;
 
+use super::repeat::slug;
 use super::{audit, limits, members, organization, reply, resources};
 use crate::crd;
 use crate::domain::decision::Reason;
@@ -70,7 +71,7 @@ impl Wish {
             kubernetes: None,
             suspended: None,
         };
-        let name = resources::slug(&self.name).unwrap_or_else(|| "admin".to_owned());
+        let name = slug(&self.name).unwrap_or_else(|| "admin".to_owned());
         let mut member = crd::Member::new(&name, spec);
         member.metadata.namespace = Some(namespace.to_owned());
         member

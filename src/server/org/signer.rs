@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
@@ -12,22 +13,22 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::domain::ids::UserPoolId;
-use crate::domain::keyset::{SigningKeyState, StoredKeySet};
+use crate::domain::keyset::StoredKeySet;
 use crate::domain::signing::SigningKey;
 use crate::names;
 
 /// How long a key is kept in memory. Short, because a key that stops being Active must stop
-/// signing everywhere soon.
+/// signing everywhere soon; a retired key stays published for much longer than this.
 const KEEP: Duration = Duration::from_secs(5);
 
 /// Finds signing keys.
 pub struct Signer {
     secrets: Api<Secret>,
-    keys: Mutex<HashMap<KeyName, (Instant, Arc<Kept>)>>,
+    keys: Mutex<HashMap<UserPoolId, (Instant, Arc<Kept>)>>,
 }
 
 /// A key once it was read; who needs it while it is being read waits for that.
-type Kept = OnceCell<Arc<SigningKey>>;
+type Kept = OnceCell<Arc<ActiveKey>>;
 
 /// Why there is no key.
 enum Missing {
@@ -37,8 +38,18 @@ enum Missing {
     Answer(kube::Error),
 }
 
-/// A `kid` counts within its pool only.
-type KeyName = (UserPoolId, String);
+/// The key that signs for a pool, as the signing Secret has it.
+pub struct ActiveKey {
+    /// Its id.
+    pub kid: String,
+    /// The `iss` of what it signs.
+    pub issuer: String,
+    /// The longest lifetime that its tokens may have: it stays published that long after it has
+    /// ceased to sign.
+    pub longest_lifetime: SignedDuration,
+    /// The private half.
+    pub key: SigningKey,
+}
 
 impl Signer {
     /// Reads Secrets of the operator's own namespace only.
@@ -47,44 +58,82 @@ impl Signer {
         Self { secrets: Api::namespaced(client, operator_namespace), keys: Mutex::default() }
     }
 
-    /// The private half of the pool's published Active key, named by its `kid`. Only that one:
-    /// a key that validators have not been told of must not sign. `None` if no Secret has it.
+    /// The pool's Active key, if it is one that `may_sign`. The Secret and not status says which
+    /// one is Active, so no replica signs with a key that has retired for longer than it takes to
+    /// look. `None` if no Secret has such a key.
     ///
     /// # Errors
     /// The API server did not answer.
-    pub async fn key(&self, pool: UserPoolId, kid: &str) -> kube::Result<Option<Arc<SigningKey>>> {
-        let kept = self.kept(pool, kid);
-        match kept.get_or_try_init(|| self.read(pool, kid)).await {
+    pub async fn key(
+        &self,
+        pool: UserPoolId,
+        may_sign: impl Fn(&ActiveKey) -> bool,
+    ) -> kube::Result<Option<Arc<ActiveKey>>> {
+        let kept = self.kept(pool);
+        match self.read_once(pool, &kept, &may_sign).await? {
+            Some(key) if !may_sign(&key) => {}
+            key => return Ok(key),
+        }
+        // What is kept, or was being read already, may be from before a change.
+        let renewed = self.renewed(pool, &kept);
+        Ok(self.read_once(pool, &renewed, &may_sign).await?.filter(|key| may_sign(key)))
+    }
+
+    /// The place of a pool's key in memory.
+    fn kept(&self, pool: UserPoolId) -> Arc<Kept> {
+        let mut keys = self.keys.lock();
+        keys.retain(|_, (since, _)| since.elapsed() < KEEP);
+        Arc::clone(&keys.entry(pool).or_insert_with(|| (Instant::now(), Arc::default())).1)
+    }
+
+    /// Another place than `old`; somebody else may have made it.
+    fn renewed(&self, pool: UserPoolId, old: &Arc<Kept>) -> Arc<Kept> {
+        let mut keys = self.keys.lock();
+        if keys.get(&pool).is_some_and(|(_, kept)| Arc::ptr_eq(kept, old)) {
+            keys.remove(&pool);
+        }
+        drop(keys);
+        self.kept(pool)
+    }
+
+    async fn read_once(
+        &self,
+        pool: UserPoolId,
+        kept: &Kept,
+        may_sign: &impl Fn(&ActiveKey) -> bool,
+    ) -> kube::Result<Option<Arc<ActiveKey>>> {
+        match kept.get_or_try_init(|| self.read(pool, may_sign)).await {
             Ok(key) => Ok(Some(Arc::clone(key))),
             Err(Missing::Key) => Ok(None),
             Err(Missing::Answer(error)) => Err(error),
         }
     }
 
-    /// The place of a key in memory.
-    fn kept(&self, pool: UserPoolId, kid: &str) -> Arc<Kept> {
-        let mut keys = self.keys.lock();
-        keys.retain(|_, (since, _)| since.elapsed() < KEEP);
-        let new = || (Instant::now(), Arc::default());
-        Arc::clone(&keys.entry((pool, kid.to_owned())).or_insert_with(new).1)
-    }
-
-    async fn read(&self, pool: UserPoolId, kid: &str) -> Result<Arc<SigningKey>, Missing> {
+    async fn read(
+        &self,
+        pool: UserPoolId,
+        may_sign: &impl Fn(&ActiveKey) -> bool,
+    ) -> Result<Arc<ActiveKey>, Missing> {
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
         let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
         let secrets = secrets.map_err(Missing::Answer)?;
-        let key = secrets.iter().find_map(|secret| active(secret, kid));
+        // There may be another one, of a namespace that was deleted and created again.
+        let key = secrets.iter().filter_map(active).find(|key| may_sign(key));
         key.map(Arc::new).ok_or(Missing::Key)
     }
 }
 
-fn active(secret: &Secret, kid: &str) -> Option<SigningKey> {
+fn active(secret: &Secret) -> Option<ActiveKey> {
     let ByteString(json) = secret.data.as_ref()?.get(names::KEY_SET)?;
-    let keys = StoredKeySet::from_json(json)?.keys;
-    let mut active = keys
-        .iter()
-        .filter(|key| key.state == SigningKeyState::Active && key.jwk.kid.as_deref() == Some(kid));
-    let key = active.next()?.signing_key().ok()?;
+    let set = StoredKeySet::from_json(json)?;
+    let stored = set.active()?;
+    let key = stored.signing_key().ok()?;
+    let active = ActiveKey {
+        kid: stored.kid().to_owned(),
+        issuer: stored.issuer.clone(),
+        longest_lifetime: stored.longest_lifetime(),
+        key,
+    };
     // What it signs must verify under the published half.
-    (key.public_jwk().kid.as_deref() == Some(kid)).then_some(key)
+    (active.key.public_jwk() == stored.jwk).then_some(active)
 }

@@ -54,14 +54,17 @@ fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
     let mut duration = |field: &str, text: &str| {
         duration::parse(text).unwrap_or_else(|| {
             violations.push(Violation {
-                field: format!("spec.hosted.tokenLifetime.{field}"),
+                field: format!("spec.hosted.{field}"),
                 message: "must be a duration such as `4380h` or `1h30m`".to_owned(),
             });
             SignedDuration::ZERO
         })
     };
-    let default_lifetime = duration("default", &hosted.token_lifetime.default);
-    let max_lifetime = duration("max", &hosted.token_lifetime.max);
+    let default_lifetime = duration("tokenLifetime.default", &hosted.token_lifetime.default);
+    let max_lifetime = duration("tokenLifetime.max", &hosted.token_lifetime.max);
+    let interval = hosted.rotation.as_ref();
+    let rotation_interval =
+        interval.map(|rotation| duration("rotation.interval", &rotation.interval));
     if violations.is_empty() && default_lifetime > max_lifetime {
         violations.extend(violation(
             "spec.hosted.tokenLifetime.default",
@@ -75,6 +78,7 @@ fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
         algorithm: hosted.algorithm,
         default_lifetime,
         max_lifetime,
+        rotation_interval,
         retain_keys: hosted.deletion_policy == crd::DeletionPolicy::Retain,
     })
 }

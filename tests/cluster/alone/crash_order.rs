@@ -89,7 +89,7 @@ struct Arguments {
 
 /// Runs an operator in this process until it has made `writes` writes and wants to make another,
 /// and kills it there. Whether it came so far.
-async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
+pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
     let kubeconfig = Kubeconfig::read_from(first("ANON_OPERATOR_KUBECONFIGS")).unwrap();
     let options = KubeConfigOptions::default();
@@ -100,9 +100,11 @@ async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     let client = ClientBuilder::try_from(kube).unwrap().with_layer(&fuse).build();
     let pod = format!("--identity={}", first("ANON_OPERATOR_PODS"));
     let public_url = format!("--public-url={PUBLIC_URL}");
-    let mut arguments = vec!["test", "--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
-    arguments.extend([pod.as_str(), public_url.as_str()]);
+    let mut arguments = vec!["test", "--admin-listen=127.0.0.1:0", &pod, &public_url];
     arguments.extend(flags);
+    if !flags.iter().any(|flag| flag.starts_with("--listen=")) {
+        arguments.push("--listen=127.0.0.1:0");
+    }
     let config = Arguments::parse_from(arguments).config;
     let operator = tokio::spawn(app::run(config, client, CancellationToken::new()));
     let blown =

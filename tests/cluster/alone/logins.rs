@@ -12,11 +12,11 @@ use crate::harness::{Operator, Space, alone, eventually, http};
 
 const PASSWORD: &str = "correct horse";
 
-fn member(name: &str) -> Value {
+fn member(name: &str, email: &str) -> Value {
     json!({
         "apiVersion": "anon.dev/v1beta1", "kind": "Member", "metadata": {"name": name},
         "spec": {
-            "email": format!("{name}@acme.example"), "role": "Admin",
+            "email": email, "role": "Admin",
             "passwordSecretRef": {"name": name, "key": "password"},
         },
     })
@@ -30,8 +30,8 @@ fn secret(name: &str, password: &str, label: &str) -> Value {
     })
 }
 
-async fn log_in(operator: &Operator, password: &str) -> http::Reply {
-    let body = json!({"email": "ada@acme.example", "password": password});
+async fn log_in(operator: &Operator, email: &str, password: &str) -> http::Reply {
+    let body = json!({"email": email, "password": password});
     http::post(&operator.url("/org/login"), &[], &body).await.unwrap()
 }
 
@@ -43,7 +43,8 @@ async fn sessions_on_two_replicas() {
     let one = Operator::start(&[]).await;
     let two = Operator::launch(Setup { replica: 1, ..Setup::default() }).await;
     let space = Space::new("login").await;
-    space.apply(&member("ada")).await;
+    let email = &format!("ada@{}.example", space.name);
+    space.apply(&member("ada", email)).await;
     space.stands::<crd::Member>("ada", "PasswordSecretUnusable").await;
     space.apply(&secret("ada", PASSWORD, "jwks")).await;
     space.apply(&secret("ada", PASSWORD, "password")).await;
@@ -51,7 +52,7 @@ async fn sessions_on_two_replicas() {
 
     let mut tokens = BTreeSet::new();
     for _ in 0..3 {
-        let (a, b) = tokio::join!(log_in(&one, PASSWORD), log_in(&two, PASSWORD));
+        let (a, b) = tokio::join!(log_in(&one, email, PASSWORD), log_in(&two, email, PASSWORD));
         for reply in [a, b] {
             assert_eq!(reply.status, 200, "{reply:?}");
             tokens.insert(reply.json()["token"].as_str().unwrap().to_owned());
@@ -59,7 +60,7 @@ async fn sessions_on_two_replicas() {
     }
     assert_eq!(tokens.len(), 6);
     // Whoever has a token has waited until every replica knows it.
-    let token = log_in(&one, PASSWORD).await.json()["token"].as_str().unwrap().to_owned();
+    let token = log_in(&one, email, PASSWORD).await.json()["token"].as_str().unwrap().to_owned();
     assert_eq!(two.validate(&token, None).await.status, 200);
     tokens.insert(token);
     // A write of the leader in between.
@@ -86,11 +87,11 @@ async fn sessions_on_two_replicas() {
     // Another password in the Secret.
     space.apply(&secret("ada", "another horse", "password")).await;
     eventually("the new password counts", async || {
-        let reply = log_in(&one, "another horse").await;
+        let reply = log_in(&one, email, "another horse").await;
         expect(reply.status == 200, reply.status)
     })
     .await;
-    assert_eq!(log_in(&one, PASSWORD).await.status, 401);
+    assert_eq!(log_in(&one, email, PASSWORD).await.status, 401);
 
     space.merge::<crd::Member>("ada", json!({"spec": {"suspended": true}})).await;
     eventually("the sessions have ended", async || {
@@ -103,7 +104,7 @@ async fn sessions_on_two_replicas() {
     }
     for operator in [&one, &two] {
         let log = std::fs::read_to_string(&operator.log).unwrap();
-        for secret in tokens.iter().map(String::as_str).chain(["acme.example", "horse"]) {
+        for secret in tokens.iter().map(String::as_str).chain([email, "horse"]) {
             assert!(!log.contains(secret), "{secret} is in a log");
         }
     }

@@ -3,11 +3,15 @@
 mod consumer;
 mod crash;
 mod crash_order;
+mod crash_order_keys;
 mod last_admin;
 mod logins;
 mod remote_sets;
+mod rotation;
 mod shutdown;
 mod sign_up;
+mod structured_authentication;
+mod suspended;
 mod sweep;
 mod two_leaders;
 mod two_operators;

@@ -6,9 +6,10 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
+use super::crash_order::run_until_dead;
 use crate::harness::caller::{Caller, PASSWORD, log_in};
 use crate::harness::cluster::{admin, operator_user, user};
-use crate::harness::operator::Setup;
+use crate::harness::operator::{Setup, free_port};
 use crate::harness::wait::expect;
 use crate::harness::{Operator, Space, alone, eventually, http};
 
@@ -103,6 +104,47 @@ async fn an_organization_in_one_call() {
     assert!(!log.contains(&email) && !log.contains("horse"));
 }
 
+/// Whoever has no answer asks again, and gets one organization, wherever the first replica died.
+#[tokio::test]
+async fn dead_after_each_write_of_a_sign_up() {
+    let _turn = alone().await;
+    let people: Api<crd::Member> = Api::all(admin().await);
+    // Namespace, hash, Organization, Member, label.
+    for writes in 0..5 {
+        let email = address();
+        let wish = wish(&email, PASSWORD);
+        let port = free_port();
+        let listen = format!("--listen=127.0.0.1:{port}");
+        let flags = ["--allow-sign-up", "--roles=api", &listen];
+        let knocks = async {
+            loop {
+                let url = format!("http://127.0.0.1:{port}/org/organization");
+                // Not there yet, not ready yet, or dead in the middle of it.
+                let _ = http::post(&url, &[], &wish).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! {
+            dead = run_until_dead(writes, &flags) => assert!(dead, "{writes} writes"),
+            () = knocks => {}
+        }
+        let asked = ListParams::default().fields(&format!("spec.email={email}"));
+        let there = people.list(&asked).await.unwrap().items.len();
+        assert_eq!(there, usize::from(writes >= 4), "{writes} writes");
+
+        let operator = Operator::start(&["--allow-sign-up"]).await;
+        let reply = sign_up(&operator, &wish).await;
+        assert_eq!(reply.status, 200, "{writes} writes: {reply:?}");
+        let members = people.list(&asked).await.unwrap().items;
+        assert_eq!(members.len(), 1, "{writes} writes");
+        let space = members[0].namespace().unwrap();
+        let space = namespaces().await.get(&space).await.unwrap();
+        assert!(!space.labels().contains_key("anon.dev/sign-up"), "{writes} writes");
+        assert!(log_in(&operator, &email, PASSWORD).await.is_ok(), "{writes} writes");
+        operator.stop().await;
+    }
+}
+
 /// What an interrupted sign-up has left: without a Member it goes, with one it is complete.
 #[tokio::test]
 async fn what_a_crash_left_is_removed() {
@@ -121,7 +163,7 @@ async fn what_a_crash_left_is_removed() {
     for name in [&ruin, &whole] {
         ours.create(&PostParams::default(), &pending(name)).await.unwrap();
     }
-    let spec = json!({"email": "ada@acme.example", "role": "Admin"});
+    let spec = json!({"email": address(), "role": "Admin"});
     let member = crd::Member::new("ada", serde_json::from_value(spec).unwrap());
     let members: Api<crd::Member> = Api::namespaced(admin().await, &whole);
     members.create(&PostParams::default(), &member).await.unwrap();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anon_operator::clock::SystemClock;
 use anon_operator::controller::{self, Context, Settings};
 use anon_operator::crd;
+use anon_operator::domain::keyset::SigningKeyState::{Active, Retiring};
 use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader, watch};
 use anon_operator::metrics::Metrics;
@@ -20,6 +21,7 @@ use crate::harness::books::{balance, sha256};
 use crate::harness::cluster::{operator_namespace, variable};
 use crate::harness::operator::PUBLIC_URL;
 use crate::harness::provider::fetcher;
+use crate::harness::signing::{active, ask_to_rotate, finish_rotation, key_set, states};
 use crate::harness::{Operator, Space, alone, eventually, quick_pool, service};
 
 const CLIENTS: usize = 40;
@@ -116,6 +118,49 @@ async fn nothing_is_made_twice_and_nothing_is_lost() {
             } else {
                 Err(format!("{verdicts:?}"))
             }
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn signing_keys_are_rotated_and_replaced_once() {
+    let _turn = alone().await;
+    let space = Space::new("leaders").await;
+    let _validator = Operator::start(&["--roles=validator"]).await;
+    let _leaders = (lead(0).await, lead(1).await);
+    let names: Vec<_> = (0..POOLS).map(|n| format!("p{n}")).collect();
+    for name in &names {
+        space.apply(&quick_pool(name)).await;
+    }
+    for name in &names {
+        space.ready::<crd::UserPool>(name).await;
+    }
+    join_all(names.iter().map(|name| ask_to_rotate(&space, name, "now"))).await;
+    join_all(names.iter().map(|name| finish_rotation(&space, name))).await;
+    for name in &names {
+        assert_eq!(states(&space, name).await, [Retiring, Active], "{name}");
+    }
+
+    // And all of them revoked.
+    let leaked = join_all(names.iter().map(|name| active(&space, name))).await;
+    for (name, kid) in names.iter().zip(&leaked) {
+        let spec = json!({"userPool": {"name": name, "keyIds": [kid]}});
+        let revocation = json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "Revocation",
+            "metadata": {"name": format!("leak-of-{name}")}, "spec": spec,
+        });
+        space.apply(&revocation).await;
+    }
+    for (name, kid) in names.iter().zip(&leaked) {
+        eventually(&format!("{name} has a fresh key"), async || {
+            let (states, now) = (states(&space, name).await, active(&space, name).await);
+            let stored = key_set(&space, name).await.to_string();
+            let done = states == [Retiring, Active]
+                && now != *kid
+                && stored.contains(&now)
+                && !stored.contains(kid);
+            if done { Ok(()) } else { Err(format!("{states:?}")) }
         })
         .await;
     }

@@ -11,6 +11,7 @@ pub mod kubectl;
 pub mod manifests;
 pub mod operator;
 pub mod provider;
+pub mod signing;
 pub mod space;
 pub mod tokens;
 pub mod turn;

@@ -20,6 +20,9 @@ use super::wait::{eventually, expect};
 /// What every operator here is told that it is reached by. One for all, because it is stored.
 pub const PUBLIC_URL: &str = "https://anon.example.test/base";
 
+/// The hosts that may be asked for key sets: none that is looked up outside of this machine.
+const LOCAL_HOSTS: &str = "localhost,127.0.0.1,[::1],[::ffff:7f00:1],169.254.169.254";
+
 /// A running operator; killed when dropped.
 pub struct Operator {
     child: Child,
@@ -39,6 +42,10 @@ pub struct Setup {
     pub env: Vec<(String, String)>,
     /// Another kubeconfig than that of the Pod.
     pub kubeconfig: Option<PathBuf>,
+    /// Another public URL than [`PUBLIC_URL`].
+    pub public_url: Option<String>,
+    /// A port to speak TLS on, with the certificate of the API server.
+    pub tls: Option<u16>,
 }
 
 impl Operator {
@@ -79,7 +86,8 @@ impl Operator {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let log = directory().join(format!("test-operator-{number}.log"));
-        let (http, admin) = (free_port(), free_port());
+        let (http, admin) = (setup.tls.unwrap_or_else(free_port), free_port());
+        let public_url = setup.public_url.as_deref().unwrap_or(PUBLIC_URL);
         let replica = |list: &str| variable(list).split(':').nth(setup.replica).unwrap().to_owned();
         let kubeconfig =
             setup.kubeconfig.clone().unwrap_or_else(|| replica("ANON_OPERATOR_KUBECONFIGS").into());
@@ -92,8 +100,10 @@ impl Operator {
             .args(["--pdeathsig", "KILL", &binary, "run"])
             .arg(format!("--listen=127.0.0.1:{http}"))
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
-            .arg(format!("--public-url={PUBLIC_URL}"))
+            .arg(format!("--public-url={public_url}"))
             .arg("--log-level=info,anon_operator=debug")
+            // Nothing is looked up outside of this machine, whatever the manifests of tests name.
+            .arg(format!("--fetch-host={LOCAL_HOSTS}"))
             .args(&setup.flags)
             .envs(setup.env.iter().cloned())
             .env("KUBECONFIG", kubeconfig)
@@ -102,6 +112,11 @@ impl Operator {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
+        if setup.tls.is_some() {
+            let file = |name: &str| directory().join("pki").join(name);
+            command.arg("--tls-cert").arg(file("server.crt"));
+            command.arg("--tls-key").arg(file("server.key"));
+        }
         Self { child: spawn_from_lasting_thread(command), http, admin, log }
     }
 
@@ -158,8 +173,13 @@ impl Operator {
 
     /// SIGTERM, without waiting.
     pub fn terminate(&self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        self.signal("TERM");
+    }
+
+    /// Any signal.
+    pub fn signal(&self, name: &str) {
+        let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
+        assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
     }
 
     /// Waits for the end.
@@ -197,7 +217,7 @@ impl Drop for Operator {
 
 /// Spawns from a thread that never ends: the death signal comes with the death of the *thread*
 /// that spawned, and the thread of a test dies with the test.
-fn spawn_from_lasting_thread(command: Command) -> Child {
+pub fn spawn_from_lasting_thread(command: Command) -> Child {
     type Job = (Command, mpsc::Sender<Child>);
     static SPAWNER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
         let (sender, jobs) = mpsc::channel::<Job>();
@@ -214,7 +234,7 @@ fn spawn_from_lasting_thread(command: Command) -> Child {
 }
 
 /// Below the range that outgoing connections take their ports from.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let random = u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap();
         let port = 20_000 + random;

@@ -56,6 +56,8 @@ fn values_reach_what_they_are_for() {
     let opened = render("remoteKeySets.allowFrom={10.20.0.0/16,fd12::/16}");
     assert!(opened.contains("- --allow-fetch-from=10.20.0.0/16\n"), "{opened}");
     assert!(opened.contains("- --allow-fetch-from=fd12::/16\n"), "{opened}");
+    let hosts = render("remoteKeySets.hosts={id.example.com,*.auth0.com}");
+    assert!(hosts.contains(r#"- "--fetch-host=*.auth0.com""#), "{hosts}");
     assert!(render("remoteKeySets.denyFrom={8.0.0.0/8}").contains("--deny-fetch-from=8.0.0.0/8"));
     assert!(render("remoteKeySets.maxAge=2h").contains("--max-jwks-age=2h"));
     assert!(!render("crds.install=false").contains("CustomResourceDefinition"));

@@ -31,6 +31,11 @@ async fn who_what_and_with_what_result() {
     let stranger = post(&world, "/org/userPool", "junk", &eve, None).await;
     let login = json!({"email": "eve@x.example", "password": "correct horse"});
     post(&world, "/org/login", acme.key(), &login, None).await;
+    let request = Request::delete(format!("/org/userPool/{pool}"));
+    world.send(request.body(Body::empty()).unwrap()).await;
+    let request = Request::delete(format!("/org/userPool/{pool}"));
+    let request = request.header("authorization", format!("Bearer {}", acme.key()));
+    world.send(request.body(Body::empty()).unwrap()).await;
     // A read is none.
     world.get("/org/userPools").await;
     drop(guard);
@@ -45,6 +50,8 @@ async fn who_what_and_with_what_result() {
         ("MintAppUserIdToken", 400),
         ("CreateUserPool", 401),
         ("Login", 401),
+        ("DeleteUserPool", 401),
+        ("DeleteUserPool", 404),
     ];
     assert_eq!(brief, expected);
     let first = &lines[0];
@@ -57,6 +64,8 @@ async fn who_what_and_with_what_result() {
     assert_eq!(lines[2]["span"]["caller"], Value::Null, "nobody that is known");
     let id = stranger.header("x-request-id").unwrap();
     assert_eq!(lines[2]["span"]["request"], id);
+    assert_eq!(lines[4]["span"]["object"], Value::Null, "nobody looks before it is known who asks");
+    assert_eq!(lines[5]["span"]["object"], pool);
     let text = log.text();
     for secret in ["eve@", "Eve", "horse", "somebody-secret", acme.key(), "junk"] {
         assert!(!text.contains(secret), "{secret}: {text}");

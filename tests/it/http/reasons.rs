@@ -44,6 +44,42 @@ fn with_header(
     request
 }
 
+/// A request with what a Revocation covers.
+fn revoked(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Body> {
+    match reason {
+        Reason::KeyRevoked => {
+            // One that is destroyed already; `kid` says which one it was.
+            let spec = json!({"userPool": {"name": "users", "keyIds": ["leaked"]}});
+            world.add(&objects::revocation_of("acme", "key", &spec));
+            headed(acme, "kid", json!("leaked"))
+        }
+        Reason::TokenRevoked => {
+            let spec = json!({"userPool": {"name": "users", "tokenIds": ["stolen"]}});
+            world.add(&objects::revocation_of("acme", "token", &spec));
+            changed(acme, "jti", json!("stolen"))
+        }
+        Reason::UserRevoked => {
+            let spec = json!({"userPool": {"name": "users", "subjects": ["banned"]}});
+            world.add(&objects::revocation_of("acme", "user", &spec));
+            changed(acme, "sub", json!("banned"))
+        }
+        Reason::ApiKeyRevoked => {
+            let key = ApiKey::generate().unwrap();
+            world.add(&objects::service("acme", "leaky", "Member", &key));
+            world.add(&objects::revocation("acme", "leaky", &key));
+            ask(key.expose(), "web")
+        }
+        _ => {
+            let token = SessionToken::generate().unwrap();
+            world.add(&objects::member("acme", "bob", "Admin", &token));
+            let limit = "2026-01-02T03:04:06Z";
+            let spec = json!({"member": {"name": "bob", "sessionsCreatedBefore": limit}});
+            world.add(&objects::revocation_of("acme", "laptop", &spec));
+            ask(token.expose(), "web")
+        }
+    }
+}
+
 /// A request that must be refused for this reason. A new reason does not compile without one.
 fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Body> {
     let good = token(acme.signing, &claims());
@@ -117,12 +153,11 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             world.add::<crd::SdkClient>(&objects::parse(expired));
             ask(key.expose(), "web")
         }
-        Reason::ApiKeyRevoked => {
-            let key = ApiKey::generate().unwrap();
-            world.add(&objects::service("acme", "leaky", "Member", &key));
-            world.add(&objects::revocation("acme", "leaky", &key));
-            ask(key.expose(), "web")
-        }
+        Reason::KeyRevoked
+        | Reason::TokenRevoked
+        | Reason::UserRevoked
+        | Reason::ApiKeyRevoked
+        | Reason::SessionRevoked => revoked(reason, world, acme),
         Reason::ApiKeyUnknown => ask(unknown.expose(), "web"),
         Reason::SessionUnknown => ask(SessionToken::generate().unwrap().expose(), "web"),
         Reason::SessionExpired | Reason::MemberSuspended => {

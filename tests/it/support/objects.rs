@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 use anon_operator::crd;
 use anon_operator::domain::algorithm::Algorithm;
 use anon_operator::domain::ids::{SdkClientId, UserPoolId};
-use anon_operator::domain::keyset::StoredKeySet;
 use anon_operator::domain::opaque::{ApiKey, SessionToken};
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::domain::token;
@@ -156,7 +155,14 @@ pub fn member(namespace: &str, name: &str, role: &str, token: &SessionToken) -> 
 /// A revocation of this key of this client.
 pub fn revocation(namespace: &str, client: &str, key: &ApiKey) -> crd::Revocation {
     let spec = json!({"sdkClient": {"name": client, "keyIds": [key.hash().id()]}});
-    parse(object("Revocation", namespace, "leak", &spec, &json!({})))
+    revocation_of(namespace, "leak", &spec)
+}
+
+/// A revocation, made a day after the objects of this file.
+pub fn revocation_of(namespace: &str, name: &str, spec: &Value) -> crd::Revocation {
+    let mut revocation = object("Revocation", namespace, name, spec, &json!({}));
+    revocation["metadata"]["creationTimestamp"] = json!("2026-01-03T00:00:00Z");
+    parse(revocation)
 }
 
 pub fn organization(namespace: &str, spec: &Value) -> crd::Organization {
@@ -166,7 +172,11 @@ pub fn organization(namespace: &str, spec: &Value) -> crd::Organization {
 /// The list of the signing Secrets of a pool, holding `key`.
 pub fn signing_secrets(namespace: &str, pool: &str, key: &SigningKey) -> Value {
     let now = Timestamp::from_second(NOW).unwrap();
-    let set = StoredKeySet::first(key, issuer(namespace, pool), now).unwrap();
+    let set = json!({"rotated": "", "keys": [{
+        "algorithm": key.algorithm(), "state": "Active", "issuer": issuer(namespace, pool),
+        "publishedAt": now, "activeAt": now, "longestLifetime": 4464 * 3600,
+        "jwk": key.public_jwk(), "pkcs8": STANDARD.encode(key.to_pkcs8().unwrap()),
+    }]});
     let data = STANDARD.encode(serde_json::to_vec(&set).unwrap());
     let id = UserPoolId::derive(namespace, pool);
     let mut metadata = metadata(OPERATOR, &names::signing_secret("uid", pool));

@@ -83,6 +83,7 @@ fn encode(text: impl AsRef<[u8]>) -> String {
 fn published(key: &SigningKey) -> PublishedKey {
     let jwk = key.public_jwk();
     PublishedKey {
+        published_at: None,
         kid: jwk.kid.clone().unwrap(),
         state: SigningKeyState::Active,
         issuer: Some(ISSUER.to_owned()),
@@ -100,6 +101,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
             algorithm: Algorithm::RS256,
             default_lifetime: SignedDuration::from_hours(1),
             max_lifetime: SignedDuration::from_hours(2),
+            rotation_interval: None,
             retain_keys: true,
         }),
         claims: ClaimsPolicy::default(),
@@ -131,7 +133,7 @@ fn at(second: i64) -> Timestamp {
 
 fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reason> {
     let live = |id, of| id == sibling() && of == pool.id;
-    UnverifiedToken::parse(token)?.check_signature(pool)?.check(client(), at(second), live)
+    UnverifiedToken::parse(token)?.check_signature(pool, &[])?.check(client(), at(second), live)
 }
 
 fn user(verified: &Verified) -> &AppUser {

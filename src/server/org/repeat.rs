@@ -1,0 +1,79 @@
+//! The names of what a POST makes, and how a repeated one is told: clients of this API try again,
+//! and mean the same object.
+
+use aws_lc_rs::digest;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{Resource, ResourceExt as _};
+use serde_json::{Value, json};
+
+use super::caller::Caller;
+use crate::names;
+
+/// How long a repeated POST counts as the same one.
+const SAME_REQUEST: SignedDuration = SignedDuration::from_secs(60);
+/// Room for a suffix in a name of 52 characters.
+const MAX_SLUG: usize = 40;
+
+/// The names that are tried in turn: the wish, then the wish with the begin of each suffix.
+pub fn names_for(kind: &str, wish: &str, suffixes: &[&str]) -> Vec<String> {
+    let slug = slug(wish).unwrap_or_else(|| kind.to_lowercase());
+    let suffixed = |text: &&str| format!("{slug}-{}", text.get(..6).unwrap_or(text));
+    let mut names: Vec<_> = suffixes.iter().map(suffixed).collect();
+    names.insert(0, slug);
+    names
+}
+
+/// Whether the object was made within the last minute by the request of this mark.
+pub fn is_repeat<K: Resource>(existing: &K, mark: &str, now: Timestamp) -> bool {
+    let Some(Time(created)) = existing.meta().creation_timestamp.as_ref() else { return false };
+    existing.meta().deletion_timestamp.is_none()
+        && existing.annotations().get(names::REQUEST).is_some_and(|it| it == mark)
+        && now.duration_since(*created) < SAME_REQUEST
+}
+
+/// Tells a repeated request by who asks for what. `content` never holds a secret: the mark of one
+/// could be guessed.
+pub fn mark(caller: &Caller, kind: &str, wish: &str, content: &Value) -> String {
+    let text = json!([caller.who.to_string(), kind, wish, content]).to_string();
+    let hash = digest::digest(&digest::SHA256, text.as_bytes());
+    hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+}
+
+/// A name as Kubernetes wants it: lower-case letters, digits and dashes. `None` where nothing is
+/// left.
+pub fn slug(wish: &str) -> Option<String> {
+    let mut slug = String::new();
+    for char in wish.chars().flat_map(char::to_lowercase) {
+        if char.is_ascii_alphanumeric() {
+            slug.push(char);
+        } else if !slug.is_empty() && !slug.ends_with('-') {
+            slug.push('-');
+        }
+        if slug.len() >= MAX_SLUG {
+            break;
+        }
+    }
+    let slug = slug.trim_matches('-');
+    (!slug.is_empty()).then(|| slug.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_dns_safe() {
+        for (wish, name) in [
+            ("Cool Kids' Pool", "cool-kids-pool"),
+            ("  -- a_B.c -- ", "a-b-c"),
+            ("Jörg", "j-rg"),
+            ("42", "42"),
+        ] {
+            assert_eq!(slug(wish).as_deref(), Some(name));
+        }
+        assert_eq!(slug("用户"), None);
+        assert_eq!(slug(""), None);
+        assert_eq!(slug(&"ab-".repeat(50)).unwrap().len(), 40);
+    }
+}

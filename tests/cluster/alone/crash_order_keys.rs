@@ -1,0 +1,128 @@
+//! The order of writes of signing keys, proven like that of ApiKeys: an operator that dies right
+//! after its n-th write, for every n, and the next one finishes the job.
+
+use anon_operator::crd::{Revocation, SdkClient, UserPool};
+use anon_operator::domain::keyset::SigningKeyState::{Active, Retiring};
+use serde_json::json;
+
+use super::crash_order::run_until_dead;
+use crate::harness::signing::{
+    active, ask_to_rotate, backdate, finish_rotation, key_set, next_is_known, states,
+};
+use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
+
+/// An organization that has minted a token.
+struct Acme {
+    space: Space,
+    web: String,
+    key: String,
+    token: String,
+}
+
+impl Acme {
+    async fn new(operator: &Operator) -> Self {
+        let space = Space::new("keys").await;
+        space.apply(&quick_pool("users")).await;
+        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+        space.ready::<UserPool>("users").await;
+        space.ready::<SdkClient>("backend").await;
+        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
+        let key = space.api_key("key").await;
+        let token = operator.minted(&key, &json!({"appUserId": "u", "sdkClientId": web})).await;
+        Self { space, web, key, token }
+    }
+
+    /// One rotation, not two: the old token counts and so does a new one.
+    async fn rotated_once(&self, operator: &Operator) {
+        eventually("the key was rotated", async || {
+            let states = states(&self.space, "users").await;
+            if states == [Retiring, Active] { Ok(()) } else { Err(format!("{states:?}")) }
+        })
+        .await;
+        let body = json!({"appUserId": "u", "sdkClientId": self.web});
+        let new = operator.minted(&self.key, &body).await;
+        for token in [&self.token, &new] {
+            eventually("it counts", async || {
+                let verdict = operator.validate(token, Some(&self.web)).await.verdict();
+                if verdict == "200" { Ok(()) } else { Err(verdict) }
+            })
+            .await;
+        }
+        let set = key_set(&self.space, "users").await;
+        assert_eq!(set["keys"].as_array().unwrap().len(), 2);
+        assert!(set["keys"][0].get("pkcs8").is_none());
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_that_publishes_the_next_key() {
+    let _turn = alone().await;
+    // The Secret, the ConfigMap, status; and since when it is known, the Secret.
+    for writes in 0..4 {
+        let operator = Operator::start(&[]).await;
+        let acme = Acme::new(&operator).await;
+        operator.stop().await;
+        ask_to_rotate(&acme.space, "users", "now").await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+
+        let operator = Operator::start(&[]).await;
+        finish_rotation(&acme.space, "users").await;
+        acme.rotated_once(&operator).await;
+        operator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_that_activates_it() {
+    let _turn = alone().await;
+    // The Secret, the ConfigMap, status.
+    for writes in 0..3 {
+        let operator = Operator::start(&[]).await;
+        let acme = Acme::new(&operator).await;
+        ask_to_rotate(&acme.space, "users", "now").await;
+        next_is_known(&acme.space, "users").await;
+        operator.stop().await;
+        backdate(&acme.space, "users", "Next", "knownAt").await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+
+        let operator = Operator::start(&[]).await;
+        acme.rotated_once(&operator).await;
+        operator.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_revoked_key() {
+    let _turn = alone().await;
+    // The Secret, the ConfigMap, status (and the Revocation's own, in any order).
+    for writes in 0..3 {
+        let operator = Operator::start(&[]).await;
+        let acme = Acme::new(&operator).await;
+        let leaked = active(&acme.space, "users").await;
+        operator.stop().await;
+        acme.space
+            .apply(&json!({
+                "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "leak"},
+                "spec": {"userPool": {"name": "users", "keyIds": [leaked]}},
+            }))
+            .await;
+        run_until_dead(writes, &[]).await;
+
+        let operator = Operator::start(&[]).await;
+        assert_eq!(
+            operator.validate(&acme.token, Some(&acme.web)).await.verdict(),
+            "401 key_revoked"
+        );
+        acme.space.ready::<Revocation>("leak").await;
+        eventually("the key is destroyed and replaced once", async || {
+            let set = key_set(&acme.space, "users").await;
+            let states = states(&acme.space, "users").await;
+            let gone = !set.to_string().contains(&leaked);
+            let fresh = active(&acme.space, "users").await;
+            let done = gone && states == [Active] && fresh != leaked;
+            if done { Ok(()) } else { Err(format!("{states:?}")) }
+        })
+        .await;
+        operator.stop().await;
+    }
+}

@@ -1,0 +1,71 @@
+//! A replica that is stopped in the middle of its work: nobody takes it for done, and when it goes
+//! on, it does not answer from what it knew.
+
+use std::time::{Duration, Instant};
+
+use anon_operator::crd::{Revocation, SdkClient, UserPool, condition};
+use serde_json::json;
+
+use crate::harness::operator::Setup;
+use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
+
+#[tokio::test]
+async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoked() {
+    let _turn = alone().await;
+    let leader = Operator::start(&[]).await;
+    let flags = ["--roles=validator", "--max-staleness=3s"].map(str::to_owned).to_vec();
+    let sleeper = Operator::launch(Setup { replica: 1, flags, ..Setup::default() }).await;
+    let space = Space::new("suspended").await;
+    space.apply(&quick_pool("users")).await;
+    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+    space.ready::<UserPool>("users").await;
+    space.ready::<SdkClient>("backend").await;
+    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
+    let key = space.api_key("key").await;
+    let token = leader.minted(&key, &json!({"appUserId": "ada", "sdkClientId": web})).await;
+    eventually("the token counts", async || {
+        let verdict = sleeper.validate(&token, Some(&web)).await.verdict();
+        if verdict == "200" { Ok(()) } else { Err(verdict) }
+    })
+    .await;
+
+    sleeper.signal("STOP");
+    let stopped = Instant::now();
+    let spec = json!({"userPool": {"name": "users", "subjects": ["ada"]}});
+    space
+        .apply(&json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "ada"},
+            "spec": spec,
+        }))
+        .await;
+    let pod = std::env::var("ANON_OPERATOR_PODS").unwrap();
+    let pod = pod.split(':').nth(1).unwrap();
+    eventually("the status names the one that is waited for", async || {
+        let revocation = space.get::<Revocation>("ada").await.unwrap();
+        let conditions = revocation.status.unwrap_or_default().conditions;
+        assert!(!condition::is_ready(&conditions), "a stopped replica was counted as done");
+        let named = conditions.iter().any(|it| it.message.contains(pod));
+        if named { Ok(()) } else { Err(format!("{conditions:?}")) }
+    })
+    .await;
+    assert!(stopped.elapsed() > Duration::from_secs(3));
+
+    // The request is there before the replica goes on: it says that it cannot tell, or that the
+    // user is revoked, if it has learned of that meanwhile.
+    let asked = sleeper.validate(&token, Some(&web));
+    let go_on = async {
+        tokio::task::yield_now().await;
+        sleeper.signal("CONT");
+    };
+    let (reply, ()) = tokio::join!(asked, go_on);
+    let verdict = reply.verdict();
+    assert!(["503 index_stale", "401 user_revoked"].contains(&verdict.as_str()), "{verdict}");
+    eventually("it knows of the revocation", async || {
+        let verdict = sleeper.validate(&token, Some(&web)).await.verdict();
+        assert_ne!(verdict, "200");
+        if verdict == "401 user_revoked" { Ok(()) } else { Err(verdict) }
+    })
+    .await;
+    let said = space.ready::<Revocation>("ada").await.status.unwrap().conditions;
+    assert!(said[0].message.contains("refused by 2 of 2 validators"), "{said:?}");
+}

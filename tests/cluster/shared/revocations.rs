@@ -1,0 +1,217 @@
+//! Revocations of keys, tokens, users and sessions, on a real cluster.
+
+use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
+use anon_operator::domain::keyset::SigningKeyState::{Active, Next};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
+
+use crate::harness::signing::{active, ask_to_rotate, key_set, next_is_known, states};
+use crate::harness::{
+    Operator, Space, eventually, http, immediately, quick_pool, service, shared, webapp,
+};
+
+fn revocation(name: &str, spec: &Value) -> Value {
+    json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": name},
+        "spec": spec,
+    })
+}
+
+/// An organization that can mint.
+struct Acme {
+    space: Space,
+    web: String,
+    key: String,
+}
+
+impl Acme {
+    async fn new(label: &str) -> Self {
+        let space = Space::new(label).await;
+        space.apply(&quick_pool("users")).await;
+        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+        space.ready::<UserPool>("users").await;
+        space.ready::<SdkClient>("backend").await;
+        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
+        let key = space.api_key("key").await;
+        Self { space, web, key }
+    }
+
+    async fn token(&self, operator: &Operator, user: &str) -> String {
+        let token =
+            operator.minted(&self.key, &json!({"appUserId": user, "sdkClientId": self.web})).await;
+        self.counts(operator, &token, "200").await;
+        token
+    }
+
+    async fn revoke(&self, name: &str, of_pool: Value) {
+        let mut pool = of_pool;
+        pool["name"] = json!("users");
+        self.space.apply(&revocation(name, &json!({"userPool": pool}))).await;
+    }
+
+    async fn counts(&self, operator: &Operator, token: &str, verdict: &str) {
+        immediately(&format!("the verdict is {verdict}"), async || {
+            let now = operator.validate(token, Some(&self.web)).await.verdict();
+            if now == verdict { Ok(()) } else { Err(now) }
+        })
+        .await;
+    }
+
+    /// Waits until none of these keys is in the signing Secret or in status, and one that is
+    /// fresh signs.
+    async fn replaced(&self, gone: &[String]) {
+        eventually("the keys are destroyed and replaced", async || {
+            let set = key_set(&self.space, "users").await;
+            let active = active(&self.space, "users").await;
+            let states = states(&self.space, "users").await;
+            let stored = set.to_string();
+            let done = gone.iter().all(|kid| !stored.contains(kid) && *kid != active)
+                && !active.is_empty()
+                && stored.contains(&active);
+            if done { Ok(()) } else { Err(format!("{states:?}")) }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() {
+    let operator = shared().await;
+    let acme = Acme::new("leaked").await;
+    let stolen = acme.token(&operator, "ada").await;
+    // A Next key lies beside it, and so has leaked too.
+    ask_to_rotate(&acme.space, "users", "now").await;
+    next_is_known(&acme.space, "users").await;
+    assert_eq!(states(&acme.space, "users").await, [Active, Next]);
+    let leaked: Vec<_> = acme.space.get::<UserPool>("users").await.unwrap().status.unwrap().keys;
+    let leaked: Vec<_> = leaked.into_iter().map(|key| key.kid).collect();
+    let backup = acme.space.signing_secret("users").await.unwrap();
+
+    acme.revoke("leak", json!({"keyIds": [leaked[0]]})).await;
+    acme.counts(&operator, &stolen, "401 key_revoked").await;
+    acme.replaced(&leaked).await;
+    let said = acme.space.ready::<Revocation>("leak").await.status.unwrap().conditions;
+    assert!(said[0].message.contains("refused by 1 of 1 validators"), "{said:?}");
+    let fresh = acme.token(&operator, "ada").await;
+
+    // Somebody restores the Secret of before.
+    let data = serde_json::to_value(&backup.data).unwrap();
+    let name = backup.name_any();
+    acme.space.operators().merge::<Secret>(&name, json!({"data": data})).await;
+    acme.replaced(&leaked).await;
+    acme.counts(&operator, &stolen, "401 key_revoked").await;
+    let again = acme.token(&operator, "ada").await;
+    // The restored Secret does not know of the key that came after it.
+    acme.counts(&operator, &fresh, "401 key_unknown").await;
+
+    // By age, with a time to come: what is there now, and not what replaces it.
+    let second = active(&acme.space, "users").await;
+    acme.revoke("all", json!({"keysCreatedBefore": "2099-01-01T00:00:00Z"})).await;
+    acme.replaced(&[second]).await;
+    acme.counts(&operator, &again, "401 key_unknown").await;
+    acme.space.ready::<Revocation>("all").await;
+    let last = active(&acme.space, "users").await;
+    acme.token(&operator, "ada").await;
+    assert_eq!(active(&acme.space, "users").await, last, "replaced once");
+}
+
+#[tokio::test]
+async fn tokens_and_users() {
+    let operator = shared().await;
+    let acme = Acme::new("tokens").await;
+    let (one, two) = (acme.token(&operator, "ada").await, acme.token(&operator, "ada").await);
+    let other = acme.token(&operator, "bob").await;
+    let verdict = operator.validate(&one, Some(&acme.web)).await.json();
+    let jti = verdict["claims"]["jti"].as_str().unwrap();
+
+    acme.revoke("token", json!({"tokenIds": [jti]})).await;
+    acme.counts(&operator, &one, "401 token_revoked").await;
+    acme.counts(&operator, &two, "200").await;
+    acme.revoke("user", json!({"subjects": ["ada"]})).await;
+    acme.counts(&operator, &two, "401 user_revoked").await;
+    acme.counts(&operator, &other, "200").await;
+    // Before a time to come: until then nobody gets in.
+    acme.revoke("before", json!({"tokensIssuedBefore": "2099-01-01T00:00:00Z"})).await;
+    acme.counts(&operator, &other, "401 token_revoked").await;
+    for name in ["token", "user", "before"] {
+        acme.space.ready::<Revocation>(name).await;
+    }
+    assert_eq!(states(&acme.space, "users").await, [Active], "the keys are not touched");
+    // Taken back.
+    acme.space.delete::<Revocation>("before").await;
+    acme.counts(&operator, &other, "200").await;
+
+    // It ends by itself, and is removed.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let spec = json!({
+        "userPool": {"name": "users", "subjects": ["bob"]}, "expiresAt": soon.to_string(),
+    });
+    acme.space.apply(&revocation("short", &spec)).await;
+    eventually("the revocation is collected", async || {
+        let found = acme.space.get::<Revocation>("short").await;
+        found.map_or(Ok(()), |_| Err("it is there"))
+    })
+    .await;
+    acme.counts(&operator, &other, "200").await;
+}
+
+#[tokio::test]
+async fn sessions_of_a_member() {
+    let operator = shared().await;
+    let space = Space::new("sessions").await;
+    let email = format!("ada@{}.example", space.name);
+    space
+        .apply_all(&[
+            json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"name": "ada", "labels": {"anon.dev/use": "password"}},
+                "stringData": {"password": "correct horse"},
+            }),
+            json!({
+                "apiVersion": "anon.dev/v1beta1", "kind": "Member", "metadata": {"name": "ada"},
+                "spec": {
+                    "email": email, "role": "Admin",
+                    "passwordSecretRef": {"name": "ada", "key": "password"},
+                },
+            }),
+        ])
+        .await;
+    space.stands::<Member>("ada", "Accepted").await;
+    let log_in = async || {
+        eventually("she can log in", async || {
+            let body = json!({"email": email, "password": "correct horse"});
+            let reply = http::post(&operator.url("/org/login"), &[], &body).await?;
+            let token = reply.json()["token"].as_str().map(str::to_owned);
+            token.ok_or_else(|| reply.verdict())
+        })
+        .await
+    };
+    let counts = async |token: &str, verdict: &str| {
+        eventually(&format!("the session is {verdict}"), async || {
+            let now = operator.validate(token, None).await.verdict();
+            if now.starts_with(verdict) { Ok(()) } else { Err(now) }
+        })
+        .await;
+    };
+    let old = log_in().await;
+    counts(&old, "200").await;
+    let spec = json!({"member": {"name": "ada", "sessionsCreatedBefore": "2099-01-01T00:00:00Z"}});
+    space.apply(&revocation("laptop", &spec)).await;
+    // Refused, and then forgotten.
+    counts(&old, "401 session_").await;
+    space.ready::<Revocation>("laptop").await;
+    eventually("status has no session", async || {
+        let member = space.get::<Member>("ada").await.unwrap();
+        let sessions = member.status.unwrap().sessions.len();
+        if sessions == 0 { Ok(()) } else { Err(sessions) }
+    })
+    .await;
+    // She can log in again. The second in which the revocation was made is over by then.
+    eventually("a new session lasts", async || {
+        let new = log_in().await;
+        let verdict = operator.validate(&new, None).await.verdict();
+        if verdict == "200" { Ok(()) } else { Err(verdict) }
+    })
+    .await;
+}

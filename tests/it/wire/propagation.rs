@@ -1,0 +1,172 @@
+//! Proof of propagation, both ends of it, with an API server that a test plays by hand: what a
+//! replica claims to have taken up, and what the leader makes of such claims.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anon_operator::index::propagation::{Propagation, Write};
+use anon_operator::index::{Kind, Reader};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::watch::{Wire, bookmark, list};
+use crate::support::script::{Events, Script};
+
+const STALENESS: Duration = Duration::from_hours(1);
+
+fn lease(pod: &str, version: &str, applied: u64) -> Value {
+    let applied = json!({"UserPool": applied}).to_string();
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {
+            "namespace": "anon-system", "name": format!("anon-validator-{pod}"),
+            "resourceVersion": version, "annotations": {"anon.dev/applied": applied},
+        },
+        // Clocks of other machines say anything.
+        "spec": {"renewTime": "2099-01-01T00:00:00.000000Z", "leaseDurationSeconds": 1},
+    })
+}
+
+fn leases(version: &str, items: &[Value]) -> Value {
+    json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "items": items,
+        "metadata": {"resourceVersion": version},
+    })
+}
+
+/// A leader that follows the Leases of a scripted API server.
+struct Leader {
+    server: Script,
+    propagation: Arc<Propagation>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Leader {
+    async fn start(minor: &str, found: &[Value]) -> (Self, Events) {
+        let (mut server, client) = Script::new();
+        let propagation = Arc::new(Propagation::new(STALENESS));
+        let running = Arc::clone(&propagation);
+        let task = tokio::spawn(async move {
+            let (all, namespace) = (client.clone(), "anon-system");
+            tokio::join!(running.follow(client, namespace), running.sweep(all, namespace));
+        });
+        server.next().await.ok(&json!({
+            "major": "1", "minor": minor, "gitVersion": "", "gitCommit": "", "gitTreeState": "",
+            "buildDate": "", "goVersion": "", "compiler": "", "platform": "",
+        }));
+        server.list().await.ok(&leases("10", found));
+        let events = server.watch("10").await.stream();
+        let leader = Self { server, propagation, task };
+        leader.says("1", |reached| reached != "validators not known yet").await;
+        (leader, events)
+    }
+
+    fn reached(&self, version: &str) -> (bool, String) {
+        let write = Write {
+            kind: Kind::UserPool,
+            resource_version: version.to_owned(),
+            at: Instant::now(),
+        };
+        let reached = self.propagation.reached(&write);
+        (reached.everywhere, reached.text)
+    }
+
+    /// Waits until this is said of a write of this version.
+    async fn says(&self, version: &str, wanted: impl Fn(&str) -> bool) {
+        for _ in 0..1000 {
+            if wanted(&self.reached(version).1) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("{:?}", self.reached(version));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rolling_update_counts_every_replica_that_may_answer() {
+    let old = [lease("old-1", "1", 50), lease("old-2", "2", 49)];
+    let (leader, events) = Leader::start("36+", &old).await;
+    assert_eq!(leader.reached("50"), (false, "1 of 2 validators".into()));
+    // A quiet cluster: nothing is written to the kind, and bookmarks carry the replica on.
+    events.send("MODIFIED", &lease("old-2", "11", 60));
+    leader.says("50", |text| text == "2 of 2 validators").await;
+    // A new one answers before an old one goes, and counts at once.
+    events.send("ADDED", &lease("new-1", "12", 40));
+    leader.says("50", |text| text == "2 of 3 validators").await;
+    events.send("DELETED", &lease("old-1", "13", 50));
+    leader.says("50", |text| text == "1 of 2 validators").await;
+    assert!(!leader.reached("50").0);
+    events.send("MODIFIED", &lease("new-1", "14", 70));
+    leader.says("50", |text| text == "2 of 2 validators").await;
+    assert!(leader.reached("50").0);
+}
+
+/// Suspended, partitioned, or on a machine without power: it may answer from what it knew, until
+/// its own clock tells it to stop. Only after that it no longer counts.
+#[tokio::test(start_paused = true)]
+async fn a_silent_replica_counts_until_it_must_have_stopped_to_answer() {
+    let (mut leader, events) =
+        Leader::start("35", &[lease("well", "1", 50), lease("silent", "2", 49)]).await;
+    // The watch of the Leases breaks meanwhile, which is no sign of life of anybody.
+    tokio::time::sleep(STALENESS / 20).await;
+    events.send("ERROR", &crate::support::api::failure(410, "Expired"));
+    let found = [lease("well", "15", 55), lease("silent", "2", 49)];
+    leader.server.list().await.ok(&leases("20", &found));
+    let events = leader.server.watch("20").await.stream();
+    for minutes in 1..=19 {
+        tokio::time::sleep(STALENESS / 20).await;
+        let version = format!("{}", 20 + minutes);
+        events.send("MODIFIED", &lease("well", &version, 56));
+        leader.says("50", |text| text == "1 of 2 validators").await;
+        assert!(!leader.reached("50").0);
+    }
+
+    let removed = leader.server.next().await;
+    assert_eq!(removed.method, "DELETE");
+    assert!(removed.path.ends_with("/leases/anon-validator-silent"), "{}", removed.path);
+    assert!(!leader.reached("50").0, "until it is gone");
+    removed.ok(&lease("silent", "2", 49));
+    events.send("DELETED", &lease("silent", "90", 49));
+    leader.says("50", |text| text == "1 of 1 validators").await;
+    assert!(leader.reached("50").0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_comparable_versions_or_without_validators_it_is_by_time() {
+    for (minor, found) in [("34", vec![lease("a", "1", 99)]), ("36", vec![])] {
+        let (leader, _events) = Leader::start(minor, &found).await;
+        assert_eq!(leader.reached("50"), (false, "by time, not by proof".into()), "1.{minor}");
+    }
+}
+
+/// What a replica claims, while its watch is down: nothing that it cannot know.
+#[tokio::test(start_paused = true)]
+async fn a_delete_that_was_missed_is_not_claimed_to_be_known() {
+    let (mut wire, events) = Wire::watching(&["a", "b"]).await;
+    let reader = Reader::new(Arc::clone(&wire.index));
+    assert!(reader.has(Kind::UserPool, "10") && !reader.has(Kind::UserPool, "21"));
+    // `b` is deleted at version 21, unseen.
+    events.reset();
+    let ask = wire.server.watch("10").await;
+    assert!(!reader.has(Kind::UserPool, "21"));
+    ask.status(410, "Expired");
+    let ask = wire.server.list().await;
+    wire.serves(&["a", "b"]).await;
+    assert!(!reader.has(Kind::UserPool, "21"));
+    ask.ok(&list("30", &["a"], ""));
+    let events = wire.server.watch("30").await.stream();
+    wire.serves(&["a"]).await;
+    assert!(reader.has(Kind::UserPool, "21") && reader.has(Kind::UserPool, "30"));
+
+    // A quiet cluster: a bookmark says that there was nothing.
+    events.send("BOOKMARK", &bookmark("40"));
+    assert!(reader.wait_for(Kind::UserPool, "40", Duration::from_mins(1)).await);
+    assert_eq!(reader.progress().applied(), [("UserPool", 40)].into());
+}
