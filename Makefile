@@ -48,11 +48,15 @@ test-cluster: prerequisites ## Tests on a real API server
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
 
+# The operator is that of test-cluster: `dev/cluster` would build one with other features.
 .PHONY: test-outside
 test-outside: ## Tests by tools that are not ours: an API tester, a generated client, five JOSE stacks
 	@dev/prerequisites outside
 	@# The API tester invents identity providers: none is looked up.
-	ANON_FETCH_HOST=localhost dev/cluster run tests/outside/run
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/$(if $(CARGO_PROFILE),$(PROFILE),debug)/anon-operator) \
+	  dev/cluster run --operator-flag --fetch-host=localhost --operator-flag --allow-sign-up --operator-flag --link-url=https://link.example.test/link \
+	  tests/outside/run
 
 # Always the release profile: figures of another one say nothing. `cargo bench` would build all
 # dependencies once more (profile bench), so the program is built like the operator.

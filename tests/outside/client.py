@@ -12,6 +12,7 @@ from public_api import AuthenticatedClient, Client
 from public_api.api.default import (
     create_app_user_id_token,
     create_member,
+    create_organization,
     create_sdk_client,
     create_user_pool,
     get_member,
@@ -27,6 +28,8 @@ from public_api.models import (
     Login,
     MemberCreate,
     MemberRole,
+    OrganizationCreate,
+    OrganizationCreateMember,
     SdkClientCreate,
     SdkClientCreateKindType0,
     UserPoolCreate,
@@ -34,12 +37,15 @@ from public_api.models import (
 from public_api.types import UNSET
 
 URL = os.environ["ANON_API_URL"]
-ORGANIZATION, EMAIL, PASSWORD = sys.argv[1:]
+EMAIL, PASSWORD = sys.argv[1:]
+
+
+def nobody() -> Client:
+    return Client(base_url=URL, raise_on_unexpected_status=True)
 
 
 def log_in(email: str) -> AuthenticatedClient:
-    client = Client(base_url=URL, raise_on_unexpected_status=True)
-    session = login.sync(client=client, body=Login(email=email, password=PASSWORD))
+    session = login.sync(client=nobody(), body=Login(email=email, password=PASSWORD))
     return bearer(session.token)
 
 
@@ -48,15 +54,20 @@ def bearer(token: str) -> AuthenticatedClient:
 
 
 def main() -> None:
+    first = OrganizationCreateMember("Ada", EMAIL, PASSWORD)
+    signed_up = create_organization.sync(
+        client=nobody(), body=OrganizationCreate("Cool Kids", first)
+    )
+    own = signed_up.id
     admin = log_in(EMAIL)
-    organization = get_organization.sync(ORGANIZATION, client=admin)
-    assert organization.id == ORGANIZATION
+    organization = get_organization.sync(own, client=admin)
+    assert (organization.id, organization.name) == (own, "Cool Kids")
     assert [it.role for it in organization.members] == [MemberRole.ADMIN]
 
     dev = f"dev-{EMAIL}"
     member = create_member.sync(
         client=admin,
-        body=MemberCreate(ORGANIZATION, "Dev", dev, PASSWORD, MemberRole.MEMBER),
+        body=MemberCreate(own, "Dev", dev, PASSWORD, MemberRole.MEMBER),
     )
     assert get_member.sync(member.id, client=admin) == member
     assert (member.email, member.role) == (dev, MemberRole.MEMBER)
@@ -65,18 +76,18 @@ def main() -> None:
     admin = None
     client = log_in(dev)
     pool = create_user_pool.sync(
-        client=client, body=UserPoolCreate(ORGANIZATION, "Users", "Everybody")
+        client=client, body=UserPoolCreate(own, "Users", "Everybody")
     )
     assert get_user_pool.sync(pool.id, client=client) == pool
     kind = Application(ApplicationApplication(user_pool_id=pool.id))
     web = create_sdk_client.sync(
-        client=client, body=SdkClientCreate(ORGANIZATION, "Web", "The shop", kind=kind)
+        client=client, body=SdkClientCreate(own, "Web", "The shop", kind=kind)
     )
     assert web.auth.user_pool_id == pool.id
     backend = create_sdk_client.sync(
         client=client,
         body=SdkClientCreate(
-            ORGANIZATION, "Backend", "", kind=SdkClientCreateKindType0.SERVICE
+            own, "Backend", "", kind=SdkClientCreateKindType0.SERVICE
         ),
     )
     shown = get_sdk_client.sync(backend.id, client=client)
@@ -98,7 +109,7 @@ def main() -> None:
     validator = os.environ["ANON_VALIDATOR_URL"]
     verdict = httpx.post(f"{validator}/v1/validate", headers=headers).json()
     assert verdict["active"] and verdict["appUserId"] == "user-1", verdict
-    print("the client of the public description created every kind, minted and validated")
+    print("the client of the public description signed up, created every kind, minted and validated")
 
 
 main()

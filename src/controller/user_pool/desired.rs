@@ -11,7 +11,7 @@ use crate::controller::Error;
 use crate::controller::apply::Foreign;
 use crate::crd::condition::Standing;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
-use crate::domain::keyset::StoredKeySet;
+use crate::domain::keyset::{SigningKeyState, StoredKeySet};
 use crate::domain::pool::{Hosted, Jwks, UserPool};
 use crate::names;
 
@@ -155,9 +155,19 @@ pub fn config_map(
 /// stop the keys from serving, but it is said.
 pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Foreign>) -> Standing {
     match applied {
-        Ok(()) => published(keys.keys.len()),
+        Ok(()) => Standing::ready("KeysPublished", format!("keys published: {}", states(keys))),
         Err(Foreign) => child_conflict(pool),
     }
+}
+
+/// How many keys are in which state, such as `1 Retiring, 1 Active`.
+fn states(keys: &StoredKeySet) -> String {
+    let count = |state| {
+        let count = keys.keys.iter().filter(|key| key.state == state).count();
+        (count > 0).then(|| format!("{count} {state:?}"))
+    };
+    let states = [SigningKeyState::Retiring, SigningKeyState::Active, SigningKeyState::Next];
+    states.into_iter().filter_map(count).collect::<Vec<_>>().join(", ")
 }
 
 /// How a pool stands that publishes this many keys.

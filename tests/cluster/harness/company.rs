@@ -12,6 +12,9 @@ use super::{Operator, Space, eventually};
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse";
 
+/// Where Link may send users back to.
+pub const REDIRECT_URL: &str = "https://shop.example/back";
+
 /// An organization and its people.
 pub struct Company {
     pub space: Space,
@@ -74,7 +77,8 @@ impl Company {
         let named = |what: &str| json!({"name": format!("{label} {what}"), "description": label});
         let pool = text(&create("/org/userPool", named("users")).await["id"]);
         let mut web = named("web");
-        web["kind"] = json!({"application": {"userPoolId": pool}});
+        let oauth = json!({"redirectUrls": [REDIRECT_URL]});
+        web["kind"] = json!({"application": {"userPoolId": pool, "oauthConfig": oauth}});
         let web = text(&create("/org/sdkClient", web).await["id"]);
         let mut backend = named("backend");
         backend["kind"] = json!("service");

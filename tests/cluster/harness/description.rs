@@ -22,6 +22,8 @@ pub struct Operation {
     pub least_role: Option<String>,
     /// The name of the parameter in its path.
     pub parameter: Option<String>,
+    /// The parameters of its query that it cannot do without.
+    pub query: Vec<String>,
     /// The schema of its body.
     pub request: Option<Value>,
     responses: Map<String, Value>,
@@ -57,16 +59,18 @@ impl Description {
     fn operation(&self, path: String, method: &str, described: &Value) -> Operation {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let body = &described["requestBody"]["content"]["application/json"]["schema"];
+        let parameters = described["parameters"].as_array().into_iter().flatten();
+        let name = |parameter: &Value| text(&parameter["name"]).unwrap();
         Operation {
             id: text(&described["operationId"]).unwrap(),
             method: method.to_uppercase(),
             path,
             least_role: text(&described["security"][0]["bearer"][0]),
-            parameter: described["parameters"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .find_map(|it| if it["in"] == "path" { text(&it["name"]) } else { None }),
+            parameter: parameters.clone().find(|it| it["in"] == "path").map(name),
+            query: parameters
+                .filter(|it| it["in"] == "query" && it["required"] == true)
+                .map(name)
+                .collect(),
             request: (!body.is_null()).then(|| self.resolve(body).clone()),
             responses: described["responses"].as_object().unwrap().clone(),
         }

@@ -37,6 +37,9 @@ impl Drop for Shared {
     }
 }
 
+/// Everything that is off by default.
+const FLAGS: [&str; 2] = ["--allow-sign-up", "--link-url=https://link.example.test/link"];
+
 /// A turn together with others.
 pub async fn shared() -> Shared {
     let turn = Arc::clone(&TURN).read_owned().await;
@@ -45,7 +48,7 @@ pub async fn shared() -> Shared {
         // An earlier run may have ended without giving it back.
         free_lease().await;
         forget_validators().await;
-        *running = Some(Arc::new(Operator::start(&[]).await));
+        *running = Some(Arc::new(Operator::start(&FLAGS).await));
     }
     let operator = running.as_ref().map(Arc::clone).unwrap();
     Shared { operator, _turn: turn }

@@ -111,10 +111,15 @@ fn plan(draw: &Draw, operations: &[Operation], own: &Company, others: &[String])
         }
         _ => operation.path.clone(),
     };
+    let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+    for (name, value) in examples::query(operation, own) {
+        let value = if name == "clientId" && !draw.foreign[4].0 { other(4) } else { value };
+        query.append_pair(name, &value);
+    }
     Planned {
         id: operation.id.clone(),
         method: operation.method.clone(),
-        path,
+        path: query.finish(),
         bearer: (*draw.bearer.get(bearers)).clone(),
         around: draw.around.then(|| other(0)),
         body: body.map(|body| body.to_string()).unwrap_or_default(),
@@ -136,7 +141,7 @@ impl Planned {
     }
 
     async fn send(&self, operator: &Operator) -> Reply {
-        let query = self.around.as_ref().map(|id| format!("?organizationId={id}&id={id}"));
+        let query = self.around.as_ref().map(|id| format!("&organizationId={id}&id={id}"));
         let url = operator.url(&format!("{}{}", self.path, query.unwrap_or_default()));
         let mut request = Request::builder()
             .method(&*self.method)

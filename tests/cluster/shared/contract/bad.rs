@@ -53,6 +53,12 @@ pub fn requests(
             bad.push(Bad::new(format!("id {id}"), 404, call).named("NotFoundError"));
         }
     }
+    for parameter in &operation.query {
+        let mut call = good.clone();
+        call.query.retain(|(name, _)| name != parameter);
+        let missing = Bad::new(format!("no {parameter}"), 400, call).named("MissingFieldError");
+        bad.push(Bad { field: Some(parameter.clone()), ..missing });
+    }
     if let Some(schema) = &operation.request {
         bad.extend(bodies(good));
         bad.extend(fields(description, schema, good));

@@ -2,13 +2,17 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::company::{Company, PASSWORD};
+use crate::harness::company::{Company, PASSWORD, REDIRECT_URL};
 use crate::harness::description::Operation;
 
 /// The body, where there is one, and what stands in the path.
 pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
     Some(match operation.id.as_str() {
         "Login" => json!({"email": company.email("ReadOnly"), "password": PASSWORD}),
+        "CreateOrganization" => json!({
+            "name": "Another company",
+            "member": {"name": "Ada", "email": "ada@another.example", "password": PASSWORD},
+        }),
         "PatchOrganization" => json!({
             "name": "Cool Kids", "logoUrl": "https://cdn.example/logo.png",
         }),
@@ -27,12 +31,12 @@ pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
             "organizationId": company.organization,
             "kind": {"application": {"userPoolId": company.pool, "oauthConfig": {
                 "logoUrl": "https://cdn.example/logo.png", "chromeExtensionId": "abcdefghijklmnop".repeat(2),
-                "redirectUrls": ["https://shop.example/back"],
+                "redirectUrls": [REDIRECT_URL],
             }}},
         }),
         "PatchSdkClient" => json!({
             "name": "Web", "description": "new",
-            "oauthConfig": {"redirectUrls": ["https://shop.example/back"], "logoUrl": ""},
+            "oauthConfig": {"redirectUrls": [REDIRECT_URL], "logoUrl": ""},
         }),
         "MintAppUserIdToken" => json!({
             "appUserId": "user-1", "sdkClientId": company.web, "userPoolId": company.pool,
@@ -45,6 +49,19 @@ pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
         }
         id => panic!("{id} is described and not driven: it needs a good request here"),
     })
+}
+
+/// The query, with what it needs first.
+pub fn query(operation: &Operation, company: &Company) -> Vec<(&'static str, String)> {
+    match operation.id.as_str() {
+        "GetLinkUrl" => vec![
+            ("app", "shop".to_owned()),
+            ("redirectUrl", REDIRECT_URL.to_owned()),
+            ("appUserId", "user-1".to_owned()),
+            ("clientId", company.web.clone()),
+        ],
+        _ => Vec::new(),
+    }
 }
 
 /// The id in the path.

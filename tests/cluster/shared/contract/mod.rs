@@ -26,6 +26,7 @@ pub struct Call {
     /// With a placeholder for the id.
     path: String,
     id: Option<String>,
+    query: Vec<(&'static str, String)>,
     bearer: Option<String>,
     body: Bytes,
 }
@@ -46,9 +47,13 @@ impl Call {
     }
 
     fn path(&self) -> String {
-        let Some((before, rest)) = self.path.split_once('{') else { return self.path.clone() };
-        let (_, after) = rest.split_once('}').unwrap();
-        format!("{before}{}{after}", self.id.as_deref().unwrap())
+        let id = self.id.as_deref().unwrap_or_default();
+        let path = match self.path.split_once('{') {
+            Some((before, rest)) => format!("{before}{id}{}", rest.split_once('}').unwrap().1),
+            None => self.path.clone(),
+        };
+        let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+        query.extend_pairs(&self.query).append_pair("futureParameter", "yes").finish()
     }
 }
 
@@ -63,6 +68,7 @@ fn good(operation: &Operation, company: &Company) -> Call {
         method: operation.method.clone(),
         path: operation.path.clone(),
         id: examples::id(operation, company).map(str::to_owned),
+        query: examples::query(operation, company),
         bearer: operation.least_role.as_deref().map(|role| company.bearer(role).to_owned()),
         body: body.unwrap_or_default(),
     }
@@ -135,6 +141,7 @@ async fn nothing_else_is_served() {
         method: method.to_owned(),
         path: path.to_owned(),
         id: Some(uuid::Uuid::new_v4().to_string()),
+        query: Vec::new(),
         bearer: None,
         body: Bytes::new(),
     };
