@@ -108,7 +108,7 @@ pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     let config = Arguments::parse_from(arguments).config;
     let operator = tokio::spawn(app::run(config, client, CancellationToken::new()));
     let blown =
-        tokio::time::timeout(std::time::Duration::from_secs(8), fuse.blown.notified()).await;
+        tokio::time::timeout(std::time::Duration::from_secs(30), fuse.blown.notified()).await;
     operator.abort();
     let _ = operator.await;
     free_lease().await;

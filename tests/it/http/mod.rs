@@ -8,6 +8,7 @@ mod link;
 mod login;
 mod mint;
 mod mint_refusals;
+mod missing_keys;
 mod permissions;
 mod reasons;
 mod serve;

@@ -1,0 +1,93 @@
+//! A token that names a key which is not in the fetched set: it waits a moment, and what comes of
+//! that depends on what the leader answers.
+
+use anon_operator::domain::ids::UserPoolId;
+use anon_operator::domain::signing::SigningKey;
+use anon_operator::index::Kind;
+use futures::future::join_all;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use crate::support::objects::{self, claims, token};
+use crate::support::{NOW, Reply, World};
+
+/// What the leader does when it has heard of the question.
+struct Answer {
+    /// The keys of the set are then those of this key.
+    key: SigningKey,
+    /// Whether status says that the set answers the question.
+    answered: bool,
+}
+
+fn world(key: &SigningKey) -> World {
+    let world = World::new();
+    world.add(&objects::remote_pool("acme", "users", key, NOW));
+    world.add(&objects::webapp("acme", "web", "users"));
+    world
+}
+
+async fn ask(world: &World, token: &str) -> Reply {
+    let client = anon_operator::domain::ids::SdkClientId::derive("acme", "web");
+    world.post("/v1/validate", None, &json!({"token": token, "sdkClientId": client})).await
+}
+
+/// Waits for the question, as it would stand in the Lease, and brings the answer by a status.
+async fn lead(world: &World, answer: Answer) -> Value {
+    let questions = world.state.reader.questions();
+    let pool = UserPoolId::derive("acme", "users");
+    let asked = loop {
+        questions.news().await;
+        let asked = questions.send(|id| world.state.reader.pool(id));
+        if asked.pools.contains_key(&pool) {
+            break asked;
+        }
+    };
+    let mut object = objects::remote_pool("acme", "users", &answer.key, NOW);
+    let question = i64::try_from(asked.pools[&pool]).unwrap();
+    if answer.answered {
+        let answer = json!([{"by": asked.by, "question": question}]);
+        object.status.as_mut().unwrap().fetch_answers = serde_json::from_value(answer).unwrap();
+    }
+    world.add(&object);
+    world.index.advanced(Kind::UserPool, "7");
+    serde_json::to_value(asked).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_with_a_new_key_waits_for_it() {
+    let (old, new) = (objects::new_signing_key(), objects::new_signing_key());
+    let (world, token) = (world(&old), token(&new, &claims()));
+    let many = join_all((0..10).map(|_| ask(&world, &token)));
+    let answer = Answer { key: new, answered: true };
+    let (replies, asked) = futures::join!(many, lead(&world, answer));
+    assert!(replies.iter().all(|reply| reply.status == 200), "{replies:?}");
+    // What stands in the Lease is the pool and a number: nothing of the token.
+    assert_eq!(asked["pools"].as_object().unwrap().len(), 1);
+    assert!(!asked.to_string().contains(&token[..20]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_invented_key_is_refused_once_that_is_known() {
+    let (key, other) = (Arc::new(objects::new_signing_key()), objects::new_signing_key());
+    let (world, invented) = (world(&key), token(&other, &claims()));
+    let same = SigningKey::from_pkcs8(key.algorithm(), &key.to_pkcs8().unwrap()).unwrap();
+    let answer = Answer { key: same, answered: true };
+    let (reply, _) = futures::join!(ask(&world, &invented), lead(&world, answer));
+    assert_eq!(reply.json()["reason"], "key_unknown");
+    assert_eq!(ask(&world, &invented).await.json()["reason"], "key_unknown");
+    // Another invented key is another question; good tokens have none.
+    let another = token(&objects::new_signing_key(), &claims());
+    let reply = ask(&world, &another).await;
+    assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, Some("1")));
+    assert_eq!(ask(&world, &token(&key, &claims())).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_set_that_does_not_answer_the_question_refuses_nobody() {
+    let (key, other) = (objects::new_signing_key(), objects::new_signing_key());
+    let (world, invented) = (world(&key), token(&other, &claims()));
+    let answer = Answer { key, answered: false };
+    let (reply, _) = futures::join!(ask(&world, &invented), lead(&world, answer));
+    assert_eq!(reply.json()["reason"], "key_not_yet_known");
+    assert_eq!(reply.status, 503);
+}
