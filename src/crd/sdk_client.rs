@@ -32,8 +32,10 @@ use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
-    printcolumn(name = "Keys", type_ = "string", description = "state of each ApiKey, oldest first", json_path = ".status.keys[*].state", priority = "1"),
-    printcolumn(name = "Next-Rotation", type_ = "date", json_path = ".status.nextRotation", priority = "1"),
+    printcolumn(name = "Message", type_ = "string", description = "where the ApiKey is and which others count, or what is the matter", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
+    printcolumn(name = "Key-Age", type_ = "date", description = "age of the Current ApiKey", json_path = r#".status.keys[?(@.state=="Current")].createdAt"#, priority = "1"),
+    printcolumn(name = "Next-Rotation", type_ = "string", description = "when the schedule asks for the next ApiKey", json_path = ".status.nextRotation", priority = "1"),
+    printcolumn(name = "Old-Key-Until", type_ = "string", description = "until when the oldest Previous ApiKey counts", json_path = r#".status.keys[?(@.state=="Previous")].expiresAt"#, priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(cel)]

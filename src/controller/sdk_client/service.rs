@@ -140,17 +140,13 @@ impl Deliverer<'_> {
             let desired = Desired { key, delivered: &plan.live, rotated };
             self.correct(stored, &desired).await?;
             let next = ApiKey::generate()?;
-            let mut made = self.made(&plan.live, Look::Soon);
-            made.keys.push(next_status(&next));
-            made.next_rotation = plan.next_rotation;
+            let mut made = self.with_next(plan, &next);
             made.publish = Some(next);
             return Ok(made);
         };
         let reached = self.context.propagation.reached(&pending.write);
         if !(reached.everywhere && self.is_published(&pending.key).await?) {
-            let mut made = self.made(&plan.live, Look::Soon);
-            made.keys.push(next_status(&pending.key));
-            made.next_rotation = plan.next_rotation;
+            let mut made = self.with_next(plan, &pending.key);
             let waiting = reached.waiting_for(&pending.write);
             let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
             made.standing.notes.push(Note::new(
@@ -208,6 +204,15 @@ impl Deliverer<'_> {
         apply::replace_secret(&self.context.client, namespace, &corrected).await.map(Some)
     }
 
+    /// The live keys, and the one that is on its way.
+    fn with_next(&self, plan: &Plan, next: &ApiKey) -> Made {
+        let mut made = self.made(&plan.live, Look::Soon);
+        made.standing.message.push_str("; the next one is on its way");
+        made.keys.push(next_status(next));
+        made.next_rotation = plan.next_rotation;
+        made
+    }
+
     fn made(&self, delivered: &[DeliveredKey], look: Look) -> Made {
         let current = delivered.iter().find(|key| key.state == ApiKeyState::Current);
         let expired = current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.now);
@@ -220,7 +225,13 @@ impl Deliverer<'_> {
                 ),
             )
         } else {
-            Standing::ready("KeyDelivered", format!("the ApiKey is in Secret `{name}`"))
+            let old = delivered.len().saturating_sub(1);
+            let others = if old > 0 {
+                format!("; replaced ones that still count: {old}")
+            } else {
+                String::new()
+            };
+            Standing::ready("KeyDelivered", format!("the ApiKey is in Secret `{name}`{others}"))
         };
         Made {
             secret_name: Some(name.to_owned()),

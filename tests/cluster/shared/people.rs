@@ -1,6 +1,7 @@
 //! Members as `kubectl` and the API make them together.
 
 use anon_operator::crd;
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::caller::{Caller, PASSWORD, log_in};
@@ -50,6 +51,13 @@ async fn of_two_members_with_one_address_the_older_logs_in() {
     let email = format!("ada@{}.example", space.name);
     let before = log_in(&operator, &email, PASSWORD).await;
     assert!(before.is_ok());
+    // Ages are told in seconds; of two of one second the lesser name would decide.
+    let created = space.get::<crd::Member>("ada").await.unwrap().metadata.creation_timestamp;
+    let created = created.unwrap().0.as_second();
+    eventually("a second is over", async || {
+        expect(Timestamp::now().as_second() > created, "not yet")
+    })
+    .await;
     let mut eve = member("a-eve", &email.to_uppercase());
     eve["spec"]["passwordSecretRef"] = json!({"name": "eve", "key": "password"});
     let secret = json!({
