@@ -59,7 +59,7 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))?),
     };
     state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;

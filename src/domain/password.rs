@@ -1,8 +1,8 @@
 //! Passwords of members: argon2id hashes in PHC form, made and checked here and nowhere else.
 
 use argon2::password_hash::phc::PasswordHash as Phc;
-use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as _, Version};
-use aws_lc_rs::rand;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
+use aws_lc_rs::{constant_time, rand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -71,6 +71,22 @@ impl Password {
     }
 }
 
+/// The memory that checks work in, one after the other. Kept, because an allocator that has to find
+/// 19 MiB for each of them, aligned, ends up with half a gigabyte in pieces.
+#[derive(Default)]
+pub struct Scratch(Vec<Block>);
+
+impl Scratch {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            // Nothing of it is worth to be copied into the larger one.
+            self.0 = Vec::new();
+            self.0.resize(count, Block::new());
+        }
+        self.0.get_mut(..count).unwrap_or_default()
+    }
+}
+
 /// An argon2id hash with its salt and parameters. No `Debug`, no `Display`, wiped on drop.
 pub struct PasswordHash(Zeroizing<String>);
 
@@ -121,12 +137,22 @@ impl PasswordHash {
         Self::of(&Password::chosen(entry)?)
     }
 
-    /// Whether the hash is of this password. Takes tens of milliseconds and 19 MiB, or what the
-    /// hash's own parameters say, which [`PasswordHash::parse`] has capped.
+    /// Whether the hash is of this password. Takes tens of milliseconds and 19 MiB of `scratch`, or
+    /// what the hash's own parameters say, which [`PasswordHash::parse`] has capped.
     #[must_use]
-    pub fn matches(&self, password: &Password) -> bool {
+    pub fn matches(&self, password: &Password, scratch: &mut Scratch) -> bool {
         let Ok(phc) = Phc::new(&self.0) else { return false };
-        Argon2::default().verify_password(password.0.as_bytes(), &phc).is_ok()
+        let (Some(salt), Some(hash), Ok(params)) = (phc.salt, phc.hash, Params::try_from(&phc))
+        else {
+            return false;
+        };
+        let blocks = scratch.blocks(params.block_count());
+        let mut computed = Zeroizing::new(vec![0; hash.len()]);
+        // Of this algorithm and version, as `parse` has seen to.
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+        let password = password.0.as_bytes();
+        argon2.hash_password_into_with_memory(password, &salt, &mut computed, blocks).is_ok()
+            && constant_time::verify_slices_are_equal(&computed, hash.as_ref()).is_ok()
     }
 
     /// The PHC string, for the one place that stores it.
@@ -148,9 +174,9 @@ mod tests {
     fn a_hash_is_of_its_password_only() {
         let hash = made("correct horse");
         let again = PasswordHash::parse(hash.expose()).unwrap();
-        assert!(again.matches(&Password::typed("correct horse")));
-        assert!(!again.matches(&Password::typed("correct horse ")));
-        assert!(!again.matches(&Password::typed("")));
+        assert!(again.matches(&Password::typed("correct horse"), &mut Scratch::default()));
+        assert!(!again.matches(&Password::typed("correct horse "), &mut Scratch::default()));
+        assert!(!again.matches(&Password::typed(""), &mut Scratch::default()));
         let other = made("correct horse");
         assert!(hash.expose() != other.expose(), "salted");
     }
@@ -158,7 +184,7 @@ mod tests {
     #[test]
     fn entries_of_secrets() {
         let plain = PasswordHash::from_entry("correct horse\n").unwrap();
-        assert!(plain.matches(&Password::typed("correct horse")));
+        assert!(plain.matches(&Password::typed("correct horse"), &mut Scratch::default()));
         let copied = PasswordHash::from_entry(&format!("{}\n", plain.expose())).unwrap();
         assert!(copied.expose() == plain.expose(), "a hash is kept as it is");
         let refused = |entry: &str| PasswordHash::from_entry(entry).map(drop).unwrap_err();

@@ -62,7 +62,7 @@ fn world(listed: bool) -> (Arc<Index>, AppState) {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         signer: Arc::new(Signer::new(client.clone(), "anon-system")),
-        platform: Arc::new(Platform::new(client, PlatformSettings::default())),
+        platform: Arc::new(Platform::new(client, PlatformSettings::default()).unwrap()),
     };
     (index, state)
 }

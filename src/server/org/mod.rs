@@ -4,6 +4,7 @@ mod app_user_id_token;
 mod audit;
 mod authorization;
 mod caller;
+mod hashers;
 mod leaving;
 mod limits;
 mod link;
@@ -21,6 +22,7 @@ mod sign_up;
 pub mod signer;
 mod user_pools;
 
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -85,10 +87,12 @@ pub struct PlatformSettings {
 
 impl Platform {
     /// `settings.public_url` is one of our names.
-    #[must_use]
-    pub fn new(client: Client, settings: PlatformSettings) -> Self {
-        Self {
-            passwords: Passwords::new(client.clone(), &settings.operator_namespace),
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn new(client: Client, settings: PlatformSettings) -> io::Result<Self> {
+        Ok(Self {
+            passwords: Passwords::new(client.clone(), &settings.operator_namespace)?,
             client,
             limits: Limits::default(),
             audiences: vec![settings.public_url.clone(), names::MANAGER.to_owned()],
@@ -98,7 +102,7 @@ impl Platform {
             proxy_hops: settings.proxy_hops,
             identity: settings.identity,
             propagation: settings.propagation,
-        }
+        })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Password hashes in the operator's namespace, and the hash function on a short leash.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use kube::{Client, ResourceExt};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
 
-use crate::domain::password::{Password, PasswordHash};
+use crate::domain::password::{Password, PasswordHash, Scratch};
 use crate::domain::staff::Member;
 use crate::names;
 use crate::server::ApiError;
+use crate::server::org::hashers::Hashers;
 
 /// How many members are compared at a login: always this many hashes are computed.
 pub const CANDIDATES: usize = 3;
@@ -29,6 +31,7 @@ const TRIES: u32 = 5;
 pub struct Passwords {
     client: Client,
     operator_namespace: String,
+    hashers: Hashers,
     turns: Arc<Semaphore>,
     /// What is compared where there is no member.
     decoy: OnceCell<Arc<PasswordHash>>,
@@ -36,14 +39,17 @@ pub struct Passwords {
 
 impl Passwords {
     /// For hashes in this namespace.
-    #[must_use]
-    pub fn new(client: Client, operator_namespace: &str) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// The system has no thread left.
+    pub fn new(client: Client, operator_namespace: &str) -> io::Result<Self> {
+        Ok(Self {
+            hashers: Hashers::start(CONCURRENT)?,
             client,
             operator_namespace: operator_namespace.to_owned(),
             turns: Arc::new(Semaphore::new(CONCURRENT)),
             decoy: OnceCell::new(),
-        }
+        })
     }
 
     /// The hash of a member's password, if there is one that can be read.
@@ -72,14 +78,14 @@ impl Passwords {
     ) -> Result<[bool; CANDIDATES], ApiError> {
         let decoy = self.decoy.get_or_try_init(|| async {
             let random = uuid::Uuid::new_v4().to_string();
-            self.work(move || PasswordHash::of(&Password::typed(&random)).map(Arc::new))
+            self.work(move |_| PasswordHash::of(&Password::typed(&random)).map(Arc::new))
                 .await?
                 .map_err(|_| ApiError::internal())
         });
         let decoy = Arc::clone(decoy.await?);
-        self.work(move || {
+        self.work(move |scratch| {
             hashes.map(|hash| {
-                let matches = hash.as_ref().unwrap_or(&decoy).matches(&password);
+                let matches = hash.as_ref().unwrap_or(&decoy).matches(&password, scratch);
                 matches && hash.is_some()
             })
         })
@@ -91,7 +97,7 @@ impl Passwords {
     /// # Errors
     /// Too many others are at it, or it failed.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, ApiError> {
-        let hash = self.work(move || PasswordHash::of(&password)).await?;
+        let hash = self.work(move |_| PasswordHash::of(&password)).await?;
         hash.map_err(|_| ApiError::internal())
     }
 
@@ -121,7 +127,7 @@ impl Passwords {
         let id = stored.annotations().get(names::PASSWORD_ID).cloned();
         let Some(hash) = hash_in(stored) else { return Ok(None) };
         let password = Password::typed(text);
-        let matches = self.work(move || hash.matches(&password)).await?;
+        let matches = self.work(move |scratch| hash.matches(&password, scratch)).await?;
         Ok(id.filter(|_| matches))
     }
 
@@ -177,20 +183,20 @@ impl Passwords {
     /// also when nobody waits for it any more.
     async fn work<T: Send + 'static>(
         &self,
-        job: impl FnOnce() -> T + Send + 'static,
+        job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
         let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn
             .ok()
             .and_then(Result::ok)
             .ok_or_else(|| ApiError::unavailable("too many logins at the same time; try again"))?;
-        let done = tokio::task::spawn_blocking(move || {
-            let result = job();
+        let done = self.hashers.run(move |scratch| {
+            let result = job(scratch);
             drop(turn);
             result
         });
-        done.await.map_err(|error| {
-            error!(%error, "hashing a password did not end well");
+        done.await.ok_or_else(|| {
+            error!("hashing a password did not end well");
             ApiError::internal()
         })
     }

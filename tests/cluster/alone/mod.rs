@@ -5,6 +5,7 @@ mod crash;
 mod crash_order;
 mod crash_order_keys;
 mod last_admin;
+mod login_flood;
 mod logins;
 mod many_pools;
 mod remote_sets;

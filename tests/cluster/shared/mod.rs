@@ -20,6 +20,7 @@ mod remote_pools;
 mod rest;
 mod revocations;
 mod rights;
+mod roles;
 mod secrecy;
 mod signing_keys;
 mod tenancy;

@@ -136,7 +136,7 @@ impl World {
 fn platform(api: &FakeApi, settings: PlatformSettings) -> Arc<Platform> {
     let (operator, url) = (objects::OPERATOR.to_owned(), objects::PUBLIC_URL.to_owned());
     let settings = PlatformSettings { operator_namespace: operator, public_url: url, ..settings };
-    Arc::new(Platform::new(api.client(), settings))
+    Arc::new(Platform::new(api.client(), settings).unwrap())
 }
 
 /// The credentials of [`World::acme`].

@@ -1,0 +1,121 @@
+//! The chart's ClusterRoles for people, asked of the real authorizer: what each gives, and that it
+//! gives nothing else. What the admission policies add to that is in `rights`.
+
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::{Api, PostParams};
+use serde_json::json;
+
+use crate::harness::{Space, eventually, shared, wait::expect};
+
+const KINDS: [&str; 5] = ["organizations", "members", "userpools", "sdkclients", "revocations"];
+const READ: [&str; 3] = ["get", "list", "watch"];
+const WRITE: [&str; 5] = ["create", "update", "patch", "delete", "deletecollection"];
+
+/// `resource`, or `resource/subresource`, of a group.
+type Target = (&'static str, &'static str);
+
+/// What nobody gets by any of the roles: to raise oneself, to read what is secret, to say what the
+/// operator alone may say.
+const NEVER: [Target; 16] = [
+    ("anon.dev", "organizations/status"),
+    ("anon.dev", "members/status"),
+    ("anon.dev", "userpools/status"),
+    ("anon.dev", "sdkclients/status"),
+    ("anon.dev", "revocations/status"),
+    ("anon.dev", "*"),
+    ("", "secrets"),
+    ("", "configmaps"),
+    ("", "serviceaccounts"),
+    ("", "serviceaccounts/token"),
+    ("", "namespaces"),
+    ("", "pods"),
+    ("coordination.k8s.io", "leases"),
+    ("rbac.authorization.k8s.io", "roles"),
+    ("rbac.authorization.k8s.io", "rolebindings"),
+    ("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+];
+
+async fn may(space: &Space, namespace: &str, user: &str, target: Target, verb: &str) -> bool {
+    let (group, resource) = target;
+    let (resource, subresource) = match resource.split_once('/') {
+        Some((resource, subresource)) => (resource, Some(subresource.to_owned())),
+        None => (resource, None),
+    };
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            groups: Some(vec!["system:authenticated".to_owned()]),
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(namespace.to_owned()),
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                subresource,
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(space.client.clone());
+    let review = reviews.create(&PostParams::default(), &review).await.unwrap();
+    review.status.unwrap().allowed
+}
+
+/// What a role gives: for each kind, whether to read and whether to write; `revocations` may be
+/// created only.
+fn gives(role: &str, kind: &str, verb: &str) -> bool {
+    let builds = ["userpools", "sdkclients"].contains(&kind);
+    match role {
+        "anon-admin" => true,
+        "anon-member" => builds,
+        "anon-readonly" => builds && READ.contains(&verb),
+        "anon-revoker" => kind == "revocations" && (READ.contains(&verb) || verb == "create"),
+        other => panic!("{other}"),
+    }
+}
+
+#[tokio::test]
+async fn a_role_gives_what_it_says_in_its_namespace_and_nothing_else() {
+    let _operator = shared().await;
+    let (space, other) = (Space::new("grants").await, Space::new("grants-not").await);
+    let rbac = "rbac.authorization.k8s.io";
+    for role in ["anon-admin", "anon-member", "anon-readonly", "anon-revoker"] {
+        let user = format!("{role}-{}", space.uid);
+        space
+            .apply(&json!({
+                "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding",
+                "metadata": {"name": role},
+                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
+            }))
+            .await;
+        let known = if role == "anon-revoker" { "revocations" } else { "userpools" };
+        eventually("the authorizer knows", async || {
+            let known = may(&space, &space.name, &user, ("anon.dev", known), "list").await;
+            expect(known, "not yet")
+        })
+        .await;
+        for verb in READ.iter().chain(&WRITE) {
+            for kind in KINDS {
+                let target = ("anon.dev", kind);
+                let here = may(&space, &space.name, &user, target, verb).await;
+                assert_eq!(here, gives(role, kind, verb), "{role}: {verb} {kind}");
+                let elsewhere = may(&space, &other.name, &user, target, verb).await;
+                assert!(!elsewhere, "{role}: {verb} {kind} in another namespace");
+            }
+            for target in NEVER {
+                let allowed = may(&space, &space.name, &user, target, verb).await;
+                assert!(!allowed, "{role}: {verb} {target:?}");
+            }
+        }
+        for verb in ["bind", "escalate", "impersonate"] {
+            for target in [(rbac, "clusterroles"), (rbac, "roles"), ("", "users"), ("", "groups")] {
+                let allowed = may(&space, &space.name, &user, target, verb).await;
+                assert!(!allowed, "{role}: {verb} {target:?}");
+            }
+        }
+    }
+}
