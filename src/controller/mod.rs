@@ -41,8 +41,8 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::condition::Standing;
+use crate::index::Reader;
 use crate::index::propagation::{self, Propagation};
-use crate::index::{Kind, Reader};
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
@@ -147,6 +147,9 @@ impl Context {
 trait Reconcile: HasStatus {
     /// Brings the cluster to what the object says.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// Forgets what the context has, besides [`Memory`], of an object that is gone.
+    fn forget(_context: &Context, _namespace: &str, _name: &str) {}
 }
 
 /// What a reconciliation came to.
@@ -233,10 +236,7 @@ where
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
                     memory.memory.forget(&kind, namespace, &gone.name);
-                    if kind == Kind::SdkClient.as_str() {
-                        memory.pending.forget(namespace, &gone.name);
-                        memory.echoes.forget(namespace, &gone.name);
-                    }
+                    K::forget(&memory, namespace, &gone.name);
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; it goes on by itself");

@@ -91,9 +91,8 @@ impl Echoes {
     }
 
     /// Forgets a client that is gone.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-        self.0.lock().remove(&client);
+    pub fn forget(&self, client: &ObjectName) {
+        self.0.lock().remove(client);
     }
 }
 
@@ -156,7 +155,7 @@ mod tests {
         echoes.end(&name(), None);
         assert!(echoes.0.lock().is_empty());
         let echoes = after(|_| {});
-        echoes.forget("acme", "backend");
+        echoes.forget(&name());
         assert!(echoes.0.lock().is_empty());
     }
 

@@ -118,6 +118,12 @@ pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
 }
 
 impl Reconcile for SdkClient {
+    fn forget(context: &Context, namespace: &str, name: &str) {
+        let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
+        context.pending.forget(&client);
+        context.echoes.forget(&client);
+    }
+
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         // validate
         let client = match validate::sdk_client(self) {

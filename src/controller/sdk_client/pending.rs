@@ -72,9 +72,8 @@ impl PendingKeys {
     }
 
     /// Forgets a client that is gone.
-    pub fn forget(&self, namespace: &str, name: &str) {
-        let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-        self.0.lock().remove(&client);
+    pub fn forget(&self, client: &ObjectName) {
+        self.0.lock().remove(client);
     }
 }
 
@@ -116,7 +115,7 @@ mod tests {
         pending.0.lock().insert(client.name.clone(), late);
         assert!(!pending.is_on_its_way(&client, &propagation));
         assert!(pending.take(&client.name, None).is_none());
-        pending.forget("acme", "backend");
+        pending.forget(&client.name);
         assert!(pending.0.lock().is_empty());
     }
 }
