@@ -39,6 +39,14 @@ impl Fields {
         Ok(Some(Self(fields)))
     }
 
+    /// Reads a body that has to be there.
+    ///
+    /// # Errors
+    /// It is not there; else as [`Fields::read`].
+    pub fn required_body(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
+        Self::read(body)?.ok_or_else(ApiError::missing_body)
+    }
+
     /// The parameters of a query.
     ///
     /// # Errors
@@ -150,11 +158,37 @@ impl Fields {
     /// # Errors
     /// They cannot be.
     pub fn patch_texts(&self, spec: &mut Map<String, Value>) -> Result<(), ApiError> {
+        self.patch_name(spec)?;
+        if self.value("description").is_some() {
+            spec.insert("description".to_owned(), self.description()?.into());
+        }
+        Ok(())
+    }
+
+    /// Puts `name` into a change of a spec, if it is to be changed.
+    ///
+    /// # Errors
+    /// It cannot be.
+    pub fn patch_name(&self, spec: &mut Map<String, Value>) -> Result<(), ApiError> {
         if self.value("name").is_some() {
             spec.insert("displayName".to_owned(), self.name()?.into());
         }
-        if self.value("description").is_some() {
-            spec.insert("description".to_owned(), self.description()?.into());
+        Ok(())
+    }
+
+    /// Puts an optional text into a change of a spec, if it is to be changed. An empty one takes it
+    /// away.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn patch_text(
+        &self,
+        field: &'static str,
+        spec: &mut Map<String, Value>,
+    ) -> Result<(), ApiError> {
+        if let Some(text) = self.string(field)? {
+            let value = if text.is_empty() { Value::Null } else { text.into() };
+            spec.insert(field.to_owned(), value);
         }
         Ok(())
     }

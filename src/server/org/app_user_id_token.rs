@@ -48,8 +48,7 @@ pub async fn mint(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::MintAppUserIdToken)?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let fields = caller.fields(body)?;
     let app_user_id = app_user_id(&fields)?;
     let target = target(&state, &caller, &fields)?;
     let hosted = hosted(&target.pool)?;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 
 use super::audit;
@@ -91,16 +93,17 @@ pub fn authorize(
 }
 
 impl Caller {
-    /// Older clients send their organization along; it must be the caller's own.
+    /// What a body says. Older clients send their organization along; it must be the caller's own.
     ///
     /// # Errors
-    /// It is another one.
-    pub fn same_organization(&self, fields: &Fields) -> Result<(), ApiError> {
+    /// There is no body, it cannot be read, or it names another organization.
+    pub fn fields(&self, body: Result<Bytes, BytesRejection>) -> Result<Fields, ApiError> {
+        let fields = Fields::required_body(body)?;
         match fields.string("organizationId")? {
             Some(id) if OrganizationId::parse(id) != Some(self.organization) => {
                 Err(ApiError::forbidden("`organizationId` is not the organization of the caller"))
             }
-            _ => Ok(()),
+            _ => Ok(fields),
         }
     }
 }

@@ -49,7 +49,7 @@ pub async fn login(
     if !state.reader.is_ready() {
         return Err(Reason::IndexNotReady.into());
     }
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    let fields = Fields::required_body(body)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
     // Read before anything is counted: what is no login uses up nobody's budget.

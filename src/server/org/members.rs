@@ -9,7 +9,7 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::resources::{self, id_in_path, own, unknown};
+use super::resources::{self, find, own};
 use super::{audit, leaving, reply, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId};
@@ -46,8 +46,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateMember;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let fields = caller.fields(body)?;
     let spec = crd::MemberSpec {
         display_name: Some(fields.name()?),
         email: email(&fields)?,
@@ -90,7 +89,7 @@ pub async fn get(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetMember)?;
-    let member = find(&state, &caller, path).await?;
+    let member: crd::Member = find(&state, &caller, path).await?;
     Ok(reply(&show(&member)))
 }
 
@@ -120,13 +119,10 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchMember;
     let caller = authorize(&state, &headers, operation)?;
-    let object = find(&state, &caller, path).await?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let object: crd::Member = find(&state, &caller, path).await?;
+    let fields = caller.fields(body)?;
     let mut spec = Map::new();
-    if fields.value("name").is_some() {
-        spec.insert("displayName".to_owned(), json!(fields.name()?));
-    }
+    fields.patch_name(&mut spec)?;
     if fields.value("email").is_some() {
         let email = email(&fields)?;
         if email_taken(&state, &caller, &email, Some(&object)) {
@@ -186,7 +182,7 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteMember;
     let caller = authorize(&state, &headers, operation)?;
-    let object = find(&state, &caller, path).await?;
+    let object: crd::Member = find(&state, &caller, path).await?;
     let object = leaving::leave(&state, &caller, object).await?;
     let api = own(&state, &caller);
     if let Err(error) = resources::delete(&state, &api, &object).await {
@@ -241,16 +237,4 @@ fn role(fields: &Fields) -> Result<Option<Role>, ApiError> {
     let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
     role.map(Some)
         .ok_or_else(|| ApiError::invalid_field("role", "`role` must be Admin, Member or ReadOnly"))
-}
-
-/// The member of this id, if it is one of the caller's organization.
-async fn find(
-    state: &AppState,
-    caller: &Caller,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<crd::Member, ApiError> {
-    let id = id_in_path(path, MemberId::parse)?;
-    let member = state.reader.member(id).filter(|it| it.organization == caller.organization);
-    let member = member.ok_or_else(unknown)?;
-    resources::read(&own(state, caller), &member.name.name).await
 }

@@ -61,16 +61,10 @@ pub async fn patch(
     let operation = Operation::PatchOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    let fields = Fields::required_body(body)?;
     let mut spec = Map::new();
-    if fields.value("name").is_some() {
-        spec.insert("displayName".to_owned(), json!(fields.name()?));
-    }
-    if let Some(url) = fields.string("logoUrl")? {
-        // Empty takes it away.
-        let value = if url.is_empty() { Value::Null } else { json!(url) };
-        spec.insert("logoUrl".to_owned(), value);
-    }
+    fields.patch_name(&mut spec)?;
+    fields.patch_text("logoUrl", &mut spec)?;
     let api = own(&state, &caller);
     let object = if let Some(object) = stored(&api).await? {
         object

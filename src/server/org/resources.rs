@@ -20,7 +20,8 @@ use super::audit;
 use super::caller::Caller;
 use super::managed::managed_here;
 use super::repeat::{is_repeat, mark, names_for};
-use crate::index::Kind;
+use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
+use crate::index::{Kind, Reader};
 use crate::names;
 use crate::server::{ApiError, AppState};
 
@@ -47,6 +48,52 @@ impl Written for crate::crd::UserPool {
 }
 impl Written for crate::crd::SdkClient {
     const KIND: Kind = Kind::SdkClient;
+}
+
+/// A kind whose objects are named by id in a path.
+pub trait Addressed: Written {
+    /// Its id.
+    type Id: Display;
+
+    /// Reads an id.
+    fn parse(text: &str) -> Option<Self::Id>;
+
+    /// Whose object has this id, and its name.
+    fn named(reader: &Reader, id: Self::Id) -> Option<(OrganizationId, ObjectName)>;
+}
+
+macro_rules! addressed {
+    ($($kind:ident by $id:ident in $lookup:ident),*) => {$(
+        impl Addressed for crate::crd::$kind {
+            type Id = $id;
+
+            fn parse(text: &str) -> Option<$id> {
+                $id::parse(text)
+            }
+
+            fn named(reader: &Reader, id: $id) -> Option<(OrganizationId, ObjectName)> {
+                reader.$lookup(id).map(|it| (it.organization, it.name.clone()))
+            }
+        }
+    )*};
+}
+
+addressed!(
+    Member by MemberId in member,
+    UserPool by UserPoolId in pool,
+    SdkClient by SdkClientId in client
+);
+
+/// The object of the id in a path, if it is one of the caller's organization.
+pub async fn find<K: Addressed>(
+    state: &AppState,
+    caller: &Caller,
+    path: Result<Path<String>, PathRejection>,
+) -> Result<K, ApiError> {
+    let named = K::named(&state.reader, id_in_path(path, K::parse)?);
+    let own_one = named.filter(|(organization, _)| *organization == caller.organization);
+    let (_, name) = own_one.ok_or_else(unknown)?;
+    read(&own(state, caller), &name.name).await
 }
 
 /// The objects of the caller's organization. There is no way to those of another one.

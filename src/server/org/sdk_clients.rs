@@ -11,7 +11,7 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
-use super::resources::{self, id_in_path, own, unknown};
+use super::resources::{self, find, own};
 use super::{audit, reply, user_pools};
 use crate::crd;
 use crate::domain::ids::{SdkClientId, UserPoolId};
@@ -32,8 +32,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let fields = caller.fields(body)?;
     let name = fields.name()?;
     let mut spec = crd::SdkClientSpec {
         display_name: Some(name.clone()),
@@ -177,7 +176,7 @@ pub async fn get(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetSdkClient)?;
-    let client = find(&state, &caller, path).await?;
+    let client: crd::SdkClient = find(&state, &caller, path).await?;
     Ok(reply(&show(&caller, &client, None)))
 }
 
@@ -208,9 +207,8 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let client = find(&state, &caller, path).await?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let client: crd::SdkClient = find(&state, &caller, path).await?;
+    let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
     if let Some(oauth) = fields.object("oauthConfig")? {
@@ -219,11 +217,7 @@ pub async fn patch(
         }
         let mut webapp = Map::new();
         for field in ["logoUrl", "chromeExtensionId"] {
-            if let Some(text) = oauth.string(field)? {
-                // Empty takes it away.
-                let value = if text.is_empty() { Value::Null } else { json!(text) };
-                webapp.insert(field.to_owned(), value);
-            }
+            oauth.patch_text(field, &mut webapp)?;
         }
         if let Some(urls) = oauth.strings("redirectUrls")? {
             webapp.insert("redirectUrls".to_owned(), json!(urls));
@@ -243,7 +237,7 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let client = find(&state, &caller, path).await?;
+    let client: crd::SdkClient = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &client).await?;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&true))
@@ -257,7 +251,7 @@ pub async fn rotate(
 ) -> Result<Response, ApiError> {
     let operation = Operation::RotateSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let client = find(&state, &caller, path).await?;
+    let client: crd::SdkClient = find(&state, &caller, path).await?;
     let service = client.spec.service.as_ref();
     let service =
         service.ok_or_else(|| ApiError::unprocessable("a webapp client has no ApiKey"))?;
@@ -289,18 +283,6 @@ pub async fn rotate(
     let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, Some(&key))))
-}
-
-/// The client of this id, if it is one of the caller's organization.
-async fn find(
-    state: &AppState,
-    caller: &Caller,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<crd::SdkClient, ApiError> {
-    let id = id_in_path(path, SdkClientId::parse)?;
-    let client = state.reader.client(id).filter(|it| it.organization == caller.organization);
-    let client = client.ok_or_else(unknown)?;
-    resources::read(&own(state, caller), &client.name.name).await
 }
 
 /// Its clientId: as chosen, else as derived.

@@ -93,7 +93,7 @@ pub async fn sign_up(
     if !state.reader.is_ready() {
         return Err(Reason::IndexNotReady.into());
     }
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
+    let fields = Fields::required_body(body)?;
     let wish = Wish::read(&fields)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::authorization::{Authorization, Shown};
 use super::caller::{Caller, authorize};
-use super::resources::{self, id_in_path, own, unknown};
+use super::resources::{self, find, own};
 use super::{audit, reply};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
@@ -65,8 +65,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let fields = caller.fields(body)?;
     let pool = make(&state, &caller, &fields).await?;
     let shown = show(&state, &caller, &pool);
     audit::object(&shown.id);
@@ -106,7 +105,7 @@ pub async fn get(
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetUserPool)?;
-    let pool = find(&state, &caller, path).await?;
+    let pool: crd::UserPool = find(&state, &caller, path).await?;
     Ok(reply(&show(&state, &caller, &pool)))
 }
 
@@ -127,9 +126,8 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let pool = find(&state, &caller, path).await?;
-    let fields = Fields::read(body)?.ok_or_else(ApiError::missing_body)?;
-    caller.same_organization(&fields)?;
+    let pool: crd::UserPool = find(&state, &caller, path).await?;
+    let fields = caller.fields(body)?;
     let authorization = Authorization::read(&fields)?;
     let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
     let mut spec = change.unwrap_or_default();
@@ -147,20 +145,8 @@ pub async fn delete(
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let pool = find(&state, &caller, path).await?;
+    let pool: crd::UserPool = find(&state, &caller, path).await?;
     resources::delete(&state, &own(&state, &caller), &pool).await?;
     audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
-}
-
-/// The pool of this id, if it is one of the caller's organization.
-async fn find(
-    state: &AppState,
-    caller: &Caller,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<crd::UserPool, ApiError> {
-    let id = id_in_path(path, UserPoolId::parse)?;
-    let pool = state.reader.pool(id).filter(|pool| pool.organization == caller.organization);
-    let pool = pool.ok_or_else(unknown)?;
-    resources::read(&own(state, caller), &pool.name.name).await
 }
