@@ -43,11 +43,13 @@ pub struct MemberSpec {
     pub role: Role,
     /// The Secret with the password by which this person logs in at `POST /org/login`: in plain
     /// text, or as an argon2id hash in PHC form. The Secret must carry the label
-    /// `anon.dev/use: password`. What is stored of it is a hash, in the operator's namespace.
+    /// `anon.dev/use: password`. What is stored of it is a hash, in the operator's namespace. Who may
+    /// write that Secret, or read a plain text in it, can log in as this person, with this role.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeyRef>,
-    /// The Kubernetes identity of this person. It gets a RoleBinding to the ClusterRole of the
-    /// Member's role, in this namespace only.
+    /// The Kubernetes identity of this person: exactly one of `user` and `serviceAccount`. It gets
+    /// a RoleBinding to the ClusterRole of the Member's role, in this namespace only. Who may make
+    /// tokens of that ServiceAccount has the role too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesIdentity>,
     /// A suspended member keeps the object and loses every right.
@@ -80,7 +82,10 @@ pub struct KubernetesIdentity {
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountRef {
     /// Name of the ServiceAccount.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 

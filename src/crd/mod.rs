@@ -18,6 +18,7 @@ mod sdk_client;
 mod user_pool;
 
 use kube::KubeSchema;
+use kube::core::Rule;
 use serde::{Deserialize, Serialize};
 
 pub use member::{
@@ -48,13 +49,24 @@ pub const GROUP: &str = "anon.dev";
 /// The one served and stored version. Changes to it are additive only.
 pub const VERSION: &str = "v1beta1";
 
+/// For times that people write. `format: date-time` alone lets through what no RFC 3339 time is, and
+/// what lies after the last time that we can read, such as the `9999-12-31T23:59:59Z` by which some
+/// mean "never". An object with such a time could not be read at all.
+fn readable_time() -> Rule {
+    Rule::new("self < timestamp('9999-12-30T00:00:00Z')")
+        .message("a time such as 2030-01-31T12:00:00Z, before 9999-12-30; leave it out for never")
+}
+
 /// A reference to an object of the same namespace. There is deliberately no `namespace` field:
 /// a reference across namespaces would need the consent of its target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalRef {
     /// Name of the object, in the namespace of the object that refers to it.
-    #[schemars(length(min = 1, max = 52))]
+    #[schemars(
+        length(min = 1, max = 52),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
 }
 
@@ -63,10 +75,13 @@ pub struct LocalRef {
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
     /// Name of the Secret, in the namespace of the object that refers to it.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Name of the entry in its data.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
     pub key: String,
 }
 

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::readable_time;
+
 /// Desired state of a Revocation.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -38,13 +40,14 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationSpec {
-    /// Signing keys, tokens and users of a pool.
+    /// Signing keys, tokens and users of a pool. Exactly one of `userPool`, `sdkClient` and `member`
+    /// is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_pool: Option<RevokedOfPool>,
-    /// ApiKeys of a service client.
+    /// ApiKeys of a service client. Exactly one of `userPool`, `sdkClient` and `member` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk_client: Option<RevokedApiKeys>,
-    /// Sessions of a member.
+    /// Sessions of a member. Exactly one of `userPool`, `sdkClient` and `member` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<RevokedSessions>,
     /// Why, for those who come after.
@@ -56,6 +59,7 @@ pub struct RevocationSpec {
     /// `tokensIssuedBefore`) of a hosted pool is removed without it, after the longest time that
     /// such a token can live (366 days).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub expires_at: Option<Time>,
 }
 
@@ -68,7 +72,10 @@ pub struct RevocationSpec {
 #[serde(rename_all = "camelCase")]
 pub struct RevokedOfPool {
     /// Name of the UserPool, in this namespace. It need not exist (any more, or again).
-    #[schemars(length(min = 1, max = 52))]
+    #[schemars(
+        length(min = 1, max = 52),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// `kid` of signing keys, as `status.keys[].kid` shows them. All that they signed is refused. A
     /// hosted pool destroys them, and gets fresh ones at once in place of the Active one and the
@@ -80,6 +87,7 @@ pub struct RevokedOfPool {
     /// Every key that was published before this time, or before this object was created if that is
     /// earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub keys_created_before: Option<Time>,
     /// Users, by appUserId, of whom no token counts: none that exists, and none that is minted
     /// later.
@@ -94,6 +102,7 @@ pub struct RevokedOfPool {
     pub token_ids: Option<Vec<String>>,
     /// Every token that was issued (`iat`) before this time. A token without `iat` was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub tokens_issued_before: Option<Time>,
 }
 
@@ -102,10 +111,14 @@ pub struct RevokedOfPool {
 #[serde(rename_all = "camelCase")]
 pub struct RevokedSessions {
     /// Name of the Member, in this namespace. It need not exist (any more, or again).
-    #[schemars(length(min = 1, max = 52))]
+    #[schemars(
+        length(min = 1, max = 52),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Every session that began before this time, or before this object was created if that is
     /// earlier. The member can log in again; to prevent that, suspend it.
+    #[x_kube(validation = readable_time())]
     pub sessions_created_before: Time,
 }
 
@@ -118,7 +131,10 @@ pub struct RevokedSessions {
 #[serde(rename_all = "camelCase")]
 pub struct RevokedApiKeys {
     /// Name of the SdkClient, in this namespace. It need not exist (any more, or again).
-    #[schemars(length(min = 1, max = 52))]
+    #[schemars(
+        length(min = 1, max = 52),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub name: String,
     /// Ids of keys, as `status.keys[].id` shows them.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +146,7 @@ pub struct RevokedApiKeys {
     pub key_ids: Option<Vec<String>>,
     /// Every key that was made before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub keys_created_before: Option<Time>,
 }
 

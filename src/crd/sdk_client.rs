@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
+use super::{ApiKeyState, DeletionPolicy, LocalRef, Role, readable_time};
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -74,10 +74,10 @@ pub struct SdkClientSpec {
     /// A suspended client is kept and refused: neither its tokens nor its ApiKeys count.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
-    /// A frontend.
+    /// A frontend, with `userPoolRef`. Exactly one of `webapp` and `service` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webapp: Option<Webapp>,
-    /// A backend.
+    /// A backend, with `role` and `apiKey`. Exactly one of `webapp` and `service` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<Service>,
 }
@@ -99,9 +99,13 @@ pub struct Webapp {
         )
     )]
     pub allowed_origins: Option<Vec<String>>,
-    /// The URLs that Link may redirect back to.
+    /// The URLs that Link may redirect back to: of websites, or of apps with a scheme of their own.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[x_kube(
+        merge_strategy = ListMerge::Set,
+        validation = Rule::new("!self.exists(url, ['javascript:', 'data:', 'vbscript:', 'blob:', 'file:'].exists(scheme, url.startsWith(scheme)))")
+            .message("a redirect URL must lead to a website or an app; javascript:, data:, vbscript:, blob: and file: do not")
+    )]
     #[schemars(
         length(max = 32),
         inner(length(max = 2048), regex(pattern = r"^[a-z][a-z0-9+.\-]*://[^\s#]+$"))
@@ -134,7 +138,7 @@ pub struct Service {
     /// What the ApiKey may do: ReadOnly, Member or Admin. Whoever writes this needs the right that
     /// the role gives: to create userpools for Member, to create members for Admin.
     pub role: Role,
-    /// Where the ApiKey comes from.
+    /// Where the ApiKey comes from: exactly one of `delivery` and `hashes`.
     pub api_key: ApiKeySource,
 }
 
@@ -180,9 +184,11 @@ pub struct ApiKeyHash {
     pub sha256: String,
     /// When the key was made. Missing counts as oldest.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub created_at: Option<Time>,
-    /// When the key stops to count.
+    /// When the key stops to count. Never if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = readable_time())]
     pub expires_at: Option<Time>,
 }
 
@@ -191,8 +197,8 @@ pub struct ApiKeyHash {
 #[x_kube(
     validation = Rule::new("!has(self.lifetime) || duration(self.lifetime) >= duration('60s')")
         .message("lifetime must be at least 60s").field_path(".lifetime"),
-    validation = Rule::new("!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + duration(has(self.rotation.overlap) ? self.rotation.overlap : '0s') <= duration(self.lifetime)")
-        .message("lifetime must be at least rotation.interval plus rotation.overlap, or keys would expire while they are still in use").field_path(".lifetime")
+    validation = Rule::new("!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + (has(self.rotation.overlap) ? duration(self.rotation.overlap) : duration(self.rotation.interval) < duration('1h') ? duration(self.rotation.interval) : duration('1h')) <= duration(self.lifetime)")
+        .message("lifetime must be at least rotation.interval plus rotation.overlap (if unset, one hour or the interval, whichever is shorter), or keys would expire while they are still in use").field_path(".lifetime")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
@@ -211,12 +217,19 @@ pub struct Delivery {
     /// Labels for the Secret, beside those of the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
-    #[x_kube(validation = Rule::new(FREE_METADATA).message(RESERVED_METADATA))]
+    #[x_kube(
+        validation = Rule::new(FREE_METADATA).message(RESERVED_METADATA),
+        validation = Rule::new(METADATA_NAMES).message(METADATA_NAME),
+        validation = Rule::new(LABEL_VALUES).message("the value of a label has letters, digits, `-`, `_` and `.`, and a letter or digit at either end")
+    )]
     pub labels: BTreeMap<String, String>,
     /// Annotations for the Secret, beside those of the operator.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
-    #[x_kube(validation = Rule::new(FREE_METADATA).message(RESERVED_METADATA))]
+    #[x_kube(
+        validation = Rule::new(FREE_METADATA).message(RESERVED_METADATA),
+        validation = Rule::new(METADATA_NAMES).message(METADATA_NAME)
+    )]
     pub annotations: BTreeMap<String, String>,
     /// How long a key counts at most, such as `2160h`. Without it keys do not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -235,9 +248,14 @@ pub struct Delivery {
 
 /// Metadata that others own: Kubernetes, this operator, and the tools that would take a Secret
 /// with their tracking marks for one of their own and prune it.
-const FREE_METADATA: &str = r"self.all(name, name.size() <= 253 && !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh)/'))";
-const RESERVED_METADATA: &str =
-    "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io and helm.sh are reserved";
+const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io)/'))";
+const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io and cattle.io are reserved";
+/// What the API server would refuse of the Secret itself, when the client is long accepted.
+const METADATA_NAMES: &str = r"self.all(name, name.size() <= 253 && name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
+const METADATA_NAME: &str =
+    "a name is one of Kubernetes, such as `team` or `example.com/team`, of at most 253 characters";
+const LABEL_VALUES: &str =
+    r"self.all(name, self[name].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))";
 
 /// Names of the entries of a delivery Secret.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,19 +267,19 @@ const RESERVED_METADATA: &str =
 pub struct KeyNames {
     /// The ApiKey.
     #[serde(default = "api_key_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
     pub api_key: String,
     /// The clientId.
     #[serde(default = "client_id_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
     pub client_id: String,
     /// The URL of the API.
     #[serde(default = "base_url_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
     pub base_url: String,
     /// The id of the organization.
     #[serde(default = "organization_id_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^[-._a-zA-Z0-9]+$"))]
+    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
     pub organization_id: String,
 }
 
@@ -323,7 +341,8 @@ fn delete() -> DeletionPolicy {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SdkClientStatus {
-    /// The client's id: a UUID derived from namespace, kind and name.
+    /// The client's id, by which tokens and callers name it: `spec.clientId` if set and allowed, else
+    /// a UUID derived from namespace, kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub client_id: Option<String>,
@@ -373,7 +392,7 @@ pub struct ApiKeyStatus {
     pub sha256: String,
     /// Where the key is in its life.
     pub state: ApiKeyState,
-    /// When the key was delivered.
+    /// When the key was delivered; of a Next key, when it was made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
     /// When the key stops to count.

@@ -72,21 +72,26 @@ pub struct UserPoolSpec {
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
     /// The operator makes the signing key, keeps it in its own namespace, publishes the public
-    /// set and mints tokens at `POST /org/appUserIdToken`. `hosted: {}` takes every default.
+    /// set and mints tokens at `POST /org/appUserIdToken`. `hosted: {}` takes every default. Exactly
+    /// one of `hosted`, `provided`, `jwks`, `oidc` and `inline` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosted: Option<Hosted>,
     /// The company brings a JWKS with private keys, in a Secret of this namespace. Only its public
     /// part is read out and published. More tokens are made by `kubectl anon token mint --jwks`.
+    /// Exactly one of `hosted`, `provided`, `jwks`, `oidc` and `inline` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provided: Option<Provided>,
-    /// The company's identity provider serves the key set at a URL.
+    /// The company's identity provider serves the key set at a URL. Exactly one of `hosted`,
+    /// `provided`, `jwks`, `oidc` and `inline` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwks: Option<RemoteJwks>,
     /// The company's identity provider is an OpenID provider: its discovery document says where the
-    /// key set is, and its tokens carry its issuer.
+    /// key set is, and its tokens carry its issuer. Exactly one of `hosted`, `provided`, `jwks`,
+    /// `oidc` and `inline` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub oidc: Option<Oidc>,
-    /// The public keys stand here.
+    /// The public keys themselves: `keys` is a list of JWKs. Exactly one of `hosted`, `provided`,
+    /// `jwks`, `oidc` and `inline` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inline: Option<Inline>,
     /// The claim that has the appUserId, `sub` if unset: its name or, when it starts with `/`, a JSON

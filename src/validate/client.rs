@@ -123,7 +123,14 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
     let interval = parse("rotation.interval", rotation.map(|rotation| &rotation.interval))?;
     let overlap = parse("rotation.overlap", rotation.and_then(|it| it.overlap.as_ref()))?;
     let default = interval.map_or(DEFAULT_OVERLAP, |interval| interval.min(DEFAULT_OVERLAP));
-    Ok(Schedule { lifetime, interval, overlap: overlap.unwrap_or(default) })
+    let overlap = overlap.unwrap_or(default);
+    if lifetime.zip(interval).is_some_and(|(lifetime, interval)| interval + overlap > lifetime) {
+        return Err(violation(
+            &field("lifetime"),
+            "must be at least rotation.interval plus rotation.overlap, or keys would expire while they are still in use",
+        ));
+    }
+    Ok(Schedule { lifetime, interval, overlap })
 }
 
 /// The keys of the status, as long as they are those of the Secret that the spec names now.

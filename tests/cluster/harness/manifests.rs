@@ -43,6 +43,14 @@ pub fn service(name: &str, role: &str, secret: &str) -> Value {
     object("SdkClient", name, json!({"service": {"role": role, "apiKey": {"delivery": delivery}}}))
 }
 
+/// The backend `backend`, with `more` about its delivery.
+pub fn service_of(more: Value) -> Value {
+    let mut service = service("backend", "Member", "key");
+    let delivery = service["spec"]["service"]["apiKey"]["delivery"].as_object_mut().unwrap();
+    delivery.extend(more.as_object().unwrap().clone());
+    service
+}
+
 /// A member of staff.
 pub fn member(name: &str, role: &str, kubernetes: Value) -> Value {
     let email = format!("{name}@example.test");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::kubectl::kubectl;
 use crate::harness::{
-    Space, member, organization, pool, pool_with, quick_pool, service, webapp, with,
+    Space, member, organization, pool, pool_with, quick_pool, service, service_of, webapp, with,
 };
 
 fn api(space: &Space, manifest: &Value) -> Api<DynamicObject> {
@@ -49,6 +49,22 @@ async fn kubectl_explains_them() {
     for kind in ["anonorg", "anonmember", "anonpool", "anonclient", "anon"] {
         let said = kubectl(&["get", kind, "--all-namespaces"]);
         assert!(said.success, "{said:?}");
+    }
+}
+
+/// CEL rules are not explained, so the words have to say that a union is one.
+#[tokio::test]
+async fn kubectl_explains_that_a_union_is_one() {
+    for (at, one_of) in [
+        ("sdkclient.spec", "Exactly one of `webapp` and `service` is set"),
+        ("sdkclient.spec.service", "exactly one of `delivery` and `hashes`"),
+        ("userpool.spec", "`hosted`, `provided`, `jwks`, `oidc` and `inline` is set"),
+        ("member.spec", "exactly one of `user` and `serviceAccount`"),
+        ("revocation.spec", "Exactly one of `userPool`, `sdkClient` and `member`"),
+    ] {
+        let said = kubectl(&["explain", at]).stdout;
+        let words = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(one_of), "{at}: {said}");
     }
 }
 
@@ -244,6 +260,143 @@ async fn each_rule_of_pools_that_are_not_hosted() {
 }
 
 #[tokio::test]
+async fn each_rule_of_services_and_their_keys() {
+    let space = Space::new("rules").await;
+    let sha256 = "6cfb9ed0778cd7e8c35a7321dd84df7f6e8b21e5b87ce2e631df784026c8f607";
+    let key = |more: Value| {
+        let mut key = json!({"id": &sha256[..16], "sha256": sha256});
+        key.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let service = json!({"role": "Admin", "apiKey": {"hashes": [key]}});
+        with(service_of(json!({})), "/spec/service", service)
+    };
+    let rotation = |rotation: Value, lifetime: Value| {
+        service_of(json!({"rotation": rotation, "lifetime": lifetime}))
+    };
+    let labels = |labels: Value| service_of(json!({"labels": labels}));
+    let annotations = |annotations: Value| service_of(json!({"annotations": annotations}));
+    let names = |names: Value| service_of(json!({"keyNames": names}));
+
+    for manifest in [
+        key(
+            json!({"createdAt": "2026-01-01T00:00:00Z", "expiresAt": "9999-12-29T23:59:59.5+14:00"}),
+        ),
+        rotation(json!({"interval": "60s"}), json!("120s")),
+        rotation(json!({"interval": "2h"}), json!("3h")),
+        rotation(json!({"interval": "720h", "overlap": "168h"}), json!("888h")),
+        rotation(json!({"interval": "720h", "overlap": "0s"}), json!("720h")),
+        labels(json!({"team": "", "example.com/team": "A_b.c-1"})),
+        annotations(json!({"example.com/a_B.c": "whatever this is"})),
+        names(json!({"apiKey": ".env", "clientId": "a.b_c-D"})),
+    ] {
+        create(&space, &manifest).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+    }
+
+    let readable = "a time such as";
+    let lifetime = "at least rotation.interval plus rotation.overlap";
+    let name = "a name is one of Kubernetes";
+    for (manifest, text) in [
+        // What we could not read would be served nowhere, and hold up what comes after it.
+        (key(json!({"expiresAt": "9999-12-31T23:59:59Z"})), readable),
+        (key(json!({"createdAt": "9999-12-30T00:00:00Z"})), readable),
+        (key(json!({"expiresAt": "2030-01-01"})), "expiresAt"),
+        (key(json!({"expiresAt": "2027-01-01T00:00:00ZTjunk"})), "expiresAt"),
+        (key(json!({"expiresAt": "2027-01-01T00:00:00+99:99"})), "expiresAt"),
+        (key(json!({"expiresAt": "never"})), "expiresAt"),
+        (key(json!({"id": "0000000000000000"})), "the first 16 digits of sha256"),
+        // Rotation. An overlap that is not said is an hour.
+        (rotation(json!({"interval": "59s"}), Value::Null), "at least 60s"),
+        (rotation(json!({"interval": "2h"}), json!("2h")), lifetime),
+        (rotation(json!({"interval": "2h"}), json!("2h59m59s")), lifetime),
+        (rotation(json!({"interval": "10m"}), json!("19m59s")), lifetime),
+        (rotation(json!({"interval": "2h", "overlap": "2h1s"}), Value::Null), "not longer than"),
+        (rotation(json!({"interval": "720h", "overlap": "169h"}), Value::Null), "at most 168h"),
+        (service_of(json!({"lifetime": "59s"})), "at least 60s"),
+        // What the API server would refuse of the Secret, or a GitOps tool would prune it for.
+        (labels(json!({"team": "hello world"})), "the value of a label"),
+        (labels(json!({"a b": "x"})), name),
+        (labels(json!({"x".repeat(64): "x"})), name),
+        (labels(json!({"kapp.k14s.io/app": "1"})), "are reserved"),
+        (annotations(json!({"/x": "x"})), name),
+        (annotations(json!({"objectset.rio.cattle.io/hash": "x"})), "are reserved"),
+        (annotations(json!({"argocd.argoproj.io/tracking-id": "x"})), "are reserved"),
+        (names(json!({"apiKey": ".."})), "should match"),
+        (names(json!({"apiKey": "x", "clientId": "x"})), "must differ"),
+    ] {
+        let refused = create(&space, &manifest).await;
+        let error = refused.expect_err(&manifest.to_string());
+        assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
+    }
+}
+
+#[tokio::test]
+async fn each_rule_of_webapps_organizations_and_revocations() {
+    let space = Space::new("rules").await;
+    let web = |field: &str, value: Value| {
+        with(webapp("web", "users"), &format!("/spec/webapp/{field}"), value)
+    };
+    let redirects = |url: &str| web("redirectUrls", json!([url]));
+    let session = |session: Value| organization("default", json!({"session": session}));
+    let revocation = |spec: Value| {
+        json!({"apiVersion": "anon.dev/v1beta1", "kind": "Revocation",
+            "metadata": {"name": "leak"}, "spec": spec})
+    };
+    let of_pool = |field: &str, value: Value| {
+        revocation(json!({"userPool": {"name": "users", field: value}}))
+    };
+    let (now, never) = ("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+    let member_secret = |name: &str| {
+        let member = member("ada", "Member", Value::Null);
+        with(member, "/spec/passwordSecretRef", json!({"name": name, "key": "password"}))
+    };
+
+    for manifest in [
+        redirects("https://shop.example/back?x=1"),
+        redirects("com.example.app://back"),
+        web("allowedOrigins", json!(["https://shop.example", "chrome-extension://abc"])),
+        web("chromeExtensionId", json!("abcdefghijklmnopabcdefghijklmnop")),
+        session(json!({"lifetime": "1h", "maxPerMember": 1})),
+        of_pool("keysCreatedBefore", json!(now)),
+        revocation(json!({"member": {"name": "ada", "sessionsCreatedBefore": now}})),
+        member_secret("a.b-c"),
+    ] {
+        create(&space, &manifest).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
+    }
+
+    let (readable, match_, one_of) = ("a time such as", "should match", "exactly one of");
+    for (manifest, text) in [
+        (redirects("javascript://%0aalert(1)"), "must lead to a website or an app"),
+        (redirects("data://text/html,x"), "must lead to a website or an app"),
+        (redirects("JavaScript://x"), match_),
+        (redirects("/back"), match_),
+        (web("allowedOrigins", json!(["*"])), match_),
+        (web("allowedOrigins", json!(["https://shop.example/"])), match_),
+        (web("chromeExtensionId", json!("abc")), match_),
+        (web("logoUrl", json!("data:x")), match_),
+        // A name that is none would be looked for in vain, or somewhere else.
+        (web("userPoolRef/name", json!("our users")), match_),
+        (web("userPoolRef/name", json!("users?x")), match_),
+        (web("userPoolRef/name", json!("users/status")), match_),
+        (web("userPoolRef/name", json!("..")), match_),
+        (member_secret("my secret"), match_),
+        (member("ada", "Member", json!({"serviceAccount": {"name": "CI_bot"}})), match_),
+        (session(json!({"lifetime": "1s"})), "lifetime"),
+        (session(json!({"maxPerMember": 0})), "maxPerMember"),
+        (of_pool("keysCreatedBefore", json!(never)), readable),
+        (of_pool("tokensIssuedBefore", json!(never)), readable),
+        (revocation(json!({"member": {"name": "ada", "sessionsCreatedBefore": never}})), readable),
+        (revocation(json!({"sdkClient": {"name": "b", "keysCreatedBefore": never}})), readable),
+        (with(of_pool("keysCreatedBefore", json!(now)), "/spec/expiresAt", json!(never)), readable),
+        (of_pool("keyIds", Value::Null), "say what of the pool"),
+        (revocation(json!({})), one_of),
+        (revocation(json!({"userPool": {"name": "Users", "keyIds": ["k"]}})), match_),
+    ] {
+        let refused = create(&space, &manifest).await;
+        let error = refused.expect_err(&manifest.to_string());
+        assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
+    }
+}
+
+#[tokio::test]
 async fn each_rule_about_changes_accepts_and_refuses() {
     let space = Space::new("changes").await;
     let (plain, quick) = (pool("plain", json!({})), quick_pool("quick"));
@@ -265,7 +418,13 @@ async fn each_rule_about_changes_accepts_and_refuses() {
         replace(&space, object, &spec).await.unwrap();
     }
 
+    let mut chosen = web["spec"].clone();
+    chosen["clientId"] = json!("6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111");
+    let hashes = json!({"service": {"role": "Member", "apiKey": {"hashes": []}}});
+    let made_elsewhere = with(service("elsewhere", "Member", "x"), "/spec", hashes.clone());
+    space.apply(&made_elsewhere).await;
     let arm = "a pool cannot change between `hosted`, `provided`";
+    let keys = "cannot change between `delivery` and `hashes`";
     let type_ = "cannot change between `webapp` and `service`";
     for (object, spec, text) in [
         (&quick, hosted(json!({"rotation": {"interval": "70h"}})), "a 60th of tokenLifetime.max"),
@@ -276,6 +435,9 @@ async fn each_rule_about_changes_accepts_and_refuses() {
         (&web, backend["spec"].clone(), type_),
         (&backend, web["spec"].clone(), type_),
         (&web, json!({}), "set exactly one of"),
+        (&web, chosen, "clientId cannot be set, changed or removed later"),
+        (&backend, hashes, keys),
+        (&made_elsewhere, backend["spec"].clone(), keys),
     ] {
         let error = replace(&space, object, &spec).await.expect_err(&spec.to_string());
         assert!(error.contains(text), "expected `{text}`\n{error}\n{spec}");
