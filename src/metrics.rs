@@ -79,7 +79,7 @@ impl Default for Metrics {
         let registry = &mut metrics.registry;
         registry.register(
             "reconciles",
-            "Reconciliations by kind and outcome (ok, invalid, or the class of the error)",
+            "Reconciliations by kind and outcome (ok, invalid, blocked, unreadable, or the class of the error)",
             metrics.reconciles.clone(),
         );
         registry.register(

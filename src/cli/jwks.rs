@@ -4,7 +4,7 @@
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::domain::algorithm::Algorithm;
+use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
 use crate::domain::json::parse_object;
 use crate::domain::signing::{PrivateJwk, SigningKey};
 
@@ -244,16 +244,11 @@ impl Candidate {
 
     fn into_key(self, asked: Option<Algorithm>) -> Result<Chosen, KeyError> {
         let key = self.label();
-        let own = match (self.text("alg"), self.text("kty"), self.text("crv")) {
-            (Some(alg), ..) => Algorithm::from_name(alg),
-            (None, Some("RSA"), _) => asked
-                .filter(|asked| matches!(asked, Algorithm::RS256 | Algorithm::PS256))
-                .or(Some(Algorithm::RS256)),
-            (None, Some("EC"), Some("P-256")) => Some(Algorithm::ES256),
-            (None, Some("EC"), Some("P-384")) => Some(Algorithm::ES384),
-            (None, Some("OKP"), Some("Ed25519")) => Some(Algorithm::EdDSA),
-            _ => None,
-        };
+        let rsa = asked.map(VerifyingAlgorithm::from).filter(|asked| asked.is_rsa());
+        let rsa = rsa.unwrap_or(VerifyingAlgorithm::RS256);
+        let (alg, kty, crv) = (self.text("alg"), self.text("kty"), self.text("crv"));
+        let own = VerifyingAlgorithm::of_key(alg, kty, crv, rsa);
+        let own = own.and_then(|own| Algorithm::from_name(own.as_str()));
         let Some(algorithm) = own else { return Err(KeyError::Unsupported(key)) };
         let alg = algorithm.as_str();
         let (kty, crv, needed) = shape(algorithm);

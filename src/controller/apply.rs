@@ -90,20 +90,45 @@ pub async fn replace_secret(
         .map_err(Error::api("replace Secret"))
 }
 
-/// A child that is in the way because it is somebody else's.
+/// What keeps a derived child from being there as desired.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Foreign;
+pub enum Obstacle {
+    /// One of its name is somebody else's.
+    Foreign,
+    /// The API server refuses it, because of a quota, a policy or a webhook. What it said.
+    Refused(String),
+}
 
 /// Makes a derived child look as desired. An equal one is left alone without a write; one that
-/// `owner` does not control is never touched.
+/// `owner` does not control is never touched. An obstacle is no error, because it must not keep
+/// the caller from what is more important: to publish keys, and to withdraw them.
 ///
 /// # Errors
-/// The API server refused.
+/// The API server did not answer, or the child changed in between.
 pub async fn apply_child<K>(
     client: &Client,
     owner_uid: &str,
     child: &K,
-) -> Result<Result<(), Foreign>, Error>
+) -> Result<Result<(), Obstacle>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize,
+{
+    let applied = try_apply_child(client, owner_uid, child).await;
+    applied.or_else(|error| match error.refusal() {
+        Some(said) => Ok(Err(Obstacle::Refused(said))),
+        None => Err(error),
+    })
+}
+
+async fn try_apply_child<K>(
+    client: &Client,
+    owner_uid: &str,
+    child: &K,
+) -> Result<Result<(), Obstacle>, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
         + Clone
@@ -114,15 +139,11 @@ where
     let namespace = child.namespace().unwrap_or_default();
     let name = child.name_any();
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let manager = format!("{}/children", names::MANAGER);
     let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? else {
-        // Not an apply, which would take over what somebody else makes in this very moment.
-        let parameters = PostParams { field_manager: Some(manager), ..PostParams::default() };
-        api.create(&parameters, child).await.map_err(Error::api("create child"))?;
-        return Ok(Ok(()));
+        return create_child(&api, child).await.map(Ok);
     };
     if !is_controlled_by(&existing, owner_uid) {
-        return Ok(Err(Foreign));
+        return Ok(Err(Obstacle::Foreign));
     }
     let encode = |object: &K| {
         serde_json::to_value(object).map_err(|source| Error::Encode { what: "child", source })
@@ -133,10 +154,31 @@ where
     info!(kind = %K::kind(&()), %namespace, %name, "repairing a child that differs");
     let mut repaired = child.clone();
     repaired.meta_mut().resource_version = existing.resource_version();
-    api.patch(&name, &PatchParams::apply(&manager).force(), &Patch::Apply(&repaired))
-        .await
-        .map_err(Error::api("apply child"))?;
-    Ok(Ok(()))
+    let parameters = PatchParams::apply(&children_manager()).force();
+    match api.patch(&name, &parameters, &Patch::Apply(&repaired)).await {
+        Ok(_) => Ok(Ok(())),
+        // What cannot be changed any more, such as the data of an immutable ConfigMap or the
+        // roleRef of a RoleBinding, is made again.
+        Err(kube::Error::Api(status)) if status.is_invalid() => {
+            delete_exactly(&api, &existing).await?;
+            create_child(&api, child).await.map(Ok)
+        }
+        Err(error) => Err(Error::api("apply child")(error)),
+    }
+}
+
+/// By POST and not by apply, which would take over what somebody else makes in this very moment.
+async fn create_child<K>(api: &Api<K>, child: &K) -> Result<(), Error>
+where
+    K: Clone + Debug + DeserializeOwned + Serialize,
+{
+    let field_manager = Some(children_manager());
+    let parameters = PostParams { field_manager, ..PostParams::default() };
+    api.create(&parameters, child).await.map(drop).map_err(Error::api("create child"))
+}
+
+fn children_manager() -> String {
+    format!("{}/children", names::MANAGER)
 }
 
 /// Deletes the children of `selector` that `owner` controls, except the one named `keep`.

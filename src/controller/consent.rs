@@ -13,7 +13,7 @@ use kube::runtime::watcher;
 use kube::{Resource, ResourceExt as _};
 
 use super::apply::read_secret;
-use super::{Context, Error};
+use super::{Context, Error, Guarded};
 use crate::domain::staff::SecretEntry;
 use crate::names;
 
@@ -68,17 +68,19 @@ pub fn watched(uses: &[&str]) -> watcher::Config {
 
 /// From a Secret to the objects of its namespace that refer to it.
 pub fn referrers<K>(
-    objects: Store<K>,
+    objects: Store<Guarded<K>>,
     refers: impl Fn(&K, &str) -> bool + Clone + Send + Sync + 'static,
-) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<K>> + Send + Sync + 'static
+) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded<K>>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {
     move |secret| {
         let (namespace, name) = (secret.namespace(), secret.name_any());
         let objects = objects.state().into_iter();
+        let refers = |object: &K| refers(object, &name);
         objects
-            .filter(|object| object.namespace() == namespace && refers(object, &name))
+            .filter(|object| object.namespace() == namespace)
+            .filter(|object| object.0.as_ref().is_ok_and(refers))
             .map(|object| ObjectRef::from_obj(object.as_ref()))
             .collect()
     }

@@ -65,6 +65,7 @@ impl Error {
             kube::Error::Api(status) if matches!(status.code, 400..=499) && status.code != 429 => {
                 Some(format!("the API server refused to {action}: {}", status.message))
             }
+            kube::Error::BuildRequest(error) => Some(format!("cannot {action}: {error}")),
             _ => None,
         }
     }

@@ -23,6 +23,8 @@ pub struct Memory(Mutex<HashMap<Key, Entry>>);
 
 #[derive(Debug, Default)]
 struct Entry {
+    /// Of which object: one that is made again under the name inherits nothing.
+    uid: Option<String>,
     /// The resourceVersion that our own write has replaced.
     superseded: Option<String>,
     /// Failures in a row.
@@ -38,7 +40,7 @@ impl Memory {
     pub fn superseded<K: Resource<DynamicType = ()>>(&self, object: &K, now: Option<&str>) {
         let read = object.resource_version();
         if read.as_deref() != now {
-            self.0.lock().entry(key(object)).or_default().superseded = read;
+            entry(&mut self.0.lock(), object).superseded = read;
         }
     }
 
@@ -54,14 +56,21 @@ impl Memory {
 
     /// When this was first asked about the object, which is now if it never was.
     pub fn first_seen<K: Resource<DynamicType = ()>>(&self, object: &K, now: Instant) -> Instant {
-        *self.0.lock().entry(key(object)).or_default().first_seen.get_or_insert(now)
+        *entry(&mut self.0.lock(), object).first_seen.get_or_insert(now)
+    }
+
+    /// What took its time has happened.
+    pub fn seen_through<K: Resource<DynamicType = ()>>(&self, object: &K) {
+        if let Some(entry) = self.0.lock().get_mut(&key(object)) {
+            entry.first_seen = None;
+        }
     }
 
     /// The write of status that published a key, as early as this leader has seen it: now, if it
     /// never has.
     pub fn published<K: Indexed>(&self, object: &K, key: &str) -> Write {
         let mut memory = self.0.lock();
-        let published = &mut memory.entry(self::key(object)).or_default().published;
+        let published = &mut entry(&mut memory, object).published;
         let known = published.as_ref().filter(|(id, _)| id == key).map(|(_, write)| write.clone());
         let now = || Write {
             kind: K::KIND,
@@ -80,7 +89,8 @@ impl Memory {
         key: &str,
     ) -> Option<Write> {
         let memory = self.0.lock();
-        let (id, write) = memory.get(&self::key(object))?.published.as_ref()?;
+        let entry = memory.get(&self::key(object)).filter(|it| it.uid == object.uid())?;
+        let (id, write) = entry.published.as_ref()?;
         (id == key).then(|| write.clone())
     }
 
@@ -88,12 +98,11 @@ impl Memory {
     /// objects that failed together do not come back together.
     pub fn failed<K: Resource<DynamicType = ()>>(&self, object: &K) -> Duration {
         let mut memory = self.0.lock();
-        let entry = memory.entry(key(object)).or_default();
+        let entry = entry(&mut memory, object);
         let factor = 2_u32.saturating_pow(entry.failures.min(16));
         entry.failures = entry.failures.saturating_add(1);
         let pause = MIN_BACKOFF.saturating_mul(factor).min(MAX_BACKOFF);
-        let spread = object.uid().map_or(0, |uid| crc32fast::hash(uid.as_bytes()) % 128);
-        pause + pause * spread / 256
+        pause + pause * spread(object) / (2 * SPREAD)
     }
 
     /// Notes a success.
@@ -114,6 +123,26 @@ impl Memory {
     pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
         self.0.lock().remove(&(kind.to_owned(), namespace.to_owned(), name.to_owned()));
     }
+}
+
+/// One more than the highest [`spread`].
+pub const SPREAD: u32 = 128;
+
+/// A number of the object, so that what is alike does not happen to all of them at once.
+pub fn spread<K: Resource>(object: &K) -> u32 {
+    object.uid().map_or(0, |uid| crc32fast::hash(uid.as_bytes()) % SPREAD)
+}
+
+/// The entry of this very object.
+fn entry<'m, K: Resource<DynamicType = ()>>(
+    memory: &'m mut HashMap<Key, Entry>,
+    object: &K,
+) -> &'m mut Entry {
+    let (entry, uid) = (memory.entry(key(object)).or_default(), object.uid());
+    if entry.uid != uid {
+        *entry = Entry { uid, ..Entry::default() };
+    }
+    entry
 }
 
 fn key<K: Resource<DynamicType = ()>>(object: &K) -> Key {
@@ -148,6 +177,22 @@ mod tests {
         let memory = Memory::default();
         memory.superseded(&object("1"), Some("1"));
         assert!(!memory.is_superseded(&object("1")));
+    }
+
+    #[test]
+    fn an_object_that_is_made_again_inherits_nothing() {
+        let memory = Memory::default();
+        let mut object = object("1");
+        object.metadata.uid = Some("a".into());
+        let long_ago = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+        memory.first_seen(&object, long_ago);
+        assert_eq!(memory.first_seen(&object, Instant::now()), long_ago);
+        object.metadata.uid = Some("b".into());
+        assert_ne!(memory.first_seen(&object, Instant::now()), long_ago);
+        // And what it took its time for is forgotten in the end.
+        memory.seen_through(&object);
+        memory.succeeded(&object);
+        assert!(memory.0.lock().is_empty());
     }
 
     #[test]

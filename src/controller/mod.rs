@@ -31,21 +31,28 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::Api;
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
+use crate::crd::Revocation;
 use crate::crd::condition::Standing;
+use crate::domain::ids::ObjectName;
+use crate::domain::revocation::Of;
 use crate::index::Reader;
 use crate::index::propagation::{self, Propagation};
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
 use crate::names;
+use crate::validate;
 pub use error::Error;
 use memory::Memory;
 use sdk_client::echo::Echoes;
@@ -55,6 +62,13 @@ use user_pool::fetches::Fetches;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+/// When something that is not watched is looked at again.
+const LATER: SignedDuration = SignedDuration::from_secs(30);
+/// How often validators are asked for that take long to learn of something.
+const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
+/// After how long, or twice that, everything is looked at again. The watches of what objects refer
+/// to say nothing of what was deleted while they were interrupted.
+const RECHECK: Duration = Duration::from_mins(30);
 
 /// What the controllers need to know besides the cluster.
 #[derive(Clone, Debug)]
@@ -105,6 +119,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// The uid of a namespace: names of what is kept for it hold that, so that one which is deleted
+    /// and made again starts afresh.
+    async fn namespace_uid(&self, namespace: &str) -> Result<String, Error> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let namespace = api.get_metadata(namespace).await.map_err(Error::api("read Namespace"))?;
+        namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
+    }
+
     /// A context for one term of leadership of the replica called `instance`.
     #[must_use]
     pub fn new(
@@ -143,6 +165,10 @@ impl Context {
     }
 }
 
+/// An object as the controllers see it. One that cannot be read, because a newer version has
+/// written it, say, must not hold up all others of its kind.
+type Guarded<K> = DeserializeGuard<K>;
+
 /// A kind that is reconciled.
 trait Reconcile: HasStatus {
     /// Brings the cluster to what the object says.
@@ -167,12 +193,14 @@ impl Outcome {
     const INVALID: Self = Self { label: "invalid", look: Look::OnChange };
     /// Something that is not watched is in the way.
     const BLOCKED: Self = Self { label: "blocked", look: Look::Later };
+    /// This version of the operator cannot read the object.
+    const UNREADABLE: Self = Self { label: "unreadable", look: Look::OnChange };
 }
 
 /// When to look at an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Not at all.
+    /// Not for long.
     OnChange,
     /// In a moment: something is under way that brings no event.
     Soon,
@@ -183,16 +211,27 @@ pub enum Look {
 }
 
 impl Look {
-    fn action(self, now: Timestamp) -> Action {
-        match self {
-            Self::OnChange => Action::await_change(),
-            Self::Soon => Action::requeue(Duration::from_millis(200)),
-            Self::Later => Action::requeue(Duration::from_secs(30)),
+    /// When to look at `object`, and each object at another time.
+    fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
+        let recheck = RECHECK + RECHECK * memory::spread(object) / memory::SPREAD;
+        let left = match self {
+            Self::OnChange => recheck,
+            Self::Soon => Duration::from_millis(200),
+            Self::Later => LATER.unsigned_abs(),
             Self::At(time) => {
                 let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-                // A day at most: timers do not know of clocks that are set.
-                Action::requeue(left.clamp(Duration::from_millis(200), Duration::from_hours(24)))
+                left.clamp(Duration::from_millis(200), recheck)
             }
+        };
+        Action::requeue(left)
+    }
+
+    /// As soon as something that is not watched has to be looked at.
+    fn at_latest_later(self, now: Timestamp) -> Self {
+        match self {
+            Self::Soon => self,
+            Self::At(time) if time.duration_since(now) < LATER => self,
+            _ => Self::Later,
         }
     }
 }
@@ -214,13 +253,19 @@ pub async fn run(context: Arc<Context>) {
     );
 }
 
+/// Whose credentials a Revocation is about, if it is about those of such a kind.
+fn revoked(revocation: &Guarded<Revocation>, of: Of) -> Option<ObjectName> {
+    let revocation = validate::revocation(revocation.0.as_ref().ok()?).ok()?;
+    (revocation.of == of).then_some(revocation.owner)
+}
+
 /// The watch configuration for children of `component`.
 fn ours(component: &str) -> watcher::Config {
     watcher::Config::default().labels(&names::selector(component))
 }
 
 /// Runs one controller: counts, logs, backs off.
-async fn drive<K>(controller: Controller<K>, context: Arc<Context>)
+async fn drive<K>(controller: Controller<Guarded<K>>, context: Arc<Context>)
 where
     K: Reconcile + DeserializeOwned,
 {
@@ -248,21 +293,31 @@ where
         .await;
 }
 
-async fn reconcile<K: Reconcile>(object: Arc<K>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile<K: Reconcile>(
+    object: Arc<Guarded<K>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() || context.memory.is_superseded(object.as_ref()) {
         return Ok(Action::await_change());
     }
     let start = Instant::now();
-    let result = object.reconcile(&context).await;
+    let result = match &object.0 {
+        Ok(object) => object.reconcile(&context).await,
+        Err(invalid) => {
+            let written = status::write_unreadable::<K>(&context, invalid).await;
+            written.map(|()| Outcome::UNREADABLE)
+        }
+    };
     let (outcome, action) = match &result {
-        Ok(outcome) => (outcome.label, outcome.look.action(context.clock.now())),
+        Ok(outcome) => (outcome.label, outcome.look.action(object.as_ref(), context.clock.now())),
         Err(error) => (error.class(), Action::await_change()),
     };
-    if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+    let refusal = result.as_ref().err().and_then(Error::refusal);
+    if let (Some(refusal), Ok(object)) = (refusal, &object.0) {
         let unchanged = object.status().cloned().unwrap_or_default();
         let standing = Standing::reconciling("Refused", refusal);
         // Best effort: what was refused may be the right to write status.
-        let _ = status::write(&context, object.as_ref(), unchanged, &standing).await;
+        let _ = status::write(&context, object, unchanged, &standing).await;
     }
     let kind = kind_name::<K>();
     context.metrics.reconciled(kind, outcome, start.elapsed());
@@ -273,7 +328,7 @@ async fn reconcile<K: Reconcile>(object: Arc<K>, context: Arc<Context>) -> Resul
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
-fn on_error<K: Reconcile>(object: Arc<K>, error: &Error, context: Arc<Context>) -> Action {
+fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
     let pause = context.memory.failed(object.as_ref());
     let (kind, namespace, name) =
         (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());

@@ -4,12 +4,12 @@ use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 
-use super::{Context, Error, Outcome, Reconcile, status};
+use super::{Context, Error, Guarded, Outcome, Reconcile, status};
 use crate::crd::condition::Standing;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::validate;
 
-pub(super) fn controller(context: &Context) -> Controller<Organization> {
+pub(super) fn controller(context: &Context) -> Controller<Guarded<Organization>> {
     Controller::new(Api::all(context.client.clone()), watcher::Config::default())
 }
 

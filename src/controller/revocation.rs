@@ -10,7 +10,7 @@ use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 
 use super::propagation::Write;
-use super::{Context, Error, Look, Outcome, Reconcile, apply, status};
+use super::{Context, Error, Guarded, Look, Outcome, Reconcile, apply, status};
 use crate::crd::condition::{self, Standing};
 use crate::crd::{Revocation, RevocationStatus};
 use crate::domain::ids::{ObjectName, UserPoolId};
@@ -19,7 +19,7 @@ use crate::domain::revocation::{self as domain, Of};
 use crate::index::Kind;
 use crate::validate;
 
-pub(super) fn controller(context: &Context) -> Controller<Revocation> {
+pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
     Controller::new(Api::all(context.client.clone()), watcher::Config::default())
 }
 
@@ -43,6 +43,7 @@ impl Reconcile for Revocation {
         let look = end.map_or(Look::OnChange, Look::At);
         // Proven once, it stays so: nothing takes a revocation back but its deletion.
         if condition::is_ready(&unchanged.conditions) {
+            context.memory.seen_through(self);
             return Ok(Outcome { look, ..Outcome::SETTLED });
         }
         let write = Write {

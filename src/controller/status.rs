@@ -8,7 +8,8 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
@@ -145,6 +146,47 @@ pub async fn write<K: HasStatus>(
     context.memory.superseded(object, written.resource_version().as_deref());
     report(context, object, standing).await;
     Ok(written.resource_version())
+}
+
+/// Says of an object that this version of the operator cannot read that it does not serve. The
+/// rest of its status stays as it is, whatever that may be.
+///
+/// # Errors
+/// The object changed in between, or the API server refused.
+pub async fn write_unreadable<K: HasStatus>(
+    context: &Context,
+    invalid: &InvalidObject,
+) -> Result<(), Error> {
+    let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
+    let name = invalid.metadata.name.clone().unwrap_or_default();
+    let kind = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
+    let Some(object) = api.get_opt(&name).await.map_err(Error::api("read object"))? else {
+        return Ok(());
+    };
+    let before = |field: &str| object.data.get("status")?.get(field);
+    let previous = before("conditions").cloned();
+    let previous: Vec<Condition> =
+        previous.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    let standing = Standing::stalled(
+        "Unreadable",
+        format!("not served, because this version of the operator cannot read it: {invalid}"),
+    );
+    let generation = object.metadata.generation;
+    let conditions = standing.conditions(&previous, generation, context.clock.now());
+    let observed = before("observedGeneration").and_then(serde_json::Value::as_i64);
+    if conditions == previous && observed == generation {
+        return Ok(());
+    }
+    warn!(kind = %kind.kind, %namespace, %name, "the object cannot be read and is not served");
+    let patch = json!({
+        "metadata": { "resourceVersion": object.metadata.resource_version },
+        "status": { "conditions": conditions, "observedGeneration": generation },
+    });
+    let manager = Some(format!("{}/status", names::MANAGER));
+    let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
+    let written = api.patch_status(&name, &parameters, &Patch::Merge(&patch)).await;
+    written.map(drop).map_err(Error::api("write status"))
 }
 
 /// One log line, and an Event where the standing is news: became stalled, or ready again. The

@@ -17,7 +17,7 @@ use kube::{Client, ResourceExt as _};
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
-use super::{Context, Error, sign_ups};
+use super::{Context, Error, Guarded, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::names;
@@ -32,15 +32,21 @@ pub async fn run(context: &Context) {
     let mut orphans = Orphans::default();
     loop {
         tokio::time::sleep(interval).await;
+        let mut complete = true;
         for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
             if let Err(error) = pass(context, sweep, &mut orphans, grace).await {
+                complete = false;
                 warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
             }
         }
         if context.settings.allow_sign_up
             && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
         {
+            complete = false;
             warn!(%error, "could not look after sign-ups; the next pass tries again");
+        }
+        if complete {
+            orphans.forget_unseen();
         }
     }
 }
@@ -63,20 +69,33 @@ impl Sweep {
     }
 }
 
-/// Since when each orphan has been seen, by uid.
+/// The orphans, by uid.
 #[derive(Default)]
-pub struct Orphans(HashMap<String, Instant>);
+pub struct Orphans(HashMap<String, Orphan>);
+
+struct Orphan {
+    /// Since when it has been one.
+    since: Instant,
+    /// Whether it was seen since the others were forgotten.
+    seen: bool,
+}
 
 impl Orphans {
     /// Whether `uid`, seen as an orphan at `now`, has been one for `grace`.
     pub fn ripe(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
-        let since = *self.0.entry(uid.to_owned()).or_insert(now);
-        now.saturating_duration_since(since) >= grace
+        let orphan = self.0.entry(uid.to_owned()).or_insert(Orphan { since: now, seen: true });
+        orphan.seen = true;
+        now.saturating_duration_since(orphan.since) >= grace
     }
 
     /// It belongs to somebody (again), or is gone.
     pub fn clear(&mut self, uid: &str) {
         self.0.remove(uid);
+    }
+
+    /// Forgets what was not seen since this was called last: somebody else has removed it.
+    pub fn forget_unseen(&mut self) {
+        self.0.retain(|_, orphan| std::mem::take(&mut orphan.seen));
     }
 }
 
@@ -99,15 +118,20 @@ async fn pass(
     let owned = owned(client, sweep).await?;
     for secret in secrets {
         let Some(uid) = secret.uid() else { continue };
-        if !may_go(&secret) || owned.contains(&claim(sweep, &secret)) {
+        if !may_go(&secret) || owned.holds(sweep, &secret) {
             orphans.clear(&uid);
         } else if orphans.ripe(&uid, Instant::now(), grace) {
             let namespace = secret.namespace().unwrap_or_default();
+            let (name, component) = (secret.name_any(), sweep.component());
             let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-            delete_exactly(&api, &secret).await?;
+            // One that cannot be removed must not protect all that come after it.
+            if let Err(error) = delete_exactly(&api, &secret).await {
+                warn!(%namespace, %name, component, %error, "could not remove a Secret that belongs to nobody");
+                continue;
+            }
             orphans.clear(&uid);
-            context.metrics.swept(sweep.component());
-            info!(%namespace, name = %secret.name_any(), component = sweep.component(), "removed a Secret that belonged to nobody");
+            context.metrics.swept(component);
+            info!(%namespace, %name, component, "removed a Secret that belonged to nobody");
         }
     }
     Ok(())
@@ -116,8 +140,23 @@ async fn pass(
 /// What ties a Secret to its owner: the owner's id, and the place where that owner wants it.
 type Claim = (String, String);
 
-/// The claims of everything that lives.
-async fn owned(client: &Client, sweep: Sweep) -> Result<HashSet<Claim>, Error> {
+/// What belongs to somebody.
+#[derive(Default)]
+struct Owned {
+    /// The claims of everything that lives.
+    claims: HashSet<Claim>,
+    /// Namespaces with an object that cannot be read: whatever is in there may be its.
+    unclear: HashSet<String>,
+}
+
+impl Owned {
+    fn holds(&self, sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> bool {
+        self.claims.contains(&claim(sweep, secret))
+            || secret.namespace().is_some_and(|namespace| self.unclear.contains(&namespace))
+    }
+}
+
+async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
     let all = ListParams::default();
     match sweep {
         Sweep::SigningKeys => {
@@ -130,7 +169,7 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<HashSet<Claim>, Error> {
                 let id = UserPoolId::derive(&namespace, &name);
                 Some((id.to_string(), names::signing_secret(uid, &name)))
             };
-            Ok(pools.iter().filter_map(claim).collect())
+            Ok(Owned { claims: pools.iter().filter_map(claim).collect(), ..Owned::default() })
         }
         Sweep::Passwords => {
             let members = Api::<Member>::all(client.clone()).list_metadata(&all).await;
@@ -142,12 +181,18 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<HashSet<Claim>, Error> {
                 let id = MemberId::derive(&namespace, &name);
                 Some((id.to_string(), names::password_secret(uid, &name)))
             };
-            Ok(members.iter().filter_map(claim).collect())
+            Ok(Owned { claims: members.iter().filter_map(claim).collect(), ..Owned::default() })
         }
         Sweep::ApiKeys => {
-            let clients = Api::<SdkClient>::all(client.clone()).list(&all).await;
-            let clients = clients.map_err(Error::api("list SdkClients"))?;
-            Ok(clients.iter().filter_map(delivery_claim).collect())
+            let clients = Api::<Guarded<SdkClient>>::all(client.clone()).list(&all).await;
+            let mut owned = Owned::default();
+            for client in clients.map_err(Error::api("list SdkClients"))? {
+                match client.0 {
+                    Ok(client) => owned.claims.extend(delivery_claim(&client)),
+                    Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
+                }
+            }
+            Ok(owned)
         }
     }
 }
@@ -164,8 +209,10 @@ async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String
 fn delivery_claim(client: &SdkClient) -> Option<Claim> {
     let namespace = client.namespace()?;
     let delivery = client.spec.service.as_ref()?.api_key.delivery.as_ref()?;
-    let id = SdkClientId::derive(&namespace, &client.name_any());
-    Some((id.to_string(), format!("{namespace}/{}", delivery.secret_name)))
+    // As the Secret's label says it, also of a client whose spec is refused for another reason.
+    let derived = || SdkClientId::derive(&namespace, &client.name_any()).to_string();
+    let id = client.spec.client_id.clone().unwrap_or_else(derived);
+    Some((id, format!("{namespace}/{}", delivery.secret_name)))
 }
 
 fn claim(sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> Claim {
@@ -198,28 +245,53 @@ mod tests {
         orphans.clear("a");
         assert!(!orphans.ripe("a", start + grace, grace));
         assert!(orphans.ripe("a", start + grace * 2, grace));
+        // Whoever removed it, it is forgotten with the next pass that does not see it.
+        orphans.forget_unseen();
+        assert!(orphans.ripe("a", start + grace * 3, grace));
+        orphans.forget_unseen();
+        orphans.forget_unseen();
+        assert!(orphans.0.is_empty());
+    }
+
+    fn client(spec: &serde_json::Value) -> SdkClient {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
+            "metadata": {"namespace": "acme", "name": "backend"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn secret(namespace: &str, name: &str, id: &str) -> PartialObjectMeta<Secret> {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {
+                "namespace": namespace, "name": name, "labels": {"anon.dev/id": id},
+            }
+        }))
+        .unwrap()
     }
 
     #[test]
     fn a_secret_is_claimed_by_id_and_place() {
-        let client: SdkClient = serde_json::from_value(serde_json::json!({
-            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
-            "metadata": {"namespace": "acme", "name": "backend"},
-            "spec": {"service": {"role": "Member", "apiKey": {"delivery": {"secretName": "key"}}}}
-        }))
-        .unwrap();
-        let secret = |namespace: &str, name: &str| -> PartialObjectMeta<Secret> {
-            serde_json::from_value(serde_json::json!({
-                "apiVersion": "v1", "kind": "Secret", "metadata": {
-                    "namespace": namespace, "name": name,
-                    "labels": {"anon.dev/id": SdkClientId::derive("acme", "backend").to_string()}
-                }
-            }))
-            .unwrap()
-        };
-        let owned = delivery_claim(&client).unwrap();
-        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key")), owned);
-        assert_ne!(claim(Sweep::ApiKeys, &secret("acme", "old-key")), owned);
-        assert_ne!(claim(Sweep::ApiKeys, &secret("copied", "key")), owned);
+        let service = serde_json::json!(
+            {"role": "Member", "apiKey": {"delivery": {"secretName": "key"}}}
+        );
+        let derived = SdkClientId::derive("acme", "backend").to_string();
+        let owned = delivery_claim(&client(&serde_json::json!({"service": service}))).unwrap();
+        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", &derived)), owned);
+        assert_ne!(claim(Sweep::ApiKeys, &secret("acme", "old-key", &derived)), owned);
+        assert_ne!(claim(Sweep::ApiKeys, &secret("copied", "key", &derived)), owned);
+
+        // One that chose its clientId has that on its Secret.
+        let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+        let spec = serde_json::json!({"clientId": chosen, "service": service});
+        let owned = delivery_claim(&client(&spec)).unwrap();
+        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", chosen)), owned);
+    }
+
+    #[test]
+    fn beside_an_object_that_cannot_be_read_nothing_goes() {
+        let owned = Owned { unclear: ["acme".to_owned()].into(), ..Owned::default() };
+        assert!(owned.holds(Sweep::ApiKeys, &secret("acme", "key", "x")));
+        assert!(!owned.holds(Sweep::ApiKeys, &secret("other", "key", "x")));
     }
 }

@@ -42,8 +42,8 @@ impl Algorithm {
     }
 }
 
-/// An algorithm whose signatures are verified. `none` and the HMAC family are not representable,
-/// so no token can choose them.
+/// An algorithm whose signatures are verified. `none` and the HMAC family are not among them, so no
+/// token can choose them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum VerifyingAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -102,6 +102,25 @@ impl VerifyingAlgorithm {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
     }
 
+    /// The one algorithm of a JWK with these members: its `alg`; without that, what its curve is for;
+    /// and for an RSA key, which fits several, `rsa`.
+    #[must_use]
+    pub fn of_key(
+        alg: Option<&str>,
+        kty: Option<&str>,
+        crv: Option<&str>,
+        rsa: Self,
+    ) -> Option<Self> {
+        match (alg, kty, crv) {
+            (Some(alg), ..) => Self::from_name(alg),
+            (None, Some("RSA"), _) => Some(rsa),
+            (None, Some("EC"), Some("P-256")) => Some(Self::ES256),
+            (None, Some("EC"), Some("P-384")) => Some(Self::ES384),
+            (None, Some("OKP"), Some("Ed25519")) => Some(Self::EdDSA),
+            _ => None,
+        }
+    }
+
     /// Whether its keys are RSA keys, which fit several algorithms.
     #[must_use]
     pub const fn is_rsa(self) -> bool {
@@ -124,6 +143,18 @@ impl From<Algorithm> for VerifyingAlgorithm {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_has_one_algorithm() {
+        use VerifyingAlgorithm as Alg;
+        let of_key = |alg, kty, crv| Alg::of_key(alg, kty, crv, Alg::PS256);
+        assert_eq!(of_key(None, Some("RSA"), None), Some(Alg::PS256));
+        assert_eq!(of_key(Some("RS512"), Some("RSA"), None), Some(Alg::RS512));
+        assert_eq!(of_key(None, Some("EC"), Some("P-384")), Some(Alg::ES384));
+        assert_eq!(of_key(None, Some("EC"), Some("P-521")), None);
+        assert_eq!(of_key(Some("HS256"), Some("oct"), None), None);
+        assert_eq!(of_key(None, None, None), None);
+    }
 
     #[test]
     fn what_is_signed_can_be_verified_under_the_same_name() {

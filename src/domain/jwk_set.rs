@@ -203,8 +203,11 @@ fn usable_key(key: Value, expected: Expected<'_>) -> Result<SetKey, DropReason> 
     if !may_verify(&members, expected)? {
         return Err(DropReason::Operations);
     }
-    let algorithm = algorithm(of_type("alg")?, of_type("kty")?, of_type("crv")?, expected)
-        .ok_or(DropReason::Unsupported)?;
+    let rsa = expected.algorithms.iter().copied().find(|alg| alg.is_rsa());
+    let rsa = rsa.unwrap_or(VerifyingAlgorithm::RS256);
+    let (alg, kty, crv) = (of_type("alg")?, of_type("kty")?, of_type("crv")?);
+    let algorithm = VerifyingAlgorithm::of_key(alg, kty, crv, rsa);
+    let algorithm = algorithm.ok_or(DropReason::Unsupported)?;
     if !expected.algorithms.is_empty() && !expected.algorithms.contains(&algorithm) {
         return Err(DropReason::NotListed(algorithm));
     }
@@ -230,25 +233,6 @@ fn may_verify(members: &Map<String, Value>, expected: Expected<'_>) -> Result<bo
         None => Ok(true),
         Some(Value::Array(operations)) => Ok(operations.iter().any(verifies)),
         Some(_) => Err(DropReason::NotAJwk),
-    }
-}
-
-fn algorithm(
-    alg: Option<&str>,
-    kty: Option<&str>,
-    crv: Option<&str>,
-    expected: Expected<'_>,
-) -> Option<VerifyingAlgorithm> {
-    match (alg, kty, crv) {
-        (Some(alg), ..) => VerifyingAlgorithm::from_name(alg),
-        (None, Some("RSA"), _) => {
-            let listed = expected.algorithms.iter().copied().find(|alg| alg.is_rsa());
-            Some(listed.unwrap_or(VerifyingAlgorithm::RS256))
-        }
-        (None, Some("EC"), Some("P-256")) => Some(VerifyingAlgorithm::ES256),
-        (None, Some("EC"), Some("P-384")) => Some(VerifyingAlgorithm::ES384),
-        (None, Some("OKP"), Some("Ed25519")) => Some(VerifyingAlgorithm::EdDSA),
-        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod algorithm;
 pub mod api_key_life;
 pub mod client;
 pub mod decision;
+pub mod digest;
 pub mod duration;
 pub mod fetch_error;
 pub mod ids;

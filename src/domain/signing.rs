@@ -12,7 +12,7 @@ use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, VerifyingAlgorithm};
 use super::jwk::Jwk;
 
 /// A private key that signs with one algorithm. It has no `Debug` and no serialized form but
@@ -246,14 +246,10 @@ impl PrivateJwk {
     }
 
     fn algorithm(&self) -> Option<Algorithm> {
-        match (&self.public.alg, self.public.kty.as_str(), self.public.crv.as_deref()) {
-            (Some(alg), ..) => Algorithm::from_name(alg),
-            (None, "RSA", _) => Some(Algorithm::RS256),
-            (None, "EC", Some("P-256")) => Some(Algorithm::ES256),
-            (None, "EC", Some("P-384")) => Some(Algorithm::ES384),
-            (None, "OKP", Some("Ed25519")) => Some(Algorithm::EdDSA),
-            _ => None,
-        }
+        let Jwk { alg, kty, crv, .. } = &self.public;
+        let rsa = VerifyingAlgorithm::RS256;
+        let own = VerifyingAlgorithm::of_key(alg.as_deref(), Some(kty), crv.as_deref(), rsa);
+        own.and_then(|own| Algorithm::from_name(own.as_str()))
     }
 }
 

@@ -20,6 +20,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 
 use crate::domain::client::SdkClient;
+use crate::domain::decision::Reason;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
@@ -82,10 +83,16 @@ impl Reader {
         self.0.ready.is_ready() && self.0.progress.is_counted()
     }
 
-    /// Whether the cluster was heard of recently enough to answer from what is known of it.
-    #[must_use]
-    pub fn is_fresh(&self) -> bool {
-        self.0.progress.is_fresh()
+    /// Whether anything may be answered: only from an index that is complete, and recent enough
+    /// that the leader still counts this replica.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn answers(&self) -> Result<(), Reason> {
+        if !self.is_ready() {
+            return Err(Reason::IndexNotReady);
+        }
+        if self.0.progress.is_fresh() { Ok(()) } else { Err(Reason::IndexStale) }
     }
 
     /// Whether this index has taken up everything of a kind up to this resourceVersion. Where
@@ -161,6 +168,12 @@ impl Reader {
     #[must_use]
     pub fn client(&self, id: SdkClientId) -> Option<Arc<SdkClient>> {
         self.0.state.read().client(id).cloned()
+    }
+
+    /// The client of this name. One that does not hold its clientId is not served.
+    #[must_use]
+    pub fn client_named(&self, name: &ObjectName) -> Option<Arc<SdkClient>> {
+        self.0.state.read().client_named(name).cloned()
     }
 
     /// The client that holds the ApiKey with this hash.

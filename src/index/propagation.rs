@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Preconditions};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
@@ -67,7 +67,7 @@ impl Replica {
 pub struct Reached {
     /// Whether everybody has it.
     pub everywhere: bool,
-    /// For people: `2 of 3 validators`.
+    /// For people, who has it: `2 of 3 validators`.
     pub text: String,
     /// The Pods that are not known to have it.
     pub missing: Vec<String>,
@@ -112,13 +112,13 @@ impl Propagation {
     pub fn reached(&self, write: &Write) -> Reached {
         let replicas = self.replicas.lock();
         let (Some(replicas), Some(&comparable)) = (replicas.as_ref(), self.comparable.get()) else {
-            let text = "validators not known yet".to_owned();
+            let text = "validators that are not known yet".to_owned();
             return Reached { everywhere: false, text, missing: Vec::new() };
         };
         let version: Option<u64> = write.resource_version.parse().ok().filter(|_| comparable);
         let (Some(version), false) = (version, replicas.is_empty()) else {
             let everywhere = write.at.elapsed() >= BY_TIME;
-            let text = "by time, not by proof".to_owned();
+            let text = "every validator, by time and not by proof".to_owned();
             return Reached { everywhere, text, missing: Vec::new() };
         };
         let behind = replicas.iter().filter(|(_, replica)| !replica.has(write.kind, version));
@@ -224,14 +224,20 @@ impl Propagation {
 
     async fn forget_silent(&self, api: &Api<Lease>) {
         let limit = self.max_staleness + MARGIN;
-        let silent: Vec<String> = {
+        let silent: Vec<_> = {
             let replicas = self.replicas.lock();
             let gone = |replica: &Replica| replica.changed_at.elapsed() > limit;
-            let replicas = replicas.iter().flatten();
-            replicas.filter(|(_, replica)| gone(replica)).map(|(name, _)| name.clone()).collect()
+            let replicas = replicas.iter().flatten().filter(|(_, replica)| gone(replica));
+            let seen = |(name, replica): (&String, &Replica)| {
+                (name.clone(), replica.resource_version.clone())
+            };
+            replicas.map(seen).collect()
         };
-        for name in silent {
-            match api.delete(&name, &DeleteParams::default()).await {
+        for (name, resource_version) in silent {
+            // One that has come back in this very moment stays.
+            let preconditions = Some(Preconditions { resource_version, uid: None });
+            let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
+            match api.delete(&name, &parameters).await {
                 Ok(_) => info!(lease = %name, "a validator is gone"),
                 Err(error) => {
                     warn!(lease = %name, %error, "cannot remove the Lease of a validator that is gone");

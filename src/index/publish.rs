@@ -92,7 +92,7 @@ impl Publisher {
     async fn write(&self) -> Result<(), kube::Error> {
         let json = |json: serde_json::Result<String>| json.map_err(kube::Error::SerdeError);
         let applied = json(serde_json::to_string(&self.reader.progress().applied()))?;
-        let asked = self.reader.questions().send(|id| self.reader.pool(id));
+        let asked = self.reader.questions().send(|id| self.reader.pool(id), Instant::now());
         let mut annotations = BTreeMap::from([(names::APPLIED.to_owned(), applied)]);
         if !asked.pools.is_empty() {
             let asked = json(serde_json::to_string(&asked))?;

@@ -24,6 +24,11 @@ const MAX_KEYS: usize = 8192;
 const NEGATIVE: Duration = Duration::from_mins(1);
 /// How many pools are asked for at the same time.
 const MAX_POOLS: usize = 64;
+/// How many of them may belong to one organization.
+const MAX_POOLS_OF_ONE: usize = 16;
+/// How long a question keeps its place. One that is not answered by then, because the host of the
+/// set is down, shares what places are left: it must not keep others from asking.
+const KEEPS_PLACE: Duration = Duration::from_secs(30);
 /// How many requests wait for an answer at the same time.
 const MAX_WAITING: usize = 128;
 
@@ -73,6 +78,21 @@ struct Numbers {
     wanted: u64,
     sent: u64,
     answered: u64,
+    /// When `sent` was sent first.
+    sent_at: Option<Instant>,
+    /// When it was sent last.
+    listed_at: Option<Instant>,
+}
+
+/// Whose turn it is to be asked for; the least first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    /// Asked a moment ago.
+    Open,
+    /// Not asked yet.
+    New,
+    /// Asked long ago, and last listed then.
+    Overdue(Option<Instant>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -123,29 +143,35 @@ impl Questions {
 
     /// The open questions, which from now on count as sent. `pool` gives the pool of an id, as long
     /// as it is there.
-    pub fn send<P>(&self, pool: impl Fn(UserPoolId) -> Option<P>) -> Asked
+    pub fn send<P>(&self, pool: impl Fn(UserPoolId) -> Option<P>, now: Instant) -> Asked
     where
         P: std::ops::Deref<Target = UserPool>,
     {
         let mut state = self.state.lock();
         let ids: Vec<_> = state.pools.keys().copied().collect();
-        let (mut pools, mut waiting) = (BTreeMap::new(), Vec::new());
+        let mut turns = Vec::new();
         for id in ids {
             let Some(pool) = pool(id) else {
                 state.forget(id);
                 continue;
             };
-            let numbers = state.take_up(&pool, &self.by);
-            let open = numbers.sent > numbers.answered;
-            if open {
-                pools.insert(id, numbers.sent);
-            } else if numbers.wanted > numbers.sent {
-                waiting.push(id);
-            }
+            let turn = state.take_up(&pool, &self.by).turn(now);
+            turns.extend(turn.map(|turn| (turn, id, pool.organization)));
         }
-        for id in waiting.into_iter().take(MAX_POOLS.saturating_sub(pools.len())) {
+        turns.sort_unstable();
+        let (mut pools, mut of_one) = (BTreeMap::new(), HashMap::<_, usize>::new());
+        for (turn, id, organization) in turns {
+            let own = of_one.entry(organization).or_default();
+            if pools.len() == MAX_POOLS || *own == MAX_POOLS_OF_ONE {
+                continue;
+            }
             if let Some(numbers) = state.pools.get_mut(&id) {
-                numbers.sent = numbers.wanted;
+                *own += 1;
+                if turn == Turn::New {
+                    numbers.sent = numbers.wanted;
+                    numbers.sent_at = Some(now);
+                }
+                numbers.listed_at = Some(now);
                 pools.insert(id, numbers.sent);
             }
         }
@@ -164,12 +190,34 @@ impl Questions {
     }
 }
 
+impl Numbers {
+    const fn from(number: u64) -> Self {
+        let nothing = None;
+        Self {
+            wanted: number,
+            sent: number,
+            answered: number,
+            sent_at: nothing,
+            listed_at: nothing,
+        }
+    }
+
+    /// Whose turn it is, if there is anything to ask.
+    fn turn(&self, now: Instant) -> Option<Turn> {
+        if self.sent > self.answered {
+            let fresh = |sent_at| now.saturating_duration_since(sent_at) < KEEPS_PLACE;
+            let fresh = self.sent_at.is_some_and(fresh);
+            return Some(if fresh { Turn::Open } else { Turn::Overdue(self.listed_at) });
+        }
+        (self.wanted > self.sent).then_some(Turn::New)
+    }
+}
+
 impl State {
     /// Takes up what the status of the pool answers.
     fn take_up(&mut self, pool: &UserPool, by: &str) -> Numbers {
         let gone = self.gone;
-        let fresh = Numbers { wanted: gone, sent: gone, answered: gone };
-        let Some(numbers) = self.pools.get_mut(&pool.id) else { return fresh };
+        let Some(numbers) = self.pools.get_mut(&pool.id) else { return Numbers::from(gone) };
         let answered = pool.fetch.answers.get(by).copied().unwrap_or(0);
         numbers.answered = numbers.answered.max(answered.min(numbers.sent));
         *numbers
@@ -215,7 +263,8 @@ mod tests {
     }
 
     fn sent(questions: &Questions, pool: &Arc<UserPool>) -> Option<u64> {
-        questions.send(|id| (id == pool.id).then(|| Arc::clone(pool))).pools.get(&pool.id).copied()
+        let pool_of = |id| (id == pool.id).then(|| Arc::clone(pool));
+        questions.send(pool_of, Instant::now()).pools.get(&pool.id).copied()
     }
 
     #[test]
@@ -282,7 +331,7 @@ mod tests {
     fn pools_that_are_gone_are_forgotten() {
         let (questions, now) = (Questions::default(), Instant::now());
         questions.miss(&pool("users", &questions, 0), "a", now);
-        assert!(questions.send(|_| None::<Arc<UserPool>>).pools.is_empty());
+        assert!(questions.send(|_| None::<Arc<UserPool>>, now).pools.is_empty());
         assert!(questions.state.lock().pools.is_empty());
         // One that comes back begins anew: an old answer says nothing of it.
         let back = pool("users", &questions, 1);
@@ -290,21 +339,66 @@ mod tests {
         assert_eq!(sent(&questions, &back), Some(2));
     }
 
+    /// What is asked of `pools` at `now`, of which `answered` have been.
+    fn asked(questions: &Questions, pools: &[Arc<UserPool>], now: Instant) -> Vec<UserPoolId> {
+        let pools: HashMap<_, _> = pools.iter().map(|pool| (pool.id, Arc::clone(pool))).collect();
+        questions.send(|id| pools.get(&id).cloned(), now).pools.into_keys().collect()
+    }
+
+    fn pools_of(organization: &str, count: usize) -> Vec<Arc<UserPool>> {
+        let object = |n: usize| {
+            json!({
+                "metadata": {"namespace": organization, "name": format!("users-{n}")},
+                "spec": {"jwks": {"url": "https://id.example.com/jwks"}, "anyAudience": true},
+            })
+        };
+        let pool = |n| serde_json::from_value::<crd::UserPool>(object(n)).unwrap();
+        (0..count).map(|n| Arc::new(crate::validate::user_pool(&pool(n)).unwrap())).collect()
+    }
+
     #[test]
-    fn many_pools_take_turns() {
+    fn one_organization_does_not_take_every_place() {
         let (questions, now) = (Questions::default(), Instant::now());
-        let pools: Vec<_> = (0..100).map(|n| pool(&format!("users-{n}"), &questions, 0)).collect();
+        let mut pools: Vec<_> = (0..6).flat_map(|n| pools_of(&format!("many-{n}"), 100)).collect();
         for pool in &pools {
             questions.miss(pool, "a", now);
         }
-        let of = |answered: u64| {
-            let pools: HashMap<_, _> = (0..100)
-                .map(|n| pool(&format!("users-{n}"), &questions, answered))
-                .map(|pool| (pool.id, pool))
-                .collect();
-            questions.send(|id| pools.get(&id).cloned()).pools.len()
-        };
-        assert_eq!(of(0), MAX_POOLS);
-        assert_eq!(of(1), 100 - MAX_POOLS);
+        assert_eq!(asked(&questions, &pools, now).len(), MAX_POOLS);
+        let of_one = pools_of("many-0", 100);
+        let questions = Questions::default();
+        for pool in &of_one {
+            questions.miss(pool, "a", now);
+        }
+        pools.extend(pools_of("acme", 1));
+        questions.miss(&pools[600], "a", now);
+        let asked = asked(&questions, &pools, now);
+        assert_eq!(asked.len(), MAX_POOLS_OF_ONE + 1);
+        assert!(asked.contains(&pools[600].id));
+    }
+
+    #[test]
+    fn what_is_never_answered_does_not_keep_others_from_asking() {
+        let (questions, now) = (Questions::default(), Instant::now());
+        let dead: Vec<_> = (0..8).flat_map(|n| pools_of(&format!("dead-{n}"), 16)).collect();
+        for pool in &dead {
+            questions.miss(pool, "a", now);
+        }
+        let first = asked(&questions, &dead, now);
+        assert_eq!(first.len(), MAX_POOLS);
+        // Those that found no place are next, at the latest after a while.
+        let later = now + KEEPS_PLACE;
+        let second = asked(&questions, &dead, later);
+        assert_eq!(second.len(), MAX_POOLS);
+        assert!(second.iter().all(|id| !first.contains(id)));
+        // Then all are overdue, and one that is new comes before them.
+        let (later, acme) = (later + KEEPS_PLACE, pools_of("acme", 1));
+        questions.miss(&acme[0], "a", later);
+        let all = [dead, acme.clone()].concat();
+        let third = asked(&questions, &all, later);
+        assert!(third.len() == MAX_POOLS && third.contains(&acme[0].id));
+        // And they take turns.
+        let fourth = asked(&questions, &all, later + Duration::from_secs(1));
+        let again = fourth.iter().filter(|id| third.contains(id) && **id != acme[0].id).count();
+        assert!(again <= 2, "{again}");
     }
 }

@@ -155,11 +155,15 @@ impl State {
         self.clients.get(&holder.name)
     }
 
-    /// The client that holds this key. One that does not hold its own id is not served.
-    pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        let holder = self.keys.get(hash)?.first()?;
-        let client = self.clients.get(&holder.name)?;
+    /// The client of this name. One that does not hold its own id is not served.
+    pub(super) fn client_named(&self, name: &ObjectName) -> Option<&Arc<SdkClient>> {
+        let client = self.clients.get(name)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
+    }
+
+    /// The client that holds this key.
+    pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
+        self.client_named(&self.keys.get(hash)?.first()?.name)
     }
 }
 

@@ -80,12 +80,7 @@ pub fn authenticate(
     now: Timestamp,
     question: Question<'_>,
 ) -> Result<Verified, Reason> {
-    if !reader.is_ready() {
-        return Err(Reason::IndexNotReady);
-    }
-    if !reader.is_fresh() {
-        return Err(Reason::IndexStale);
-    }
+    reader.answers()?;
     let credential = question.credential;
     if credential.len() > MAX_TOKEN_BYTES {
         return Err(Reason::CredentialTooLarge);

@@ -1,11 +1,11 @@
 //! Documents that browsers and proxies may keep.
 
-use aws_lc_rs::digest;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use super::ApiError;
+use crate::domain::digest::short_hex;
 
 /// A document with an ETag; 304 for who has it already (RFC 9110 section 13.1.2). `cache` is its
 /// Cache-Control.
@@ -19,9 +19,7 @@ pub fn cacheable(
     body: &impl Serialize,
 ) -> Result<Response, ApiError> {
     let body = serde_json::to_vec(body).map_err(|_| ApiError::internal())?;
-    let hash = digest::digest(&digest::SHA256, &body);
-    let hex =
-        hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    let hex = short_hex(&body, 16);
     let etag = HeaderValue::from_str(&format!("\"{hex}\"")).map_err(|_| ApiError::internal())?;
     let known = headers
         .get_all(header::IF_NONE_MATCH)

@@ -11,7 +11,6 @@ mod staff;
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
@@ -20,6 +19,7 @@ pub use pool::{fetch_state, inline_set, user_pool};
 pub use revocation::revocation;
 pub use staff::{ORGANIZATION_NAME, member, organization};
 
+use crate::domain::digest::short_hex;
 use crate::domain::ids::ObjectName;
 use crate::names;
 
@@ -61,7 +61,5 @@ fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
 #[must_use]
 pub fn requested_rotation<K: Resource>(object: &K) -> Option<String> {
     let value = object.annotations().get(names::ROTATE)?;
-    let hash = digest::digest(&digest::SHA256, value.as_bytes());
-    let hex = |hex, byte| format!("{hex}{byte:02x}");
-    Some(hash.as_ref().iter().take(8).fold(String::new(), hex))
+    Some(short_hex(value.as_bytes(), 8))
 }

@@ -4,8 +4,9 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
-use crate::controller::apply::Foreign;
-use crate::crd::condition::Standing;
+use crate::controller::apply::Obstacle;
+use crate::crd::condition::{Note, Standing};
+use crate::domain::role::Role;
 use crate::domain::staff::{KubernetesSubject, Member};
 use crate::names;
 
@@ -47,13 +48,14 @@ pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBindin
 }
 
 /// How the member stands, given what became of its RoleBinding.
-pub fn standing(member: &Member, applied: Result<(), Foreign>) -> Standing {
+pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
     let role = member.role.as_str();
     if member.suspended {
         return Standing::ready("Suspended", "the member is suspended and has no rights");
     }
     match (applied, &member.kubernetes) {
-        (Err(Foreign), _) => Standing::stalled(
+        (Err(Obstacle::Refused(said)), _) => Standing::reconciling("Refused", said),
+        (Err(Obstacle::Foreign), _) => Standing::stalled(
             "ChildConflict",
             format!(
                 "RoleBinding `{}` exists and was not made for this member; delete it",
@@ -66,6 +68,33 @@ pub fn standing(member: &Member, applied: Result<(), Foreign>) -> Standing {
         (Ok(()), None) => {
             Standing::ready("Accepted", format!("role {role}; no Kubernetes identity is named"))
         }
+    }
+}
+
+/// What is to be said of an Admin whose proof of identity lies in the namespace itself: there are
+/// people who may write Secrets there and are not meant to be Admins, such as everybody with `edit`.
+pub fn within_reach(member: &Member) -> Option<Note> {
+    const TYPE: &str = "AdminWithinReach";
+    if member.role != Role::Admin || member.suspended {
+        return None;
+    }
+    match (&member.password, &member.kubernetes) {
+        (Some(entry), _) => Some(Note::new(
+            TYPE,
+            "PasswordInNamespace",
+            format!(
+                "who may write Secret `{}` of this namespace, or read a plain text in it, can log in as this Admin",
+                entry.secret
+            ),
+        )),
+        (None, Some(KubernetesSubject::ServiceAccount(account))) => Some(Note::new(
+            TYPE,
+            "ServiceAccountInNamespace",
+            format!(
+                "who may make tokens of ServiceAccount `{account}` of this namespace, or run Pods with it, is this Admin"
+            ),
+        )),
+        (None, _) => None,
     }
 }
 
@@ -83,7 +112,7 @@ pub fn email_conflict(holder: &str) -> Standing {
 mod tests {
     use super::*;
     use crate::domain::ids::{MemberId, ObjectName, OrganizationId};
-    use crate::domain::role::Role;
+    use crate::domain::staff::SecretEntry;
 
     fn member(kubernetes: Option<KubernetesSubject>) -> Member {
         Member {
@@ -110,6 +139,19 @@ mod tests {
         assert_eq!(binding.role_ref.name, "anon-member");
         let subject = &binding.subjects.unwrap()[0];
         assert_eq!(subject.namespace.as_deref(), Some("acme"));
+    }
+
+    #[test]
+    fn an_admin_whom_others_can_become_is_said_to_be_one() {
+        let account = || Some(KubernetesSubject::ServiceAccount("ci".into()));
+        let admin = |kubernetes| Member { role: Role::Admin, ..member(kubernetes) };
+        assert!(within_reach(&member(account())).is_none(), "`edit` has the rights of a Member");
+        assert!(within_reach(&admin(Some(KubernetesSubject::User("ada".into())))).is_none());
+        assert_eq!(within_reach(&admin(account())).unwrap().reason, "ServiceAccountInNamespace");
+        let entry = SecretEntry { secret: "ada".into(), entry: "password".into() };
+        let by_password = Member { password: Some(entry), ..admin(None) };
+        assert_eq!(within_reach(&by_password).unwrap().reason, "PasswordInNamespace");
+        assert!(within_reach(&Member { suspended: true, ..by_password }).is_none());
     }
 
     #[test]

@@ -12,21 +12,22 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Context, Error, Outcome, Reconcile, apply, consent, ours, status};
+use super::{Context, Error, Guarded, Outcome, Reconcile, apply, consent, ours, revoked, status};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
+use crate::domain::revocation::Of;
 use crate::names;
 use crate::validate;
 
-pub(super) fn controller(context: &Context) -> Controller<Member> {
+pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let client = &context.client;
     let hashes: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let passwords: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let controller =
-        Controller::<Member>::new(Api::all(client.clone()), watcher::Config::default());
+        Controller::<Guarded<Member>>::new(Api::all(client.clone()), watcher::Config::default());
     let members = controller.store();
     controller
         .owns(Api::<RoleBinding>::all(client.clone()), ours(names::MEMBER_ROLE))
@@ -35,14 +36,18 @@ pub(super) fn controller(context: &Context) -> Controller<Member> {
             let namespace = annotations.get(names::OWNER_NAMESPACE)?;
             Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
         })
-        .watches(Api::<Revocation>::all(client.clone()), watcher::Config::default(), |revocation| {
-            let revoked = revocation.spec.member.as_ref()?;
-            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
-        })
+        .watches(
+            Api::<Guarded<Revocation>>::all(client.clone()),
+            watcher::Config::default(),
+            |revocation| {
+                let owner = revoked(&revocation, Of::Member)?;
+                Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+            },
+        )
         .watches(
             passwords,
             consent::watched(&[names::USE_PASSWORD]),
-            consent::referrers(members, |member, secret| {
+            consent::referrers(members, |member: &Member, secret| {
                 let reference = member.spec.password_secret_ref.as_ref();
                 reference.is_some_and(|reference| reference.name == secret)
             }),
@@ -91,7 +96,9 @@ impl Reconcile for Member {
         let password = password::follow(context, &member).await?;
 
         // status
+        let blocked = applied.is_err();
         let mut standing = desired::standing(&member, applied);
+        let within_reach = desired::within_reach(&member);
         if let (State::Ready, false, Err(problem)) = (standing.state, member.suspended, password) {
             standing = problem;
         }
@@ -99,8 +106,9 @@ impl Reconcile for Member {
             standing = contested(context, &member).unwrap_or(standing);
         }
         let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
-        let outcome =
-            if standing.state == State::Stalled { Outcome::BLOCKED } else { Outcome::SETTLED };
+        standing.notes.extend(within_reach);
+        let blocked = blocked || standing.state == State::Stalled;
+        let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &standing).await?;
         Ok(outcome)
     }

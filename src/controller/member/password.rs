@@ -6,7 +6,7 @@
 //! hash that the API has made for this very member is left alone, and any other removed.
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Namespace, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::{Api, ObjectMeta};
 use tracing::info;
@@ -21,7 +21,8 @@ use crate::names;
 /// Sees to it that the hash is that of the Secret in the spec. `Err` in the result says what
 /// stands in the way.
 pub async fn follow(context: &Context, member: &Member) -> Result<Result<(), Standing>, Error> {
-    let name = names::password_secret(&namespace_uid(context, member).await?, &member.name.name);
+    let uid = context.namespace_uid(&member.name.namespace).await?;
+    let name = names::password_secret(&uid, &member.name.name);
     let (client, namespace) = (&context.client, &context.settings.operator_namespace);
     let stored = apply::read_secret(client, namespace, &name).await?;
     let Some(entry) = &member.password else {
@@ -61,13 +62,6 @@ async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Re
     let _turn = context.hashing.lock().await;
     let text = zeroize::Zeroizing::new(text);
     Ok(tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await?)
-}
-
-async fn namespace_uid(context: &Context, member: &Member) -> Result<String, Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace =
-        api.get_metadata(&member.name.namespace).await.map_err(Error::api("read Namespace"))?;
-    namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
 }
 
 async fn store(context: &Context, stored: Option<Secret>, secret: Secret) -> Result<(), Error> {

@@ -5,7 +5,7 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 
 use super::Made;
-use crate::controller::{Context, Error, Look};
+use crate::controller::{Context, Error};
 use crate::crd;
 use crate::crd::condition::{Standing, State};
 use crate::domain::client::{SdkClient, Service};
@@ -81,8 +81,8 @@ pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
         );
     }
     let contested = elsewhere.is_some() || client.id.is_chosen();
-    if contested && made.look == Look::OnChange {
-        made.look = Look::Later;
+    if contested {
+        made.look = made.look.at_latest_later(context.clock.now());
     }
 }
 

@@ -21,12 +21,13 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 use super::propagation::Write;
-use super::{Context, Error, Look, Outcome, Reconcile, ours, status};
+use super::{Context, Error, Guarded, Look, Outcome, Reconcile, ours, revoked, status};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
 use crate::domain::ids::ObjectName;
 use crate::domain::opaque::ApiKey;
+use crate::domain::revocation::Of;
 use crate::index::Kind;
 use crate::{names, validate};
 use echo::Expected;
@@ -44,8 +45,9 @@ pub struct Made {
     keys: Vec<ApiKeyStatus>,
     /// When the schedule asks for the next key.
     next_rotation: Option<jiff::Timestamp>,
-    /// A key whose hash is among `keys` and has to be known everywhere before it is delivered.
-    publish: Option<ApiKey>,
+    /// A key whose hash is among `keys` and has to be known everywhere before it is delivered, and
+    /// when it was made.
+    publish: Option<(ApiKey, jiff::Timestamp)>,
     /// What happened that people may want to know.
     news: Option<News>,
     /// When to look again.
@@ -85,11 +87,11 @@ impl Made {
     }
 }
 
-pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
+pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     let client = &context.client;
     let delivered: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let all = watcher::Config::default;
-    let controller = Controller::<SdkClient>::new(Api::all(client.clone()), all());
+    let controller = Controller::<Guarded<SdkClient>>::new(Api::all(client.clone()), all());
     // The controller's own store, not the index: it holds every client that was ever reconciled
     // here, so that a client that found no pool is found again when the pool comes.
     let clients = controller.store();
@@ -101,16 +103,16 @@ pub(super) fn controller(context: &Context) -> Controller<SdkClient> {
             echoes.secret(&owner, secret.resource_version());
             Some(ObjectRef::new(name).within(&owner.namespace))
         })
-        .watches(Api::<Revocation>::all(client.clone()), all(), move |revocation| {
-            let revoked = revocation.spec.sdk_client.as_ref()?;
-            let namespace = revocation.namespace()?;
-            disturbed.disturb(&ObjectName { namespace, name: revoked.name.clone() });
-            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
+        .watches(Api::<Guarded<Revocation>>::all(client.clone()), all(), move |revocation| {
+            let owner = revoked(&revocation, Of::SdkClient)?;
+            disturbed.disturb(&owner);
+            Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
-        .watches(Api::<UserPool>::all(client.clone()), all(), move |pool| {
+        .watches(Api::<Guarded<UserPool>>::all(client.clone()), all(), move |pool| {
             let waiting = clients.state().into_iter().filter(move |client| {
-                let webapp = client.spec.webapp.as_ref();
-                client.namespace() == pool.namespace()
+                let client = client.0.as_ref().ok();
+                let webapp = client.and_then(|client| client.spec.webapp.as_ref());
+                client.and_then(kube::ResourceExt::namespace) == pool.namespace()
                     && webapp.is_some_and(|webapp| webapp.user_pool_ref.name == pool.name_any())
             });
             waiting.map(|client| ObjectRef::from_obj(client.as_ref())).collect::<Vec<_>>()
@@ -176,9 +178,9 @@ impl Reconcile for SdkClient {
         let settled = matches!(made.look, Look::OnChange | Look::At(_));
         let versions = written.clone().zip(made.secret_version).filter(|_| settled);
         context.echoes.end(&client.name, versions.map(expected));
-        if let (Some(key), Some(resource_version)) = (made.publish, written) {
+        if let (Some((key, made_at)), Some(resource_version)) = (made.publish, written) {
             let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
-            context.pending.put_back(&client.name, Pending { key, write });
+            context.pending.put_back(&client.name, Pending { key, made_at, write });
         }
         if let Some(News { type_, reason, note }) = made.news {
             status::publish(context, self, type_, reason, note).await;

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::domain::client::{SdkClient, StoredApiKey};
@@ -23,6 +24,8 @@ const TURN: Duration = Duration::from_secs(5);
 pub struct Pending {
     /// The key.
     pub key: ApiKey,
+    /// When it was made, as status says.
+    pub made_at: Timestamp,
     /// The write that published its hash.
     pub write: Write,
 }
@@ -56,7 +59,7 @@ impl PendingKeys {
         };
         let mut pending = self.0.lock();
         let first_seen = match pending.get(&client.name) {
-            Some(OnItsWay::Ours(Pending { key, write })) if key.hash() == next => {
+            Some(OnItsWay::Ours(Pending { key, write, .. })) if key.hash() == next => {
                 return write.at.elapsed() < MOMENT && !propagation.reached(write).everywhere;
             }
             Some(OnItsWay::Theirs(theirs, first_seen)) if *theirs == next => *first_seen,
@@ -107,7 +110,8 @@ mod tests {
             resource_version: "1".to_owned(),
             at: Instant::now(),
         };
-        pending.put_back(&client.name, Pending { key: ours, write });
+        pending
+            .put_back(&client.name, Pending { key: ours, made_at: Timestamp::UNIX_EPOCH, write });
         assert!(pending.is_on_its_way(&client, &propagation));
         // However often it is looked at, its turn ends.
         let earlier = Instant::now().checked_sub(TURN).unwrap();

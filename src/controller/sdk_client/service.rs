@@ -10,6 +10,8 @@
 //!   status. A consumer never holds a key that a validator does not know. A `Next` whose plaintext
 //!   was lost in a crash is replaced.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -19,13 +21,14 @@ use kube::api::Api;
 use super::delivery::{Contents, DeliverySecret, Desired, Observed};
 use super::{Made, News};
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error, Look};
+use crate::controller::{Context, Error, Look, PATIENCE};
 use crate::crd;
 use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
 use crate::domain::client::{Delivery, SdkClient, Service};
+use crate::domain::duration::later;
 use crate::domain::opaque::ApiKey;
-use crate::domain::revocation::Of;
+use crate::domain::revocation::{Of, Revocation};
 
 /// Sees to it that the client's key is in its Secret.
 pub async fn deliver(
@@ -35,7 +38,12 @@ pub async fn deliver(
     delivery: &Delivery,
 ) -> Result<Made, Error> {
     let secret = DeliverySecret::new(client, delivery, &context.settings.public_url);
-    let this = Deliverer { context, client, service, delivery, secret, now: context.clock.now() };
+    let now = context.clock.now();
+    let revocations = context.reader.revocations(Of::SdkClient, &client.name, now);
+    // A key that is made now was made after what a Revocation says, even if this clock is behind
+    // that of the API server: it would be revoked at once, and replaced, again and again.
+    let now = revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max);
+    let this = Deliverer { context, client, service, delivery, secret, revocations, now };
     let resolved = this.resolve().await?;
     let contents = match this.secret.observe(resolved.secret(), &service.keys) {
         Observed::Foreign => return Ok(this.conflict()),
@@ -50,6 +58,9 @@ struct Deliverer<'c> {
     service: &'c Service,
     delivery: &'c Delivery,
     secret: DeliverySecret<'c>,
+    /// Those of its keys that are in force.
+    revocations: Vec<Arc<Revocation>>,
+    /// The time, and not before any of the revocations.
     now: Timestamp,
 }
 
@@ -98,7 +109,8 @@ impl Deliverer<'_> {
             made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
         }
         if repaired.is_some() && plan.live.len() == delivered.len() {
-            made.news = Some(News::normal("SecretRepaired", "the Secret was edited; repaired"));
+            let note = "the Secret was not as it has to be; repaired";
+            made.news = Some(News::normal("SecretRepaired", note));
         }
         if let Rotate::Deferred(until) = plan.rotate {
             made.standing.notes.push(Note::new(
@@ -140,13 +152,14 @@ impl Deliverer<'_> {
             let desired = Desired { key, delivered: &plan.live, rotated };
             self.correct(stored, &desired).await?;
             let next = ApiKey::generate()?;
-            let mut made = self.with_next(plan, &next);
-            made.publish = Some(next);
+            let mut made = self.with_next(plan, &next, self.now);
+            made.publish = Some((next, self.now));
             return Ok(made);
         };
         let reached = self.context.propagation.reached(&pending.write);
         if !(reached.everywhere && self.is_published(&pending.key).await?) {
-            let mut made = self.with_next(plan, &pending.key);
+            let mut made = self.with_next(plan, &pending.key, pending.made_at);
+            made.look = Look::At(later(self.now, PATIENCE));
             let waiting = reached.waiting_for(&pending.write);
             let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
             made.standing.notes.push(Note::new(
@@ -186,9 +199,7 @@ impl Deliverer<'_> {
     }
 
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        let (of, name) = (Of::SdkClient, &self.client.name);
-        let revocations = self.context.reader.revocations(of, name, self.now);
-        revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
+        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
     }
 
     /// Corrects the Secret if it differs. The corrected one, if it did.
@@ -205,10 +216,10 @@ impl Deliverer<'_> {
     }
 
     /// The live keys, and the one that is on its way.
-    fn with_next(&self, plan: &Plan, next: &ApiKey) -> Made {
+    fn with_next(&self, plan: &Plan, next: &ApiKey, made_at: Timestamp) -> Made {
         let mut made = self.made(&plan.live, Look::Soon);
         made.standing.message.push_str("; the next one is on its way");
-        made.keys.push(next_status(next));
+        made.keys.push(next_status(next, made_at));
         made.next_rotation = plan.next_rotation;
         made
     }
@@ -266,13 +277,14 @@ fn status(key: &DeliveredKey) -> crd::ApiKeyStatus {
     }
 }
 
-fn next_status(key: &ApiKey) -> crd::ApiKeyStatus {
+fn next_status(key: &ApiKey, made_at: Timestamp) -> crd::ApiKeyStatus {
     let hash = key.hash();
     crd::ApiKeyStatus {
         id: hash.id(),
         sha256: hash.to_string(),
         state: ApiKeyState::Next,
-        created_at: None,
+        // Of unknown age it would be older than whatever a Revocation names.
+        created_at: Some(Time(made_at)),
         expires_at: None,
     }
 }

@@ -1,22 +1,41 @@
 //! A webapp client: ready when its pool serves keys.
 
 use kube::api::Api;
+use kube::core::DeserializeGuard;
 
-use crate::controller::{Context, Error};
+use crate::controller::{Context, Error, Guarded};
 use crate::crd::UserPool;
 use crate::crd::condition::Standing;
 use crate::domain::ids::ObjectName;
+use crate::domain::pool as domain;
 use crate::validate;
 
 /// Looks at the pool that the client refers to.
 pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, Error> {
-    let api: Api<UserPool> = Api::namespaced(context.client.clone(), &pool.namespace);
+    let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
-    Ok(standing(pool, found.as_ref()))
+    let now = context.clock.now();
+    let recent = |pool: &domain::UserPool| context.reader.is_recent(pool, now);
+    Ok(match &found {
+        Some(DeserializeGuard(Err(_))) => not_ready(pool),
+        Some(DeserializeGuard(Ok(found))) => standing(pool, Some(found), recent),
+        None => standing(pool, None, recent),
+    })
 }
 
-/// How the client stands, given its pool. Pure.
-fn standing(name: &ObjectName, pool: Option<&UserPool>) -> Standing {
+fn not_ready(name: &ObjectName) -> Standing {
+    Standing::reconciling(
+        "UserPoolNotReady",
+        format!("waits for UserPool `{}` to have keys", name.name),
+    )
+}
+
+/// How the client stands, given its pool, and whether a key set is recent enough to serve. Pure.
+fn standing(
+    name: &ObjectName,
+    pool: Option<&UserPool>,
+    is_recent: impl Fn(&domain::UserPool) -> bool,
+) -> Standing {
     let living = pool.filter(|pool| pool.metadata.deletion_timestamp.is_none());
     let Some(pool) = living else {
         return Standing::reconciling(
@@ -25,14 +44,15 @@ fn standing(name: &ObjectName, pool: Option<&UserPool>) -> Standing {
         );
     };
     match validate::user_pool(pool) {
+        Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Standing::reconciling(
+            "UserPoolNotReady",
+            format!("waits for the key set of UserPool `{}` to be fetched again", name.name),
+        ),
         Ok(pool) if !pool.keys.is_empty() => Standing::ready(
             "UserPoolServes",
             format!("tokens of UserPool `{}` are accepted", name.name),
         ),
-        _ => Standing::reconciling(
-            "UserPoolNotReady",
-            format!("waits for UserPool `{}` to have keys", name.name),
-        ),
+        _ => not_ready(name),
     }
 }
 
@@ -45,12 +65,26 @@ mod tests {
     #[test]
     fn waits_with_a_reason() {
         let name = ObjectName { namespace: "acme".into(), name: "users".into() };
-        assert_eq!(standing(&name, None).reason, "UserPoolNotFound");
+        let standing = |pool: Option<&UserPool>| standing(&name, pool, |_| false);
+        assert_eq!(standing(None).reason, "UserPoolNotFound");
         let spec = UserPoolSpec { hosted: Some(Hosted::default()), ..UserPoolSpec::default() };
         let mut pool = UserPool::new("users", spec);
         pool.metadata.namespace = Some("acme".into());
-        assert_eq!(standing(&name, Some(&pool)).reason, "UserPoolNotReady");
+        assert_eq!(standing(Some(&pool)).reason, "UserPoolNotReady");
         pool.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        assert_eq!(standing(&name, Some(&pool)).reason, "UserPoolNotFound");
+        assert_eq!(standing(Some(&pool)).reason, "UserPoolNotFound");
+    }
+
+    #[test]
+    fn a_pool_whose_key_set_is_too_old_does_not_serve() {
+        let name = ObjectName { namespace: "acme".into(), name: "users".into() };
+        let pool: UserPool = serde_json::from_value(serde_json::json!({
+            "metadata": {"namespace": "acme", "name": "users"},
+            "spec": {"anyAudience": true, "inline": {"keys": [{"kty": "OKP", "crv": "Ed25519",
+                "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}},
+        }))
+        .unwrap();
+        assert_eq!(standing(&name, Some(&pool), |_| true).reason, "UserPoolServes");
+        assert_eq!(standing(&name, Some(&pool), |_| false).reason, "UserPoolNotReady");
     }
 }

@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 use kube::api::ObjectMeta;
 
 use crate::controller::Error;
-use crate::controller::apply::Foreign;
+use crate::controller::apply::Obstacle;
 use crate::crd::condition::Standing;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
 use crate::domain::keyset::{SigningKeyState, StoredKeySet};
@@ -151,12 +151,12 @@ pub fn config_map(
     })
 }
 
-/// How the pool stands once its keys are known. A ConfigMap of somebody else in the way does not
-/// stop the keys from serving, but it is said.
-pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Foreign>) -> Standing {
+/// How the pool stands once its keys are known. A ConfigMap that cannot be written does not stop
+/// the keys from serving, but it is said.
+pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Obstacle>) -> Standing {
     match applied {
         Ok(()) => Standing::ready("KeysPublished", format!("keys published: {}", states(keys))),
-        Err(Foreign) => child_conflict(pool),
+        Err(obstacle) => without_config_map(pool, obstacle),
     }
 }
 
@@ -175,15 +175,21 @@ pub fn published(keys: usize) -> Standing {
     Standing::ready("KeysPublished", format!("{keys} key(s) published"))
 }
 
-/// How a pool stands whose ConfigMap is somebody else's.
-pub fn child_conflict(pool: &UserPool) -> Standing {
-    Standing::stalled(
-        "ChildConflict",
-        format!(
-            "the keys are served, but ConfigMap `{}` exists and was not made for this pool; delete it",
-            names::jwks_config_map(&pool.name.name)
+/// How a pool stands whose ConfigMap cannot be written.
+pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Standing {
+    let name = names::jwks_config_map(&pool.name.name);
+    match obstacle {
+        Obstacle::Foreign => Standing::stalled(
+            "ChildConflict",
+            format!(
+                "the keys are served, but ConfigMap `{name}` exists and was not made for this pool; delete it"
+            ),
         ),
-    )
+        Obstacle::Refused(said) => Standing::reconciling(
+            "Refused",
+            format!("the keys are served, but ConfigMap `{name}` is not up to date: {said}"),
+        ),
+    }
 }
 
 /// How a pool stands whose signing Secret cannot be read. It is never overwritten: what is in it

@@ -20,6 +20,7 @@ use tracing::{debug, info};
 
 use super::lanes::Lanes;
 use crate::clock::SharedClock;
+use crate::controller::Guarded;
 use crate::controller::propagation::Propagation;
 use crate::crd::UserPool;
 use crate::domain::fetch_error::FetchError;
@@ -44,8 +45,8 @@ pub struct Fetches {
     pools: Mutex<HashMap<UserPoolId, Followed>>,
     changed: Notify,
     lanes: Lanes,
-    finished: mpsc::UnboundedSender<ObjectRef<UserPool>>,
-    receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectRef<UserPool>>>>,
+    finished: mpsc::UnboundedSender<ObjectRef<Guarded<UserPool>>>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectRef<Guarded<UserPool>>>>>,
 }
 
 impl Fetches {
@@ -103,7 +104,7 @@ impl Fetches {
     }
 
     /// The pools of which something new is known. To be taken once.
-    pub fn finished(&self) -> impl Stream<Item = ObjectRef<UserPool>> + Send + 'static {
+    pub fn finished(&self) -> impl Stream<Item = ObjectRef<Guarded<UserPool>>> + Send + 'static {
         let receiver = self.receiver.lock().take();
         futures::stream::iter(receiver).flatten()
     }

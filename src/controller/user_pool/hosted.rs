@@ -1,9 +1,7 @@
 //! A pool whose keys the operator makes: a signing Secret in the operator's own namespace, and its
 //! public half in status and in a ConfigMap beside the pool.
 
-use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::api::Api;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{desired, rotation};
@@ -28,12 +26,14 @@ pub async fn reconcile(
 
     // resolve, and apply what is random: the signing Secret comes first, because everything
     // public follows from it
-    let names = desired::SigningSecret::new(pool, &namespace_uid(context, pool).await?);
+    let uid_of_namespace = context.namespace_uid(&pool.name.namespace).await?;
+    let names = desired::SigningSecret::new(pool, &uid_of_namespace);
     let Some(keys) = rotation::keys(context, object, pool, hosted, &names).await? else {
         let unchanged = object.status.clone().unwrap_or_default();
         let standing = desired::unreadable(&context.settings.operator_namespace, &names);
         status::write(context, object, unchanged, &standing).await?;
-        return Ok(Outcome::SETTLED);
+        // Without our labels it is not watched either.
+        return Ok(Outcome::BLOCKED);
     };
 
     // desired
@@ -50,11 +50,4 @@ pub async fn reconcile(
     status::write(context, object, desired, &standing).await?;
     rotation::report(context, object, &keys).await;
     Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { look: keys.look, ..Outcome::SETTLED }))
-}
-
-async fn namespace_uid(context: &Context, pool: &UserPool) -> Result<String, Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace =
-        api.get_metadata(&pool.name.namespace).await.map_err(Error::api("read Namespace"))?;
-    namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
 }

@@ -11,9 +11,10 @@ mod published;
 mod remote;
 mod rotation;
 
-use super::{Context, Error, Outcome, Reconcile, consent, ours, status};
+use super::{Context, Error, Guarded, Outcome, Reconcile, consent, ours, revoked, status};
 use crate::crd::{Revocation, UserPool};
 use crate::domain::pool::Source;
+use crate::domain::revocation::Of;
 use crate::names;
 use crate::validate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -23,13 +24,13 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
-pub(super) fn controller(context: &Context) -> Controller<UserPool> {
+pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let client = &context.client;
     let signing: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let consenting: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let controller =
-        Controller::<UserPool>::new(Api::all(client.clone()), watcher::Config::default());
+        Controller::<Guarded<UserPool>>::new(Api::all(client.clone()), watcher::Config::default());
     let pools = controller.store();
     controller
         .reconcile_on(context.fetches.finished())
@@ -40,14 +41,18 @@ pub(super) fn controller(context: &Context) -> Controller<UserPool> {
             let name = annotations.get(names::OWNER_NAME)?;
             Some(ObjectRef::new(name).within(namespace))
         })
-        .watches(Api::<Revocation>::all(client.clone()), watcher::Config::default(), |revocation| {
-            let revoked = revocation.spec.user_pool.as_ref()?;
-            Some(ObjectRef::new(&revoked.name).within(&revocation.namespace()?))
-        })
+        .watches(
+            Api::<Guarded<Revocation>>::all(client.clone()),
+            watcher::Config::default(),
+            |revocation| {
+                let owner = revoked(&revocation, Of::UserPool)?;
+                Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+            },
+        )
         .watches(
             consenting,
             consent::watched(&[names::USE_JWKS, names::USE_CA]),
-            consent::referrers(pools, |pool, secret| {
+            consent::referrers(pools, |pool: &UserPool, secret| {
                 let spec = &pool.spec;
                 let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);
                 let jwks_ca = spec.jwks.as_ref().and_then(|jwks| jwks.ca_ref.as_ref());

@@ -8,7 +8,7 @@
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{desired, published};
-use crate::controller::apply::{self, Foreign};
+use crate::controller::apply::{self, Obstacle};
 use crate::controller::{Context, Error, Outcome, consent, status};
 use crate::crd;
 use crate::crd::condition::{Standing, State};
@@ -53,8 +53,8 @@ pub async fn reconcile(
     let before = published::of_same_source(pool, object.status.as_ref());
     let keys = match &found {
         Found::Nothing => Vec::new(),
-        Found::Junk(_) => before.to_vec(),
-        Found::Set(set) => published::keys(set, before, None, context.clock.now()),
+        Found::Set(set) => published::keys(set, &before, None, context.clock.now()),
+        Found::Junk(_) => before,
     };
     let desired = crd::UserPoolStatus {
         id: Some(pool.id.to_string()),
@@ -79,7 +79,7 @@ fn standing(
     pool: &UserPool,
     entry: &SecretEntry,
     found: &Found,
-    applied: &Result<(), Foreign>,
+    applied: &Result<(), Obstacle>,
 ) -> Standing {
     let (mut standing, set) = match found {
         Found::Nothing => {
@@ -99,8 +99,8 @@ fn standing(
         }
         Found::Set(set) => (desired::published(set.keys.len()), Some(set)),
     };
-    if let (State::Ready, Err(Foreign)) = (standing.state, applied) {
-        standing = desired::child_conflict(pool);
+    if let (State::Ready, Err(obstacle)) = (standing.state, applied) {
+        standing = desired::without_config_map(pool, obstacle);
     }
     standing.notes = published::notes(pool, set);
     standing

@@ -33,13 +33,13 @@ pub fn keys(
     set.keys.iter().map(publish).collect()
 }
 
-/// What a status still publishes, if that was made from what the spec says now.
-pub fn of_same_source<'s>(
-    pool: &UserPool,
-    status: Option<&'s UserPoolStatus>,
-) -> &'s [SigningKeyStatus] {
+/// What a status still publishes, if that was made from what the spec says now, of the algorithms
+/// that it allows now.
+pub fn of_same_source(pool: &UserPool, status: Option<&UserPoolStatus>) -> Vec<SigningKeyStatus> {
     let same = |status: &&UserPoolStatus| status.source.as_ref() == Some(&pool.source.describe());
-    status.filter(same).map(|status| status.keys.as_slice()).unwrap_or_default()
+    let allowed = |key: &&SigningKeyStatus| pool.claims.allows(key.algorithm);
+    let keys = status.filter(same).into_iter().flat_map(|status| &status.keys);
+    keys.filter(allowed).cloned().collect()
 }
 
 /// What else is to be said: keys that were dropped, and whether `aud` is looked at.

@@ -44,8 +44,8 @@ pub async fn reconcile(
 
     // desired
     let now = context.clock.now();
-    let desired = standing::status(pool, &known, object.status.as_ref(), now);
     let max_age = SignedDuration::try_from(context.settings.max_jwks_age).unwrap_or_default();
+    let desired = standing::status(pool, &known, object.status.as_ref(), max_age, now);
     let (standing, until) = standing::standing(pool, &known, &desired, max_age, now);
 
     // status

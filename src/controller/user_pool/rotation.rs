@@ -10,7 +10,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
 use kube::runtime::events::EventType;
@@ -18,7 +17,7 @@ use tracing::info;
 
 use super::desired::{self, SigningSecret};
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error, Look, status};
+use crate::controller::{Context, Error, Look, PATIENCE, status};
 use crate::crd::UserPool;
 use crate::crd::condition::Note;
 use crate::domain::algorithm::Algorithm;
@@ -32,8 +31,6 @@ use crate::validate;
 
 /// How long a key may be on its way to the validators before more is done than to wait.
 const MOMENT: Duration = Duration::from_secs(2);
-/// How often it is looked for after that.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// What came of a look at the keys.
 pub struct Keys {

@@ -1,13 +1,13 @@
 //! The names of what a POST makes, and how a repeated one is told: clients of this API try again,
 //! and mean the same object.
 
-use aws_lc_rs::digest;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::caller::Caller;
+use crate::domain::digest::short_hex;
 use crate::names;
 
 /// How long a repeated POST counts as the same one.
@@ -36,8 +36,7 @@ pub fn is_repeat<K: Resource>(existing: &K, mark: &str, now: Timestamp) -> bool 
 /// could be guessed.
 pub fn mark(caller: &Caller, kind: &str, wish: &str, content: &Value) -> String {
     let text = json!([caller.who.to_string(), kind, wish, content]).to_string();
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().take(16).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    short_hex(text.as_bytes(), 16)
 }
 
 /// A name as Kubernetes wants it: lower-case letters, digits and dashes. `None` where nothing is

@@ -11,10 +11,8 @@
 //! request within a minute finds what there is and goes on with it, if its password is the one that
 //! was stored. Another's request for the same makes another organization.
 
-use aws_lc_rs::digest;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,7 +23,7 @@ use serde_json::json;
 use super::repeat::slug;
 use super::{audit, limits, members, organization, reply, resources};
 use crate::crd;
-use crate::domain::decision::Reason;
+use crate::domain::digest::short_hex;
 use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
 use crate::domain::role::Role;
@@ -57,9 +55,7 @@ impl Wish {
     /// A name for the namespace. It is not to be guessed from the outside, nor a secret.
     fn namespace(&self, minute: i64) -> String {
         let text = json!([self.organization, self.name, self.email, minute]).to_string();
-        let hash = digest::digest(&digest::SHA256, text.as_bytes());
-        let hex = hash.as_ref().iter().take(6).map(|byte| format!("{byte:02x}"));
-        format!("{}{}", names::SIGN_UP_PREFIX, hex.collect::<String>())
+        format!("{}{}", names::SIGN_UP_PREFIX, short_hex(text.as_bytes(), 6))
     }
 
     fn member(&self, namespace: &str) -> crd::Member {
@@ -83,17 +79,15 @@ pub async fn sign_up(
     State(state): State<AppState>,
     extensions: Extensions,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     if !state.platform.allow_sign_up {
         return Err(ApiError::forbidden(
             "sign-up is off here: who runs this platform makes the organizations",
         ));
     }
-    if !state.reader.is_ready() {
-        return Err(Reason::IndexNotReady.into());
-    }
-    let fields = Fields::required_body(body)?;
+    state.reader.answers()?;
+    let fields = Fields::required_body(&body)?;
     let wish = Wish::read(&fields)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;

@@ -14,14 +14,13 @@ use futures::future::{BoxFuture, FutureExt as _};
 use http::{Method, Request};
 use k8s_openapi::api::core::v1::Secret;
 use kube::client::{Body, ClientBuilder};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, Service};
 
 use crate::harness::books::{balance, sha256};
-use crate::harness::cluster::variable;
+use crate::harness::cluster::{config_of, variable};
 use crate::harness::operator::PUBLIC_URL;
 use crate::harness::turn::free_lease;
 use crate::harness::{Operator, Space, alone, eventually, service};
@@ -91,9 +90,7 @@ struct Arguments {
 /// and kills it there. Whether it came so far.
 pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
-    let kubeconfig = Kubeconfig::read_from(first("ANON_OPERATOR_KUBECONFIGS")).unwrap();
-    let options = KubeConfigOptions::default();
-    let mut kube = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let mut kube = config_of(&first("ANON_OPERATOR_KUBECONFIGS")).await;
     kube.default_retry = false;
     let fuse = Fuse { left: Arc::new(AtomicUsize::new(writes)), blown: Arc::default() };
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -170,6 +167,11 @@ async fn dead_after_each_write_of_a_rotation() {
         let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
         space.merge::<SdkClient>("backend", request).await;
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+        let keys = client(&space).await.status.unwrap().keys;
+        let next = keys.iter().find(|key| key.state == ApiKeyState::Next);
+        assert_eq!(next.is_some(), writes > 0, "{writes} writes: {keys:?}");
+        // Of unknown age it would be older than whatever a Revocation names.
+        assert!(next.is_none_or(|next| next.created_at.is_some()), "{keys:?}");
 
         let operator = Operator::start(&[]).await;
         let new = eventually("the key was rotated", async || {
@@ -203,7 +205,7 @@ async fn dead_after_each_write_of_a_revocation() {
                 "spec": {"sdkClient": {"name": "backend", "keyIds": [&sha256(&old)[..16]]}},
             }))
             .await;
-        run_until_dead(writes, &[]).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
         space.ready::<Revocation>("leak").await;

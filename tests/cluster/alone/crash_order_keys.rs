@@ -95,7 +95,7 @@ async fn dead_after_each_write_that_activates_it() {
 async fn dead_after_each_write_of_a_revoked_key() {
     let _turn = alone().await;
     // The Secret, the ConfigMap, status (and the Revocation's own, in any order).
-    for writes in 0..3 {
+    for writes in 0..4 {
         let operator = Operator::start(&[]).await;
         let acme = Acme::new(&operator).await;
         let leaked = active(&acme.space, "users").await;
@@ -106,7 +106,7 @@ async fn dead_after_each_write_of_a_revoked_key() {
                 "spec": {"userPool": {"name": "users", "keyIds": [leaked]}},
             }))
             .await;
-        run_until_dead(writes, &[]).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
         assert_eq!(

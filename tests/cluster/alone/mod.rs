@@ -17,4 +17,5 @@ mod suspended;
 mod sweep;
 mod two_leaders;
 mod two_operators;
+mod unreadable;
 mod writes;

@@ -3,7 +3,7 @@
 use anon_operator::crd::{SdkClient, UserPool};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::ResourceExt as _;
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::harness::{Operator, Space, alone, eventually, pool, quick_pool, service, webapp, with};
@@ -35,8 +35,14 @@ async fn what_belongs_to_nobody_goes() {
     let _operator = Operator::start(&["--orphan-grace=2s"]).await;
     let space = Space::new("sweep").await;
     let fast = |policy: &str| json!({"algorithm": "EdDSA", "deletionPolicy": policy});
+    // One that chose its clientId has that on its Secret.
+    let namespaces: Api<Namespace> = Api::all(space.client.clone());
+    let consent = json!({"metadata": {"annotations": {"anon.dev/client-ids": "*"}}});
+    namespaces.patch(&space.name, &PatchParams::default(), &Patch::Merge(&consent)).await.unwrap();
+    let id = json!(uuid::Uuid::new_v4());
     space
         .apply_all(&[
+            with(service("chosen", "Member", "chosen"), "/spec/clientId", id),
             service("deleted", "Member", "deleted"),
             keep(service("kept", "Member", "kept")),
             service("renamed", "Member", "old-name"),
@@ -47,7 +53,7 @@ async fn what_belongs_to_nobody_goes() {
             pool("lives", fast("Delete")),
         ])
         .await;
-    for name in ["deleted", "kept", "renamed", "lives", "becomes-webapp"] {
+    for name in ["chosen", "deleted", "kept", "renamed", "lives", "becomes-webapp"] {
         space.ready::<SdkClient>(name).await;
     }
     for name in ["deleted", "kept", "lives"] {
@@ -65,7 +71,7 @@ async fn what_belongs_to_nobody_goes() {
     // Ours, but somebody removed the label: it is not ours to delete any more.
     let unlabel = json!({"metadata": {"labels": null}});
 
-    let lived = space.api_key("lives").await;
+    let (lived, chosen) = (space.api_key("lives").await, space.api_key("chosen").await);
     for name in ["deleted", "kept", "becomes-webapp"] {
         space.delete::<SdkClient>(name).await;
     }
@@ -86,11 +92,11 @@ async fn what_belongs_to_nobody_goes() {
         assert!(space.get::<Secret>(name).await.is_some(), "{name}");
     }
     assert_eq!(space.api_key("lives").await, lived);
+    assert_eq!(space.api_key("chosen").await, chosen);
     assert!(space.signing_secret("kept").await.is_some());
     assert!(space.signing_secret("lives").await.is_some());
 
     // With the namespace goes what may go.
-    let namespaces: Api<Namespace> = Api::all(space.client.clone());
     namespaces.delete(&space.name, &DeleteParams::default()).await.unwrap();
     eventually("the last signing Secret is gone", async || {
         space.signing_secret("lives").await.map_or(Ok(()), |_| Err("it is there"))

@@ -13,12 +13,11 @@ use anon_operator::index::{Index, Reader, watch};
 use anon_operator::metrics::Metrics;
 use futures::future::join_all;
 use kube::Client;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::harness::books::{balance, sha256};
-use crate::harness::cluster::{operator_namespace, variable};
+use crate::harness::cluster::{config_of, operator_namespace, variable};
 use crate::harness::operator::PUBLIC_URL;
 use crate::harness::provider::fetcher;
 use crate::harness::signing::{active, ask_to_rotate, finish_rotation, key_set, states};
@@ -30,9 +29,7 @@ const POOLS: usize = 8;
 /// Everything that a leader runs, and no election.
 async fn lead(replica: usize) -> JoinSet<()> {
     let path = variable("ANON_OPERATOR_KUBECONFIGS").split(':').nth(replica).unwrap().to_owned();
-    let kubeconfig = Kubeconfig::read_from(path).unwrap();
-    let options = KubeConfigOptions::default();
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    let mut config = config_of(&path).await;
     config.default_retry = false;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Client::try_from(config).unwrap();

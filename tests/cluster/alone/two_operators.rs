@@ -1,16 +1,18 @@
 //! Two replicas of the operator, in the place of the Deployment's two Pods.
 
+use std::future::Future;
+
 use anon_operator::crd::{SdkClient, UserPool};
 use futures::future::join_all;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 use serde_json::json;
 
-use crate::harness::audit::{operator_writes_for, writes};
+use crate::harness::audit::operator_writes_for;
 use crate::harness::books::balance;
 use crate::harness::cluster::{operator_namespace, variable};
 use crate::harness::operator::Setup;
-use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service};
+use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service, webapp};
 
 const CLIENTS: usize = 60;
 const POOLS: usize = 10;
@@ -74,18 +76,12 @@ async fn nothing_is_made_twice_while_leaders_change() {
     one_leads(&space, &replicas).await;
 
     let parts = 10;
+    let mut holders = vec![holder(&space).await];
     for part in 0..parts {
-        // Free, for who comes first.
-        let free = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
-        home.merge::<Lease>("anon-operator-leader", free).await;
-        create(&space, part, parts).await;
-        let before = holder(&space).await;
-        eventually("the Lease is held", async || {
-            let now = holder(&space).await;
-            if now.is_empty() { Err(before.clone()) } else { Ok(()) }
-        })
-        .await;
+        take_away(&home, &mut holders, create(&space, part, parts)).await;
     }
+    let changes = holders.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    assert!(changes > 0, "nobody took over from anybody: {holders:?}");
     all_ready(&space).await;
     one_leads(&space, &replicas).await;
     let keys = balance(&space, CLIENTS, POOLS).await;
@@ -104,8 +100,103 @@ async fn nothing_is_made_twice_while_leaders_change() {
     let writes_here = operator_writes_for(&space).into_iter();
     let forbidden: Vec<_> = writes_here.filter(|it| it.code == 403).collect();
     assert!(forbidden.is_empty(), "{forbidden:?}");
-    let leaders = writes().into_iter().filter(|it| it.name == "anon-operator-leader");
-    assert!(leaders.count() > parts, "the Lease was written");
+}
+
+/// Takes the Lease away while `work` is done, and notes who has it next.
+async fn take_away(home: &Space, holders: &mut Vec<String>, work: impl Future<Output = ()>) {
+    // Free, for who comes first.
+    let free = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
+    home.merge::<Lease>("anon-operator-leader", free).await;
+    work.await;
+    let next = eventually("the Lease is held", async || {
+        let now = holder(home).await;
+        if now.is_empty() { Err("by nobody") } else { Ok(now) }
+    })
+    .await;
+    holders.push(next);
+}
+
+/// Other people's YAML: in three namespaces, in every order, edited, deleted and made again, while
+/// the leader changes.
+#[tokio::test]
+async fn three_namespaces_in_any_order_while_leaders_change() {
+    let _turn = alone().await;
+    let replicas = [replica(0).await, replica(1).await];
+    let spaces = [Space::new("any-a").await, Space::new("any-b").await, Space::new("any-c").await];
+    let home = spaces[0].operators();
+    one_leads(&spaces[0], &replicas).await;
+    let mut holders = Vec::new();
+
+    let manifests = [
+        webapp("web", "users"),
+        service("backend", "Member", "key"),
+        quick_pool("users"),
+        webapp("moves", "users"),
+        quick_pool("others"),
+        service("goes", "ReadOnly", "goes"),
+    ];
+    take_away(&home, &mut holders, async {
+        let applied = spaces.iter().enumerate().map(async |(turn, space)| {
+            let mut manifests = manifests.clone();
+            manifests.rotate_left(2 * turn);
+            space.apply_all(&manifests).await;
+        });
+        join_all(applied).await;
+    })
+    .await;
+    let settled = async || {
+        for space in &spaces {
+            for pool in ["users", "others"] {
+                space.ready::<UserPool>(pool).await;
+            }
+            for client in ["web", "moves", "backend"] {
+                space.ready::<SdkClient>(client).await;
+            }
+        }
+    };
+    settled().await;
+    let mut before = Vec::new();
+    for space in &spaces {
+        space.ready::<SdkClient>("goes").await;
+        let web = space.get::<SdkClient>("web").await.unwrap().status.unwrap().client_id.unwrap();
+        let (key, gone) = (space.api_key("key").await, space.api_key("goes").await);
+        let body = json!({"appUserId": "u", "sdkClientId": web});
+        before.push((web, replicas[0].minted(&key, &body).await, key, gone));
+    }
+
+    // Edited, deleted, made again; in each namespace at the same time.
+    take_away(&home, &mut holders, async {
+        let edited = spaces.iter().map(async |space| {
+            space.apply(&webapp("moves", "others")).await;
+            space.merge::<SdkClient>("backend", json!({"spec": {"description": "edited"}})).await;
+            space.delete::<SdkClient>("goes").await;
+            space.delete::<UserPool>("users").await;
+            space.delete::<SdkClient>("web").await;
+            space.apply(&webapp("web", "users")).await;
+            space.apply(&quick_pool("users")).await;
+        });
+        join_all(edited).await;
+    })
+    .await;
+    settled().await;
+    for replica in &replicas {
+        for (index, (web, token, key, gone)) in before.iter().enumerate() {
+            for (credential, client, wanted) in [
+                (key, None, "200"),
+                (gone, None, "401 api_key_unknown"),
+                // The very same pool and client again, and so the same keys.
+                (token, Some(web), "200"),
+                (token, Some(&before[(index + 1) % 3].0), "401 key_unknown"),
+            ] {
+                eventually(&format!("namespace {index}: {wanted}"), async || {
+                    let client = client.map(String::as_str);
+                    let verdict = replica.validate(credential, client).await.verdict();
+                    if verdict == wanted { Ok(()) } else { Err(verdict) }
+                })
+                .await;
+            }
+        }
+    }
 }
 
 #[tokio::test]

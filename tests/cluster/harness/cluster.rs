@@ -30,8 +30,17 @@ pub fn operator_user() -> String {
 
 async fn config() -> Config {
     // Several processes may run tests; the file, not a copy in the environment, says where.
-    let kubeconfig = Kubeconfig::read_from(variable("KUBECONFIG")).unwrap();
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap()
+    config_of(&variable("KUBECONFIG")).await
+}
+
+/// What a kubeconfig says, and nothing of the environment: the server is on this machine, so no
+/// proxy is on the way to it.
+pub async fn config_of(kubeconfig: &str) -> Config {
+    let kubeconfig = Kubeconfig::read_from(kubeconfig).unwrap();
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options).await.unwrap();
+    config.proxy_url = None;
+    config
 }
 
 fn client(config: Config) -> Client {
@@ -44,6 +53,11 @@ fn client(config: Config) -> Client {
 /// own.
 pub async fn admin() -> Client {
     client(config().await)
+}
+
+/// Whoever a kubeconfig is of.
+pub async fn of_kubeconfig(kubeconfig: &str) -> Client {
+    client(config_of(kubeconfig).await)
 }
 
 /// Somebody else, by impersonation.

@@ -221,3 +221,45 @@ async fn revocation_of_keys() {
     let error = space.try_apply(&revocation("nothing", json!({"name": "ci"}))).await.unwrap_err();
     assert!(error.to_string().contains("say which keys"), "{error}");
 }
+
+/// A key that replaces one which is revoked by its age must not be revoked itself, nor any that comes
+/// after it, for as long as the Revocation stands.
+#[tokio::test]
+async fn delivered_keys_revoked_by_age_are_replaced_once_and_rotate_on() {
+    let operator = shared().await;
+    let space = Space::new("aged").await;
+    space.apply(&service("backend", "Member", "key")).await;
+    space.ready::<SdkClient>("backend").await;
+    let stolen = space.api_key("key").await;
+    // A time to come, of which as much counts as is over when the object is made.
+    space
+        .apply(&json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "all"},
+            "spec": {"sdkClient": {"name": "backend", "keysCreatedBefore": "2099-01-01T00:00:00Z"}},
+        }))
+        .await;
+    immediately("the stolen key is refused", async || {
+        let verdict = operator.validate(&stolen, None).await.verdict();
+        if verdict.starts_with("401 api_key_") { Ok(()) } else { Err(verdict) }
+    })
+    .await;
+    space.ready::<Revocation>("all").await;
+    let second = eventually("it is replaced", async || {
+        let key = space.api_key("key").await;
+        let verdict = operator.validate(&key, None).await.verdict();
+        if key != stolen && verdict == "200" { Ok(key) } else { Err(verdict) }
+    })
+    .await;
+    // The consumer's view of a rotation: every key that is ever in the Secret counts.
+    ask_to_rotate(&space, "now").await;
+    eventually("it is rotated", async || {
+        let key = space.api_key("key").await;
+        let verdict = operator.validate(&key, None).await.verdict();
+        assert_eq!(verdict, "200", "a key in the Secret is refused");
+        let states = states(&space, "backend").await;
+        let done = key != second && states == [ApiKeyState::Previous, ApiKeyState::Current];
+        if done { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    assert_eq!(operator.validate(&second, None).await.verdict(), "200", "replaced only once");
+}

@@ -1,7 +1,7 @@
 //! What follows from pools and members: repaired when it is ours, left alone when it is not.
 
 use anon_operator::crd::{Member, UserPool};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
@@ -31,6 +31,51 @@ async fn a_config_map_is_repaired() {
     repaired("removed labels").await;
     space.api::<ConfigMap>().delete("users-jwks", &DeleteParams::default()).await.unwrap();
     repaired("deleted").await;
+}
+
+/// `edit` may make a ConfigMap of its namespace immutable. That must not keep a key in service.
+#[tokio::test]
+async fn a_config_map_that_was_made_immutable_is_made_again() {
+    let _operator = shared().await;
+    let space = Space::new("immutable").await;
+    space.apply(&quick_pool("users")).await;
+    space.ready::<UserPool>("users").await;
+    let frozen = json!({"immutable": true, "data": {"jwks.json": "{}"}});
+    space.merge::<ConfigMap>("users-jwks", frozen).await;
+    eventually("it is made again", async || {
+        let map = space.get::<ConfigMap>("users-jwks").await.ok_or("there is none")?;
+        let keys = map.data.unwrap_or_default()["jwks.json"].contains("\"kid\"");
+        if keys && map.immutable != Some(true) { Ok(()) } else { Err("it is frozen") }
+    })
+    .await;
+    space.ready::<UserPool>("users").await;
+}
+
+/// Nor may a policy of the cluster that refuses ConfigMaps, or a quota.
+#[tokio::test]
+async fn keys_are_published_where_no_config_map_may_be() {
+    let _operator = shared().await;
+    let space = Space::new("quota").await;
+    let hard = json!({"count/configmaps": "0"});
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
+        "spec": {"hard": hard}});
+    space.apply(&quota).await;
+    eventually("the quota is in force", async || {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
+        let refused = space.try_create(&map).await.err().map(|error| error.to_string());
+        refused.filter(|text| text.contains("exceeded quota")).ok_or("it is not")
+    })
+    .await;
+    space.apply(&quick_pool("users")).await;
+    let pool: UserPool = space.stands("users", "Refused").await;
+    let status = pool.status.unwrap();
+    assert_eq!(status.keys.len(), 1, "the keys are served all the same");
+    let message = &status.conditions[0].message;
+    assert!(message.contains("keys are served") && message.contains("exceeded quota"), "{message}");
+    space.delete::<ResourceQuota>("none").await;
+    // Looked at again without being told.
+    space.ready::<UserPool>("users").await;
+    assert!(space.get::<ConfigMap>("users-jwks").await.is_some());
 }
 
 #[tokio::test]

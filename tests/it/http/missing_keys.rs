@@ -37,7 +37,7 @@ async fn lead(world: &World, answer: Answer) -> Value {
     let pool = UserPoolId::derive("acme", "users");
     let asked = loop {
         questions.news().await;
-        let asked = questions.send(|id| world.state.reader.pool(id));
+        let asked = questions.send(|id| world.state.reader.pool(id), std::time::Instant::now());
         if asked.pools.contains_key(&pool) {
             break asked;
         }

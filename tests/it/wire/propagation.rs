@@ -63,7 +63,7 @@ impl Leader {
         server.list().await.ok(&leases("10", found));
         let events = server.watch("10").await.stream();
         let leader = Self { server, propagation, task };
-        leader.says("1", |reached| reached != "validators not known yet").await;
+        leader.says("1", |reached| reached != "validators that are not known yet").await;
         (leader, events)
     }
 
@@ -142,7 +142,11 @@ async fn a_silent_replica_counts_until_it_must_have_stopped_to_answer() {
 async fn without_comparable_versions_or_without_validators_it_is_by_time() {
     for (minor, found) in [("34", vec![lease("a", "1", 99)]), ("36", vec![])] {
         let (leader, _events) = Leader::start(minor, &found).await;
-        assert_eq!(leader.reached("50"), (false, "by time, not by proof".into()), "1.{minor}");
+        assert_eq!(
+            leader.reached("50"),
+            (false, "every validator, by time and not by proof".into()),
+            "1.{minor}"
+        );
     }
 }
 

@@ -5,18 +5,20 @@ use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
 use anon_operator::controller::apply::{
-    Created, Foreign, apply_child, create_secret, delete_exactly, prune_children, read_secret,
+    Created, Obstacle, apply_child, create_secret, delete_exactly, prune_children, read_secret,
     replace_secret,
 };
 use anon_operator::controller::{Context, Error, Settings, status as writer};
-use anon_operator::crd::condition::Standing;
-use anon_operator::crd::{Organization, OrganizationStatus};
+use anon_operator::crd::condition::{self, Standing};
+use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
 use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader};
 use anon_operator::metrics::Metrics;
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
+use kube::core::DeserializeGuard;
 use serde_json::{Value, json};
 
 use crate::jwks::open_fetcher;
@@ -84,11 +86,71 @@ async fn failures_are_errors_of_their_class() {
             create_secret(&client, "acme", &read).await.err().unwrap().class(),
             replace_secret(&client, "acme", &read).await.unwrap_err().class(),
             read_secret(&client, "acme", "s").await.unwrap_err().class(),
-            apply_child(&client, "uid", &map("b")).await.unwrap_err().class(),
         ];
-        assert_eq!(classes, [class; 4], "{code}");
+        assert_eq!(classes, [class; 3], "{code}");
+        // A child that is refused is said and holds nothing else up; the rest is tried again.
+        let child = apply_child(&client, "uid", &map("b")).await;
+        match child {
+            Ok(child) => {
+                assert!(matches!(code, 403 | 422), "{code}");
+                assert!(matches!(child, Err(Obstacle::Refused(said)) if said.contains(reason)));
+            }
+            Err(error) => assert_eq!(error.class(), class, "{code}"),
+        }
         assert_eq!(api.log().len(), 4, "{code}: nothing is tried twice in place");
     }
+}
+
+#[tokio::test]
+async fn a_child_of_ours_that_cannot_be_changed_is_made_again() {
+    let api = FakeApi::new(|seen| match seen.method {
+        Method::PATCH => status(422, "Invalid"),
+        _ => ok(&stored("uid", "c")),
+    });
+    assert_eq!(apply_child(&api.client(), "uid", &map("b")).await.unwrap(), Ok(()));
+    let expected = ["GET /m", "PATCH /m", "DELETE /m", "POST "].map(|it| {
+        let (method, name) = it.split_once(' ').unwrap();
+        format!("{method} {MAPS}{name}")
+    });
+    assert_eq!(api.log(), expected);
+    let precondition = &api.seen()[2].body["preconditions"];
+    assert_eq!(precondition["resourceVersion"], "1", "only as it was read");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_said_to_be_so_once() {
+    let stored = Arc::new(parking_lot::Mutex::new(json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "UserPool", "metadata": metadata("acme", "users"),
+        "spec": {"hosted": {"algorithm": "RS999"}},
+        "status": {"id": "x", "conditions": [{"type": "Ready", "status": "True", "reason": "KeysPublished",
+            "message": "fine", "lastTransitionTime": "2026-01-01T00:00:00Z"}]},
+    })));
+    let server = Arc::clone(&stored);
+    let api = FakeApi::new(move |seen| {
+        let mut object = server.lock();
+        if seen.method == Method::PATCH {
+            let status = seen.body["status"].as_object().unwrap().clone();
+            object["status"].as_object_mut().unwrap().extend(status);
+        }
+        ok(&object)
+    });
+    let context = context(&api);
+    let read = || {
+        let object: DeserializeGuard<UserPool> = parse(stored.lock().clone());
+        object.0.unwrap_err()
+    };
+    writer::write_unreadable::<UserPool>(&context, &read()).await.unwrap();
+    writer::write_unreadable::<UserPool>(&context, &read()).await.unwrap();
+    let path = "/apis/anon.dev/v1beta1/namespaces/acme/userpools/users";
+    let log = [format!("GET {path}"), format!("PATCH {path}/status"), format!("GET {path}")];
+    assert_eq!(api.log(), log);
+    assert_eq!(api.seen()[1].body["metadata"]["resourceVersion"], "1");
+    let object = stored.lock();
+    assert_eq!(object["status"]["id"], "x", "the rest stays");
+    let conditions: Vec<Condition> = parse(object["status"]["conditions"].clone());
+    let ready = condition::find(&conditions, "Ready").unwrap();
+    assert_eq!((&*ready.status, &*ready.reason), ("False", "Unreadable"));
+    assert!(ready.message.contains("RS999"), "{}", ready.message);
 }
 
 fn map(data: &str) -> ConfigMap {
@@ -120,8 +182,8 @@ async fn children_are_applied_only_where_they_differ_and_are_ours() {
         (Some(stored("uid", "b")), Ok(()), vec![read()]),
         (Some(stored("uid", "c")), Ok(()), vec![read(), write()]),
         (None, Ok(()), vec![read(), format!("POST {MAPS}")]),
-        (Some(stored("another", "c")), Err(Foreign), vec![read()]),
-        (Some(json!({"metadata": metadata("acme", "m")})), Err(Foreign), vec![read()]),
+        (Some(stored("another", "c")), Err(Obstacle::Foreign), vec![read()]),
+        (Some(json!({"metadata": metadata("acme", "m")})), Err(Obstacle::Foreign), vec![read()]),
     ] {
         let answer = existing.clone();
         let api = FakeApi::new(move |seen| match (&seen.method, &answer) {

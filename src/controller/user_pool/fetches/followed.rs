@@ -127,6 +127,10 @@ impl Followed {
             if self.order.location != order.location {
                 self.known = Known::default();
             }
+            if self.order.algorithms != order.algorithms {
+                // What status has of it that still counts goes on to serve.
+                self.known.set = None;
+            }
             self.order = Arc::new(order);
             self.validator = None;
             self.plan.restart(now);
@@ -290,6 +294,9 @@ mod tests {
         let with_ca = Order { ca: Some(vec![1]), ..order("https://id.example/") };
         assert!(pool.want(with_ca, hour, at(2)));
         assert!(pool.known.set.is_some() && pool.plan.refresh_at() == at(2));
+        let algorithms = vec![VerifyingAlgorithm::ES256];
+        assert!(pool.want(Order { algorithms, ..order("https://id.example/") }, hour, at(2)));
+        assert!(pool.known.set.is_none() && pool.known.fetched_at.is_some(), "sorted out anew");
         assert!(pool.want(order("https://other.example/"), hour, at(3)));
         assert!(pool.known.set.is_none() && pool.known.fetched_at.is_none());
     }

@@ -15,8 +15,9 @@ use crate::validate::fetch_state;
 /// Type of the condition that is there while a set cannot be fetched.
 pub const FETCH_FAILED: &str = "FetchFailed";
 
-/// How far the times in status may be behind if nothing else is new. Who refreshes each minute
-/// does not write each minute.
+/// How far the times in status may be behind at most if nothing else is new. Who refreshes each
+/// minute does not write each minute. Validators go by these times, so with a short
+/// `--max-jwks-age` it is a quarter of that.
 const LAG: SignedDuration = SignedDuration::from_mins(5);
 
 /// What a status says, as long as it was made from this spec: where another leader has left off.
@@ -40,6 +41,7 @@ pub fn status(
     pool: &UserPool,
     known: &Known,
     before: Option<&UserPoolStatus>,
+    max_age: SignedDuration,
     now: Timestamp,
 ) -> UserPoolStatus {
     let serving = published::of_same_source(pool, before);
@@ -48,8 +50,8 @@ pub fn status(
         _ => None,
     };
     let keys = match &known.set {
-        Some(set) => published::keys(set, serving, issuer, now),
-        None => serving.to_vec(),
+        Some(set) => published::keys(set, &serving, issuer, now),
+        None => serving,
     };
     let desired = UserPoolStatus {
         id: Some(pool.id.to_string()),
@@ -62,13 +64,18 @@ pub fn status(
         fetch_answers: answers(&known.answers),
         ..UserPoolStatus::default()
     };
-    before.map_or(desired.clone(), |before| settled(desired, before))
+    let lag = LAG.min(max_age / 4);
+    before.map_or(desired.clone(), |before| settled(desired, before, lag))
 }
 
 /// Keeps the times as they are while nothing else is new and they are not far behind.
-fn settled(mut desired: UserPoolStatus, before: &UserPoolStatus) -> UserPoolStatus {
+fn settled(
+    mut desired: UserPoolStatus,
+    before: &UserPoolStatus,
+    lag: SignedDuration,
+) -> UserPoolStatus {
     let near = |before: Option<&Time>, desired: Option<&Time>| match (before, desired) {
-        (Some(before), Some(desired)) => desired.0.duration_since(before.0) < LAG,
+        (Some(before), Some(desired)) => desired.0.duration_since(before.0) < lag,
         (before, desired) => before == desired,
     };
     let recent = near(before.last_fetch_time.as_ref(), desired.last_fetch_time.as_ref())
@@ -105,7 +112,9 @@ pub fn standing(
 ) -> (Standing, Option<Timestamp>) {
     let error = known.error.map(|error| error.to_string());
     let count = desired.keys.len();
-    let until = known.fetched_at.and_then(|fetched_at| fetched_at.checked_add(max_age).ok());
+    // By what validators go by, which may be behind what this leader knows.
+    let fetched_at = desired.last_fetch_time.as_ref().map(|time| time.0);
+    let until = fetched_at.and_then(|fetched_at| fetched_at.checked_add(max_age).ok());
     let stale = until.is_none_or(|until| until < now);
     let mut standing = match (&error, count) {
         (None, 0) => Standing::reconciling("NotFetched", "the key set has not been fetched yet"),
@@ -177,24 +186,24 @@ mod tests {
     #[test]
     fn a_refresh_that_brings_nothing_new_is_written_now_and_then() {
         let pool = pool("https://id.example.com/jwks");
-        let first = status(&pool, &fetched(&["a"], 0), None, at(0));
-        let soon = status(&pool, &fetched(&["a"], 60), Some(&first), at(60));
+        let first = status(&pool, &fetched(&["a"], 0), None, DAY, at(0));
+        let soon = status(&pool, &fetched(&["a"], 60), Some(&first), DAY, at(60));
         assert_eq!(soon, first);
-        let later = status(&pool, &fetched(&["a"], 300), Some(&first), at(300));
+        let later = status(&pool, &fetched(&["a"], 300), Some(&first), DAY, at(300));
         assert_eq!(later.last_fetch_time, Some(Time(at(300))));
         assert_eq!(later.keys, first.keys);
         // What is new is written at once.
-        let rotated = status(&pool, &fetched(&["a", "b"], 60), Some(&first), at(60));
+        let rotated = status(&pool, &fetched(&["a", "b"], 60), Some(&first), DAY, at(60));
         assert_eq!(rotated.last_fetch_time, Some(Time(at(60))));
         let answered = Known { answers: [("x".to_owned(), 1)].into(), ..fetched(&["a"], 60) };
-        let answered = status(&pool, &answered, Some(&first), at(60));
+        let answered = status(&pool, &answered, Some(&first), DAY, at(60));
         assert_eq!(answered.last_fetch_time, Some(Time(at(60))));
         assert_eq!(stored(&pool, Some(&answered)).answers, [("x".to_owned(), 1)].into());
-        let broken = status(&pool, &failed(fetched(&["a"], 0)), Some(&first), at(60));
+        let broken = status(&pool, &failed(fetched(&["a"], 0)), Some(&first), DAY, at(60));
         assert_eq!(broken.last_fetch_error, Some(FetchError::TimedOut));
         assert_eq!(broken.next_fetch_time, Some(Time(at(5))));
         let longer = Known { next: Some(at(320)), ..failed(fetched(&["a"], 0)) };
-        let longer = status(&pool, &longer, Some(&broken), at(200));
+        let longer = status(&pool, &longer, Some(&broken), DAY, at(200));
         assert_eq!(longer.next_fetch_time, Some(Time(at(320))));
     }
 
@@ -202,11 +211,11 @@ mod tests {
     fn a_failure_changes_neither_ready_nor_keys() {
         let pool = pool("https://id.example.com/jwks");
         let known = fetched(&["a"], 0);
-        let before = status(&pool, &known, None, at(0));
+        let before = status(&pool, &known, None, DAY, at(0));
         let (ready, until) = standing(&pool, &known, &before, DAY, at(0));
         assert_eq!((ready.state, until), (State::Ready, Some(at(86_400))));
         let known = failed(known);
-        let after = status(&pool, &known, Some(&before), at(900));
+        let after = status(&pool, &known, Some(&before), DAY, at(900));
         let (standing, _) = standing(&pool, &known, &after, DAY, at(900));
         assert_eq!((standing.state, standing.reason), (ready.state, ready.reason));
         assert_eq!(standing.message, ready.message);
@@ -218,20 +227,20 @@ mod tests {
     #[test]
     fn a_fresh_leader_goes_on_with_what_status_says() {
         let pool = pool("https://id.example.com/jwks");
-        let before = status(&pool, &failed(fetched(&["a"], 0)), None, at(0));
+        let before = status(&pool, &failed(fetched(&["a"], 0)), None, DAY, at(0));
         let known = stored(&pool, Some(&before));
         assert_eq!((known.fetched_at, known.error), (Some(at(0)), Some(FetchError::TimedOut)));
-        assert_eq!(status(&pool, &known, Some(&before), at(9)), before);
+        assert_eq!(status(&pool, &known, Some(&before), DAY, at(9)), before);
         assert_eq!(standing(&pool, &known, &before, DAY, at(9)).0.state, State::Ready);
     }
 
     #[test]
     fn what_was_fetched_from_elsewhere_serves_no_longer() {
-        let before = status(&pool("https://a.example/"), &fetched(&["a"], 0), None, at(0));
+        let before = status(&pool("https://a.example/"), &fetched(&["a"], 0), None, DAY, at(0));
         let moved = pool("https://b.example/");
         let known = stored(&moved, Some(&before));
         assert_eq!(known.fetched_at, None);
-        let after = status(&moved, &known, Some(&before), at(1));
+        let after = status(&moved, &known, Some(&before), DAY, at(1));
         assert!(after.keys.is_empty() && after.last_fetch_time.is_none());
         assert_eq!(standing(&moved, &known, &after, DAY, at(1)).0.reason, "NotFetched");
     }
@@ -240,7 +249,7 @@ mod tests {
     fn what_is_too_old_is_not_ready() {
         let pool = pool("https://id.example.com/jwks");
         let known = failed(fetched(&["a"], 0));
-        let desired = status(&pool, &known, None, at(0));
+        let desired = status(&pool, &known, None, DAY, at(0));
         let (standing, until) = standing(&pool, &known, &desired, DAY, at(86_401));
         assert_eq!((standing.state, standing.reason), (State::Reconciling, "KeySetStale"));
         assert_eq!(until, None);
@@ -250,7 +259,7 @@ mod tests {
     fn what_was_never_fetched_says_why() {
         let pool = pool("https://id.example.com/jwks");
         let known = failed(Known::default());
-        let desired = status(&pool, &known, None, at(0));
+        let desired = status(&pool, &known, None, DAY, at(0));
         let (standing, _) = standing(&pool, &known, &desired, DAY, at(0));
         assert_eq!((standing.state, standing.reason), (State::Reconciling, FETCH_FAILED));
         assert!(standing.message.contains("in time"), "{}", standing.message);
