@@ -3,6 +3,10 @@
 
 use std::process::Command;
 
+use anon_operator::config::Config;
+use clap::Parser;
+use serde_json::{Value, json};
+
 use crate::harness::kubectl::kubectl_with;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/anon-operator");
@@ -64,14 +68,123 @@ fn values_reach_what_they_are_for() {
     assert!(!render("userRoles.aggregate=false").contains("aggregate-to-"));
 }
 
+/// The objects that are rendered.
+fn objects(set: &str) -> Vec<Value> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(&render(set)).unwrap();
+    objects.into_iter().filter(|object| !object.is_null()).collect()
+}
+
+fn object(set: &str, kind: &str, name: &str) -> Value {
+    let is = |object: &Value| object["kind"] == kind && object["metadata"]["name"] == name;
+    objects(set).into_iter().find(is).unwrap_or_else(|| panic!("{set}: no {kind} {name}"))
+}
+
+fn pod(set: &str) -> Value {
+    object(set, "Deployment", "anon-operator")["spec"]["template"].clone()
+}
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    config: Config,
+}
+
+/// The process that is started elsewhere under the chart's account has flags of its own, so that the
+/// chart's are understood has to be shown here.
 #[test]
-fn a_value_that_does_not_exist_is_refused_by_name() {
+fn the_operator_understands_every_flag_that_it_is_started_with() {
+    for set in [
+        "replicas=1",
+        "api.allowSignUp=true,api.trustedProxyHops=1,api.linkUrl=https://link.example/a",
+        "remoteKeySets.hosts={id.example.com,*.auth0.com},remoteKeySets.maxAge=60s",
+        "remoteKeySets.allowFrom={10.20.0.0/16,fd12::/16},remoteKeySets.denyFrom={8.0.0.0/8}",
+        "orphanGrace=1h2m3s,log.format=text,publicUrl=https://anon.example.com/base/",
+    ] {
+        let container = pod(set)["spec"]["containers"][0].clone();
+        let args: Vec<_> = container["args"].as_array().unwrap().iter().collect();
+        let args: Vec<_> = args.iter().map(|arg| arg.as_str().unwrap()).collect();
+        assert_eq!(args[0], "run");
+        let parsed = Arguments::try_parse_from(&args).unwrap_or_else(|error| panic!("{error}"));
+        assert!(parsed.config.admin_listen.ip().is_unspecified(), "the kubelet has to reach it");
+        let port = |name: &str| {
+            let ports = container["ports"].as_array().unwrap();
+            let port = ports.iter().find(|port| port["name"] == name).unwrap();
+            port["containerPort"].as_u64().unwrap()
+        };
+        assert_eq!(port("http"), u64::from(parsed.config.listen.port()));
+        assert_eq!(port("admin"), u64::from(parsed.config.admin_listen.port()));
+        for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+            let get = &container[probe]["httpGet"];
+            assert_eq!(get["port"], "admin", "{probe}");
+            assert!(matches!(get["path"].as_str(), Some("/livez" | "/readyz")), "{probe}: {get}");
+        }
+    }
+}
+
+#[test]
+fn values_about_pods_and_services_reach_them() {
+    let image = |set: &str| pod(set)["spec"]["containers"][0]["image"].clone();
+    let digest = format!("sha256:{}", "0".repeat(64));
+    assert_eq!(image("image.repository=r.example:5000/a"), "r.example:5000/a:0.1.0");
+    assert_eq!(image("image.tag=v2"), "anon-operator:v2");
+    assert_eq!(
+        image(&format!("image.tag=v2,image.digest={digest}")),
+        format!("anon-operator@{digest}")
+    );
+    let spec = |set: &str, field: &str| pod(set)["spec"][field].clone();
+    assert_eq!(
+        spec("imagePullSecrets[0].name=pull", "imagePullSecrets"),
+        json!([{"name": "pull"}])
+    );
+    assert_eq!(spec("priorityClassName=high", "priorityClassName"), "high");
+    assert_eq!(spec("nodeSelector.a=b", "nodeSelector"), json!({"a": "b"}));
+    let toleration = json!([{"key": "a", "operator": "Exists"}]);
+    assert_eq!(
+        spec("tolerations[0].key=a,tolerations[0].operator=Exists", "tolerations"),
+        toleration
+    );
+    let affinity = spec("affinity.podAntiAffinity.x=y", "affinity");
+    assert_eq!(affinity, json!({"podAntiAffinity": {"x": "y"}}));
+    let container = |set: &str, field: &str| pod(set)["spec"]["containers"][0][field].clone();
+    assert_eq!(container("resources.limits.memory=1Gi", "resources")["limits"]["memory"], "1Gi");
+    assert_eq!(container("image.pullPolicy=Always", "imagePullPolicy"), "Always");
+    let metadata = pod("podLabels.a=b,podAnnotations.c=d")["metadata"].clone();
+    assert_eq!(
+        (&metadata["labels"]["a"], &metadata["annotations"]["c"]),
+        (&json!("b"), &json!("d"))
+    );
+    let service =
+        object("service.type=NodePort,service.annotations.a=b", "Service", "anon-operator");
+    assert_eq!(service["spec"]["type"], "NodePort");
+    assert_eq!(service["metadata"]["annotations"]["a"], "b");
+    let account = "serviceAccount.create=false,serviceAccount.name=mine";
+    assert_eq!(spec(account, "serviceAccountName"), "mine");
+    assert!(!objects(account).iter().any(|object| object["kind"] == "ServiceAccount"));
+    let policy = object(account, "ValidatingAdmissionPolicy", "anon-operator-status");
+    assert!(policy.to_string().contains("system:serviceaccount:anon-system:mine"), "{policy}");
+    let named = objects("fullnameOverride=identity");
+    assert!(
+        named.iter().any(|it| it["kind"] == "Deployment" && it["metadata"]["name"] == "identity")
+    );
+}
+
+#[test]
+fn a_value_that_cannot_be_is_refused_by_name() {
     for wrong in [
         "replica=3",
         "replicas=many",
         "publicUrl=nonsense",
         "log.level=%%%",
         "remoteKeySets.allowFrom={all}",
+        // What would end the process at its start, or name no image.
+        "remoteKeySets.allowFrom={10.0.0.0/99}",
+        "remoteKeySets.denyFrom={::/129}",
+        "remoteKeySets.maxAge=30s",
+        "remoteKeySets.maxAge=1d",
+        "orphanGrace=30m1h",
+        "orphanGrace=1h1h",
+        "image.repository=registry.example.com/anon:1.0",
+        "serviceAccount.create=false",
     ] {
         let arguments = ["template", "anon-operator", CHART, "--set", wrong];
         let (success, text) = helm(&arguments);

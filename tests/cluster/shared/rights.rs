@@ -2,11 +2,13 @@
 
 use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
 use anon_operator::domain::opaque::ApiKey;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 
+use crate::harness::cluster::variable;
 use crate::harness::kubectl::kubectl;
 use crate::harness::{
     Space, cluster, eventually, member, organization, quick_pool, service, shared, webapp, with,
@@ -157,6 +159,9 @@ async fn nobody_but_the_operator_writes_status() {
             member("ada", "Member", json!({"user": "ada"})),
             quick_pool("users"),
             service("backend", "Member", "key"),
+            json!({"apiVersion": "anon.dev/v1beta1", "kind": "Revocation",
+                "metadata": {"name": "leak"},
+                "spec": {"sdkClient": {"name": "gone", "keyIds": ["0123456789abcdef"]}}}),
         ])
         .await;
     let before = space.ready::<SdkClient>("backend").await.status;
@@ -165,6 +170,7 @@ async fn nobody_but_the_operator_writes_status() {
         ("members", "ada"),
         ("userpools", "users"),
         ("sdkclients", "backend"),
+        ("revocations", "leak"),
     ] {
         let said = write_status(&space, None, kind, name);
         assert!(said.contains(STATUS), "{said}");
@@ -175,6 +181,33 @@ async fn nobody_but_the_operator_writes_status() {
     let forged = with(webapp("forged", "users"), "/status", forged);
     let made = space.try_create(&forged).await.unwrap();
     assert_eq!(made.data["status"]["clientId"], Value::Null);
+}
+
+/// What the Leases of validators say decides when a key is switched: nobody speaks for another.
+#[tokio::test]
+async fn a_validator_speaks_for_itself_only() {
+    let _operator = shared().await;
+    let home = Space::new("leases").await.operators();
+    let pods: Vec<_> = variable("ANON_OPERATOR_PODS").split(':').map(str::to_owned).collect();
+    let lease = |pod: &str| {
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": format!("anon-validator-{pod}"),
+                "annotations": {"anon.dev/applied": r#"{"SdkClient":999999999999}"#}}})
+    };
+    let own_pod_only = "a validator's Lease is written only by its own Pod";
+    // An administrator.
+    assert_refused(&refusal(&home, &lease(&pods[0])).await, own_pod_only);
+    assert_refused(&refusal(&home, &lease("invented")).await, own_pod_only);
+    // The operator's own account, in another Pod; and without any.
+    let second = variable("ANON_OPERATOR_KUBECONFIGS").split(':').nth(1).unwrap().to_owned();
+    let second = home.with(cluster::of_kubeconfig(&second).await);
+    assert_refused(&refusal(&second, &lease(&pods[0])).await, own_pod_only);
+    let account = home.with(cluster::user(&cluster::operator_user()).await);
+    assert_refused(&refusal(&account, &lease(&pods[1])).await, own_pod_only);
+    // Its own it may write, and give up; the leader's is nobody's in particular.
+    let own = lease(&pods[1]);
+    assert_eq!(refusal(&second, &own).await, "accepted");
+    second.delete::<Lease>(own["metadata"]["name"].as_str().unwrap()).await;
 }
 
 #[tokio::test]
