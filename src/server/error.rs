@@ -68,6 +68,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "MalformedRequestError", message)
     }
 
+    /// 408: the client took too long to send the request.
+    #[must_use]
+    pub fn too_slow(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "RequestTimeoutError", message)
+    }
+
     /// 413.
     #[must_use]
     pub fn too_large(message: impl Into<String>) -> Self {

@@ -11,13 +11,14 @@ pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// 200 once every kind has been listed; from then on the index can tell "no" from "not yet".
+/// 200 while credentials are answered: once every kind has been listed, from when on the index can
+/// tell "no" from "not yet", and until it is too old. Then another replica should be asked.
 pub async fn readyz(State(state): State<AppState>) -> Response {
-    if state.reader.is_ready() {
-        "ok\n".into_response()
-    } else {
-        let body = "not every kind has been listed from the API server yet\n";
-        (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+    match state.reader.answers() {
+        Ok(()) => "ok\n".into_response(),
+        Err(reason) => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reason.message())).into_response()
+        }
     }
 }
 

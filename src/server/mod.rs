@@ -7,6 +7,7 @@ mod connections;
 pub mod doors;
 mod error;
 mod health;
+mod load;
 mod org;
 mod request;
 mod tls;
@@ -17,13 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
-use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::middleware;
 use axum::routing::{get, post};
 use axum_server::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::ServiceBuilderExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -35,6 +34,7 @@ use crate::index::Reader;
 use crate::metrics::Metrics;
 use connections::Limited;
 pub use error::ApiError;
+use load::Gate;
 pub use org::openapi::document as openapi;
 pub use org::signer::Signer;
 pub use org::{Platform, PlatformSettings};
@@ -42,16 +42,14 @@ pub use tls::TlsFiles;
 
 /// The header with the id of a request, on every response too.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The largest request body, in bytes.
-const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send a request head, its first one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a request may take in all.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many connections there may be at the same time; more are closed.
-const MAX_CONNECTIONS: usize = 8192;
-/// How many requests are worked on at the same time; more wait, within their timeout.
-const MAX_CONCURRENT: usize = 1024;
+const MAX_CONNECTIONS: usize = 4096;
+/// How large a request head may be, in bytes: a token of 16 KiB and as much again.
+const MAX_HEAD: u32 = 32 * 1024;
+/// How much of request bodies a connection may send ahead, in bytes.
+const WINDOW: u32 = 64 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -71,8 +69,9 @@ pub struct AppState {
 /// Everything that the roles of this process serve to the world.
 pub fn public(state: AppState, roles: &[Role]) -> Router {
     let mut router = Router::new();
+    let bounded = || middleware::from_fn_with_state(Gate::default(), load::bounded);
     if roles.contains(&Role::Validator) {
-        router = router
+        let doors = Router::new()
             .route("/v1/validate", post(doors::validate::validate))
             .route(
                 "/v1/clients/{clientId}",
@@ -80,22 +79,20 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
             )
             .route("/userPools/{id}/.well-known/jwks.json", get(doors::keys::jwks))
             .route("/userPools/{id}/.well-known/openid-configuration", get(doors::keys::discovery));
+        router = router.merge(doors.layer(bounded()));
     }
     if roles.contains(&Role::Api) {
-        router = router.merge(org::routes());
+        router = router.merge(org::routes().layer(bounded()));
     }
-    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     // Outermost first.
     let stack = tower::ServiceBuilder::new()
         .map_request(drop_unfit_id)
         .set_request_id(REQUEST_ID, MakeRequestUuid)
         .propagate_request_id(REQUEST_ID)
-        .layer(CatchPanicLayer::custom(error::panicked))
-        .layer(middleware::from_fn_with_state(permits, bounded));
+        .layer(CatchPanicLayer::custom(error::panicked));
     router
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
-        .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(stack)
         .with_state(state)
 }
@@ -110,19 +107,6 @@ fn drop_unfit_id(mut request: Request) -> Request {
         request.headers_mut().remove(REQUEST_ID);
     }
     request
-}
-
-/// Bounds how many requests are worked on at the same time, and the time of each. Waiting for its
-/// turn is part of a request's time, which the layers of tower would not count.
-async fn bounded(State(permits): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let work = async {
-        let _permit = permits.acquire().await;
-        next.run(request).await
-    };
-    let done = tokio::time::timeout(REQUEST_TIMEOUT, work).await;
-    done.unwrap_or_else(|_| {
-        ApiError::unavailable("the request took too long; try again").into_response()
-    })
 }
 
 /// Health and metrics.
@@ -190,11 +174,13 @@ fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::T
         .http1()
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(64 * 1024);
+        .max_buf_size(MAX_HEAD as usize);
     builder
         .http2()
         .timer(hyper_util::rt::TokioTimer::new())
-        .max_concurrent_streams(250)
-        .max_header_list_size(64 * 1024)
+        .max_concurrent_streams(64)
+        .max_header_list_size(MAX_HEAD)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(Some(Duration::from_secs(30)));
 }

@@ -1,10 +1,7 @@
 //! Reading requests: bodies field by field, so that an error names the field, and credentials.
 //! Unknown fields are tolerated.
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, header};
-use axum::response::IntoResponse as _;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -22,16 +19,12 @@ impl Fields {
     /// Reads a body; an empty one gives `None`.
     ///
     /// # Errors
-    /// Too large, not JSON, not an object, or a field that occurs twice.
-    pub fn read(body: Result<Bytes, BytesRejection>) -> Result<Option<Self>, ApiError> {
-        let body = body.map_err(|rejection| match rejection.into_response().status().as_u16() {
-            413 => ApiError::too_large("the body is larger than 64 KiB"),
-            _ => ApiError::malformed("the body could not be read"),
-        })?;
+    /// Not JSON, not an object, or a field that occurs twice.
+    pub fn read(body: &[u8]) -> Result<Option<Self>, ApiError> {
         if body.is_empty() {
             return Ok(None);
         }
-        let fields = parse_object(&body).map_err(|error| {
+        let fields = parse_object(body).map_err(|error| {
             // serde_json's text for syntax errors quotes nothing of the input but a position;
             // its text for values would, and cannot occur here.
             ApiError::malformed(format!("the body is not a JSON object: {error}"))
@@ -43,7 +36,7 @@ impl Fields {
     ///
     /// # Errors
     /// It is not there; else as [`Fields::read`].
-    pub fn required_body(body: Result<Bytes, BytesRejection>) -> Result<Self, ApiError> {
+    pub fn required_body(body: &[u8]) -> Result<Self, ApiError> {
         Self::read(body)?.ok_or_else(ApiError::missing_body)
     }
 

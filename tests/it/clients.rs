@@ -200,7 +200,8 @@ async fn everything_else_is_the_same_404() {
     assert_eq!(expected.status, 404);
     assert_eq!(expected.header("cache-control"), Some("no-store"));
     let braced = format!("%7B{}%7D", id("web"));
-    for other in [id("backend"), id("suspended"), "x".into(), "%00".into(), braced] {
+    let no_text = "%ff".to_owned();
+    for other in [id("backend"), id("suspended"), "x".into(), "%00".into(), no_text, braced] {
         let reply = ask(&state, Method::GET, &other, &[("origin", ORIGIN)]).await;
         assert_eq!((reply.status, &reply.text), (404, &expected.text), "{other}");
         assert_eq!(reply.allowed_origin(), None, "{other}");

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -43,11 +44,11 @@ struct PublicData<'c> {
 /// `GET /v1/clients/{clientId}`.
 pub async fn public_data(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let reply = || {
-        let client = find(&state, &id)?;
+    let reply = move || {
+        let client = find(&state, id)?;
         let webapp = webapp(&client)?;
         let organization = state.reader.organization(client.organization);
         let logo = organization.as_ref().and_then(|organization| organization.logo_url.as_deref());
@@ -72,11 +73,11 @@ pub async fn public_data(
 /// `OPTIONS /v1/clients/{clientId}`: may this page ask?
 pub async fn preflight(
     State(state): State<AppState>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
-    let reply = || {
-        let client = find(&state, &id)?;
+    let reply = move || {
+        let client = find(&state, id)?;
         let mut response = StatusCode::NO_CONTENT.into_response();
         if let Some(origin) = allowed_origin(webapp(&client)?, &headers) {
             let to = response.headers_mut();
@@ -95,11 +96,14 @@ fn not_found() -> ApiError {
     ApiError::not_found("there is no such webapp client")
 }
 
-fn find(state: &AppState, id: &str) -> Result<Arc<SdkClient>, ApiError> {
-    if !state.reader.is_ready() {
-        return Err(crate::domain::decision::Reason::IndexNotReady.into());
-    }
-    SdkClientId::parse(id).and_then(|id| state.reader.client(id)).ok_or_else(not_found)
+fn find(
+    state: &AppState,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Arc<SdkClient>, ApiError> {
+    state.reader.answers()?;
+    // What is not even text is nobody's id.
+    let id = id.ok().and_then(|Path(id)| SdkClientId::parse(&id));
+    id.and_then(|id| state.reader.client(id)).ok_or_else(not_found)
 }
 
 fn webapp(client: &SdkClient) -> Result<&Webapp, ApiError> {

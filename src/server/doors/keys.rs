@@ -79,9 +79,7 @@ fn find(
     state: &AppState,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Arc<UserPool>, ApiError> {
-    if !state.reader.is_ready() {
-        return Err(crate::domain::decision::Reason::IndexNotReady.into());
-    }
+    state.reader.answers()?;
     // What is not even text is nobody's id.
     let id = id.ok().and_then(|Path(id)| UserPoolId::parse(&id));
     let pool = id.and_then(|id| state.reader.pool(id));

@@ -4,7 +4,6 @@
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
@@ -57,12 +56,8 @@ struct Inactive {
 }
 
 /// Reads the question, answers it, counts the verdict.
-pub async fn validate(
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Response {
-    let fields = match Fields::read(body) {
+pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+    let fields = match Fields::read(&body) {
         Ok(fields) => fields.unwrap_or_default(),
         Err(error) => return error.into_response(),
     };

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +13,7 @@ use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::domain::client::SdkClient;
-use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::permission::Operation;
 use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
@@ -45,10 +44,10 @@ struct Target {
 pub async fn mint(
     State(state): State<AppState>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::MintAppUserIdToken)?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let app_user_id = app_user_id(&fields)?;
     let target = target(&state, &caller, &fields)?;
     let hosted = hosted(&target.pool)?;
@@ -157,8 +156,8 @@ fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
     if let Some(organization) = &organization {
         let namespace = &organization.namespace;
         if let Some(name) = &organization.default_sdk_client {
-            let client = state.reader.client(SdkClientId::derive(namespace, name));
-            let client = client.ok_or_else(|| {
+            let client = ObjectName { namespace: namespace.clone(), name: name.clone() };
+            let client = state.reader.client_named(&client).ok_or_else(|| {
                 ApiError::missing_field("sdkClientId", format!("`sdkClientId` is required: the organization's default client `{name}` does not exist"))
             })?;
             return of_client(state, &client);

@@ -5,20 +5,23 @@
 //! them; so every other line of a request has the request's id, too.
 
 use std::fmt::Display;
+use std::panic;
 
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, info, info_span};
 
 use super::caller::Caller;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
-use crate::server::REQUEST_ID;
 use crate::server::error::ErrorName;
+use crate::server::{ApiError, REQUEST_ID};
 
-/// Runs a handler in the span of its request, and says what came of it.
+/// Runs a handler in the span of its request, and says what came of it. A write goes on to its end,
+/// and has its line, also when who asked for it does not wait: it may have been done already, and
+/// half of it would be worse than either.
 pub async fn audited(operation: Operation, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = info_span!(
@@ -30,16 +33,22 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
         role = Empty,
         object = Empty,
     );
-    let response = next.run(request).instrument(span.clone()).await;
-    if operation.writes() {
+    if !operation.writes() {
+        return next.run(request).instrument(span).await;
+    }
+    let write = async move {
+        let response = next.run(request).await;
         let status = response.status();
         let error = response.extensions().get::<ErrorName>().map(|name| name.0);
         let result = if status.is_success() { "done" } else { "refused" };
-        span.in_scope(|| {
-            info!(audit = operation.name(), status = status.as_u16(), error, "{result}");
-        });
+        info!(audit = operation.name(), status = status.as_u16(), error, "{result}");
+        response
+    };
+    match tokio::spawn(write.instrument(span)).await {
+        Ok(response) => response,
+        Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
+        Err(_) => ApiError::unavailable("the server is stopping; try again").into_response(),
     }
-    response
 }
 
 /// Notes who asks, once that is proven.

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use axum::body::Bytes;
-use axum::extract::rejection::BytesRejection;
 use axum::http::HeaderMap;
 
 use super::audit;
@@ -97,7 +95,7 @@ impl Caller {
     ///
     /// # Errors
     /// There is no body, it cannot be read, or it names another organization.
-    pub fn fields(&self, body: Result<Bytes, BytesRejection>) -> Result<Fields, ApiError> {
+    pub fn fields(&self, body: &[u8]) -> Result<Fields, ApiError> {
         let fields = Fields::required_body(body)?;
         match fields.string("organizationId")? {
             Some(id) if OrganizationId::parse(id) != Some(self.organization) => {

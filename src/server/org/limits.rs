@@ -14,9 +14,12 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::server::ApiError;
 
-/// Logins in a row for one e-mail address; then one every [`PER_EMAIL`].
+/// Logins in a row for one e-mail address from one peer address; then one every [`PER_EMAIL`].
 const EMAIL_BURST: u32 = 10;
 const PER_EMAIL: Duration = Duration::from_secs(6);
+/// The same from all peers together. More, so that one peer cannot use up what others need.
+const EMAIL_TOTAL_BURST: u32 = 60;
+const PER_EMAIL_TOTAL: Duration = Duration::from_secs(2);
 /// Logins in a row from one peer address. More, because a proxy is one peer.
 const PEER_BURST: u32 = 60;
 const PER_PEER: Duration = Duration::from_millis(500);
@@ -28,6 +31,7 @@ const PER_SIGN_UP: Duration = Duration::from_mins(1);
 /// nobody can fill the memory, nor choose whose budget he shares.
 pub struct Limits {
     emails: Option<Limiter>,
+    emails_total: Option<Limiter>,
     peers: Option<Limiter>,
     sign_ups: Option<Limiter>,
     hasher: RandomState,
@@ -43,6 +47,7 @@ impl Default for Limits {
         };
         Self {
             emails: limiter(PER_EMAIL, EMAIL_BURST),
+            emails_total: limiter(PER_EMAIL_TOTAL, EMAIL_TOTAL_BURST),
             peers: limiter(PER_PEER, PEER_BURST),
             sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
             hasher: RandomState::new(),
@@ -51,12 +56,14 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Counts a login of this e-mail address.
+    /// Counts a login of this e-mail address from this peer.
     ///
     /// # Errors
     /// There were too many; when to try again.
-    pub fn email(&self, login_name: &str) -> Result<(), ApiError> {
-        check(self.emails.as_ref(), self.hasher.hash_one(login_name))
+    pub fn email(&self, login_name: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
+        let of_peer = self.hasher.hash_one((login_name, peer.map(network)));
+        check(self.emails.as_ref(), of_peer)?;
+        check(self.emails_total.as_ref(), self.hasher.hash_one(login_name))
     }
 
     /// Counts a login from this address. A network of IPv6 counts as one.
@@ -77,11 +84,15 @@ impl Limits {
 
     fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
-        let network = match peer.to_canonical() {
-            IpAddr::V4(address) => u128::from(address.to_bits()),
-            IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
-        };
-        check(limiter, self.hasher.hash_one(network))
+        check(limiter, self.hasher.hash_one(network(peer)))
+    }
+}
+
+/// What counts as one: an address, and of IPv6 a network of one customer.
+fn network(peer: IpAddr) -> u128 {
+    match peer.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
     }
 }
 
@@ -112,9 +123,14 @@ mod tests {
     #[test]
     fn a_burst_and_no_more() {
         let limits = Limits::default();
-        let passed = (0..20).take_while(|_| limits.email("ada@acme.example").is_ok()).count();
-        assert_eq!(passed, 10);
-        assert!(limits.email("ada@acme.example").is_err());
+        let login = |last| limits.email("ada@acme.example", Some([10, 0, 0, last].into())).is_ok();
+        assert_eq!((0..20).take_while(|_| login(1)).count(), 10);
+        assert!(!login(1));
+        // Whoever keeps trying from there does not keep her from logging in elsewhere.
+        assert!((0..100).all(|_| !login(1)) && login(2));
+        // All of them together may not try for ever.
+        let others = (3..200).filter(|last| login(*last)).count();
+        assert_eq!(others, 60 - 10 - 1);
         assert!((0..60).all(|_| limits.peer(Some([10, 0, 0, 1].into())).is_ok()));
         assert!(limits.peer(Some([10, 0, 0, 1].into())).is_err());
         // The same peer in the form that a dual-stack socket gives.

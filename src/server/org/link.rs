@@ -17,7 +17,7 @@ use super::caller::{Caller, authorize};
 use super::reply;
 use crate::domain::client::{ClientKind, SdkClient, Webapp};
 use crate::domain::decision::{Class, Principal, Reason};
-use crate::domain::ids::SdkClientId;
+use crate::domain::ids::{ObjectName, SdkClientId};
 use crate::domain::permission::Operation;
 use crate::domain::token::UnverifiedToken;
 use crate::server::authenticate::{Accepts, Question, authenticate};
@@ -115,14 +115,15 @@ fn client(
     let of_token = || token.and_then(|token| UnverifiedToken::parse(token).ok()?.made_for());
     let default = || {
         let organization = state.reader.organization(caller.organization)?;
-        let name = organization.default_sdk_client.as_ref()?;
-        Some(SdkClientId::derive(&organization.namespace, name))
+        let name = organization.default_sdk_client.clone()?;
+        Some(ObjectName { namespace: organization.namespace.clone(), name })
     };
-    let id = match named {
-        Some(id) => SdkClientId::parse(&id),
-        None => Some(of_token().or_else(default).ok_or_else(|| missing("clientId"))?),
+    let id = named.as_deref().map(SdkClientId::parse).or_else(|| of_token().map(Some));
+    let client = match id {
+        Some(id) => id.and_then(|id| state.reader.client(id)),
+        None => state.reader.client_named(&default().ok_or_else(|| missing("clientId"))?),
     };
-    id.and_then(|id| state.reader.client(id))
+    client
         .filter(|client| client.organization == caller.organization)
         .ok_or_else(|| ApiError::not_found("there is no such SdkClient"))
 }

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::extract::rejection::BytesRejection;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use futures::future::join_all;
@@ -44,18 +43,24 @@ pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
-    if !state.reader.is_ready() {
-        return Err(Reason::IndexNotReady.into());
-    }
-    let fields = Fields::required_body(body)?;
+    state.reader.answers()?;
+    let fields = Fields::required_body(&body)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
     // Read before anything is counted: what is no login uses up nobody's budget.
     let organization = fields.string("organizationId")?;
-    let found = match fields.string("kubernetesToken")? {
-        Some(token) => by_kubernetes(&state, organization, peer, token).await?,
+    let found = match fields.text("kubernetesToken")? {
+        Some(token) => {
+            if fields.text("password")?.is_some() {
+                return Err(ApiError::invalid_field(
+                    "kubernetesToken",
+                    "two credentials: send `email` and `password`, or `kubernetesToken`, not both",
+                ));
+            }
+            by_kubernetes(&state, organization, peer, &token).await?
+        }
         None => by_password(&state, &fields, organization, peer).await?,
     };
     let member = match found.as_slice() {
@@ -97,7 +102,7 @@ async fn by_password(
     let password = Password::typed(fields.required("password")?);
     let limits = &state.platform.limits;
     limits.peer(peer)?;
-    limits.email(&login_name)?;
+    limits.email(&login_name, peer)?;
     let mut candidates = state.reader.members_by_email(&login_name);
     narrow(&mut candidates, organization);
     candidates.truncate(CANDIDATES);

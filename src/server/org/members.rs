@@ -1,7 +1,7 @@
 //! `/org/member` and `/org/members`.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -42,11 +42,11 @@ fn name_of(member: &crd::Member) -> String {
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateMember;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let spec = crd::MemberSpec {
         display_name: Some(fields.name()?),
         email: email(&fields)?,
@@ -115,12 +115,12 @@ pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchMember;
     let caller = authorize(&state, &headers, operation)?;
     let object: crd::Member = find(&state, &caller, path).await?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
     if fields.value("email").is_some() {

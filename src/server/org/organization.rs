@@ -1,7 +1,7 @@
 //! `/org/organization/{organizationId}`.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -56,12 +56,12 @@ pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let fields = Fields::required_body(body)?;
+    let fields = Fields::required_body(&body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
     fields.patch_text("logoUrl", &mut spec)?;

@@ -8,8 +8,9 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{
-    Api, DeleteParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+    Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
+use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -124,11 +125,12 @@ pub async fn read<K: Written>(api: &Api<K>, name: &str) -> Result<K, ApiError> {
 
 /// Everything of a kind in the caller's organization.
 pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
-    let api: Api<K> = own(state, caller);
-    let found = api.list(&kube::api::ListParams::default()).await;
-    let mut found = found.map_err(|error| refused(&error))?.items;
-    found.retain(|object| object.meta().deletion_timestamp.is_none());
-    Ok(found)
+    // One that this version cannot read must not hide the others.
+    let api: Api<DeserializeGuard<K>> =
+        Api::namespaced(state.platform.client.clone(), &caller.namespace);
+    let found = api.list(&ListParams::default()).await.map_err(|error| refused(&error))?;
+    let living = found.into_iter().filter(|object| object.meta().deletion_timestamp.is_none());
+    Ok(living.filter_map(|object| object.0.ok()).collect())
 }
 
 /// Creates an object under a name made from `wish`. The same caller asking for the same `content`
@@ -295,6 +297,17 @@ pub fn refused(error: &kube::Error) -> ApiError {
         }
         kube::Error::Api(status) if status.code == 409 => {
             ApiError::unavailable("the object changed in between; try again")
+        }
+        // A quota, a policy of the cluster, a namespace that is being deleted: asking again does not
+        // help. What the API server says of it is for who runs the cluster: it names accounts.
+        kube::Error::Api(status) if status.code == 403 => {
+            warn!(%error, "the API server refused");
+            let quota = status.message.contains("exceeded quota");
+            ApiError::unprocessable(if quota {
+                "a quota of the organization's namespace is used up; delete what is not needed, or ask who runs the cluster"
+            } else {
+                "a policy of the cluster refuses this; ask who runs the cluster"
+            })
         }
         error => {
             warn!(%error, "the API server refused");

@@ -1,7 +1,7 @@
 //! `/org/sdkClient`, `/org/sdkClients` and `/org/sdkClient/auth`.
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -28,11 +28,11 @@ const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let name = fields.name()?;
     let mut spec = crd::SdkClientSpec {
         display_name: Some(name.clone()),
@@ -48,8 +48,10 @@ pub async fn create(
         }
         Kind::Service => spec.service = Some(service(&caller)),
         Kind::Application(application) => {
+            // The pool may be made on the way, so the rest is read before.
+            let webapp = webapp(&application)?;
             let pool = chosen_pool(&state, &caller, &fields, &application).await?;
-            spec.webapp = Some(webapp(pool, &application)?);
+            spec.webapp = Some(webapp(pool));
         }
     }
     // The key is not part of it: a repeated request gets another one.
@@ -133,14 +135,18 @@ async fn chosen_pool(
     })
 }
 
-fn webapp(pool: String, application: &Fields) -> Result<crd::Webapp, ApiError> {
+/// What the request says of the application, but for its pool.
+fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp, ApiError> {
     let oauth = application.object("oauthConfig")?.unwrap_or_default();
-    Ok(crd::Webapp {
+    let redirect_urls = oauth.strings("redirectUrls")?;
+    let logo_url = oauth.text("logoUrl")?;
+    let chrome_extension_id = oauth.text("chromeExtensionId")?;
+    Ok(|pool| crd::Webapp {
         user_pool_ref: crd::LocalRef { name: pool },
         allowed_origins: None,
-        redirect_urls: oauth.strings("redirectUrls")?,
-        logo_url: oauth.text("logoUrl")?,
-        chrome_extension_id: oauth.text("chromeExtensionId")?,
+        redirect_urls,
+        logo_url,
+        chrome_extension_id,
         strict_client: None,
     })
 }
@@ -203,12 +209,12 @@ pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchSdkClient;
     let caller = authorize(&state, &headers, operation)?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
     if let Some(oauth) = fields.object("oauthConfig")? {
@@ -314,9 +320,14 @@ fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> Value
     if let Some(webapp) = &client.spec.webapp {
         auth.insert("type".to_owned(), json!("userPool"));
         auth.insert("userPoolId".to_owned(), json!(pool_of(caller, webapp)));
-        let config = oauth(webapp);
-        if !config.is_empty() {
-            auth.insert("oauthConfig".to_owned(), Value::Object(config));
+        // All of them or none: its readers take each for granted.
+        if !oauth(webapp).is_empty() {
+            let whole = json!({
+                "logoUrl": webapp.logo_url.as_deref().unwrap_or_default(),
+                "chromeExtensionId": webapp.chrome_extension_id.as_deref().unwrap_or_default(),
+                "redirectUrls": webapp.redirect_urls.as_deref().unwrap_or_default(),
+            });
+            auth.insert("oauthConfig".to_owned(), whole);
         }
     } else {
         auth.insert("type".to_owned(), json!("apiKey"));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -61,11 +61,11 @@ fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let pool = make(&state, &caller, &fields).await?;
     let shown = show(&state, &caller, &pool);
     audit::object(&shown.id);
@@ -122,12 +122,12 @@ pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
-    body: Result<Bytes, BytesRejection>,
+    body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchUserPool;
     let caller = authorize(&state, &headers, operation)?;
     let pool: crd::UserPool = find(&state, &caller, path).await?;
-    let fields = caller.fields(body)?;
+    let fields = caller.fields(&body)?;
     let authorization = Authorization::read(&fields)?;
     let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
     let mut spec = change.unwrap_or_default();

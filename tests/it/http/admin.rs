@@ -23,6 +23,14 @@ async fn ready_after_the_last_kind() {
     assert_eq!(admin(&world, "/org/appUserIdToken").await.error(), (404, "NotFoundError".into()));
 }
 
+#[tokio::test]
+async fn not_ready_any_more_once_it_has_lost_touch() {
+    let reply = admin(&World::stale(), "/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.text.contains("lost touch"), "{}", reply.text);
+    assert_eq!(admin(&World::stale(), "/livez").await.status, 200, "a restart does not help");
+}
+
 /// Each line of the exposition is a comment or `name{labels} value`.
 fn parses(text: &str) -> bool {
     let sample = |line: &str| {

@@ -73,6 +73,33 @@ async fn who_what_and_with_what_result() {
 }
 
 #[tokio::test]
+async fn a_write_has_its_line_when_nobody_waits_for_it_any_more() {
+    let (world, acme) = World::acme();
+    let (log, _guard) = Log::listen();
+    world.api.silent(true);
+    let pool = UserPoolId::derive("acme", "users").to_string();
+    let path = format!("/org/userPool/{pool}");
+    let request = Request::delete(path).header("authorization", format!("Bearer {}", acme.key()));
+    let request = request.body(Body::empty()).unwrap();
+    {
+        let mut reply = std::pin::pin!(world.send(request));
+        while world.api.seen().is_empty() {
+            assert!(futures::poll!(&mut reply).is_pending());
+            tokio::task::yield_now().await;
+        }
+        // The caller hangs up.
+    }
+    assert!(log.audit().is_empty());
+    world.api.silent(false);
+    while log.audit().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let lines = log.audit();
+    assert_eq!((&lines[0]["audit"], &lines[0]["status"]), (&json!("DeleteUserPool"), &json!(404)));
+    assert_eq!(lines[0]["span"]["object"], pool);
+}
+
+#[tokio::test]
 async fn an_unfit_request_id_is_replaced() {
     let world = World::new();
     for (id, kept) in [("abc-1.2_3", true), ("a b", false), (&"x".repeat(200), false), ("", false)]

@@ -109,6 +109,17 @@ async fn who_has_it_already_gets_304() {
 }
 
 #[tokio::test]
+async fn a_replica_that_has_lost_touch_publishes_nothing() {
+    // The leader no longer waits for it, so it may lack the key that signs, or have a revoked one.
+    let world = World::stale();
+    for path in [path("jwks.json"), path("openid-configuration"), "/v1/clients/x".to_owned()] {
+        let reply = world.get(&path).await;
+        assert_eq!(reply.error(), (503, "UnavailableError".into()), "{path}");
+        assert_eq!(reply.json()["reason"], "index_stale");
+    }
+}
+
+#[tokio::test]
 async fn pools_that_are_not_there() {
     let (world, _) = World::acme();
     for id in [

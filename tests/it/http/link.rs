@@ -56,8 +56,16 @@ async fn for_a_user_id_and_for_a_token() {
         })
     );
 
-    let spec = json!({"displayName": "Acme", "logoUrl": "https://acme.example/logo.png"});
+    let spec = json!({"displayName": "Acme", "logoUrl": "https://acme.example/logo.png",
+        "defaultSdkClientRef": {"name": "portal"}});
     world.add(&objects::organization("acme", &spec));
+    // Without a client it is the organization's, whatever id that has.
+    let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+    let mut portal = objects::webapp_of_id("acme", "portal", "users", chosen);
+    portal.spec.webapp.as_mut().unwrap().redirect_urls = Some(vec![BACK.to_owned()]);
+    world.add(&portal);
+    let by_default = [("app", "amazon"), ("redirectUrl", BACK), ("appUserId", "u")];
+    assert_eq!(parameters(&link(&world, &acme, &by_default).await)["clientId"], chosen);
     // The token names the client, so nobody else has to.
     let mut claims = claims();
     claims["sdkClientId"] = json!(client);

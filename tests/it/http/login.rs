@@ -189,3 +189,20 @@ async fn by_kubernetes_identity_for_our_audience_only() {
         assert_eq!(reply.status.as_u16(), expected, "{audiences} {username}");
     }
 }
+
+#[tokio::test]
+async fn an_empty_kubernetes_token_is_none_and_two_credentials_are_refused() {
+    let world = World::new();
+    let ada = ada();
+    world.add::<crd::Member>(&parse(ada.clone()));
+    serve(&world, ada, 0);
+    // As clients send it that fill in every field.
+    let body = json!({"email": "ada@acme.example", "password": PASSWORD, "kubernetesToken": ""});
+    assert_eq!(world.post(PATH, None, &body).await.status, 200);
+    let reply = world.post(PATH, None, &json!({"kubernetesToken": ""})).await;
+    assert_eq!(reply.error(), (400, "MissingFieldError".into()));
+    let body = json!({"email": "ada@acme.example", "password": PASSWORD, "kubernetesToken": "e"});
+    let reply = world.post(PATH, None, &body).await;
+    assert_eq!(reply.error(), (400, "InvalidFieldError".into()));
+    assert_eq!(reply.json()["field"], "kubernetesToken");
+}

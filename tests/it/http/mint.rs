@@ -117,6 +117,11 @@ async fn the_defaults_of_the_organization() {
     set(json!({"defaultSdkClientRef": {"name": "web"}, "defaultUserPoolRef": {"name": "second"}}));
     let (_, claims) = minted(&mint(&world, &acme, &body).await);
     assert_eq!(claims["sdkClientId"], json!(acme.client()));
+    // Whatever id it has.
+    let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+    world.add(&objects::webapp_of_id("acme", "web", "users", chosen));
+    let (_, claims) = minted(&mint(&world, &acme, &body).await);
+    assert_eq!(claims["sdkClientId"], chosen);
 
     for (spec, field) in [
         (json!({"defaultSdkClientRef": {"name": "gone"}}), "sdkClientId"),

@@ -11,5 +11,6 @@ mod mint_refusals;
 mod missing_keys;
 mod permissions;
 mod reasons;
+mod refusals;
 mod serve;
 mod validate;

@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Reply, World};
+use crate::support::{Reply, World, get as get_request, post};
 
 struct Server {
     address: SocketAddr,
@@ -124,17 +124,60 @@ fn endless() -> Request<Body> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_has_its_time_and_waiting_is_part_of_it() {
+async fn who_sends_slowly_holds_nobody_up() {
     let world = World::new();
     let router = world.router(&[Role::Validator]);
     let started = Instant::now();
-    // Three times as many as are worked on at the same time.
-    let requests = (0..3 * 1024).map(|_| Reply::of(router.clone(), endless()));
-    for reply in join_all(requests).await {
+    // Three times as many as are read at the same time.
+    let slow = join_all((0..3 * 1024).map(|_| Reply::of(router.clone(), endless())));
+    let swift = async {
+        // After all of them have begun.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let request = get_request("/v1/clients/x");
+        assert_eq!(Reply::of(router.clone(), request).await.status, 404);
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    };
+    let (slow, ()) = tokio::join!(slow, swift);
+    assert!(started.elapsed() < Duration::from_secs(15), "{:?}", started.elapsed());
+    let too_slow = slow.iter().filter(|it| it.error() == (408, "RequestTimeoutError".into()));
+    assert_eq!(too_slow.count(), 1024);
+    let shed = slow.iter().filter(|it| it.error() == (503, "UnavailableError".into()));
+    assert_eq!(shed.count(), 2 * 1024);
+    assert!(slow.iter().all(|it| it.header("x-request-id").is_some()));
+    // And it is over with them.
+    let reply = Reply::of(router, post("/v1/validate", "{}")).await;
+    assert_eq!(reply.status, 401);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_its_time_and_waiting_is_part_of_it() {
+    let (world, acme) = World::acme();
+    world.api.silent(true);
+    let router = world.router(&[Role::Api, Role::Validator]);
+    let list = || {
+        let mut request = get_request("/org/userPools");
+        let bearer = format!("Bearer {}", acme.key()).parse().unwrap();
+        request.headers_mut().insert("authorization", bearer);
+        request
+    };
+    let started = Instant::now();
+    // More than are worked on and wait at the same time.
+    let requests = join_all((0..5 * 1024 + 80).map(|_| Reply::of(router.clone(), list())));
+    let meanwhile = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // What the API server does to the API does nothing to what is answered from memory.
+        let reply = Reply::of(router.clone(), post("/v1/validate", "{}")).await;
+        assert_eq!(reply.status, 401);
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    };
+    let (replies, ()) = tokio::join!(requests, meanwhile);
+    for reply in &replies {
         assert_eq!(reply.error(), (503, "UnavailableError".into()));
         assert_eq!(reply.header("retry-after"), Some("1"));
         assert!(reply.header("x-request-id").is_some());
     }
+    let shed = replies.iter().filter(|reply| reply.text.contains("too many requests")).count();
+    assert_eq!(shed, 80);
     assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
 }
 

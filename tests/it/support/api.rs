@@ -9,6 +9,7 @@ use http_body_util::BodyExt as _;
 use kube::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 /// A request that the API server got.
 #[derive(Clone, Debug)]
@@ -28,6 +29,7 @@ type Answer = dyn FnMut(&Seen) -> Response<Body> + Send;
 pub struct FakeApi {
     answer: Arc<Mutex<Box<Answer>>>,
     seen: Arc<Mutex<Vec<Seen>>>,
+    silent: watch::Sender<bool>,
 }
 
 impl Default for FakeApi {
@@ -38,12 +40,18 @@ impl Default for FakeApi {
 
 impl FakeApi {
     pub fn new(answer: impl FnMut(&Seen) -> Response<Body> + Send + 'static) -> Self {
-        Self { answer: Arc::new(Mutex::new(Box::new(answer))), seen: Arc::default() }
+        let silent = watch::Sender::new(false);
+        Self { answer: Arc::new(Mutex::new(Box::new(answer))), seen: Arc::default(), silent }
     }
 
     /// From now on, answers so.
     pub fn answer(&self, answer: impl FnMut(&Seen) -> Response<Body> + Send + 'static) {
         *self.answer.lock() = Box::new(answer);
+    }
+
+    /// Takes requests from now on, and keeps the answers until it is silent no longer.
+    pub fn silent(&self, silent: bool) {
+        self.silent.send_replace(silent);
     }
 
     /// What it was asked so far.
@@ -76,6 +84,7 @@ impl FakeApi {
             body: serde_json::from_slice(&bytes).unwrap_or_default(),
         };
         self.seen.lock().push(seen.clone());
+        self.silent.subscribe().wait_for(|silent| !silent).await.unwrap();
         (self.answer.lock())(&seen)
     }
 }

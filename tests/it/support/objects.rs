@@ -112,6 +112,12 @@ pub fn webapp(namespace: &str, name: &str, pool: &str) -> crd::SdkClient {
     parse(object("SdkClient", namespace, name, &spec, &json!({})))
 }
 
+/// A webapp with a clientId of its own choice, which the leader has found to be allowed.
+pub fn webapp_of_id(namespace: &str, name: &str, pool: &str, id: &str) -> crd::SdkClient {
+    let spec = json!({"clientId": id, "webapp": {"userPoolRef": {"name": pool}}});
+    parse(object("SdkClient", namespace, name, &spec, &json!({"clientId": id})))
+}
+
 pub fn service_json(namespace: &str, name: &str, role: &str, key: &ApiKey) -> Value {
     let hash = key.hash();
     let key = json!({

@@ -1,0 +1,95 @@
+//! What requests may cost while they are not done. The body is read before anything else, and by
+//! itself: who sends one slowly keeps nobody else from being worked on. Then few are worked on at a
+//! time, and of those that wait there are not too many.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::ApiError;
+
+/// The largest request body, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many bodies are read at the same time. Together they are as large as this times
+/// [`MAX_BODY`] at most.
+const MAX_READING: usize = 1024;
+/// How long a request may take once its body is there, waiting for its turn included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+/// How many requests are worked on at the same time.
+const MAX_WORKING: usize = 1024;
+/// How many there are besides, waiting for their turn.
+const MAX_WAITING: usize = 4096;
+
+/// Bounds the requests to one part of what is served. Each part has its own: what waits for the
+/// cluster must not hold up what is answered from memory.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Permits>);
+
+#[derive(Debug)]
+struct Permits {
+    reading: Semaphore,
+    present: Semaphore,
+    working: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(Permits {
+            reading: Semaphore::new(MAX_READING),
+            present: Semaphore::new(MAX_WORKING + MAX_WAITING),
+            working: Semaphore::new(MAX_WORKING),
+        }))
+    }
+}
+
+/// Lets a request through the gate, within bounds.
+pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: Next) -> Response {
+    // Most have none, and nothing that others do with bodies holds these up.
+    let request = if request.body().is_end_stream() {
+        request
+    } else {
+        let Ok(_reading) = permits.reading.try_acquire() else { return busy() };
+        match timeout(BODY_TIMEOUT, with_body(request)).await {
+            Ok(Ok(request)) => request,
+            Ok(Err(error)) => return error.into_response(),
+            Err(_) => {
+                let text = format!("the body was not there within {BODY_TIMEOUT:?}");
+                return ApiError::too_slow(text).into_response();
+            }
+        }
+    };
+    let Ok(_present) = permits.present.try_acquire() else { return busy() };
+    let work = async {
+        // Never closed.
+        let _working = permits.working.acquire().await;
+        next.run(request).await
+    };
+    timeout(REQUEST_TIMEOUT, work).await.unwrap_or_else(|_| {
+        ApiError::unavailable("the request took too long; try again").into_response()
+    })
+}
+
+/// The request with its body in memory.
+async fn with_body(request: Request) -> Result<Request, ApiError> {
+    let (head, body) = request.into_parts();
+    match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
+        Err(error) if error.is::<LengthLimitError>() => {
+            Err(ApiError::too_large("the body is larger than 64 KiB"))
+        }
+        Err(_) => Err(ApiError::malformed("the body could not be read")),
+    }
+}
+
+fn busy() -> Response {
+    ApiError::unavailable("too many requests at the same time; try again").into_response()
+}
