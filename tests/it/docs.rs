@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use anon_operator::config::Config;
 use anon_operator::domain::decision::{Class, Reason};
 use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
+use clap::{Arg, Args as _, Command};
 
 use crate::generated::{check, root};
 
@@ -95,16 +97,22 @@ fn the_readme_shows_the_quickstart_as_it_is() {
     );
 }
 
-/// The table of reasons in docs/validate.md, between its two comments. Named so that `make
-/// generate` writes it.
+/// Compares, or writes, the table between the two comments `name: written by …` and `end of name`.
+fn check_table(page: &str, name: &str, table: &str) {
+    let (begin, end) = (
+        format!("<!-- {name}: written by `make generate` -->\n"),
+        format!("<!-- end of {name} -->\n"),
+    );
+    let path = root().join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(&begin).expect("the comment before the table");
+    let (_, after) = rest.split_once(&end).expect("the comment after the table");
+    check(&path, &format!("{before}{begin}{table}{end}{after}"));
+}
+
+/// Named, like those below, so that `make generate` writes it.
 #[test]
 fn generated_table_of_reasons() {
-    const BEGIN: &str = "<!-- reasons: written by `make generate` -->\n";
-    const END: &str = "<!-- end of reasons -->\n";
-    let path = root().join("docs/validate.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the comment before the table");
-    let (_, after) = rest.split_once(END).expect("the comment after the table");
     let row = |reason: &Reason| {
         let status = match reason.class() {
             Class::BadRequest => 400,
@@ -115,17 +123,11 @@ fn generated_table_of_reasons() {
     };
     let rows: String = Reason::ALL.iter().map(row).collect();
     let table = format!("| reason | status | message |\n| --- | --- | --- |\n{rows}");
-    check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+    check_table("docs/validate.md", "reasons", &table);
 }
 
 #[test]
 fn generated_table_of_roles() {
-    const BEGIN: &str = "<!-- roles: written by `make generate` -->\n";
-    const END: &str = "<!-- end of roles -->\n";
-    let path = root().join("docs/api.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the comment before the table");
-    let (_, after) = rest.split_once(END).expect("the comment after the table");
     let row = |operation: &Operation| {
         let (method, path) = (operation.method(), operation.path());
         let needs = operation.needs().map_or("anybody", Role::as_str);
@@ -133,7 +135,42 @@ fn generated_table_of_roles() {
     };
     let rows: String = Operation::ALL.iter().map(row).collect();
     let table = format!("| operation | least role | to … |\n| --- | --- | --- |\n{rows}");
-    check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+    check_table("docs/api.md", "roles", &table);
+}
+
+/// The flags of `anon-operator run`.
+fn flags() -> Vec<Arg> {
+    Config::augment_args(Command::new("run")).get_arguments().cloned().collect()
+}
+
+#[test]
+fn generated_table_of_flags() {
+    let row = |flag: &Arg| {
+        let name = flag.get_long().unwrap();
+        let variable = flag.get_env().unwrap().to_string_lossy();
+        let default = match flag.get_default_values().first() {
+            Some(value) => format!("`{}`", value.to_string_lossy()),
+            None if flag.is_required_set() => "required".to_owned(),
+            None => String::new(),
+        };
+        let help = flag.get_help().unwrap().to_string();
+        format!("| `--{name}` | `{variable}` | {default} | {help} |\n")
+    };
+    let rows: String = flags().iter().map(row).collect();
+    let table =
+        format!("| flag | variable | default | what for |\n| --- | --- | --- | --- |\n{rows}");
+    check_table("docs/configuration.md", "flags", &table);
+}
+
+#[test]
+fn it_is_said_what_the_chart_sets_each_flag_to() {
+    let page = include_str!("../../docs/configuration.md");
+    let (_, chart) = page.split_once("<!-- end of flags -->").unwrap();
+    for flag in flags() {
+        let name = format!("`--{}`", flag.get_long().unwrap());
+        let row = chart.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        assert!(row.is_some(), "{name} is not in the second table of docs/configuration.md");
+    }
 }
 
 #[test]
