@@ -7,31 +7,29 @@ use std::path::{Path, PathBuf};
 
 use anon_operator::config::Config;
 use anon_operator::domain::decision::{Class, Reason};
+use anon_operator::domain::fetch_error::FetchError;
 use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
 use clap::{Arg, Args as _, Command};
+use regex::Regex;
 
 use crate::generated::{check, root};
 
+/// The files with this extension in a directory and below it.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path, extension) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .collect()
+}
+
 /// Every Markdown file of the repository, but for those of dependencies and builds.
 fn pages() -> Vec<PathBuf> {
-    fn below(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                found.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for directory in ["docs", "dev", "charts"] {
-        below(&root().join(directory), &mut found);
-    }
+    let below = ["docs", "dev", "charts"].map(|directory| files(&root().join(directory), "md"));
     let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
-    found.extend(top.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    found
+    let top = top.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    below.into_iter().flatten().chain(top).collect()
 }
 
 /// The targets of `[text](target)`, outside code blocks.
@@ -183,9 +181,51 @@ fn generated_openapi_description() {
 #[test]
 fn every_class_of_fetch_error_has_its_cure() {
     let page = include_str!("../../docs/remote-key-sets.md");
-    for class in anon_operator::domain::fetch_error::FetchError::ALL {
+    for class in FetchError::ALL {
         let name = format!("`{}`", class.as_str());
         let row = page.lines().find(|line| line.starts_with('|') && line.contains(&name));
         assert!(row.is_some(), "{name} is not in docs/remote-key-sets.md");
     }
+}
+
+/// Types and reasons of conditions, and reasons of Events: the text literals by which they are made,
+/// and the constants that stand for one.
+fn reasons_in_code() -> BTreeSet<String> {
+    let made = Regex::new(concat!(
+        "(?:Standing::(?:ready|reconciling|stalled)|News::(?:normal|warning)|deferred)",
+        r#"\(\s*"([A-Z]\w+)""#,
+        r#"|Note::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
+        r#"|EventType::(?:Normal|Warning),\s*"([A-Z]\w+)""#,
+        r#"|\.reason = "([A-Z]\w+)""#,
+        r#"|"reason": "([A-Z]\w+)""#,
+        r#"|const \w+: &str = "([A-Z]\w+)""#,
+    ));
+    let made = made.unwrap();
+    let mut found = BTreeSet::new();
+    for directory in ["src/controller", "src/crd"] {
+        for path in files(&root().join(directory), "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let names = made.captures_iter(code).filter(|_| !path.ends_with("tests.rs"));
+            let names = names.flat_map(|names| names.iter().skip(1).flatten().collect::<Vec<_>>());
+            found.extend(names.map(|name| name.as_str().to_owned()));
+        }
+    }
+    found.extend(FetchError::ALL.iter().map(|class| class.as_str().to_owned()));
+    found
+}
+
+#[test]
+fn conditions_and_events_are_described_and_no_others() {
+    let page = include_str!("../../docs/conditions.md");
+    let code = reasons_in_code();
+    for known in ["Ready", "Pending", "Suspended", "FetchFailed", "KeyRevoked", "TooManyKeys"] {
+        assert!(code.contains(known), "{known} is not found in the code any more");
+    }
+    let missing: Vec<_> = code.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/conditions.md says nothing of {missing:?}");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let unknown: Vec<_> = named.filter(|name| !code.contains(*name)).collect();
+    assert!(unknown.is_empty(), "docs/conditions.md has {unknown:?}, and the code has not");
 }
