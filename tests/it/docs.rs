@@ -4,12 +4,14 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anon_operator::config::Config;
 use anon_operator::domain::decision::{Class, Reason};
 use anon_operator::domain::fetch_error::FetchError;
 use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
+use anon_operator::metrics::Metrics;
 use clap::{Arg, Args as _, Command};
 use regex::Regex;
 
@@ -228,4 +230,29 @@ fn conditions_and_events_are_described_and_no_others() {
     let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
     let unknown: Vec<_> = named.filter(|name| !code.contains(*name)).collect();
     assert!(unknown.is_empty(), "docs/conditions.md has {unknown:?}, and the code has not");
+}
+
+#[test]
+fn every_metric_is_described_and_no_other() {
+    let metrics = Metrics::default();
+    // A family without a value is not in the exposition.
+    metrics.reconciled("UserPool", "ok", Duration::ZERO);
+    metrics.verdict("validate", "active");
+    metrics.swept("api-key");
+    metrics.signing_key("published");
+    metrics.fetched("refresh", "fetched");
+    let text = metrics.expose([("UserPool", 1)]).unwrap();
+    // `# TYPE name type`; the samples of a counter have a suffix.
+    let name = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some(format!("{name}{}", if kind == "counter" { "_total" } else { "" }))
+    };
+    let exposed: BTreeSet<_> = text.lines().filter_map(name).collect();
+    let registered = include_str!("../../src/metrics.rs").matches("registry.register(").count();
+    assert_eq!(exposed.len(), registered, "a new metric needs a value above");
+
+    let page = include_str!("../../docs/operations.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `anon_")?.split_once('`'));
+    let described: BTreeSet<_> = rows.map(|(name, _)| format!("anon_{name}")).collect();
+    assert_eq!(described, exposed, "the table in docs/operations.md and what is exposed");
 }
