@@ -4,32 +4,34 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use anon_operator::config::Config;
 use anon_operator::domain::decision::{Class, Reason};
+use anon_operator::domain::fetch_error::FetchError;
 use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
+use anon_operator::metrics::Metrics;
+use clap::{Arg, Args as _, Command};
+use regex::Regex;
 
 use crate::generated::{check, root};
 
+/// The files with this extension in a directory and below it.
+fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path, extension) } else { vec![path] })
+        .filter(|path| path.extension().is_some_and(|it| it == extension))
+        .collect()
+}
+
 /// Every Markdown file of the repository, but for those of dependencies and builds.
 fn pages() -> Vec<PathBuf> {
-    fn below(directory: &Path, found: &mut Vec<PathBuf>) {
-        for entry in fs::read_dir(directory).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                below(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                found.push(path);
-            }
-        }
-    }
-    let mut found = Vec::new();
-    for directory in ["docs", "dev", "charts"] {
-        below(&root().join(directory), &mut found);
-    }
+    let below = ["docs", "dev", "charts"].map(|directory| files(&root().join(directory), "md"));
     let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
-    found.extend(top.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
-    found
+    let top = top.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
+    below.into_iter().flatten().chain(top).collect()
 }
 
 /// The targets of `[text](target)`, outside code blocks.
@@ -95,16 +97,22 @@ fn the_readme_shows_the_quickstart_as_it_is() {
     );
 }
 
-/// The table of reasons in docs/validate.md, between its two comments. Named so that `make
-/// generate` writes it.
+/// Compares, or writes, the table between the two comments `name: written by …` and `end of name`.
+fn check_table(page: &str, name: &str, table: &str) {
+    let (begin, end) = (
+        format!("<!-- {name}: written by `make generate` -->\n"),
+        format!("<!-- end of {name} -->\n"),
+    );
+    let path = root().join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once(&begin).expect("the comment before the table");
+    let (_, after) = rest.split_once(&end).expect("the comment after the table");
+    check(&path, &format!("{before}{begin}{table}{end}{after}"));
+}
+
+/// Named, like those below, so that `make generate` writes it.
 #[test]
 fn generated_table_of_reasons() {
-    const BEGIN: &str = "<!-- reasons: written by `make generate` -->\n";
-    const END: &str = "<!-- end of reasons -->\n";
-    let path = root().join("docs/validate.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the comment before the table");
-    let (_, after) = rest.split_once(END).expect("the comment after the table");
     let row = |reason: &Reason| {
         let status = match reason.class() {
             Class::BadRequest => 400,
@@ -115,17 +123,11 @@ fn generated_table_of_reasons() {
     };
     let rows: String = Reason::ALL.iter().map(row).collect();
     let table = format!("| reason | status | message |\n| --- | --- | --- |\n{rows}");
-    check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+    check_table("docs/validate.md", "reasons", &table);
 }
 
 #[test]
 fn generated_table_of_roles() {
-    const BEGIN: &str = "<!-- roles: written by `make generate` -->\n";
-    const END: &str = "<!-- end of roles -->\n";
-    let path = root().join("docs/api.md");
-    let text = fs::read_to_string(&path).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the comment before the table");
-    let (_, after) = rest.split_once(END).expect("the comment after the table");
     let row = |operation: &Operation| {
         let (method, path) = (operation.method(), operation.path());
         let needs = operation.needs().map_or("anybody", Role::as_str);
@@ -133,7 +135,42 @@ fn generated_table_of_roles() {
     };
     let rows: String = Operation::ALL.iter().map(row).collect();
     let table = format!("| operation | least role | to … |\n| --- | --- | --- |\n{rows}");
-    check(&path, &format!("{before}{BEGIN}{table}{END}{after}"));
+    check_table("docs/api.md", "roles", &table);
+}
+
+/// The flags of `anon-operator run`.
+fn flags() -> Vec<Arg> {
+    Config::augment_args(Command::new("run")).get_arguments().cloned().collect()
+}
+
+#[test]
+fn generated_table_of_flags() {
+    let row = |flag: &Arg| {
+        let name = flag.get_long().unwrap();
+        let variable = flag.get_env().unwrap().to_string_lossy();
+        let default = match flag.get_default_values().first() {
+            Some(value) => format!("`{}`", value.to_string_lossy()),
+            None if flag.is_required_set() => "required".to_owned(),
+            None => String::new(),
+        };
+        let help = flag.get_help().unwrap().to_string();
+        format!("| `--{name}` | `{variable}` | {default} | {help} |\n")
+    };
+    let rows: String = flags().iter().map(row).collect();
+    let table =
+        format!("| flag | variable | default | what for |\n| --- | --- | --- | --- |\n{rows}");
+    check_table("docs/configuration.md", "flags", &table);
+}
+
+#[test]
+fn it_is_said_what_the_chart_sets_each_flag_to() {
+    let page = include_str!("../../docs/configuration.md");
+    let (_, chart) = page.split_once("<!-- end of flags -->").unwrap();
+    for flag in flags() {
+        let name = format!("`--{}`", flag.get_long().unwrap());
+        let row = chart.lines().find(|line| line.starts_with('|') && line.contains(&name));
+        assert!(row.is_some(), "{name} is not in the second table of docs/configuration.md");
+    }
 }
 
 #[test]
@@ -146,9 +183,77 @@ fn generated_openapi_description() {
 #[test]
 fn every_class_of_fetch_error_has_its_cure() {
     let page = include_str!("../../docs/remote-key-sets.md");
-    for class in anon_operator::domain::fetch_error::FetchError::ALL {
+    for class in FetchError::ALL {
         let name = format!("`{}`", class.as_str());
         let row = page.lines().find(|line| line.starts_with('|') && line.contains(&name));
         assert!(row.is_some(), "{name} is not in docs/remote-key-sets.md");
     }
+}
+
+/// Types and reasons of conditions, and reasons of Events: the text literals by which they are made,
+/// and the constants that stand for one.
+fn reasons_in_code() -> BTreeSet<String> {
+    let made = Regex::new(concat!(
+        "(?:Standing::(?:ready|reconciling|stalled)|News::(?:normal|warning)|deferred)",
+        r#"\(\s*"([A-Z]\w+)""#,
+        r#"|Note::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
+        r#"|Note::new\(\s*[A-Z_]+,\s*"([A-Z]\w+)""#,
+        r#"|EventType::(?:Normal|Warning),\s*"([A-Z]\w+)""#,
+        r#"|\.reason = "([A-Z]\w+)""#,
+        r#"|"reason": "([A-Z]\w+)""#,
+        r#"|const \w+: &str = "([A-Z]\w+)""#,
+    ));
+    let made = made.unwrap();
+    let mut found = BTreeSet::new();
+    for directory in ["src/controller", "src/crd"] {
+        for path in files(&root().join(directory), "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let names = made.captures_iter(code).filter(|_| !path.ends_with("tests.rs"));
+            let names = names.flat_map(|names| names.iter().skip(1).flatten().collect::<Vec<_>>());
+            found.extend(names.map(|name| name.as_str().to_owned()));
+        }
+    }
+    found.extend(FetchError::ALL.iter().map(|class| class.as_str().to_owned()));
+    found
+}
+
+#[test]
+fn conditions_and_events_are_described_and_no_others() {
+    let page = include_str!("../../docs/conditions.md");
+    let code = reasons_in_code();
+    for known in ["Ready", "Pending", "Suspended", "FetchFailed", "KeyRevoked", "TooManyKeys"] {
+        assert!(code.contains(known), "{known} is not found in the code any more");
+    }
+    let missing: Vec<_> = code.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/conditions.md says nothing of {missing:?}");
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let unknown: Vec<_> = named.filter(|name| !code.contains(*name)).collect();
+    assert!(unknown.is_empty(), "docs/conditions.md has {unknown:?}, and the code has not");
+}
+
+#[test]
+fn every_metric_is_described_and_no_other() {
+    let metrics = Metrics::default();
+    // A family without a value is not in the exposition.
+    metrics.reconciled("UserPool", "ok", Duration::ZERO);
+    metrics.verdict("validate", "active");
+    metrics.swept("api-key");
+    metrics.signing_key("published");
+    metrics.fetched("refresh", "fetched");
+    let text = metrics.expose([("UserPool", 1)]).unwrap();
+    // `# TYPE name type`; the samples of a counter have a suffix.
+    let name = |line: &str| {
+        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
+        Some(format!("{name}{}", if kind == "counter" { "_total" } else { "" }))
+    };
+    let exposed: BTreeSet<_> = text.lines().filter_map(name).collect();
+    let registered = include_str!("../../src/metrics.rs").matches("registry.register(").count();
+    assert_eq!(exposed.len(), registered, "a new metric needs a value above");
+
+    let page = include_str!("../../docs/operations.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `anon_")?.split_once('`'));
+    let described: BTreeSet<_> = rows.map(|(name, _)| format!("anon_{name}")).collect();
+    assert_eq!(described, exposed, "the table in docs/operations.md and what is exposed");
 }
