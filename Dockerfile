@@ -15,10 +15,12 @@ FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 # .dockerignore lets through what the binary is made of; rust-toolchain.toml stays out, so that rustup downloads no second toolchain.
 COPY . .
-# The caches are not part of a layer, so the binary is copied out of them.
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --release --locked --bin anon-operator \
+# The caches are not part of a layer, so the binary is copied out of them. They outlive this build and are shared with builds of other
+# commits, while cargo goes by the times of files: what came from the context is to be newer than whatever was built from other files.
+RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
+    --mount=type=cache,target=/src/target,sharing=locked \
+    find src Cargo.toml Cargo.lock -type f -exec touch {} + \
+    && cargo build --release --locked --bin anon-operator \
     && cp target/release/anon-operator /anon-operator
 
 FROM ${RUNTIME_IMAGE}
