@@ -19,13 +19,13 @@ build_operator() {
   # The dev profile is the one whose folder has another name.
   folder=$profile
   [[ $profile != dev ]] || folder=debug
-  OPERATOR_BIN=${ANON_OPERATOR_BIN:-$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/$folder/anon-operator}
+  OPERATOR_BIN=$(realpath -ms -- "${ANON_OPERATOR_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/$folder/anon-operator}")
   [[ $START_OPERATOR == yes ]] || return 0
   if [[ ! ${ANON_OPERATOR_BIN:-} ]]; then
     attend cargo build --manifest-path="$ROOT/Cargo.toml" --locked --bins --profile="$profile" >&2 ||
       die 'the operator could not be built'
   fi
-  [[ -x $OPERATOR_BIN ]] || die "$OPERATOR_BIN is not an executable file"
+  [[ -f $OPERATOR_BIN && -x $OPERATOR_BIN ]] || die "$OPERATOR_BIN is not an executable file"
 }
 
 # install_chart: installs it, or upgrades it if it has changed since.
