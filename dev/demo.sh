@@ -77,8 +77,6 @@ must_say() {
 # --- the steps, inside a cluster of their own ---------------------------------
 
 steps() {
-  # Nobody between us and 127.0.0.1.
-  export no_proxy='*' NO_PROXY='*'
   cd "$ROOT"
   printf '\n%s\n' "A Kubernetes API server and anon-operator are running. The operator has the rights of
 the chart's ServiceAccount; kubectl below is the cluster's administrator.
