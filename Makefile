@@ -35,9 +35,10 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster test-launcher test-outside ## Everything: lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, dependencies
+lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, hadolint, dependencies
 	cargo fmt --check
 	dev/lint-shell
+	dev/lint-dockerfile
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	dev/lint-dependencies
 
