@@ -9,6 +9,9 @@ PROFILE ?= dev
 export PROFILE
 CARGO_PROFILE := $(if $(filter-out dev,$(PROFILE)),--profile $(PROFILE))
 
+# The operator that `cargo test` has built: `dev/cluster` would build one with other features.
+BUILT_OPERATOR = $(abspath $(or $(CARGO_TARGET_DIR),target)/$(if $(CARGO_PROFILE),$(PROFILE),debug)/anon-operator)
+
 # Flags of the operator for `make up`: make up ARGS="--log-level debug"
 ARGS ?=
 
@@ -29,12 +32,13 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-outside ## Everything: lint, then all tests
+test: lint test-unit test-cluster test-launcher test-outside ## Everything: lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, dependencies
+lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, hadolint, dependencies
 	cargo fmt --check
 	dev/lint-shell
+	dev/lint-dockerfile
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	dev/lint-dependencies
 
@@ -48,13 +52,17 @@ test-cluster: prerequisites ## Tests on a real API server
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
 
-# The operator is that of test-cluster: `dev/cluster` would build one with other features.
+.PHONY: test-launcher
+test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interrupted
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/launcher/run
+
 .PHONY: test-outside
 test-outside: ## Tests by tools that are not ours: an API tester, a generated client, five JOSE stacks
 	@dev/prerequisites outside
 	@# The API tester invents identity providers: none is looked up.
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
-	ANON_OPERATOR_BIN=$(abspath $(or $(CARGO_TARGET_DIR),target)/$(if $(CARGO_PROFILE),$(PROFILE),debug)/anon-operator) \
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) \
 	  dev/cluster run --operator-flag --fetch-host=localhost --operator-flag --allow-sign-up --operator-flag --link-url=https://link.example.test/link \
 	  tests/outside/run
 

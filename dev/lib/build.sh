@@ -2,7 +2,8 @@
 # The programs of the control plane, built from the Go modules beside this
 # folder into a cache outside the checkout: a fresh clone does not build again.
 
-readonly CACHE=${ANON_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-operator}
+CACHE=$(realpath -ms -- "${ANON_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-operator}")
+readonly CACHE
 
 # NAME MODULE PACKAGE
 readonly PROGRAMS='etcd             etcd        go.etcd.io/etcd/server/v3
@@ -53,13 +54,15 @@ bin_of() {
 
 # find_programs: fills PROGRAM with where each one is, or is going to be.
 find_programs() {
-  local name module
+  local name module assets=''
+  # Absolute, like all that goes into DIR/bin and PATH.
+  [[ ! ${KUBEBUILDER_ASSETS:-} ]] || assets=$(realpath -ms -- "$KUBEBUILDER_ASSETS")
   while read -r name module _; do
     # The folder of envtest: whoever has it needs no build of these three.
     case $name in
       etcd | kube-apiserver | kubectl)
-        if [[ -x ${KUBEBUILDER_ASSETS:-}/$name ]]; then
-          PROGRAM[$name]=$KUBEBUILDER_ASSETS/$name
+        if [[ $assets && -f $assets/$name && -x $assets/$name ]]; then
+          PROGRAM[$name]=$assets/$name
           continue
         fi
         ;;

@@ -19,13 +19,13 @@ build_operator() {
   # The dev profile is the one whose folder has another name.
   folder=$profile
   [[ $profile != dev ]] || folder=debug
-  OPERATOR_BIN=${ANON_OPERATOR_BIN:-$(realpath -m "${CARGO_TARGET_DIR:-$ROOT/target}")/$folder/anon-operator}
+  OPERATOR_BIN=$(realpath -ms -- "${ANON_OPERATOR_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/$folder/anon-operator}")
   [[ $START_OPERATOR == yes ]] || return 0
   if [[ ! ${ANON_OPERATOR_BIN:-} ]]; then
     attend cargo build --manifest-path="$ROOT/Cargo.toml" --locked --bins --profile="$profile" >&2 ||
       die 'the operator could not be built'
   fi
-  [[ -x $OPERATOR_BIN ]] || die "$OPERATOR_BIN is not an executable file"
+  [[ -f $OPERATOR_BIN && -x $OPERATOR_BIN ]] || die "$OPERATOR_BIN is not an executable file"
 }
 
 # install_chart: installs it, or upgrades it if it has changed since.
@@ -43,7 +43,21 @@ install_chart() {
     show_log "$DIR/helm.log"
     die 'the chart could not be installed'
   }
+  # The last time aloud.
+  until_deadline 30 kinds_discovered 2>/dev/null || kinds_discovered || die "the API server does not tell of the chart's kinds"
   printf '%s' "$stamp" >"$DIR/chart.stamp"
+}
+
+# kinds_discovered: kubectl knows every kind of the chart.
+#
+# helm has looked what the API server serves before there were any, and kubectl
+# believes that for hours: its first `get anon` would fail. `api-resources`
+# writes the cache anew.
+kinds_discovered() {
+  local installed known
+  installed=$(kubectl get crds --output=name | sed -n 's|.*/\(.*\.anon\.dev\)$|\1|p' | sort) &&
+    known=$(kubectl api-resources --api-group=anon.dev --output=name | sort) &&
+    [[ $installed && $known == "$installed" ]]
 }
 
 # make_identities: one kubeconfig for each of the chart's Pods, with a token

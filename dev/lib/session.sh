@@ -80,7 +80,20 @@ write_environment() {
       export_line ANON_VALIDATOR_URL "$(operator_url)"
       export_line ANON_METRICS_URL "http://127.0.0.1:$ADMIN_PORT/metrics"
     fi
+    no_proxy_lines
   } >"$DIR/env"
+}
+
+# no_proxy_lines: a proxy of the environment is for what is elsewhere. What one
+# has named already stays; curl understands * only when it is alone.
+no_proxy_lines() {
+  cat <<'EOF'
+case ,${no_proxy:=${NO_PROXY:-}}, in
+  ,\*, | *,127.0.0.1,localhost,*) ;;
+  *) no_proxy=127.0.0.1,localhost${no_proxy:+,$no_proxy} ;;
+esac
+export no_proxy NO_PROXY="$no_proxy"
+EOF
 }
 
 export_line() { printf 'export %s=%s\n' "$1" "$(quote "$2")"; }

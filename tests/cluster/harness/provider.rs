@@ -22,7 +22,10 @@ pub const OPENING: &str = "--allow-fetch-from=127.0.0.1/32";
 pub async fn fetching_operator(replica: usize, flags: &[&str]) -> Operator {
     let flags = flags.iter().chain(&[OPENING]).map(|flag| (*flag).to_owned()).collect();
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-    let env = proxies.map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned())).to_vec();
+    let proxies = proxies.map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned()));
+    // The launcher's environment takes loopback out, which would prove nothing here.
+    let no_exceptions = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), String::new()));
+    let env = proxies.into_iter().chain(no_exceptions).collect();
     Operator::launch(Setup { replica, flags, env, ..Setup::default() }).await
 }
 
