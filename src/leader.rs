@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::said::Said;
+
 /// Name of the Lease, in the operator's namespace.
 pub const LEASE_NAME: &str = "anon-operator-leader";
 
@@ -113,7 +115,9 @@ impl Candidate {
             match timeout(ANSWER, self.try_once()).await {
                 Ok(Ok(true)) => return asked,
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => warn!(%error, "could not read or write the leader's Lease"),
+                Ok(Err(error)) => {
+                    warn!(error = %Said(&error), "could not read or write the leader's Lease");
+                }
                 Err(_) => warn!("no answer about the leader's Lease within {ANSWER:?}"),
             }
             sleep(RETRY).await;
@@ -134,7 +138,9 @@ impl Candidate {
                 Ok(Ok(true)) => claimed_at = asked,
                 Ok(Ok(false)) if self.held_by_another() => return,
                 Ok(Ok(false)) => debug!("the leader's Lease changed in between"),
-                Ok(Err(error)) => warn!(%error, "could not renew the leader's Lease"),
+                Ok(Err(error)) => {
+                    warn!(error = %Said(&error), "could not renew the leader's Lease");
+                }
                 Err(_) => warn!("no answer about the leader's Lease in time"),
             }
         }
@@ -146,7 +152,9 @@ impl Candidate {
         match timeout(RETRY, self.try_release()).await {
             Ok(Ok(true)) => info!("gave the leader's Lease back"),
             Ok(Ok(false)) => {}
-            Ok(Err(error)) => warn!(%error, "could not give the leader's Lease back"),
+            Ok(Err(error)) => {
+                warn!(error = %Said(&error), "could not give the leader's Lease back");
+            }
             Err(_) => warn!("could not give the leader's Lease back in time"),
         }
     }

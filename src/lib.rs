@@ -15,6 +15,7 @@ pub mod jwks;
 pub mod leader;
 pub mod metrics;
 pub mod names;
+pub mod said;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;

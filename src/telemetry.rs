@@ -2,6 +2,8 @@
 //! has those of the request or object that is worked on. They
 //! go to standard error and never hold tokens, keys, e-mail addresses or claims.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -30,7 +32,10 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
             .with_current_span(true)
             .with_span_list(false)
             .init(),
-        LogFormat::Text => subscriber.compact().init(),
+        LogFormat::Text => {
+            // Colours are for terminals; in files and pipes they are noise.
+            subscriber.with_ansi(std::io::stderr().is_terminal()).compact().init();
+        }
     }
     Ok(())
 }

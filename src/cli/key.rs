@@ -23,6 +23,7 @@ use crate::domain::api_key_life::ApiKeyState;
 use crate::domain::duration;
 use crate::domain::opaque::ApiKey;
 use crate::names;
+use crate::said::Said;
 
 /// How often a change is looked for.
 const POLL: Duration = Duration::from_millis(250);
@@ -48,8 +49,8 @@ shown once, on standard error, or written to the file of --key-file; it is store
 cannot be had again.
 
 Examples:
-  # an ApiKey for 90 days, into a password manager that reads a file
-  kubectl anon key generate --expires-in 2160h --key-file api-key >> client.yaml
+  # an ApiKey for 90 days, in a file; the entry is shown, to go below `hashes:` of the client
+  kubectl anon key generate --expires-in 2160h --key-file api-key
 
   # add it to a client at once (better: `kubectl anon key rotate`)
   kubectl anon key generate -o json --key-file api-key |
@@ -291,7 +292,9 @@ struct Rotation<'a> {
 impl Rotation<'_> {
     async fn read(&self) -> anyhow::Result<SdkClient> {
         let read = self.api.get(&self.args.name).await;
-        read.with_context(|| format!("cannot read SdkClient `{}`", self.args.name))
+        read.map_err(|error| {
+            anyhow!("cannot read SdkClient `{}`: {}", self.args.name, Said(&error))
+        })
     }
 
     /// A client with `delivery`.
@@ -306,7 +309,8 @@ impl Rotation<'_> {
             bail!("SdkClient `{name}` has no ApiKey yet: {}", standing(object));
         };
         let patch = json!({"metadata": {"annotations": {names::ROTATE: now.to_string()}}});
-        self.patch(&patch).await.with_context(|| format!("cannot annotate SdkClient `{name}`"))?;
+        let patched = self.patch(&patch).await;
+        patched.map_err(|error| anyhow!("cannot annotate SdkClient `{name}`: {}", Said(&error)))?;
         if !self.args.wait {
             writeln!(
                 streams.stdout,

@@ -3,11 +3,13 @@
 
 use thiserror::Error;
 
+use crate::said::Said;
+
 /// A failed reconciliation.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The API server refused or did not answer.
-    #[error("could not {action}: {source}")]
+    #[error("could not {action}: {}", Said(.source))]
     Api {
         /// What was tried, such as "create Secret".
         action: &'static str,

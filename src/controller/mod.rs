@@ -17,6 +17,7 @@ mod consent;
 mod error;
 mod member;
 pub mod memory;
+mod news;
 mod organization;
 mod revocation;
 mod sdk_client;
@@ -35,7 +36,6 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
-use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -97,8 +97,8 @@ pub struct Context {
     pub clock: SharedClock,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// Publishes Events; one for all, because it is what folds repeats.
-    pub recorder: Recorder,
+    /// Name of this replica, for Events.
+    pub instance: String,
     /// See [`Memory`].
     pub memory: Memory,
     /// What this replica's own index knows, for what is decided across objects.
@@ -141,9 +141,8 @@ impl Context {
         let max_age =
             SignedDuration::try_from(settings.max_jwks_age).unwrap_or(SignedDuration::MAX);
         let cores = std::thread::available_parallelism();
-        let reporter = Reporter { controller: names::MANAGER.to_owned(), instance: Some(instance) };
         Self {
-            recorder: Recorder::new(client.clone(), reporter),
+            instance,
             fetches: Fetches::new(
                 settings.fetcher.clone(),
                 Arc::clone(&clock),

@@ -11,10 +11,11 @@ use kube::runtime::watcher;
 
 use super::propagation::Write;
 use super::{Context, Error, Guarded, Look, Outcome, Reconcile, apply, status};
-use crate::crd::condition::{self, Standing};
+use crate::crd::condition::{self, Note, READY, Standing};
 use crate::crd::{Revocation, RevocationStatus};
-use crate::domain::ids::{ObjectName, UserPoolId};
-use crate::domain::pool::Source;
+use crate::domain::client::{ClientKind, SdkClient};
+use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
+use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, Of};
 use crate::index::Kind;
 use crate::validate;
@@ -51,11 +52,15 @@ impl Reconcile for Revocation {
             resource_version: self.resource_version().unwrap_or_default(),
             at: context.memory.first_seen(self, Instant::now()),
         };
+        // Said of the first look only: what is revoked is destroyed, and found no more after that.
+        let first =
+            condition::find(&unchanged.conditions, READY).is_none_or(|it| it.status == "Unknown");
+        let note = if first { nothing_matches(context, &revocation) } else { said(&unchanged) };
         let reached = context.propagation.reached(&write);
         // Our own index too: the status that is written then brings the owner's reconciliation,
         // which replaces a revoked key and asks that index.
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
-        let (standing, look) = if reached.everywhere && here {
+        let (mut standing, look) = if reached.everywhere && here {
             (Standing::ready("Revoked", format!("refused by {}", reached.text)), look)
         } else {
             let waiting = reached.waiting_for(&write);
@@ -64,9 +69,72 @@ impl Reconcile for Revocation {
                 format!("not every validator is known to refuse what is revoked yet{waiting}");
             (Standing::reconciling("Propagating", text), Look::Soon)
         };
+        standing.notes.extend(note);
         status::write(context, self, RevocationStatus::default(), &standing).await?;
         Ok(Outcome { look, ..Outcome::SETTLED })
     }
+}
+
+/// Type of the condition of a Revocation that, when it was made, named nothing that was there. It
+/// counts all the same: what it names may come, or come back. But it may be a slip, too.
+const NOTHING_MATCHES: &str = "NothingMatches";
+const NO_OWNER: &str = "OwnerNotFound";
+const NO_KEY: &str = "KeysNotFound";
+
+fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<Note> {
+    let ObjectName { namespace, name } = &revocation.owner;
+    let reader = &context.reader;
+    let (kind, keys) = match revocation.of {
+        Of::UserPool => {
+            let pool = reader.pool(UserPoolId::derive(namespace, name));
+            ("UserPool", pool.map(|pool| signing_keys(&pool)))
+        }
+        Of::SdkClient => {
+            let client = reader.client_named(&revocation.owner);
+            ("SdkClient", client.map(|client| api_keys(&client)))
+        }
+        Of::Member => {
+            let member = reader.member(MemberId::derive(namespace, name));
+            ("Member", member.map(|_| Vec::new()))
+        }
+    };
+    let Some(keys) = keys else {
+        let text = format!("when this was made, no {kind} `{name}` was served in this namespace");
+        return Some(Note::new(NOTHING_MATCHES, NO_OWNER, text));
+    };
+    let named = |key: &Key| revocation.names_key(&key.0);
+    // It may have taken the place of one that is named, and was destroyed.
+    let younger = |key: &Key| key.1 >= revocation.created_at;
+    if revocation.key_ids.is_empty() || keys.iter().any(|key| named(key) || younger(key)) {
+        return None;
+    }
+    let some = keys.iter().take(8).map(|key| format!("`{}`", key.0)).collect::<Vec<_>>();
+    let some = if some.is_empty() { "none".to_owned() } else { some.join(", ") };
+    let text = format!("when this was made, {kind} `{name}` had none of these keys, but {some}");
+    Some(Note::new(NOTHING_MATCHES, NO_KEY, text))
+}
+
+/// Its id, and since when it is there.
+type Key = (String, Option<Timestamp>);
+
+fn signing_keys(pool: &UserPool) -> Vec<Key> {
+    pool.keys.iter().map(|key| (key.kid.clone(), key.published_at)).collect()
+}
+
+fn api_keys(client: &SdkClient) -> Vec<Key> {
+    match &client.kind {
+        ClientKind::Service(service) => {
+            service.keys.iter().map(|key| (key.hash.id(), key.created_at)).collect()
+        }
+        ClientKind::Webapp(_) => Vec::new(),
+    }
+}
+
+/// What was said of it before.
+fn said(status: &RevocationStatus) -> Option<Note> {
+    let said = condition::find(&status.conditions, NOTHING_MATCHES)?;
+    let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
+    Some(Note::new(NOTHING_MATCHES, reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired by itself, as far as that is certain: the tokens of

@@ -10,7 +10,6 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
 use kube::core::error_boundary::InvalidObject;
-use kube::runtime::events::{Event, EventType};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
+use super::news::{self, News};
 use crate::crd::condition::{self, READY, Standing, State};
 use crate::names;
 use crate::validate::Violation;
@@ -203,33 +203,12 @@ async fn report<K: HasStatus>(context: &Context, object: &K, standing: &Standing
     } else {
         info!(%kind, %namespace, %name, reason, ready, "{}", standing.message);
     }
-    let type_ = match standing.state {
-        State::Ready if before.is_some_and(|ready| ready.status == "False") => EventType::Normal,
-        State::Stalled if before.is_none_or(|ready| ready.reason != reason) => EventType::Warning,
+    let make = match standing.state {
+        State::Ready if before.is_some_and(|ready| ready.status == "False") => News::normal,
+        State::Stalled if before.is_none_or(|ready| ready.reason != reason) => News::warning,
         _ => return,
     };
-    publish(context, object, type_, reason, standing.message.clone()).await;
-}
-
-/// Publishes an Event about the object. It is a courtesy: its loss is logged and holds nothing up.
-pub async fn publish<K: HasStatus>(
-    context: &Context,
-    object: &K,
-    type_: EventType,
-    reason: &str,
-    note: String,
-) {
-    let event = Event {
-        type_,
-        reason: reason.to_owned(),
-        note: Some(note),
-        action: "Reconcile".to_owned(),
-        secondary: None,
-    };
-    if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        warn!(kind = %K::kind(&()), %namespace, %name, %error, "could not publish an Event");
-    }
+    news::publish(context, object, make(reason, standing.message.clone())).await;
 }
 
 #[cfg(test)]

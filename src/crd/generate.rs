@@ -85,6 +85,9 @@ fn clean(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             members.remove("nullable");
+            if let Some(Value::String(text)) = members.get_mut("description") {
+                *text = unwrapped(text);
+            }
             if members
                 .get("format")
                 .and_then(Value::as_str)
@@ -99,9 +102,29 @@ fn clean(schema: &mut Value) {
     }
 }
 
+/// A doc comment without the line breaks that its width in the source has given it: kubectl explain
+/// breaks lines by itself, and shows those as well. Paragraphs and lists stay.
+fn unwrapped(text: &str) -> String {
+    let mut lines = text.lines().map(str::trim_end).peekable();
+    let mut whole = String::new();
+    while let Some(line) = lines.next() {
+        whole.push_str(line);
+        let Some(next) = lines.peek() else { break };
+        let joined =
+            !line.is_empty() && !next.is_empty() && !next.trim_start().starts_with(['*', '-']);
+        whole.push(if joined { ' ' } else { '\n' });
+    }
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paragraphs_are_lines() {
+        assert_eq!(unwrapped("one\ntwo\n\nthree\n* a\n* b"), "one two\n\nthree\n* a\n* b");
+    }
 
     fn visit(value: &Value, check: &mut impl FnMut(&Value)) {
         check(value);

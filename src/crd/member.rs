@@ -26,6 +26,7 @@ use super::{Role, SecretKeyRef};
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
+    printcolumn(name = "Message", type_ = "string", description = "what the member can do, or what is the matter", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]

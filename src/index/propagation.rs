@@ -24,6 +24,7 @@ use super::Kind;
 use super::questions::Asked;
 use crate::domain::ids::UserPoolId;
 use crate::names;
+use crate::said::Said;
 
 /// How much longer than `--max-staleness` a silent replica is counted.
 const MARGIN: Duration = Duration::from_mins(1);
@@ -176,7 +177,7 @@ impl Propagation {
             match comparable(&client).await {
                 Ok(comparable) => drop(self.comparable.set(comparable)),
                 Err(error) => {
-                    warn!(%error, "cannot ask the API server for its version");
+                    warn!(error = %Said(&error), "cannot ask the API server for its version");
                     tokio::time::sleep(RETRY).await;
                 }
             }
@@ -240,7 +241,7 @@ impl Propagation {
             match api.delete(&name, &parameters).await {
                 Ok(_) => info!(lease = %name, "a validator is gone"),
                 Err(error) => {
-                    warn!(lease = %name, %error, "cannot remove the Lease of a validator that is gone");
+                    warn!(lease = %name, error = %Said(&error), "cannot remove the Lease of a validator that is gone");
                 }
             }
         }

@@ -17,6 +17,7 @@ use tracing::{info, warn};
 
 use super::Reader;
 use crate::names;
+use crate::said::Said;
 
 /// The least time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
@@ -64,7 +65,7 @@ impl Publisher {
             match tokio::time::timeout(ANSWER, self.write()).await {
                 Ok(Ok(())) => self.reader.progress().published(sent),
                 Ok(Err(error)) => {
-                    warn!(%error, lease = %self.name(), "could not publish progress");
+                    warn!(error = %Said(&error), lease = %self.name(), "could not publish progress");
                     pause = RETRY;
                 }
                 Err(_) => warn!(lease = %self.name(), "could not publish progress in time"),
@@ -84,7 +85,9 @@ impl Publisher {
         let deleted = self.api.delete(&name, &parameters);
         match tokio::time::timeout(Duration::from_secs(2), deleted).await {
             Ok(Ok(_)) => info!(lease = %self.name(), "retired"),
-            Ok(Err(error)) => warn!(%error, lease = %self.name(), "could not retire"),
+            Ok(Err(error)) => {
+                warn!(error = %Said(&error), lease = %self.name(), "could not retire");
+            }
             Err(_) => warn!(lease = %self.name(), "could not retire in time"),
         }
     }

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::{Index, Indexed};
 use crate::domain::ids::ObjectName;
+use crate::said::Said;
 
 /// Objects per page of a list.
 const PAGE: u32 = 500;
@@ -35,7 +36,7 @@ const LIST_AFTER: u32 = 8;
 /// Why list or watch has to begin again.
 #[derive(Debug, Error)]
 enum Trouble {
-    #[error(transparent)]
+    #[error("{}", Said(.0))]
     Api(#[from] kube::Error),
     #[error("no answer within {ANSWER:?}")]
     NoAnswer,

@@ -60,7 +60,7 @@ pub fn hashes(service: &Service) -> Made {
             "waits for the hash of a key; `kubectl anon key generate` makes one",
         )
     } else {
-        Standing::ready("KeysAccepted", format!("{count} key(s) are accepted"))
+        Standing::ready("KeysAccepted", format!("keys accepted: {count}"))
     })
 }
 

@@ -16,10 +16,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::Controller;
-use kube::runtime::events::EventType;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
+use super::news::{self, News};
 use super::propagation::Write;
 use super::{Context, Error, Guarded, Look, Outcome, Reconcile, ours, revoked, status};
 use crate::crd::condition::{Standing, State};
@@ -52,23 +52,6 @@ pub struct Made {
     news: Option<News>,
     /// When to look again.
     look: Look,
-}
-
-/// Something that happened, for an Event.
-struct News {
-    type_: EventType,
-    reason: &'static str,
-    note: String,
-}
-
-impl News {
-    fn normal(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { type_: EventType::Normal, reason, note: note.into() }
-    }
-
-    fn warning(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { type_: EventType::Warning, reason, note: note.into() }
-    }
 }
 
 impl Made {
@@ -182,8 +165,8 @@ impl Reconcile for SdkClient {
             let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
             context.pending.put_back(&client.name, Pending { key, made_at, write });
         }
-        if let Some(News { type_, reason, note }) = made.news {
-            status::publish(context, self, type_, reason, note).await;
+        if let Some(happened) = made.news {
+            news::tell(context, self, happened).await;
         }
         Ok(Outcome {
             label: if made.look == Look::Later { "blocked" } else { "ok" },

@@ -18,9 +18,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
+use super::Made;
 use super::delivery::{Contents, DeliverySecret, Desired, Observed};
-use super::{Made, News};
 use crate::controller::apply::{self, Created};
+use crate::controller::news::News;
 use crate::controller::{Context, Error, Look, PATIENCE};
 use crate::crd;
 use crate::crd::condition::{Note, Standing};
@@ -86,9 +87,12 @@ impl Deliverer<'_> {
         let Contents { key, mut delivered, rotated } = contents;
         delivered.retain(|key| !self.is_revoked(key));
         let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
-        let Some(key) = key.filter(|_| delivered.iter().any(current)) else {
-            return self.replace(stored, &delivered).await;
+        let Some(key) = key else {
+            return self.replace(stored, &delivered, "was no ApiKey any more").await;
         };
+        if !delivered.iter().any(current) {
+            return self.replace(stored, &delivered, "is revoked").await;
+        }
         // A request that is there at first sight is recorded and not acted on: a restored or
         // copied object must not rotate by itself.
         let rotated = rotated.unwrap_or_else(|| self.requested().to_owned());
@@ -112,6 +116,12 @@ impl Deliverer<'_> {
             let note = "the Secret was not as it has to be; repaired";
             made.news = Some(News::normal("SecretRepaired", note));
         }
+        if matches!(resolved, Created::New(_)) && !self.service.keys.is_empty() {
+            made.news = Some(News::warning(
+                "KeyReplaced",
+                "the Secret with the ApiKey was gone; a new key is in a new one, and every key before it is refused",
+            ));
+        }
         if let Rotate::Deferred(until) = plan.rotate {
             made.standing.notes.push(Note::new(
                 "RotationDeferred",
@@ -124,7 +134,12 @@ impl Deliverer<'_> {
 
     /// A new key at once, in place of one that is gone, unreadable or revoked. Of the old ones
     /// those go on that had been replaced before and are not revoked.
-    async fn replace(&self, stored: &Secret, previous: &[DeliveredKey]) -> Result<Made, Error> {
+    async fn replace(
+        &self,
+        stored: &Secret,
+        previous: &[DeliveredKey],
+        why: &str,
+    ) -> Result<Made, Error> {
         let key = ApiKey::generate()?;
         let delivered = self.delivery.schedule.deliver(previous, key.hash(), self.now);
         let rotated = self.requested();
@@ -132,7 +147,7 @@ impl Deliverer<'_> {
         let mut made = self.made(&delivered, Look::Soon);
         made.news = Some(News::warning(
             "KeyReplaced",
-            "the delivered key was gone, unreadable or revoked; a new one is in the Secret",
+            format!("the key in the Secret {why}; a new one is there"),
         ));
         Ok(made)
     }

@@ -172,7 +172,7 @@ fn states(keys: &StoredKeySet) -> String {
 
 /// How a pool stands that publishes this many keys.
 pub fn published(keys: usize) -> Standing {
-    Standing::ready("KeysPublished", format!("{keys} key(s) published"))
+    Standing::ready("KeysPublished", format!("keys published: {keys}"))
 }
 
 /// How a pool stands whose ConfigMap cannot be written.

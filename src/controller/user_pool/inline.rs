@@ -22,7 +22,7 @@ pub async fn reconcile(
     };
     let mut standing = match pool.keys.len() {
         0 => Standing::stalled("NoUsableKey", "no key of the spec can verify tokens"),
-        served => Standing::ready("KeysInSpec", format!("{served} key(s) served from the spec")),
+        served => Standing::ready("KeysInSpec", format!("keys served from the spec: {served}")),
     };
     standing.notes = published::notes(pool, set.as_ref());
     status::write(context, object, desired, &standing).await?;

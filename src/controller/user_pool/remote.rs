@@ -7,9 +7,9 @@
 mod standing;
 
 use jiff::SignedDuration;
-use kube::runtime::events::EventType;
 
 use super::fetches::{Known, Order};
+use crate::controller::news::{self, News};
 use crate::controller::{Context, Error, Look, Outcome, consent, status};
 use crate::crd;
 use crate::crd::condition::{self, Standing};
@@ -63,7 +63,7 @@ async fn tell(context: &Context, object: &crd::UserPool, standing: &Standing) {
     let previous = object.status.as_ref().map(|status| status.conditions.as_slice());
     let before = condition::find(previous.unwrap_or_default(), standing::FETCH_FAILED);
     if before.is_none_or(|before| before.reason != failed.reason) {
-        let note = failed.message.clone();
-        status::publish(context, object, EventType::Warning, failed.reason, note).await;
+        let failed = News::warning(failed.reason, failed.message.clone());
+        news::publish(context, object, failed).await;
     }
 }

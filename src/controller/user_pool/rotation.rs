@@ -12,12 +12,12 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
-use kube::runtime::events::EventType;
-use tracing::info;
 
 use super::desired::{self, SigningSecret};
+use super::published;
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error, Look, PATIENCE, status};
+use crate::controller::news::{self, News};
+use crate::controller::{Context, Error, Look, PATIENCE};
 use crate::crd::UserPool;
 use crate::crd::condition::Note;
 use crate::domain::algorithm::Algorithm;
@@ -42,6 +42,8 @@ pub struct Keys {
     pub note: Option<Note>,
     /// When to look again.
     pub look: Look,
+    /// What was stored before is gone.
+    lost: bool,
     changes: Vec<Change>,
 }
 
@@ -93,36 +95,39 @@ pub fn is_on_its_way(context: &Context, object: &UserPool) -> bool {
 
 /// Tells of what happened.
 pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
+    if keys.lost {
+        let active = keys.set.active().map(StoredKey::kid).unwrap_or_default();
+        let note = format!(
+            "the Secret with the signing keys was gone: key {active} signs from now on, and every token of the keys before it is refused"
+        );
+        news::tell(context, object, News::warning("KeyReplaced", note)).await;
+    }
     for change in &keys.changes {
-        let (type_, reason, note) = match change {
-            Change::Published(kid) => (
-                EventType::Normal,
+        let happened = match change {
+            Change::Published(kid) => News::normal(
                 "KeyPublished",
                 format!("key {kid} is published; it signs once everybody can have learned of it"),
             ),
             Change::Activated(kid) => {
-                (EventType::Normal, "KeyActivated", format!("key {kid} signs from now on"))
+                News::normal("KeyActivated", format!("key {kid} signs from now on"))
             }
-            Change::Retired(kid, until) => (
-                EventType::Normal,
+            Change::Retired(kid, until) => News::normal(
                 "KeyRetired",
                 format!("key {kid} signs no more; what it signed counts, and it goes at {until}"),
             ),
-            Change::Gone(kid) => (
-                EventType::Normal,
+            Change::Gone(kid) => News::normal(
                 "KeyGone",
                 format!("key {kid} is gone: all that it signed has expired"),
             ),
-            Change::Discarded(kid) => (
-                EventType::Normal,
+            Change::Discarded(kid) => News::normal(
                 "KeyDiscarded",
                 format!("key {kid} is gone: another algorithm is wanted, and it never signed"),
             ),
             Change::Revoked(kid) => {
-                (EventType::Warning, "KeyRevoked", format!("key {kid} is revoked and destroyed"))
+                News::warning("KeyRevoked", format!("key {kid} is revoked and destroyed"))
             }
         };
-        status::publish(context, object, type_, reason, note).await;
+        news::tell(context, object, happened).await;
     }
 }
 
@@ -147,10 +152,12 @@ impl Keeper<'_> {
         let namespace = &self.context.settings.operator_namespace;
         match apply::create_secret(&self.context.client, namespace, &secret).await? {
             Created::New(_) => {
-                self.log(&step);
-                // The first key of a pool is no news.
+                self.count(&step);
+                // The first key of a pool is no news, unless there was one before.
                 step.changes.clear();
-                Ok(Ok(self.keys(step, &case, None)))
+                let lost = published::of_same_source(self.pool, self.object.status.as_ref());
+                let lost = !lost.is_empty();
+                Ok(Ok(Keys { lost, ..self.keys(step, &case, None) }))
             }
             Created::Existing(stored) => Ok(Err(stored)),
         }
@@ -169,7 +176,7 @@ impl Keeper<'_> {
         if let Some(corrected) = self.secret.corrected(stored, self.hosted, &step.set)? {
             let namespace = &self.context.settings.operator_namespace;
             apply::replace_secret(&self.context.client, namespace, &corrected).await?;
-            self.log(&step);
+            self.count(&step);
         }
         Ok(self.keys(step, &case, waiting))
     }
@@ -234,16 +241,14 @@ impl Keeper<'_> {
             next_rotation: step.next_rotation,
             set: step.set,
             note,
+            lost: false,
             changes: step.changes,
         }
     }
 
-    fn log(&self, step: &Step) {
-        let (namespace, name) = (&self.pool.name.namespace, &self.pool.name.name);
+    fn count(&self, step: &Step) {
         for change in &step.changes {
-            let transition = transition(change);
-            self.context.metrics.signing_key(transition);
-            info!(%namespace, %name, transition, "a signing key changed");
+            self.context.metrics.signing_key(transition(change));
         }
     }
 }

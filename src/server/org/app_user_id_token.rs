@@ -61,6 +61,11 @@ pub async fn mint(
     // says that it will be kept.
     let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
     let revocations = state.reader.revocations(Of::UserPool, &target.pool.name, now);
+    let refused = |it: &Arc<Revocation>| it.covers_token(app_user_id, None, Some(now));
+    if let Some(reason) = revocations.iter().find_map(refused) {
+        let reason = reason.message();
+        return Err(ApiError::unprocessable(format!("{reason}; a new one would be refused too")));
+    }
     let may_sign = |key: &ActiveKey| {
         let published = target.pool.key(&key.kid);
         let revoked = |it: &Arc<Revocation>| {

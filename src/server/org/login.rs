@@ -26,6 +26,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
 use crate::domain::permission::Operation;
 use crate::domain::staff::Member;
+use crate::said::Said;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
@@ -140,7 +141,7 @@ async fn by_kubernetes(
     let review = TokenReview { spec, ..TokenReview::default() };
     let api: Api<TokenReview> = Api::all(state.platform.client.clone());
     let review = api.create(&PostParams::default(), &review).await.map_err(|error| {
-        warn!(%error, "could not have a token reviewed");
+        warn!(error = %Said(&error), "could not have a token reviewed");
         ApiError::unavailable("logins by a Kubernetes identity are not possible now; try again")
     })?;
     let Some(status) = review.status.filter(|it| it.authenticated == Some(true)) else {

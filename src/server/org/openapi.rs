@@ -226,7 +226,10 @@ fn schemas() -> Value {
 
 /// Of sign-up, tokens and links.
 fn more_schemas() -> Value {
-    let exp = json!({ "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX });
+    let exp = json!({
+        "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX,
+        "description": "When the token expires: an absolute time in seconds since 1970, not a lifetime. The default of the UserPool, six months, if left out",
+    });
     json!({
         "OrganizationCreate": object(&["name", "member"], json!({
             "name": name(),
@@ -235,7 +238,11 @@ fn more_schemas() -> Value {
             })),
         })),
         "AppUserIdTokenRequest": object(&["appUserId"], json!({
-            "appUserId": { "type": "string", "minLength": 1 }, "userPoolId": optional(),
+            "appUserId": {
+                "type": "string", "minLength": 1,
+                "description": "The id of the user in your own system",
+            },
+            "userPoolId": optional(),
             "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
         })),
         "LinkUrl": object(&["url"], json!({ "url": text() })),

@@ -24,6 +24,7 @@ use super::repeat::{is_repeat, mark, names_for};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
 use crate::names;
+use crate::said::Said;
 use crate::server::{ApiError, AppState};
 
 /// A kind that the API writes.
@@ -301,7 +302,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
         // A quota, a policy of the cluster, a namespace that is being deleted: asking again does not
         // help. What the API server says of it is for who runs the cluster: it names accounts.
         kube::Error::Api(status) if status.code == 403 => {
-            warn!(%error, "the API server refused");
+            warn!(error = %Said(error), "the API server refused");
             let quota = status.message.contains("exceeded quota");
             ApiError::unprocessable(if quota {
                 "a quota of the organization's namespace is used up; delete what is not needed, or ask who runs the cluster"
@@ -310,7 +311,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
             })
         }
         error => {
-            warn!(%error, "the API server refused");
+            warn!(error = %Said(error), "the API server refused");
             ApiError::unavailable("the cluster does not take this now; try again")
         }
     }

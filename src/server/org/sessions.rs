@@ -16,6 +16,7 @@ use crate::domain::session::{StoredSession, living};
 use crate::domain::staff::Member;
 use crate::index::Kind;
 use crate::names;
+use crate::said::Said;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
@@ -110,6 +111,6 @@ async fn write(
 }
 
 fn refused(error: &kube::Error) -> ApiError {
-    warn!(%error, "could not write sessions");
+    warn!(error = %Said(error), "could not write sessions");
     ApiError::unavailable("the session could not be stored; try again")
 }

@@ -1,9 +1,11 @@
 //! Revocations of keys, tokens, users and sessions, on a real cluster.
 
-use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
+use anon_operator::crd::{Member, Revocation, SdkClient, UserPool, condition};
 use anon_operator::domain::keyset::SigningKeyState::{Active, Next};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::signing::{active, ask_to_rotate, key_set, next_is_known, states};
@@ -214,4 +216,42 @@ async fn sessions_of_a_member() {
         if verdict == "200" { Ok(()) } else { Err(verdict) }
     })
     .await;
+}
+
+/// In an incident nobody has time to be told that a slip of the pen was obeyed.
+#[tokio::test]
+async fn one_that_names_nothing_says_so() {
+    let operator = shared().await;
+    let acme = Acme::new("slips").await;
+    let spec = |of: &str, what: Value| json!({of: what});
+    let keys = json!({"name": "backend", "keyIds": ["deadbeefdeadbeef"]});
+    for (name, spec, reason) in [
+        ("no-pool", spec("userPool", json!({"name": "uzers", "subjects": ["a"]})), "OwnerNotFound"),
+        ("no-key", spec("sdkClient", keys), "KeysNotFound"),
+        ("no-kid", spec("userPool", json!({"name": "users", "keyIds": ["x"]})), "KeysNotFound"),
+    ] {
+        acme.space.apply(&revocation(name, &spec)).await;
+        let status = acme.space.ready::<Revocation>(name).await.status.unwrap();
+        let said = condition::find(&status.conditions, "NothingMatches").expect(name);
+        assert_eq!(said.reason, reason, "{said:?}");
+    }
+    // One that hits keeps quiet, also once it has destroyed what it hit.
+    let kid = active(&acme.space, "users").await;
+    acme.revoke("hits", json!({"keyIds": [kid]})).await;
+    acme.replaced(&[kid]).await;
+    let status = acme.space.ready::<Revocation>("hits").await.status.unwrap();
+    assert!(condition::find(&status.conditions, "NothingMatches").is_none(), "{status:?}");
+    // And Events tell of each key by its own name.
+    let first = active(&acme.space, "users").await;
+    acme.revoke("hits-again", json!({"keyIds": [first]})).await;
+    acme.replaced(std::slice::from_ref(&first)).await;
+    eventually("an Event names the second key", async || {
+        let events: Api<Event> = acme.space.api();
+        let events = events.list(&ListParams::default()).await.unwrap();
+        let notes: Vec<_> = events.into_iter().filter_map(|event| event.note).collect();
+        let told = notes.iter().any(|note| note.contains(&first) && note.contains("destroyed"));
+        if told { Ok(()) } else { Err(format!("{notes:?}")) }
+    })
+    .await;
+    drop(operator);
 }

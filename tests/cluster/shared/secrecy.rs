@@ -70,7 +70,7 @@ async fn logs_metrics_and_objects_hold_no_key() {
     }
     assert!(needles.len() > 8);
     let logs = logs();
-    assert!(logs.iter().any(|(_, log)| log.contains("a signing key changed")));
+    assert!(logs.iter().any(|(_, log)| log.contains("KeysPublished")));
     let metrics = crate::harness::http::get(&operator.admin_url("/metrics")).await.unwrap();
     let metrics = String::from_utf8(metrics.body.to_vec()).unwrap();
     let pools = space.api::<UserPool>().list(&ListParams::default()).await.unwrap();

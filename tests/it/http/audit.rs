@@ -96,7 +96,7 @@ async fn a_write_has_its_line_when_nobody_waits_for_it_any_more() {
     }
     let lines = log.audit();
     assert_eq!((&lines[0]["audit"], &lines[0]["status"]), (&json!("DeleteUserPool"), &json!(404)));
-    assert_eq!(lines[0]["span"]["object"], pool);
+    assert_eq!(lines[0]["span"]["object"], pool, "{}", lines[0]);
 }
 
 #[tokio::test]

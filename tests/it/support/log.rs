@@ -1,7 +1,7 @@
 //! What is logged while a test listens.
 
 use std::io::{Result, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -15,6 +15,13 @@ pub struct Log(Arc<Mutex<Vec<u8>>>);
 impl Log {
     /// Listens to everything, for as long as the guard lives.
     pub fn listen() -> (Self, DefaultGuard) {
+        // While there is one subscriber only, tracing asks the thread that first comes by a line of
+        // code whether anybody wants it, for all threads and for good. A thread without a subscriber
+        // would say no: so each has one.
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry());
+        });
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -123,7 +123,7 @@ pub fn standing(
             "KeySetStale",
             "the key set was not fetched for longer than --max-jwks-age: its tokens are answered with 503",
         ),
-        (_, _) => Standing::ready("KeysFetched", format!("{count} key(s) fetched")),
+        (_, _) => Standing::ready("KeysFetched", format!("keys fetched: {count}")),
     };
     standing.notes = published::notes(pool, known.set.as_deref());
     if let (Some(class), Some(error)) = (known.error, error) {

@@ -1,0 +1,100 @@
+//! Events: what has happened to an object that people may want to know.
+//!
+//! Written without kube's `Recorder`, which folds an Event into an earlier one of the same reason
+//! and keeps the earlier one's words: "key A is destroyed" would stay when B was. News is rare (a
+//! transition, a step of a rotation), so each has an object of its own.
+
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt as _;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tracing::{info, warn};
+
+use super::Context;
+use super::status::HasStatus;
+use crate::names;
+use crate::said::Said;
+
+/// The longest note that the API server takes, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// Something that has happened.
+pub struct News {
+    type_: &'static str,
+    /// CamelCase, stable.
+    pub reason: &'static str,
+    /// For people.
+    pub note: String,
+}
+
+impl News {
+    /// What is as it should be.
+    pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: "Normal", reason, note: note.into() }
+    }
+
+    /// What somebody may have to look at.
+    pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: "Warning", reason, note: note.into() }
+    }
+}
+
+/// Logs what has happened, and publishes it.
+pub async fn tell<K: HasStatus>(context: &Context, object: &K, news: News) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let (kind, reason) = (K::kind(&()), news.reason);
+    if news.type_ == "Warning" {
+        warn!(%kind, %namespace, %name, reason, "{}", news.note);
+    } else {
+        info!(%kind, %namespace, %name, reason, "{}", news.note);
+    }
+    publish(context, object, news).await;
+}
+
+/// Publishes an Event. It is a courtesy: its loss is logged and holds nothing up.
+pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: News) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{}", uuid::Uuid::new_v4().simple())),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(news.type_.to_owned()),
+        reason: Some(news.reason.to_owned()),
+        note: Some(shortened(news.note)),
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(context.clock.now())),
+        regarding: Some(object.object_ref(&())),
+        reporting_controller: Some(names::MANAGER.to_owned()),
+        reporting_instance: Some(context.instance.clone()),
+        ..Event::default()
+    };
+    let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
+    if let Err(error) = api.create(&PostParams::default(), &event).await {
+        let (kind, error) = (K::kind(&()), Said(&error));
+        warn!(%kind, %namespace, %name, %error, "could not publish an Event");
+    }
+}
+
+fn shortened(mut note: String) -> String {
+    if note.len() > MAX_NOTE {
+        note.truncate(note.floor_char_boundary(MAX_NOTE - 3));
+        note.push('…');
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_as_long_as_it_may_be() {
+        assert_eq!(shortened("fine".into()), "fine");
+        for text in ["x", "ü", "…"] {
+            let long = shortened(text.repeat(2000));
+            assert!(long.len() <= MAX_NOTE && long.len() > MAX_NOTE - 8 && long.ends_with('…'));
+        }
+    }
+}

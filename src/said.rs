@@ -1,0 +1,30 @@
+//! What an API server says of a failure, in one line for people.
+
+use std::fmt;
+
+/// A failed call. kube's own text of an API server's answer has its whole status object besides,
+/// as Rust would write it.
+#[derive(Debug)]
+pub struct Said<'e>(pub &'e kube::Error);
+
+impl fmt::Display for Said<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            kube::Error::Api(status) => write!(f, "{} ({})", status.message, status.code),
+            other => other.fmt(f),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Said;
+
+    #[test]
+    fn the_words_and_not_the_object() {
+        let status = kube::core::Status::failure("sdkclients \"x\" not found", "NotFound");
+        let error = kube::Error::Api(Box::new(status.with_code(404)));
+        assert_eq!(Said(&error).to_string(), "sdkclients \"x\" not found (404)");
+        assert!(!Said(&kube::Error::TlsRequired).to_string().is_empty());
+    }
+}
