@@ -57,6 +57,31 @@ fn readable_time() -> Rule {
         .message("a time such as 2030-01-31T12:00:00Z, before 9999-12-30; leave it out for never")
 }
 
+/// A duration as people write it.
+const DURATION: &str =
+    "^([0-9]{1,6}h([0-9]{1,6}m)?([0-9]{1,6}s)?|[0-9]{1,6}m([0-9]{1,6}s)?|[0-9]{1,6}s)$";
+
+/// For a duration that people write. Not a pattern: what the API server says of one is the pattern,
+/// and whoever wrote `30d` would have to read it.
+fn duration(example: &str) -> Rule {
+    Rule::new(format!("self.matches('{DURATION}')")).message(
+        format!("hours, minutes and seconds, such as `{example}`; there are no days").as_str(),
+    )
+}
+
+/// A rule that computes with durations. Where one of them is none it holds, for that is said of the
+/// field already; without this it would fail, too, and talk of type conversions.
+fn of_durations(fields: &[&str], rule: &str) -> Rule {
+    let is_none = |field: &&str| {
+        let parts: Vec<_> = field.split('.').collect();
+        let there = (2..=parts.len()).filter_map(|end| parts.get(..end));
+        let there: Vec<_> = there.map(|path| format!("has({})", path.join("."))).collect();
+        format!("({} && !{field}.matches('{DURATION}'))", there.join(" && "))
+    };
+    let none: Vec<_> = fields.iter().map(is_none).collect();
+    Rule::new(format!("{} || ({rule})", none.join(" || ")))
+}
+
 /// A reference to an object of the same namespace. There is deliberately no `namespace` field:
 /// a reference across namespaces would need the consent of its target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]

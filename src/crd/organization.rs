@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::LocalRef;
+use super::{LocalRef, duration, of_durations};
 
 /// Desired state of an Organization.
 #[derive(
@@ -54,7 +54,7 @@ pub struct OrganizationSpec {
 /// How long sessions live, and how many a member may have.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("!has(self.lifetime) || (duration(self.lifetime) >= duration('60s') && duration(self.lifetime) <= duration('8784h'))")
+    validation = of_durations(&["self.lifetime"], "!has(self.lifetime) || (duration(self.lifetime) >= duration('60s') && duration(self.lifetime) <= duration('8784h'))")
         .message("session.lifetime must be from 60s to 8784h (366 days)").field_path(".lifetime")
 )]
 #[serde(rename_all = "camelCase")]
@@ -62,8 +62,8 @@ pub struct SessionSpec {
     /// From login to expiry, such as `24h`, which it is if unset. Sessions that have begun keep
     /// theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `24h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("24h"))]
     pub lifetime: Option<String>,
     /// How many sessions a member may have, 8 if unset; one more login ends the oldest.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiKeyState, DeletionPolicy, LocalRef, Role, readable_time};
+use super::{ApiKeyState, DeletionPolicy, LocalRef, Role, duration, of_durations, readable_time};
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -195,9 +195,9 @@ pub struct ApiKeyHash {
 /// The Secret that an ApiKey is delivered into.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("!has(self.lifetime) || duration(self.lifetime) >= duration('60s')")
+    validation = of_durations(&["self.lifetime"], "!has(self.lifetime) || duration(self.lifetime) >= duration('60s')")
         .message("lifetime must be at least 60s").field_path(".lifetime"),
-    validation = Rule::new("!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + (has(self.rotation.overlap) ? duration(self.rotation.overlap) : duration(self.rotation.interval) < duration('1h') ? duration(self.rotation.interval) : duration('1h')) <= duration(self.lifetime)")
+    validation = of_durations(&["self.rotation.interval", "self.rotation.overlap", "self.lifetime"], "!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + (has(self.rotation.overlap) ? duration(self.rotation.overlap) : duration(self.rotation.interval) < duration('1h') ? duration(self.rotation.interval) : duration('1h')) <= duration(self.lifetime)")
         .message("lifetime must be at least rotation.interval plus rotation.overlap (if unset, one hour or the interval, whichever is shorter), or keys would expire while they are still in use").field_path(".lifetime")
 )]
 #[serde(rename_all = "camelCase")]
@@ -233,8 +233,8 @@ pub struct Delivery {
     pub annotations: BTreeMap<String, String>,
     /// How long a key counts at most, such as `2160h`. Without it keys do not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `2160h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("2160h"))]
     pub lifetime: Option<String>,
     /// Replaces the key regularly. Any time: annotate the SdkClient with `anon.dev/rotate: <any new
     /// value>`.
@@ -313,23 +313,23 @@ fn organization_id_name() -> String {
 /// When a key is replaced, and how long the old one still counts.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("duration(self.interval) >= duration('60s')")
+    validation = of_durations(&["self.interval"], "duration(self.interval) >= duration('60s')")
         .message("rotation.interval must be at least 60s").field_path(".interval"),
-    validation = Rule::new("!has(self.overlap) || (duration(self.overlap) <= duration('168h') && duration(self.overlap) <= duration(self.interval))")
+    validation = of_durations(&["self.overlap", "self.interval"], "!has(self.overlap) || (duration(self.overlap) <= duration('168h') && duration(self.overlap) <= duration(self.interval))")
         .message("rotation.overlap must be at most 168h and not longer than rotation.interval").field_path(".overlap")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
     /// How often, such as `720h`. Each client turns up to a tenth earlier than that, so that those
     /// that were made together do not rotate together.
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `720h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("720h"))]
     pub interval: String,
     /// How long the replaced key still counts, from the delivery of the new one; `0s` for not at
     /// all. If unset, one hour or the interval, whichever is shorter.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `24h`, or `0s` for none"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("24h"))]
     pub overlap: Option<String>,
 }
 

@@ -6,7 +6,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm};
+use super::{
+    Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm, duration,
+    of_durations,
+};
 pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
@@ -58,7 +61,7 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     validation = Rule::new(r"!has(self.idClaim) || !self.idClaim.startsWith('/') || self.idClaim.matches('^/([^~/]|~[01])+(/([^~/]|~[01])*)*$')")
         .message("an idClaim that starts with `/` must be a JSON Pointer (RFC 6901), such as `/user/id`")
         .field_path(".idClaim"),
-    validation = Rule::new("!has(self.leeway) || duration(self.leeway) <= duration('5m')")
+    validation = of_durations(&["self.leeway"], "!has(self.leeway) || duration(self.leeway) <= duration('5m')")
         .message("leeway must be at most 5m").field_path(".leeway")
 )]
 #[serde(rename_all = "camelCase")]
@@ -124,8 +127,8 @@ pub struct UserPoolSpec {
     /// How far the clock of the issuer may be off, for `exp`, `nbf` and `iat`: at most `5m`, `60s`
     /// if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `30s`, or `0s` for none"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("30s"))]
     pub leeway: Option<String>,
     /// What else tokens must say; all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -137,7 +140,7 @@ pub struct UserPoolSpec {
 /// A pool whose keys the operator makes and keeps.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("!has(self.rotation) || duration(self.tokenLifetime.max).getSeconds() <= 60 * duration(self.rotation.interval).getSeconds()")
+    validation = of_durations(&["self.tokenLifetime.max", "self.rotation.interval"], "!has(self.rotation) || duration(self.tokenLifetime.max).getSeconds() <= 60 * duration(self.rotation.interval).getSeconds()")
         .message("rotation.interval must be at least a 60th of tokenLifetime.max: a replaced key stays published until the last token that it signed has expired, and a pool publishes at most 100 keys")
         .field_path(".rotation.interval")
 )]
@@ -179,7 +182,7 @@ fn retain() -> DeletionPolicy {
 /// When the signing key of a pool is replaced.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("duration(self.interval) >= duration('1h')")
+    validation = of_durations(&["self.interval"], "duration(self.interval) >= duration('1h')")
         .message("rotation.interval must be at least 1h: a new key is published 15 minutes before it signs")
         .field_path(".interval")
 )]
@@ -187,8 +190,8 @@ fn retain() -> DeletionPolicy {
 pub struct KeyRotation {
     /// How often, such as `720h`. Each pool turns up to a tenth earlier than that, so that those
     /// that were made together do not rotate together.
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `720h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("720h"))]
     pub interval: String,
 }
 
@@ -196,24 +199,24 @@ pub struct KeyRotation {
 /// `1h30m`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new("duration(self.default) <= duration(self.max)")
-        .message("tokenLifetime.default must not be longer than tokenLifetime.max"),
-    validation = Rule::new("duration(self.default) >= duration('60s')")
+    validation = of_durations(&["self.default", "self.max"], "duration(self.default) <= duration(self.max)")
+        .message("tokenLifetime.default (4380h if unset) must not be longer than tokenLifetime.max (4464h if unset)"),
+    validation = of_durations(&["self.default"], "duration(self.default) >= duration('60s')")
         .message("tokenLifetime.default must be at least 60s"),
-    validation = Rule::new("duration(self.max) <= duration('8784h')")
+    validation = of_durations(&["self.max"], "duration(self.max) <= duration('8784h')")
         .message("tokenLifetime.max must be at most 8784h (366 days): a signing key has to outlive the tokens it signed")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TokenLifetime {
     /// For requests that name no `exp`. Six months if unset.
     #[serde(default = "default_token_lifetime")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `4380h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("4380h"))]
     pub default: String,
     /// The longest that a request may ask for.
     #[serde(default = "max_token_lifetime")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `4464h` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("4464h"))]
     pub max: String,
 }
 

@@ -3,6 +3,8 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::crd::{duration, of_durations};
+
 use crate::crd::{Jwk, SecretKeyRef};
 
 /// A JWKS with private keys that the company brings.
@@ -20,7 +22,7 @@ pub struct Provided {
     validation = Rule::new(r"self.url.matches('^https://[^\\s/?#@]+([/?][^\\s#]*)?$')")
         .message("url must be an https URL without user and fragment, such as `https://id.acme.example/.well-known/jwks.json`")
         .field_path(".url"),
-    validation = Rule::new("!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
+    validation = of_durations(&["self.refreshInterval"], "!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
         .message("refreshInterval must be from 1m to 24h").field_path(".refreshInterval")
 )]
 #[serde(rename_all = "camelCase")]
@@ -34,8 +36,8 @@ pub struct RemoteJwks {
     pub ca_ref: Option<SecretKeyRef>,
     /// How often the set is fetched, such as `1h`. 15 minutes if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `15m` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("15m"))]
     pub refresh_interval: Option<String>,
 }
 
@@ -45,7 +47,7 @@ pub struct RemoteJwks {
     validation = Rule::new(r"self.issuer.matches('^https://[^\\s/?#@]+(/[^\\s?#]*)?$')")
         .message("issuer must be an https URL without user, query and fragment, exactly as tokens carry it in `iss`")
         .field_path(".issuer"),
-    validation = Rule::new("!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
+    validation = of_durations(&["self.refreshInterval"], "!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
         .message("refreshInterval must be from 1m to 24h").field_path(".refreshInterval")
 )]
 #[serde(rename_all = "camelCase")]
@@ -60,8 +62,8 @@ pub struct Oidc {
     pub ca_ref: Option<SecretKeyRef>,
     /// How often discovery document and set are fetched, such as `1h`. 15 minutes if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 16), regex(pattern = r"^([0-9]{1,6}h)?([0-9]{1,6}m)?([0-9]{1,6}s)?$"))]
-    #[x_kube(validation = Rule::new("self.size() > 0").message("a duration such as `15m` or `1h30m`"))]
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = duration("15m"))]
     pub refresh_interval: Option<String>,
 }
 

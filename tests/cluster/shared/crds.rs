@@ -122,14 +122,14 @@ async fn each_rule_accepts_and_refuses() {
 
     let names = "at most 52 characters";
     let one_arm = "set exactly one of `webapp`";
-    let duration = "should match";
+    let (match_, duration) = ("should match", "there are no days");
     for (manifest, text) in [
         (quick_pool(&"x".repeat(53)), names),
         (webapp(&"x".repeat(53), "users"), names),
         (member(&"x".repeat(53), "Member", account()), names),
         (webapp("web", &"x".repeat(53)), "spec.webapp.userPoolRef.name: Too long"),
         (organization("other", json!({})), "must be named `default`"),
-        (organization("default", json!({"logoUrl": "javascript:alert(1)"})), duration),
+        (organization("default", json!({"logoUrl": "javascript:alert(1)"})), match_),
         // Unions: none, both, null.
         (with(quick_pool("p"), "/spec", json!({})), "say `hosted: {}`"),
         (pool("p", Value::Null), "say `hosted: {}`"),
@@ -148,17 +148,17 @@ async fn each_rule_accepts_and_refuses() {
         (service("backend", "Admin", "key"), "never delivered into a Secret"),
         (secret("users.signing-keys"), "reserved for the operator"),
         (secret("ada.password-hash"), "reserved for the operator"),
-        (secret("Key"), duration),
+        (secret("Key"), match_),
         (secret(&"x".repeat(254)), "Too long"),
         (kubernetes(json!({"user": "system:admin"})), "`system:` users cannot be members"),
-        (with(ada(), "/spec/email", json!("nobody")), duration),
+        (with(ada(), "/spec/email", json!("nobody")), match_),
         // Durations.
         (lifetime("2h", "1h"), "must not be longer than"),
         (lifetime("59s", "1h"), "at least 60s"),
         (lifetime("1h", "8785h"), "at most 8784h"),
         (lifetime("1d", "30h"), duration),
         (lifetime("1h", "-2h"), duration),
-        (lifetime("1h", ""), "a duration such as"),
+        (lifetime("1h", ""), duration),
         (lifetime("1.5h", "2h"), duration),
         (lifetime("1000000h", "1000000h"), duration),
         // Bounds.
@@ -171,6 +171,8 @@ async fn each_rule_accepts_and_refuses() {
         let refused = create(&space, &manifest).await;
         let error = refused.expect_err(&manifest.to_string());
         assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
+        // One slip, one complaint: rules that compute with a field wait until it can be read.
+        assert!(!error.contains("type conversion"), "{error}");
     }
 }
 
@@ -230,7 +232,7 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         (oidc(&[("oidc/issuer", json!("https://id.example/?a"))]), https),
         (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from 1m to 24h"),
         (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from 1m to 24h"),
-        (oidc(&[("oidc/refreshInterval", json!(""))]), "a duration such as"),
+        (oidc(&[("oidc/refreshInterval", json!(""))]), "there are no days"),
         (inline(json!({"d": "AAAA"})), "this is a private key"),
         (inline(json!({"kty": "oct"})), "kty must be"),
         (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
@@ -240,7 +242,7 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         (oidc(&[("anyAudience", json!(true))]), "exclude each other"),
         (oidc(&[("issuers", json!(["https://id.example/"]))]), "is `oidc.issuer`"),
         (oidc(&[("leeway", json!("301s"))]), "at most 5m"),
-        (oidc(&[("leeway", json!("-1s"))]), "should match"),
+        (oidc(&[("leeway", json!("-1s"))]), "there are no days"),
         (oidc(&[("idClaim", json!(""))]), "at least 1 chars"),
         (oidc(&[("idClaim", json!("/a~2"))]), "must be a JSON Pointer"),
         (required("/"), "must be a JSON Pointer"),
@@ -305,6 +307,8 @@ async fn each_rule_of_services_and_their_keys() {
         (key(json!({"id": "0000000000000000"})), "the first 16 digits of sha256"),
         // Rotation. An overlap that is not said is an hour.
         (rotation(json!({"interval": "59s"}), Value::Null), "at least 60s"),
+        (rotation(json!({"interval": "30d"}), Value::Null), "there are no days"),
+        (rotation(json!({"interval": "1h", "overlap": "1m30"}), json!("1w")), "there are no days"),
         (rotation(json!({"interval": "2h"}), json!("2h")), lifetime),
         (rotation(json!({"interval": "2h"}), json!("2h59m59s")), lifetime),
         (rotation(json!({"interval": "10m"}), json!("19m59s")), lifetime),
