@@ -49,8 +49,8 @@ test-unit: prerequisites ## Tests that need no cluster
 # Compiled first: a cluster that waits for the compiler is of no use.
 .PHONY: test-cluster
 test-cluster: prerequisites ## Tests on a real API server
-	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
-	dev/cluster run --no-operator cargo test --locked $(CARGO_PROFILE) --test cluster
+	tests/cluster/run "$$(cargo test --locked $(CARGO_PROFILE) --test cluster --no-run --message-format=json-render-diagnostics \
+	  | jq -r 'select(.executable and .target.name == "cluster").executable')"
 
 .PHONY: test-launcher
 test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interrupted

@@ -7,7 +7,8 @@
 //!
 //! `shared` has the tests that get on with others: each in a namespace of its own, all with one
 //! operator. `alone` has those that start, kill or starve operators, and therefore have the cluster
-//! to themselves, one after the other.
+//! to themselves, one after the other; `load` those of them that take long because they do much.
+//! `tests/cluster/run` has two clusters: one for `alone`, one for the other two.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -24,4 +25,5 @@ mod alone;
 mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;
+mod load;
 mod shared;

@@ -1,14 +1,10 @@
 //! Tests that have the cluster to themselves.
 
-mod consumer;
 mod crash;
 mod crash_order;
 mod crash_order_keys;
 mod last_admin;
-mod login_flood;
 mod logins;
-mod many_pools;
-mod remote_sets;
 mod rotation;
 mod shutdown;
 mod sign_up;

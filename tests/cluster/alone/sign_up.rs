@@ -209,12 +209,16 @@ async fn the_operator_writes_no_other_namespace() {
     }
     let name = format!("anon-org-{random}");
     let refused = create(&everybody, &name, &label).await.unwrap_err();
-    assert!(refused.contains("is set by"), "{refused}");
+    let by_the_operator_only = "is set and taken away by";
+    assert!(refused.contains(by_the_operator_only), "{refused}");
 
-    // One that it made, once complete, is as strange to it as any other.
+    // One that it made, once complete, is as strange to it as any other. Until then nobody else says
+    // that it is.
     create(&ours, &name, &label).await.unwrap();
     let patch = |labels: Value| Patch::Merge(json!({"metadata": {"labels": labels}}));
     let done = patch(json!({"anon.dev/sign-up": null}));
+    let refused = everybody.patch(&name, &PatchParams::default(), &done).await.unwrap_err();
+    assert!(refused.to_string().contains(by_the_operator_only), "{refused}");
     ours.patch(&name, &PatchParams::default(), &done).await.unwrap();
     let again = patch(label.clone());
     for (api, who) in [(&ours, "the operator"), (&everybody, "an administrator")] {

@@ -1,0 +1,6 @@
+//! Floods and crowds. They have the cluster to themselves, like the tests in `alone`.
+
+mod consumer;
+mod login_flood;
+mod many_pools;
+mod remote_sets;
