@@ -89,11 +89,7 @@ async fn nothing_is_made_twice_while_leaders_change() {
     // Either replica knows every key.
     for replica in &replicas {
         for key in keys.values() {
-            eventually("the key counts", async || {
-                let verdict = replica.validate(key, None).await.verdict();
-                if verdict == "200" { Ok(()) } else { Err(verdict) }
-            })
-            .await;
+            replica.gives(key, None, "200").await;
         }
     }
     // The rights that the chart gives suffice, for either Pod.
@@ -209,11 +205,7 @@ async fn the_other_takes_over_when_the_leader_is_killed() {
     space.ready::<SdkClient>("before").await;
     let key = space.api_key("before").await;
     for replica in &replicas {
-        eventually("both know the key", async || {
-            let verdict = replica.validate(&key, None).await.verdict();
-            if verdict == "200" { Ok(()) } else { Err(verdict) }
-        })
-        .await;
+        replica.gives(&key, None, "200").await;
     }
 
     // Killed in the middle of its work.

@@ -143,6 +143,15 @@ impl Operator {
         http::post(&self.url("/v1/validate"), &headers, &json!({})).await.unwrap()
     }
 
+    /// Waits until it gives this verdict, which may be some milliseconds after what leads to it.
+    pub async fn gives(&self, credential: &str, client: Option<&str>, verdict: &str) {
+        eventually(&format!("the verdict is {verdict}"), async || {
+            let now = self.validate(credential, client).await.verdict();
+            expect(now == verdict, now)
+        })
+        .await;
+    }
+
     /// A token. Ready in status is some milliseconds ahead of this replica's index: until then it
     /// says 503 or does not know the key, as a client that asks again would see.
     pub async fn minted(&self, key: &str, body: &Value) -> String {
