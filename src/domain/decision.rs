@@ -150,7 +150,7 @@ macro_rules! reasons {
 reasons! {
     /// No credential in the request.
     CredentialMissing = "credential_missing", Unauthorized,
-        "no credential: send `Authorization: Bearer <credential>` or `token` in the body";
+        "no credential: send `Authorization: Bearer <credential>` (POST /v1/validate takes `token` in the body, too)";
     /// Both a bearer and a `token` in the body.
     TwoCredentials = "two_credentials", BadRequest,
         "two credentials: send the Authorization header or `token` in the body, not both";

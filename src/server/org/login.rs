@@ -52,6 +52,7 @@ pub async fn login(
     let began = Instant::now();
     // Read before anything is counted: what is no login uses up nobody's budget.
     let organization = fields.string("organizationId")?;
+    let mut hint = "wrong e-mail address or password, or not a member who may log in";
     let found = match fields.text("kubernetesToken")? {
         Some(token) => {
             if fields.text("password")?.is_some() {
@@ -60,6 +61,7 @@ pub async fn login(
                     "two credentials: send `email` and `password`, or `kubernetesToken`, not both",
                 ));
             }
+            hint = "the token was not made for audience `anon-operator`, or is of no member who may log in";
             by_kubernetes(&state, organization, peer, &token).await?
         }
         None => by_password(&state, &fields, organization, peer).await?,
@@ -83,9 +85,7 @@ pub async fn login(
         let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
         let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
-        return Err(ApiError::unauthorized(
-            "the login failed: wrong e-mail address or password, or not a member who may log in",
-        ));
+        return Err(ApiError::unauthorized(format!("the login failed: {hint}")));
     };
     audit::organization(member.organization);
     audit::who(&Who::Member { id: member.id, session: token.hash().id() });
