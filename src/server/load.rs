@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::ApiError;
@@ -38,15 +38,20 @@ pub struct Gate(Arc<Permits>);
 struct Permits {
     reading: Semaphore,
     present: Semaphore,
-    working: Semaphore,
+    working: Arc<Semaphore>,
 }
+
+/// The place of a request that is worked on. In its extensions, for work that outlives its
+/// connection: that keeps the place, or who hangs up early could have any number of them.
+#[derive(Clone, Debug)]
+pub struct Place(#[expect(dead_code, reason = "held, not read")] Option<Arc<OwnedSemaphorePermit>>);
 
 impl Default for Gate {
     fn default() -> Self {
         Self(Arc::new(Permits {
             reading: Semaphore::new(MAX_READING),
             present: Semaphore::new(MAX_WORKING + MAX_WAITING),
-            working: Semaphore::new(MAX_WORKING),
+            working: Arc::new(Semaphore::new(MAX_WORKING)),
         }))
     }
 }
@@ -54,7 +59,7 @@ impl Default for Gate {
 /// Lets a request through the gate, within bounds.
 pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: Next) -> Response {
     // Most have none, and nothing that others do with bodies holds these up.
-    let request = if request.body().is_end_stream() {
+    let mut request = if request.body().is_end_stream() {
         request
     } else {
         let Ok(_reading) = permits.reading.try_acquire() else { return busy() };
@@ -70,8 +75,12 @@ pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: 
     let Ok(_present) = permits.present.try_acquire() else { return busy() };
     let work = async {
         // Never closed.
-        let _working = permits.working.acquire().await;
-        next.run(request).await
+        let place = Arc::clone(&permits.working).acquire_owned().await.ok();
+        let place = Place(place.map(Arc::new));
+        request.extensions_mut().insert(place.clone());
+        let response = next.run(request).await;
+        drop(place);
+        response
     };
     timeout(REQUEST_TIMEOUT, work).await.unwrap_or_else(|_| {
         ApiError::unavailable("the request took too long; try again").into_response()
@@ -92,4 +101,28 @@ async fn with_body(request: Request) -> Result<Request, ApiError> {
 
 fn busy() -> Response {
     ApiError::unavailable("too many requests at the same time; try again").into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use axum::{Extension, Router, middleware};
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_is_free_when_all_that_was_worked_on_there_is_done() {
+        let gate = Gate::default();
+        let free = || gate.0.working.available_permits();
+        let router = Router::new()
+            .route("/", get(|Extension(place): Extension<Place>| async { Extension(place) }))
+            .layer(middleware::from_fn_with_state(gate.clone(), bounded));
+
+        let response = router.oneshot(axum::http::Request::<Body>::default()).await.unwrap();
+        assert!(response.status().is_success());
+        assert_eq!(free(), MAX_WORKING - 1, "the answer has the place with it");
+        drop(response);
+        assert_eq!(free(), MAX_WORKING);
+    }
 }

@@ -17,6 +17,7 @@ use super::caller::Caller;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
 use crate::server::error::ErrorName;
+use crate::server::load::Place;
 use crate::server::{ApiError, REQUEST_ID};
 
 /// Runs a handler in the span of its request, and says what came of it. A write goes on to its end,
@@ -36,7 +37,9 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
     if !operation.writes() {
         return next.run(request).instrument(span).await;
     }
+    let place = request.extensions().get::<Place>().cloned();
     let write = async move {
+        let _place = place;
         let response = next.run(request).await;
         let status = response.status();
         let error = response.extensions().get::<ErrorName>().map(|name| name.0);
