@@ -4,6 +4,7 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::caller::Caller;
@@ -30,6 +31,20 @@ pub fn is_repeat<K: Resource>(existing: &K, mark: &str, now: Timestamp) -> bool 
     existing.meta().deletion_timestamp.is_none()
         && existing.annotations().get(names::REQUEST).is_some_and(|it| it == mark)
         && now.duration_since(*created) < SAME_REQUEST
+}
+
+/// Whether the object says what the request would have it say, but for the hashes of keys, each time
+/// others. The mark proves nothing alone: whoever may annotate objects can put it on any of them.
+pub fn says_the_same<K: Serialize>(existing: &K, made: &K) -> bool {
+    let spec = |object: &K| {
+        let mut spec = serde_json::to_value(object).ok()?.get_mut("spec")?.take();
+        if let Some(Value::Object(api_key)) = spec.pointer_mut("/service/apiKey") {
+            api_key.remove("hashes");
+        }
+        Some(spec)
+    };
+    let (existing, made) = (spec(existing), spec(made));
+    existing.is_some() && existing == made
 }
 
 /// Tells a repeated request by who asks for what. `content` never holds a secret: the mark of one
@@ -60,6 +75,27 @@ pub fn slug(wish: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::SdkClient;
+
+    #[test]
+    fn a_client_of_another_role_is_no_repeat() {
+        let client = |spec: Value| SdkClient::new("ops", serde_json::from_value(spec).unwrap());
+        let service = |role: &str, api_key: Value| {
+            client(json!({"displayName": "ops", "service": {"role": role, "apiKey": api_key}}))
+        };
+        let hashes =
+            |byte: &str| json!({"hashes": [{"id": byte.repeat(16), "sha256": byte.repeat(64)}]});
+        let made = service("Member", hashes("a"));
+        assert!(says_the_same(&service("Member", hashes("b")), &made));
+        assert!(!says_the_same(&service("Admin", hashes("a")), &made));
+        assert!(!says_the_same(
+            &service("Member", json!({"delivery": {"secretName": "k"}})),
+            &made
+        ));
+        let mut suspended = made.clone();
+        suspended.spec.suspended = Some(true);
+        assert!(!says_the_same(&suspended, &made));
+    }
 
     #[test]
     fn names_are_dns_safe() {

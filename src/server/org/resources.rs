@@ -20,7 +20,7 @@ use tracing::warn;
 use super::audit;
 use super::caller::Caller;
 use super::managed::managed_here;
-use super::repeat::{is_repeat, mark, names_for};
+use super::repeat::{is_repeat, mark, names_for, says_the_same};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
 use crate::names;
@@ -156,9 +156,11 @@ pub async fn create<K: Written>(
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
-                if let Some(existing) =
-                    existing.filter(|it| is_repeat(it, &mark, state.clock.now()))
-                {
+                let is_repeat = |existing: &K| {
+                    is_repeat(existing, &mark, state.clock.now())
+                        && says_the_same(existing, &object)
+                };
+                if let Some(existing) = existing.filter(is_repeat) {
                     return Ok(existing);
                 }
             }
@@ -168,7 +170,8 @@ pub async fn create<K: Written>(
     Err(ApiError::unavailable("no free name was found; try again"))
 }
 
-/// What the same request has made within a minute.
+/// What the same request has made within a minute. For Members only, which none but Admins may
+/// annotate: see [`says_the_same`].
 pub async fn repeated<K: Written>(
     state: &AppState,
     caller: &Caller,

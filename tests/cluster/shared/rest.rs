@@ -1,6 +1,7 @@
 //! The REST API as a client of the platform uses it: from login to a validated end-user token.
 
 use anon_operator::crd;
+use anon_operator::domain::opaque::ApiKey;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
@@ -67,6 +68,37 @@ async fn from_login_to_a_validated_token() {
     assert_eq!(operator.validate(new, None).await.status, 200);
     assert_eq!(ada.ok("DELETE", &backend, json!({})).await, json!(true));
     assert_eq!(ada.call("GET", &backend, &json!({})).await.0, 404);
+}
+
+/// Whoever may annotate a client can make it look like what a request has made. Not with a role that
+/// the request would not give: the reply holds a key.
+#[tokio::test]
+async fn a_client_of_more_than_the_request_asks_for_is_no_repeat() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = Caller::ada(&operator, &space).await;
+    let wish = json!({"name": "ops", "description": "", "kind": "service"});
+    let first = ada.ok("POST", "/org/sdkClient", wish.clone()).await;
+    let made: crd::SdkClient = space.get("ops").await.unwrap();
+    let mark = made.metadata.annotations.unwrap()["anon.dev/request"].clone();
+    space.delete::<crd::SdkClient>("ops").await;
+    let key = ApiKey::generate().unwrap();
+    let hash = json!({"id": key.hash().id(), "sha256": key.hash().to_string()});
+    space
+        .apply(&json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
+            "metadata": {"name": "ops", "annotations": {"anon.dev/request": mark}},
+            "spec": {"displayName": "ops", "description": "",
+                "service": {"role": "Admin", "apiKey": {"hashes": [hash]}}},
+        }))
+        .await;
+    let second = ada.ok("POST", "/org/sdkClient", wish).await;
+    let admin: crd::SdkClient = space.get("ops").await.unwrap();
+    let hashes = admin.spec.service.unwrap().api_key.hashes.unwrap();
+    assert_eq!(hashes[0].sha256, key.hash().to_string(), "untouched");
+    assert_ne!(first["id"], second["id"]);
+    let bearer = second["auth"]["secret"].as_str().unwrap();
+    assert_eq!(operator.validate(bearer, None).await.json()["role"], "Member");
 }
 
 /// Pools of the company's own identity provider, made by the API.
