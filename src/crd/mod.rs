@@ -57,6 +57,10 @@ fn readable_time() -> Rule {
         .message("a time such as 2030-01-31T12:00:00Z, before 9999-12-30; leave it out for never")
 }
 
+/// The pattern of such a time: of a second, no less than a nanosecond can be read. A rule could not
+/// tell: the API server cuts off the rest before it looks.
+const READABLE_FRACTION: &str = "^[^.]+([.][0-9]{1,9}([^0-9].*)?)?$";
+
 /// A duration as people write it.
 const DURATION: &str =
     "^([0-9]{1,6}h([0-9]{1,6}m)?([0-9]{1,6}s)?|[0-9]{1,6}m([0-9]{1,6}s)?|[0-9]{1,6}s)$";

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::readable_time;
+use super::{READABLE_FRACTION, readable_time};
 
 /// Desired state of a Revocation.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,6 +59,7 @@ pub struct RevocationSpec {
     /// `tokensIssuedBefore`) of a hosted pool is removed without it, after the longest time that
     /// such a token can live (366 days).
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub expires_at: Option<Time>,
 }
@@ -87,6 +88,7 @@ pub struct RevokedOfPool {
     /// Every key that was published before this time, or before this object was created if that is
     /// earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub keys_created_before: Option<Time>,
     /// Users, by appUserId, of whom no token counts: none that exists, and none that is minted
@@ -102,6 +104,7 @@ pub struct RevokedOfPool {
     pub token_ids: Option<Vec<String>>,
     /// Every token that was issued (`iat`) before this time. A token without `iat` was.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub tokens_issued_before: Option<Time>,
 }
@@ -118,6 +121,7 @@ pub struct RevokedSessions {
     pub name: String,
     /// Every session that began before this time, or before this object was created if that is
     /// earlier. The member can log in again; to prevent that, suspend it.
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub sessions_created_before: Time,
 }
@@ -146,6 +150,7 @@ pub struct RevokedApiKeys {
     pub key_ids: Option<Vec<String>>,
     /// Every key that was made before this time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub keys_created_before: Option<Time>,
 }

@@ -7,7 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ApiKeyState, DeletionPolicy, LocalRef, Role, duration, of_durations, readable_time};
+use super::{
+    ApiKeyState, DeletionPolicy, LocalRef, READABLE_FRACTION, Role, duration, of_durations,
+    readable_time,
+};
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -184,10 +187,12 @@ pub struct ApiKeyHash {
     pub sha256: String,
     /// When the key was made. Missing counts as oldest.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub created_at: Option<Time>,
     /// When the key stops to count. Never if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub expires_at: Option<Time>,
 }

@@ -280,7 +280,7 @@ async fn each_rule_of_services_and_their_keys() {
 
     for manifest in [
         key(
-            json!({"createdAt": "2026-01-01T00:00:00Z", "expiresAt": "9999-12-29T23:59:59.5+14:00"}),
+            json!({"createdAt": "2026-01-01T00:00:00Z", "expiresAt": "9999-12-29T23:59:59.123456789+14:00"}),
         ),
         rotation(json!({"interval": "60s"}), json!("120s")),
         rotation(json!({"interval": "2h"}), json!("3h")),
@@ -301,6 +301,7 @@ async fn each_rule_of_services_and_their_keys() {
         (key(json!({"expiresAt": "9999-12-31T23:59:59Z"})), readable),
         (key(json!({"createdAt": "9999-12-30T00:00:00Z"})), readable),
         (key(json!({"expiresAt": "2030-01-01"})), "expiresAt"),
+        (key(json!({"expiresAt": "2027-01-01T00:00:00.1234567891Z"})), "expiresAt"),
         (key(json!({"expiresAt": "2027-01-01T00:00:00ZTjunk"})), "expiresAt"),
         (key(json!({"expiresAt": "2027-01-01T00:00:00+99:99"})), "expiresAt"),
         (key(json!({"expiresAt": "never"})), "expiresAt"),
