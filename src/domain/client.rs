@@ -172,6 +172,12 @@ impl SdkClient {
         self.keys().iter().map(|key| key.hash)
     }
 
+    /// Whether its keys are those that the operator puts into a Secret.
+    #[must_use]
+    pub const fn is_delivered(&self) -> bool {
+        matches!(&self.kind, ClientKind::Service(Service { source: KeySource::Delivery(_), .. }))
+    }
+
     /// The key that is published and not delivered yet.
     #[must_use]
     pub fn next_key(&self) -> Option<KeyHash> {

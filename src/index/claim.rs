@@ -11,9 +11,12 @@ use crate::domain::staff::Member;
 
 /// A client's claim to an ApiKey or clientId, or a member's to an e-mail address. The order decides
 /// who holds it: the older object, and among equally old ones the lesser name, so that every replica
-/// decides alike.
+/// decides alike. Before all that, an ApiKey that the operator has seen in a client's Secret is that
+/// client's: its hash stands in status for everybody to read, so to list it proves nothing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
+    /// Whether it is only said.
+    bare: bool,
     created_at: Option<Timestamp>,
     /// The object.
     pub name: ObjectName,
@@ -30,13 +33,18 @@ pub fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: 
 }
 
 impl Claim {
-    /// The claim of a client.
+    /// The claim of a client to its clientId.
     pub fn of(client: &SdkClient) -> Self {
-        Self { created_at: client.created_at, name: client.name.clone() }
+        Self { bare: false, created_at: client.created_at, name: client.name.clone() }
+    }
+
+    /// The claim of a client to its keys.
+    pub fn to_keys(client: &SdkClient) -> Self {
+        Self { bare: !client.is_delivered(), ..Self::of(client) }
     }
 
     /// The claim of a member.
     pub fn of_member(member: &Member) -> Self {
-        Self { created_at: member.created_at, name: member.name.clone() }
+        Self { bare: false, created_at: member.created_at, name: member.name.clone() }
     }
 }

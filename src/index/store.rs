@@ -144,6 +144,7 @@ impl State {
         let Some(old) = self.clients.remove(name) else { return };
         let claim = Claim::of(&old);
         release(&mut self.client_ids, &old.id, &claim);
+        let claim = Claim::to_keys(&old);
         for hash in old.key_hashes() {
             release(&mut self.keys, &hash, &claim);
         }
@@ -252,11 +253,11 @@ impl Indexed for crd::SdkClient {
         if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
             return;
         }
-        let claim = Claim::of(&client);
+        let claim = Claim::to_keys(&client);
         for hash in client.key_hashes() {
             state.keys.entry(hash).or_default().insert(claim.clone());
         }
-        state.client_ids.entry(client.id).or_default().insert(claim);
+        state.client_ids.entry(client.id).or_default().insert(Claim::of(&client));
         state.clients.insert(client.name.clone(), client);
     }
 

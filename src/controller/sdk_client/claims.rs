@@ -64,7 +64,7 @@ pub fn hashes(service: &Service) -> Made {
     })
 }
 
-/// Says so if an older client holds one of the keys, and looks again later where something
+/// Says so if another client holds one of the keys, and looks again later where something
 /// unwatched may change the outcome.
 pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
     let elsewhere = client.key_hashes().find(|hash| {
@@ -75,7 +75,7 @@ pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
         made.standing = Standing::stalled(
             "KeyConflict",
             format!(
-                "key {} is held by an older client and not served here; use a key of its own for each client",
+                "key {} is held by another client and not served here; use a key of its own for each client",
                 hash.id()
             ),
         );
