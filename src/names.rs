@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use crate::domain::ids::ObjectName;
 use crate::domain::staff::Member;
 
-/// Field manager of `Member.status.sessions`. Not the one of the rest of the status: an apply by
-/// that one must neither drop nor own them.
+/// Field manager of `Member.status.sessions`. Not the one of the rest of the status, so that
+/// `managedFields` tells who wrote what.
 pub const SESSIONS: &str = "anon-operator/sessions";
 /// Who made an object; also the name of this program to the API server.
 pub const MANAGER: &str = "anon-operator";

@@ -99,8 +99,8 @@ pub enum Obstacle {
     Refused(String),
 }
 
-/// Makes a derived child look as desired. An equal one is left alone without a write; one that
-/// `owner` does not control is never touched. An obstacle is no error, because it must not keep
+/// Makes a derived child look as desired. An equal one is left alone without a write; one that is
+/// not ours is never touched. An obstacle is no error, because it must not keep
 /// the caller from what is more important: to publish keys, and to withdraw them.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ where
     let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? else {
         return create_child(&api, child).await.map(Ok);
     };
-    if !is_controlled_by(&existing, owner_uid) {
+    if !is_ours(&existing, child, owner_uid) {
         return Ok(Err(Obstacle::Foreign));
     }
     let encode = |object: &K| {
@@ -181,7 +181,8 @@ fn children_manager() -> String {
     format!("{}/children", names::MANAGER)
 }
 
-/// Deletes the children of `selector` that `owner` controls, except the one named `keep`.
+/// Deletes the children of `selector`, except the one named `keep`. All of them: whoever may change
+/// owner references must not be able to keep one by that.
 ///
 /// # Errors
 /// The API server refused.
@@ -189,7 +190,6 @@ pub async fn prune_children<K>(
     client: &Client,
     namespace: &str,
     selector: &str,
-    owner_uid: &str,
     keep: Option<&str>,
 ) -> Result<(), Error>
 where
@@ -205,7 +205,7 @@ where
         .map_err(Error::api("list children"))?;
     for child in children {
         let name = child.name_any();
-        if keep != Some(name.as_str()) && is_controlled_by(&child, owner_uid) {
+        if keep != Some(name.as_str()) {
             delete_exactly(&api, &child).await?;
         }
     }
@@ -235,9 +235,15 @@ where
     }
 }
 
-fn is_controlled_by<K: Resource>(object: &K, uid: &str) -> bool {
-    let owners = object.meta().owner_references.iter().flatten();
-    owners.into_iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+/// Whether the owner controls the child that is there; or nobody does, and it bears our labels: its
+/// owner reference was taken away.
+fn is_ours<K: Resource>(existing: &K, desired: &K, owner_uid: &str) -> bool {
+    let owners = existing.meta().owner_references.iter().flatten();
+    let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
+    let (ours, labels) = (desired.labels(), existing.labels());
+    let all_there = || ours.iter().all(|(name, value)| labels.get(name) == Some(value));
+    controller
+        .map_or_else(|| !ours.is_empty() && all_there(), |controller| controller.uid == owner_uid)
 }
 
 /// Whether everything that `desired` says holds in `actual`. Lists are compared whole.

@@ -19,6 +19,7 @@ mod member;
 pub mod memory;
 mod news;
 mod organization;
+mod owner;
 mod revocation;
 mod sdk_client;
 mod sign_ups;

@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::error_boundary::InvalidObject;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
@@ -29,6 +29,7 @@ pub trait HasStatus:
     + Clone
     + Debug
     + DeserializeOwned
+    + Serialize
     + Send
     + Sync
     + 'static
@@ -42,8 +43,12 @@ pub trait HasStatus:
     /// The conditions in a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
-    /// Takes away what another writer owns, so that it is neither sent nor compared.
+    /// Takes away what another writer owns, so that it is not compared.
     fn leave_to_others(status: &mut Self::Status);
+
+    /// The object with this status, in which what another writer owns is as it was read.
+    #[must_use]
+    fn with_status(&self, status: Self::Status) -> Self;
 
     /// Sets what every status has: conditions and observedGeneration.
     fn set_standing(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
@@ -65,6 +70,14 @@ macro_rules! has_status {
             #[allow(unused_variables, reason = "most have one writer")]
             fn leave_to_others(status: &mut Self::Status) {
                 $(status.$foreign.clear();)?
+            }
+
+            #[allow(unused_mut, reason = "most have one writer")]
+            fn with_status(&self, mut status: Self::Status) -> Self {
+                $(if let Some(read) = &self.status {
+                    status.$foreign.clone_from(&read.$foreign);
+                })?
+                Self { status: Some(status), ..self.clone() }
             }
 
             fn set_standing(
@@ -129,18 +142,15 @@ pub async fn write<K: HasStatus>(
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
     let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
-    // A null would make the write unconditional.
-    let version =
-        object.resource_version().ok_or(Error::Incomplete { what: "metadata.resourceVersion" })?;
-    let body = json!({
-        "apiVersion": K::api_version(&()),
-        "kind": K::kind(&()),
-        "metadata": { "name": name, "resourceVersion": version },
-        "status": status,
-    });
-    let parameters = PatchParams::apply(&format!("{}/status", names::MANAGER)).force();
+    // Without it the write would be unconditional.
+    if object.resource_version().is_none() {
+        return Err(Error::Incomplete { what: "metadata.resourceVersion" });
+    }
+    // The whole of it, by PUT. A server-side apply takes away only what its field manager owns, and
+    // whoever may write the object can empty `managedFields`: keys that were withdrawn would stay.
+    let parameters = PostParams { field_manager: Some(manager()), ..PostParams::default() };
     let written = api
-        .patch_status(&name, &parameters, &Patch::Apply(&body))
+        .replace_status(&name, &parameters, &object.with_status(status))
         .await
         .map_err(Error::api("write status"))?;
     context.memory.superseded(object, written.resource_version().as_deref());
@@ -183,10 +193,13 @@ pub async fn write_unreadable<K: HasStatus>(
         "metadata": { "resourceVersion": object.metadata.resource_version },
         "status": { "conditions": conditions, "observedGeneration": generation },
     });
-    let manager = Some(format!("{}/status", names::MANAGER));
-    let parameters = PatchParams { field_manager: manager, ..PatchParams::default() };
+    let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
     let written = api.patch_status(&name, &parameters, &Patch::Merge(&patch)).await;
     written.map(drop).map_err(Error::api("write status"))
+}
+
+fn manager() -> String {
+    format!("{}/status", names::MANAGER)
 }
 
 /// One log line, and an Event where the standing is news: became stalled, or ready again. The
@@ -217,7 +230,7 @@ mod tests {
     use crate::crd::{Member, MemberStatus};
 
     #[test]
-    fn the_leader_never_sends_sessions() {
+    fn the_leader_leaves_sessions_as_it_read_them() {
         let session = json!({
             "id": "0123456789abcdef", "sha256": "0".repeat(64),
             "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
@@ -230,8 +243,11 @@ mod tests {
         let standing = Standing::ready("Accepted", "fine");
         // Neither when it computes a status afresh, nor when it keeps the one it read.
         for status in [MemberStatus::default(), member.status.clone().unwrap()] {
-            let sent = complete(&member, status, &standing, Timestamp::UNIX_EPOCH);
-            assert!(serde_json::to_value(sent).unwrap().get("sessions").is_none());
+            let own = complete(&member, status, &standing, Timestamp::UNIX_EPOCH);
+            assert!(own.sessions.is_empty(), "they are not compared");
+            let sent = member.with_status(own).status.unwrap();
+            assert_eq!(sent.sessions, member.status.clone().unwrap().sessions);
+            assert_eq!(sent.conditions[0].reason, "Accepted");
         }
     }
 }

@@ -12,12 +12,15 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, apply, consent, ours, revoked, status};
+use super::{
+    Context, Error, Guarded, Outcome, Reconcile, apply, consent, ours, owner, revoked, status,
+};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
 use crate::domain::revocation::Of;
+use crate::domain::role::Role;
 use crate::names;
 use crate::validate;
 
@@ -25,16 +28,21 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let client = &context.client;
     let hashes: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
+    let bindings: Api<PartialObjectMeta<RoleBinding>> = Api::all(client.clone());
     let passwords: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let controller =
         Controller::<Guarded<Member>>::new(Api::all(client.clone()), watcher::Config::default());
-    let members = controller.store();
+    let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
     controller
-        .owns(Api::<RoleBinding>::all(client.clone()), ours(names::MEMBER_ROLE))
-        .watches(hashes, ours(names::PASSWORD), |secret| {
-            let annotations = secret.annotations();
-            let namespace = annotations.get(names::OWNER_NAMESPACE)?;
-            Some(ObjectRef::new(annotations.get(names::OWNER_NAME)?).within(namespace))
+        .watches(bindings, ours(names::MEMBER_ROLE), move |binding| {
+            let name = binding.name_any();
+            owner::of(&bound, &binding.namespace()?, owner::noted(&binding), |member: &Member| {
+                Role::ALL.iter().any(|role| names::role_binding(&member.name_any(), *role) == name)
+            })
+        })
+        .watches(hashes, ours(names::PASSWORD), move |secret| {
+            let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
+            owner::of_id(&hashed, &secret, id)
         })
         .watches(
             Api::<Guarded<Revocation>>::all(client.clone()),
@@ -68,7 +76,7 @@ impl Reconcile for Member {
                 // Whose identity cannot be told has no rights.
                 let namespace = self.namespace().unwrap_or_default();
                 let id = MemberId::derive(&namespace, &self.name_any());
-                prune(context, &namespace, id, &uid, None).await?;
+                prune(context, &namespace, id, None).await?;
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
                 return Ok(Outcome::INVALID);
@@ -87,7 +95,7 @@ impl Reconcile for Member {
 
         // apply; what is too much goes first, so that a demotion never leaves both roles
         let keep = binding.as_ref().map(kube::ResourceExt::name_any);
-        prune(context, &member.name.namespace, member.id, &uid, keep.as_deref()).await?;
+        prune(context, &member.name.namespace, member.id, keep.as_deref()).await?;
         let applied = match &binding {
             Some(binding) => apply::apply_child(&context.client, &uid, binding).await?,
             None => Ok(()),
@@ -127,9 +135,8 @@ async fn prune(
     context: &Context,
     namespace: &str,
     id: MemberId,
-    uid: &str,
     keep: Option<&str>,
 ) -> Result<(), Error> {
     let selector = names::selector_of(names::MEMBER_ROLE, &id);
-    apply::prune_children::<RoleBinding>(&context.client, namespace, &selector, uid, keep).await
+    apply::prune_children::<RoleBinding>(&context.client, namespace, &selector, keep).await
 }

@@ -3,7 +3,7 @@
 //! is gone.
 //!
 //! The one thing that the leader does to `status.sessions`, and in the name of those who write
-//! them: a leader that owned the list would empty it with its next apply.
+//! them.
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};

@@ -21,7 +21,7 @@ use kube::runtime::watcher;
 
 use super::news::{self, News};
 use super::propagation::Write;
-use super::{Context, Error, Guarded, Look, Outcome, Reconcile, ours, revoked, status};
+use super::{Context, Error, Guarded, Look, Outcome, Reconcile, ours, owner, revoked, status};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
@@ -78,13 +78,20 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     // The controller's own store, not the index: it holds every client that was ever reconciled
     // here, so that a client that found no pool is found again when the pool comes.
     let clients = controller.store();
+    let consumers = controller.store();
     let (echoes, disturbed) = (Arc::clone(&context.echoes), Arc::clone(&context.echoes));
     controller
         .watches(delivered, ours(names::API_KEY), move |secret| {
-            let name = secret.annotations().get(names::OWNER_NAME)?;
-            let owner = ObjectName { namespace: secret.namespace()?, name: name.clone() };
+            let (namespace, name) = (secret.namespace()?, secret.name_any());
+            let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
+            let reference = owner::of(&consumers, &namespace, noted, |client: &SdkClient| {
+                let service = client.spec.service.as_ref();
+                let delivery = service.and_then(|service| service.api_key.delivery.as_ref());
+                delivery.is_some_and(|delivery| delivery.secret_name == name)
+            })?;
+            let owner = ObjectName { namespace, name: reference.name.clone() };
             echoes.secret(&owner, secret.resource_version());
-            Some(ObjectRef::new(name).within(&owner.namespace))
+            Some(reference)
         })
         .watches(Api::<Guarded<Revocation>>::all(client.clone()), all(), move |revocation| {
             let owner = revoked(&revocation, Of::SdkClient)?;

@@ -188,7 +188,14 @@ impl Deliverer<'_> {
         let delivered = self.delivery.schedule.deliver(&plan.live, pending.key.hash(), self.now);
         let rotated = self.requested();
         let desired = Desired { key: &pending.key, delivered: &delivered, rotated };
-        let replaced = self.correct(stored, &desired).await?;
+        let replaced = match self.correct(stored, &desired).await {
+            Ok(replaced) => replaced,
+            Err(error) => {
+                // It is published: the next attempt goes on with it, not with another one.
+                self.context.pending.put_back(&self.client.name, pending);
+                return Err(error);
+            }
+        };
         // Planned on now and not with the next look, which would have to write status once more.
         let next = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
         let mut made = self.made(&delivered, next.wake_at.map_or(Look::OnChange, Look::At));

@@ -7,6 +7,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::{desired, rotation};
 use crate::controller::{Context, Error, Look, Outcome, apply, status};
 use crate::crd;
+use crate::crd::condition::Standing;
 use crate::domain::pool::{Hosted, UserPool};
 
 /// Brings the cluster to what a valid hosted pool says.
@@ -45,7 +46,10 @@ pub async fn reconcile(
     let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
 
     // status
-    let mut standing = desired::standing(pool, &keys.set, &applied);
+    let mut standing = match &keys.refused {
+        Some(said) => Standing::reconciling("Refused", said.clone()),
+        None => desired::standing(pool, &keys.set, &applied),
+    };
     standing.notes.extend(keys.note.clone());
     status::write(context, object, desired, &standing).await?;
     rotation::report(context, object, &keys).await;

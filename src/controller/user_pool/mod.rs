@@ -11,8 +11,9 @@ mod published;
 mod remote;
 mod rotation;
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, consent, ours, revoked, status};
+use super::{Context, Error, Guarded, Outcome, Reconcile, consent, ours, owner, revoked, status};
 use crate::crd::{Revocation, UserPool};
+use crate::domain::ids::UserPoolId;
 use crate::domain::pool::Source;
 use crate::domain::revocation::Of;
 use crate::names;
@@ -28,18 +29,22 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let client = &context.client;
     let signing: Api<PartialObjectMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
+    let config_maps: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
     let consenting: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
     let controller =
         Controller::<Guarded<UserPool>>::new(Api::all(client.clone()), watcher::Config::default());
-    let pools = controller.store();
+    let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
     controller
         .reconcile_on(context.fetches.finished())
-        .owns(Api::<ConfigMap>::all(client.clone()), ours(names::JWKS))
-        .watches(signing, ours(names::SIGNING_KEYS), |secret| {
-            let annotations = secret.annotations();
-            let namespace = annotations.get(names::OWNER_NAMESPACE)?;
-            let name = annotations.get(names::OWNER_NAME)?;
-            Some(ObjectRef::new(name).within(namespace))
+        .watches(config_maps, ours(names::JWKS), move |map| {
+            let name = map.name_any();
+            owner::of(&published, &map.namespace()?, owner::noted(&map), |pool: &UserPool| {
+                names::jwks_config_map(&pool.name_any()) == name
+            })
+        })
+        .watches(signing, ours(names::SIGNING_KEYS), move |secret| {
+            let id = |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
+            owner::of_id(&signers, &secret, id)
         })
         .watches(
             Api::<Guarded<Revocation>>::all(client.clone()),

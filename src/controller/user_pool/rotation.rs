@@ -42,6 +42,9 @@ pub struct Keys {
     pub note: Option<Note>,
     /// When to look again.
     pub look: Look,
+    /// What the API server said if it refuses to store them. Then this is not what is stored, but
+    /// that without what is revoked: it goes from what is published all the same.
+    pub refused: Option<String>,
     /// What was stored before is gone.
     lost: bool,
     changes: Vec<Change>,
@@ -175,7 +178,21 @@ impl Keeper<'_> {
         self.make(&mut step, &case).await?;
         if let Some(corrected) = self.secret.corrected(stored, self.hosted, &step.set)? {
             let namespace = &self.context.settings.operator_namespace;
-            apply::replace_secret(&self.context.client, namespace, &corrected).await?;
+            let replaced = apply::replace_secret(&self.context.client, namespace, &corrected).await;
+            if let Err(error) = replaced {
+                let Some(said) = error.refusal() else { return Err(error) };
+                let mut set = set.clone();
+                set.keys.retain(|key| !is_revoked(key));
+                return Ok(Keys {
+                    set,
+                    next_rotation: None,
+                    note: None,
+                    look: Look::Later,
+                    refused: Some(said),
+                    lost: false,
+                    changes: Vec::new(),
+                });
+            }
             self.count(&step);
         }
         Ok(self.keys(step, &case, waiting))
@@ -241,6 +258,7 @@ impl Keeper<'_> {
             next_rotation: step.next_rotation,
             set: step.set,
             note,
+            refused: None,
             lost: false,
             changes: step.changes,
         }

@@ -3,8 +3,8 @@
 use anon_operator::crd::{Member, UserPool};
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams};
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use crate::harness::operator::operator_patches_status;
@@ -29,6 +29,9 @@ async fn a_config_map_is_repaired() {
     repaired("edited data").await;
     space.merge::<ConfigMap>("users-jwks", json!({"metadata": {"labels": null}})).await;
     repaired("removed labels").await;
+    let orphaned = json!({"metadata": {"ownerReferences": null}, "data": {"jwks.json": "{}"}});
+    space.merge::<ConfigMap>("users-jwks", orphaned).await;
+    repaired("removed owner").await;
     space.api::<ConfigMap>().delete("users-jwks", &DeleteParams::default()).await.unwrap();
     repaired("deleted").await;
 }
@@ -137,6 +140,31 @@ async fn a_pool_keeps_its_key_when_status_or_labels_are_lost() {
     home.merge::<Secret>(&secret.name_any(), json!({"data": original})).await;
     let restored = space.ready::<UserPool>("users").await.status.unwrap();
     assert_eq!(restored.keys, before.keys);
+}
+
+/// Whoever may change a RoleBinding but not make one must not keep a role by taking its owner away.
+#[tokio::test]
+async fn a_demotion_takes_a_binding_without_its_owner_too() {
+    let _operator = shared().await;
+    let space = Space::new("orphaned").await;
+    space.apply(&member("bob", "Admin", json!({"user": "bob"}))).await;
+    space.ready::<Member>("bob").await;
+    let orphaned = json!({"metadata": {"ownerReferences": null}});
+    space.merge::<RoleBinding>("anon-member-bob-admin", orphaned.clone()).await;
+    eventually("it has its owner back", async || {
+        let binding = space.get::<RoleBinding>("anon-member-bob-admin").await.unwrap();
+        if binding.metadata.owner_references.is_some() { Ok(()) } else { Err("it has none") }
+    })
+    .await;
+    // Under another owner, which lives, it is somebody else's; but the role goes.
+    space.apply(&quick_pool("theirs")).await;
+    let owner = space.get::<UserPool>("theirs").await.unwrap().controller_owner_ref(&());
+    let theirs = json!({"metadata": {"ownerReferences": [owner]}});
+    space.merge::<RoleBinding>("anon-member-bob-admin", theirs).await;
+    space.stands::<Member>("bob", "ChildConflict").await;
+    space.apply(&member("bob", "ReadOnly", json!({"user": "bob"}))).await;
+    space.ready::<Member>("bob").await;
+    assert_eq!(bindings(&space).await, [("anon-readonly".to_owned(), "User bob".to_owned())]);
 }
 
 /// The RoleBindings that the operator made here: role and subject.

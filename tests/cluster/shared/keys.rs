@@ -64,14 +64,23 @@ async fn a_key_that_is_lost_is_replaced_and_refused() {
     let second = replaced(&operator, &space, &first).await;
 
     // Neither is a key with a typing error, nor an empty value, nor none.
-    let mistyped = format!("{}x", &second[..second.len() - 1]);
+    let other = if second.ends_with('x') { 'y' } else { 'x' };
+    let mistyped = format!("{}{other}", &second[..second.len() - 1]);
     space.merge::<Secret>("key", json!({"stringData": {"apiKey": mistyped}})).await;
     let third = replaced(&operator, &space, &second).await;
     assert_ne!(third, mistyped);
     space.merge::<Secret>("key", json!({"data": {"apiKey": null}})).await;
     let fourth = replaced(&operator, &space, &third).await;
 
-    // A deleted Secret is one way to ask for a new key.
+    // A deleted Secret is one way to ask for a new key, also where it did not say whose it is.
+    let nobody = json!({"metadata": {"annotations": {"anon.dev/owner-name": "nobody"}}});
+    space.merge::<Secret>("key", nobody).await;
+    eventually("it says whose it is", async || {
+        let secret: Secret = space.get("key").await.unwrap();
+        let owner = secret.metadata.annotations.unwrap().remove("anon.dev/owner-name");
+        if owner.as_deref() == Some("backend") { Ok(()) } else { Err(format!("{owner:?}")) }
+    })
+    .await;
     space.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
     replaced(&operator, &space, &fourth).await;
 }
@@ -190,4 +199,67 @@ async fn a_copied_key_counts_for_the_older_client_only() {
     assert_eq!(copied.status.unwrap().keys[0].sha256, own.keys[0].sha256);
     let verdict = operator.validate(&key, None).await.json();
     assert_eq!(verdict["sdkClientId"], metadata_id(&space.ready("backend").await));
+}
+
+/// The hash of a delivered key stands in status. Who lists it has not got the key.
+#[tokio::test]
+async fn a_hash_that_is_only_listed_takes_no_delivered_key() {
+    let operator = shared().await;
+    let thief = Space::new("thief").await;
+    let trap = |hashes: Value| {
+        json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient", "metadata": {"name": "trap"},
+            "spec": {"service": {"role": "Member", "apiKey": {"hashes": hashes}}},
+        })
+    };
+    thief.apply(&trap(json!([]))).await;
+    let (space, key) = backend(&operator, "victim").await;
+    let own: SdkClient = space.ready("backend").await;
+    let published = &own.status.as_ref().unwrap().keys[0];
+    thief.apply(&trap(json!([{"id": published.id, "sha256": published.sha256}]))).await;
+    thief.stands::<SdkClient>("trap", "KeyConflict").await;
+    let verdict = operator.validate(&key, None).await.json();
+    assert_eq!(verdict["sdkClientId"], metadata_id(&own));
+}
+
+/// `edit` may make a delivery Secret immutable. A rotation then waits, with one and the same key.
+#[tokio::test]
+async fn a_rotation_into_an_immutable_secret_waits() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "immutable").await;
+    space.merge::<Secret>("key", json!({"immutable": true})).await;
+    let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "1"}}});
+    space.merge::<SdkClient>("backend", request).await;
+    let next = |client: SdkClient| client.status.unwrap().keys.pop().unwrap();
+    let first = next(space.stands("backend", "Refused").await);
+    // Said once more, for another reason to look.
+    let again = json!({"metadata": {"annotations": {"looked": "again"}}});
+    space.merge::<SdkClient>("backend", again).await;
+    space.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
+    replaced(&operator, &space, &key).await;
+    assert_ne!(first.sha256, sha256(&key));
+}
+
+/// Whoever may write an object can empty its `managedFields`. What is withdrawn goes all the same.
+#[tokio::test]
+async fn status_is_withdrawn_whoever_owns_its_fields() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "unmanaged").await;
+    let nobody = json!({"metadata": {"managedFields": [{}]}});
+    space.merge::<SdkClient>("backend", nobody).await;
+    let client: SdkClient = space.get("backend").await.unwrap();
+    assert!(client.metadata.managed_fields.is_none_or(|fields| fields.is_empty()));
+    let other = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "stringData": {"a": "b"},
+    });
+    space.apply(&other).await;
+    space
+        .merge::<SdkClient>(
+            "backend",
+            json!({"spec": {"service": {"apiKey": {"delivery": {"secretName": "other"}}}}}),
+        )
+        .await;
+    let client: SdkClient = space.stands("backend", "SecretConflict").await;
+    assert!(client.status.unwrap().keys.is_empty());
+    counts(&operator, &key, "401 api_key_unknown").await;
 }

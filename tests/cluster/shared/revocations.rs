@@ -265,3 +265,24 @@ async fn one_that_names_nothing_says_so() {
     .await;
     drop(operator);
 }
+
+/// A signing Secret that cannot be written keeps no revoked key among the published ones.
+#[tokio::test]
+async fn a_revoked_key_is_withdrawn_whatever_becomes_of_its_secret() {
+    let _operator = shared().await;
+    let space = Space::new("frozen").await;
+    space.apply(&quick_pool("users")).await;
+    let pool: UserPool = space.ready("users").await;
+    let kid = pool.status.unwrap().keys[0].kid.clone();
+    let secret = space.signing_secret("users").await.unwrap().metadata.name.unwrap();
+    let home = space.operators();
+    home.merge::<Secret>(&secret, json!({"immutable": true})).await;
+    let leak = json!({"userPool": {"name": "users", "keyIds": [kid]}});
+    space.apply(&revocation("leak", &leak)).await;
+    let pool: UserPool = space.stands("users", "Refused").await;
+    assert_eq!(pool.status.unwrap().keys, []);
+    // Whoever runs the platform deletes the Secret, and a new key signs.
+    home.delete::<Secret>(&secret).await;
+    let pool: UserPool = space.ready("users").await;
+    assert_ne!(pool.status.unwrap().keys[0].kid, kid);
+}
