@@ -50,15 +50,15 @@ async fn nothing_is_written_twice() {
     pools.apply(&webapp("web", "users")).await;
     pools.ready::<SdkClient>("web").await;
 
-    let client_writes = ["create secrets 201", "patch sdkclients/status 200"];
+    let client_writes = ["create secrets 201", "update sdkclients/status 200"];
     let pool_writes = [
         "create secrets 201",
         "create configmaps 201",
-        "patch userpools/status 200",
-        "patch sdkclients/status 200",
+        "update userpools/status 200",
+        "update sdkclients/status 200",
     ];
     let other_writes =
-        ["patch organizations/status 200", "create rolebindings 201", "patch members/status 200"];
+        ["update organizations/status 200", "create rolebindings 201", "update members/status 200"];
     assert_eq!(summary(&written(&clients).await), client_writes);
     assert_eq!(summary(&written(&pools).await), pool_writes);
     let mut other = summary(&written(&others).await);
@@ -93,7 +93,7 @@ async fn nothing_is_written_twice() {
     clients.merge::<SdkClient>("backend", json!({"spec": {"description": "edited"}})).await;
     clients.ready::<SdkClient>("backend").await;
     let after = summary(&written(&clients).await);
-    assert_eq!(after[2..], ["patch sdkclients/status 200"]);
+    assert_eq!(after[2..], ["update sdkclients/status 200"]);
 }
 
 /// Waits until every object has been looked at and nothing is in progress: the counters of
