@@ -9,7 +9,8 @@
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -18,6 +19,7 @@ use serde_json::Value;
 use tracing::info;
 
 use super::error::Error;
+use super::owner;
 use crate::names;
 
 /// Reads a Secret.
@@ -90,6 +92,19 @@ pub async fn replace_secret(
         .map_err(Error::api("replace Secret"))
 }
 
+/// A kind of derived child.
+pub trait Child:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Serialize
+{
+}
+
+impl Child for ConfigMap {}
+impl Child for RoleBinding {}
+
 /// What keeps a derived child from being there as desired.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Obstacle {
@@ -100,23 +115,16 @@ pub enum Obstacle {
 }
 
 /// Makes a derived child look as desired. An equal one is left alone without a write; one that is
-/// not ours is never touched. An obstacle is no error, because it must not keep
-/// the caller from what is more important: to publish keys, and to withdraw them.
+/// not ours is never touched. An obstacle is no error, because it must not keep the caller from what
+/// is more important: to publish keys, and to withdraw them.
 ///
 /// # Errors
 /// The API server did not answer, or the child changed in between.
-pub async fn apply_child<K>(
+pub async fn apply_child<K: Child>(
     client: &Client,
     owner_uid: &str,
     child: &K,
-) -> Result<Result<(), Obstacle>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
-{
+) -> Result<Result<(), Obstacle>, Error> {
     let applied = try_apply_child(client, owner_uid, child).await;
     applied.or_else(|error| match error.refusal() {
         Some(said) => Ok(Err(Obstacle::Refused(said))),
@@ -124,18 +132,11 @@ where
     })
 }
 
-async fn try_apply_child<K>(
+async fn try_apply_child<K: Child>(
     client: &Client,
     owner_uid: &str,
     child: &K,
-) -> Result<Result<(), Obstacle>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize,
-{
+) -> Result<Result<(), Obstacle>, Error> {
     let namespace = child.namespace().unwrap_or_default();
     let name = child.name_any();
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
@@ -168,10 +169,7 @@ where
 }
 
 /// By POST and not by apply, which would take over what somebody else makes in this very moment.
-async fn create_child<K>(api: &Api<K>, child: &K) -> Result<(), Error>
-where
-    K: Clone + Debug + DeserializeOwned + Serialize,
-{
+async fn create_child<K: Child>(api: &Api<K>, child: &K) -> Result<(), Error> {
     let field_manager = Some(children_manager());
     let parameters = PostParams { field_manager, ..PostParams::default() };
     api.create(&parameters, child).await.map(drop).map_err(Error::api("create child"))
@@ -186,18 +184,12 @@ fn children_manager() -> String {
 ///
 /// # Errors
 /// The API server refused.
-pub async fn prune_children<K>(
+pub async fn prune_children<K: Child>(
     client: &Client,
     namespace: &str,
     selector: &str,
     keep: Option<&str>,
-) -> Result<(), Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned,
-{
+) -> Result<(), Error> {
     let api: Api<K> = Api::namespaced(client.clone(), namespace);
     let children = api
         .list_metadata(&ListParams::default().labels(selector))
@@ -238,11 +230,9 @@ where
 /// Whether the owner controls the child that is there; or nobody does, and it bears our labels: its
 /// owner reference was taken away.
 fn is_ours<K: Resource>(existing: &K, desired: &K, owner_uid: &str) -> bool {
-    let owners = existing.meta().owner_references.iter().flatten();
-    let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
     let (ours, labels) = (desired.labels(), existing.labels());
     let all_there = || ours.iter().all(|(name, value)| labels.get(name) == Some(value));
-    controller
+    owner::controller_of(existing)
         .map_or_else(|| !ours.is_empty() && all_there(), |controller| controller.uid == owner_uid)
 }
 

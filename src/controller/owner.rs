@@ -2,6 +2,7 @@
 //! owner reference, whoever may write it can take away; the watch that is to repair that must find
 //! the owner all the same.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use kube::runtime::reflector::{ObjectRef, Store};
 
@@ -33,11 +34,10 @@ where
     found.map(|owner| ObjectRef::from_obj(owner.as_ref())).or(noted)
 }
 
-/// The name of its owner, by its owner references.
-pub fn noted<K: Resource>(child: &K) -> Option<&str> {
+/// The owner reference of the object that controls a child.
+pub fn controller_of<K: Resource>(child: &K) -> Option<&OwnerReference> {
     let owners = child.meta().owner_references.iter().flatten();
-    let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
-    controller.map(|owner| owner.name.as_str())
+    owners.into_iter().find(|owner| owner.controller == Some(true))
 }
 
 /// The owner of a Secret in the operator's namespace: whoever its annotations name, if that has the

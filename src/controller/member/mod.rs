@@ -35,8 +35,9 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
     controller
         .watches(bindings, ours(names::MEMBER_ROLE), move |binding| {
-            let name = binding.name_any();
-            owner::of(&bound, &binding.namespace()?, owner::noted(&binding), |member: &Member| {
+            let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
+            let noted = noted.map(|owner| &*owner.name);
+            owner::of(&bound, &binding.namespace()?, noted, |member: &Member| {
                 Role::ALL.iter().any(|role| names::role_binding(&member.name_any(), *role) == name)
             })
         })

@@ -37,8 +37,9 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     controller
         .reconcile_on(context.fetches.finished())
         .watches(config_maps, ours(names::JWKS), move |map| {
-            let name = map.name_any();
-            owner::of(&published, &map.namespace()?, owner::noted(&map), |pool: &UserPool| {
+            let (name, noted) = (map.name_any(), owner::controller_of(&map));
+            let noted = noted.map(|owner| &*owner.name);
+            owner::of(&published, &map.namespace()?, noted, |pool: &UserPool| {
                 names::jwks_config_map(&pool.name_any()) == name
             })
         })
