@@ -227,9 +227,11 @@ fn conditions_and_events_are_described_and_no_others() {
     }
     let missing: Vec<_> = code.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
     assert!(missing.is_empty(), "docs/conditions.md says nothing of {missing:?}");
-    let cells = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    let named = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
-    let unknown: Vec<_> = named.filter(|name| !code.contains(*name)).collect();
+    // Each is described by an item of a list, which begins with its name: "- **`Ready`** (…): …".
+    let heads = page.lines().filter_map(|line| line.strip_prefix("- **")?.split(['(', ':']).next());
+    let named: Vec<_> = heads.flat_map(|head| head.split('`').skip(1).step_by(2)).collect();
+    assert!(named.contains(&"Ready"), "the items of docs/conditions.md look different: {named:?}");
+    let unknown: Vec<_> = named.iter().filter(|name| !code.contains(**name)).collect();
     assert!(unknown.is_empty(), "docs/conditions.md has {unknown:?}, and the code has not");
 }
 
