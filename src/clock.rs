@@ -1,16 +1,17 @@
-//! The one source of wall-clock time, so that tests can bring their own.
+//! Wall-clock time as a dependency, so that tests can bring their own. The leader's Lease and the
+//! replicas' Leases use `Timestamp::now` directly: nothing compares the times that they write.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use jiff::Timestamp;
 
-/// Tells the time.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
     /// Now, in whole seconds: the precision of every time that Kubernetes stores.
     fn now(&self) -> Timestamp;
 
-    /// The latest time that was ever told: later than now, if the clock was set back since.
+    /// The latest time that was ever returned: later than now if the clock has been set back since.
     fn latest(&self) -> Timestamp {
         self.now()
     }
@@ -23,7 +24,7 @@ pub type SharedClock = Arc<dyn Clock>;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-/// The latest second that a [`SystemClock`] has told in this process.
+/// The latest second that a [`SystemClock`] has returned in this process.
 static LATEST: AtomicI64 = AtomicI64::new(0);
 
 impl Clock for SystemClock {

@@ -1,9 +1,8 @@
-//! What an API server says of a failure, in one line for people.
+//! One-line rendering of API server errors.
 
 use std::fmt;
 
-/// A failed call. kube's own text of an API server's answer has its whole status object besides,
-/// as Rust would write it.
+/// A failed call. kube's own rendering includes the whole status object in Rust's debug form.
 #[derive(Debug)]
 pub struct Said<'e>(pub &'e kube::Error);
 

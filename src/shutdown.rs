@@ -1,4 +1,4 @@
-//! From signals to one token that every part watches.
+//! Turns signals into one cancellation token that every part watches.
 
 use std::process;
 
@@ -9,7 +9,7 @@ use tracing::{info, warn};
 /// A token that SIGTERM or SIGINT cancels. A second signal ends the process at once.
 ///
 /// # Errors
-/// The handlers cannot be installed.
+/// The signal handlers cannot be installed.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -17,10 +17,10 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
     let cancel = token.clone();
     tokio::spawn(async move {
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        info!("asked to stop; finishing what is in flight");
+        info!("shutdown requested; finishing requests in flight");
         cancel.cancel();
         tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
-        warn!("asked to stop again; stopping at once");
+        warn!("second shutdown signal; stopping at once");
         process::exit(130);
     });
     Ok(token)

@@ -1,6 +1,6 @@
-//! Logs: one line per thing that happened, readable alone, with stable fields to filter by; `span`
-//! has those of the request or object that is worked on. They
-//! go to standard error and never hold tokens, keys, e-mail addresses or claims.
+//! Logging: one self-contained line per event, with stable fields to filter by. `span` has the
+//! fields of the request or object in progress. Logs go to standard error and never contain tokens,
+//! keys, e-mail addresses or claims.
 
 use std::io::IsTerminal as _;
 
@@ -8,12 +8,12 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
-/// The form of the log lines.
+/// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// One JSON object a line, for machines.
+    /// One JSON object per line, for machines.
     Json,
-    /// For people.
+    /// Plain text, for people.
     Text,
 }
 
@@ -22,7 +22,7 @@ pub enum LogFormat {
 /// # Errors
 /// `filter` is not a filter such as `info` or `anon_operator=debug,kube=warn`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
-    // kube logs a reply that it cannot decode whole, and a Secret may be one.
+    // kube logs a response that it cannot decode in full, and that may be a Secret.
     let filter = EnvFilter::try_new(filter)?.add_directive("kube_client::client=error".parse()?);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
@@ -33,7 +33,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
             .with_span_list(false)
             .init(),
         LogFormat::Text => {
-            // Colours are for terminals; in files and pipes they are noise.
+            // Colours are for terminals only.
             subscriber.with_ansi(std::io::stderr().is_terminal()).compact().init();
         }
     }

@@ -1,4 +1,5 @@
-//! What a leader remembers of each object between reconciliations. All of it may be lost.
+//! What a leader tracks about each object between reconciliations. Nothing here needs to survive a
+//! restart.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -9,34 +10,34 @@ use parking_lot::Mutex;
 use super::propagation::Write;
 use crate::index::Indexed;
 
-/// The first pause after a failure; doubled with each further one.
+/// The pause after the first failure; it doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
-/// The longest pause between tries.
+/// The longest pause between attempts.
 const MAX_BACKOFF: Duration = Duration::from_mins(2);
 
 /// Kind, namespace and name.
 type Key = (String, String, String);
 
-/// Memory of every object.
+/// Tracked state of every object.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<Key, Entry>>);
 
 #[derive(Debug, Default)]
 struct Entry {
-    /// Of which object: one that is made again under the name inherits nothing.
+    /// The uid of the object: one that is re-created under the same name inherits nothing.
     uid: Option<String>,
     /// The resourceVersion that our own write has replaced.
     superseded: Option<String>,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: u32,
-    /// When something was first noticed that takes its time.
+    /// When something that takes time was first seen.
     first_seen: Option<Instant>,
-    /// A key that status publishes, by its id, and the version at which it was first read there.
+    /// A key that status publishes, by its id, and the write at which it was first seen there.
     published: Option<(String, Write)>,
 }
 
 impl Memory {
-    /// Notes that `object` as read is out of date: we have changed it ourselves.
+    /// Records that `object` as read is out of date because we have written it.
     pub fn superseded<K: Resource<DynamicType = ()>>(&self, object: &K, now: Option<&str>) {
         let read = object.resource_version();
         if read.as_deref() != now {
@@ -44,9 +45,9 @@ impl Memory {
         }
     }
 
-    /// Whether our own write has replaced what the cache still holds. The event of that write is
-    /// on its way and will bring another reconciliation, so this one would only repeat the last
-    /// and run into a conflict.
+    /// Whether our own write has replaced the version in the cache. The event of that write will
+    /// trigger another reconciliation, so this one would only repeat the last and fail with a
+    /// conflict.
     pub fn is_superseded<K: Resource<DynamicType = ()>>(&self, object: &K) -> bool {
         let read = object.resource_version();
         let memory = self.0.lock();
@@ -54,20 +55,20 @@ impl Memory {
         read.is_some() && entry.is_some_and(|entry| entry.superseded == read)
     }
 
-    /// When this was first asked about the object, which is now if it never was.
+    /// When this was first called for the object, which is now if it never was.
     pub fn first_seen<K: Resource<DynamicType = ()>>(&self, object: &K, now: Instant) -> Instant {
         *entry(&mut self.0.lock(), object).first_seen.get_or_insert(now)
     }
 
-    /// What took its time has happened.
+    /// Resets [`Self::first_seen`].
     pub fn seen_through<K: Resource<DynamicType = ()>>(&self, object: &K) {
         if let Some(entry) = self.0.lock().get_mut(&key(object)) {
             entry.first_seen = None;
         }
     }
 
-    /// The write of status that published a key, as early as this leader has seen it: now, if it
-    /// never has.
+    /// The status write that published a key, as early as this leader has seen it; now, if it has
+    /// not seen it before.
     pub fn published<K: Indexed>(&self, object: &K, key: &str) -> Write {
         let mut memory = self.0.lock();
         let published = &mut entry(&mut memory, object).published;
@@ -82,7 +83,7 @@ impl Memory {
         write
     }
 
-    /// The same, if it has been asked for before.
+    /// The same, if it was recorded before.
     pub fn publication<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
@@ -94,8 +95,8 @@ impl Memory {
         (id == key).then(|| write.clone())
     }
 
-    /// Notes a failure and says how long to wait: doubling, and spread by up to a half so that
-    /// objects that failed together do not come back together.
+    /// Records a failure and returns the pause before the next attempt: doubling, and spread by up
+    /// to a half so that objects that failed together do not retry together.
     pub fn failed<K: Resource<DynamicType = ()>>(&self, object: &K) -> Duration {
         let mut memory = self.0.lock();
         let entry = entry(&mut memory, object);
@@ -105,7 +106,7 @@ impl Memory {
         pause + pause * spread(object) / (2 * SPREAD)
     }
 
-    /// Notes a success.
+    /// Records a success.
     pub fn succeeded<K: Resource<DynamicType = ()>>(&self, object: &K) {
         let mut memory = self.0.lock();
         let key = key(object);
@@ -119,21 +120,21 @@ impl Memory {
         }
     }
 
-    /// Forgets an object that is gone.
+    /// Drops everything about an object that was deleted.
     pub fn forget(&self, kind: &str, namespace: &str, name: &str) {
         self.0.lock().remove(&(kind.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 }
 
-/// One more than the highest [`spread`].
+/// Upper bound, exclusive, of [`spread`].
 pub const SPREAD: u32 = 128;
 
-/// A number of the object, so that what is alike does not happen to all of them at once.
+/// A number derived from the object's uid, to spread work of many similar objects over time.
 pub fn spread<K: Resource>(object: &K) -> u32 {
     object.uid().map_or(0, |uid| crc32fast::hash(uid.as_bytes()) % SPREAD)
 }
 
-/// The entry of this very object.
+/// The entry of exactly this object, by uid.
 fn entry<'m, K: Resource<DynamicType = ()>>(
     memory: &'m mut HashMap<Key, Entry>,
     object: &K,

@@ -1,6 +1,6 @@
-//! From something of ours to the object that it belongs to. What says so in it, an annotation or an
-//! owner reference, whoever may write it can take away; the watch that is to repair that must find
-//! the owner all the same.
+//! Maps a child or Secret to the custom resource that owns it. Anyone with write access can strip
+//! the owner annotation or reference, so this falls back to a search by name or id; otherwise the
+//! watch that repairs the damage would never fire.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
@@ -9,9 +9,9 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use super::Guarded;
 use crate::names;
 
-/// The owner: the object that `noted` names, if it has such a child; else one in `namespace` that
-/// has. Where none has one, whatever was noted: it may be gone, and that is for its controller to
-/// find out.
+/// Finds the owner of a child in `namespace`: the object `noted` if it has such a child, otherwise
+/// any object that has one. If none has, returns `noted`: that object may be gone, which its
+/// controller will find out.
 pub fn of<K>(
     objects: &Store<Guarded<K>>,
     namespace: &str,
@@ -28,20 +28,20 @@ where
     {
         return noted;
     }
-    // Looking at all of them is for the rare case.
+    // A scan of all objects, needed only when the annotation or reference is missing or wrong.
     let within = |object: &Guarded<K>| object.meta().namespace.as_deref() == Some(namespace);
     let found = objects.find(|object| within(object) && has(object));
     found.map(|owner| ObjectRef::from_obj(owner.as_ref())).or(noted)
 }
 
-/// The owner reference of the object that controls a child.
+/// The controller owner reference of a child, if it has one.
 pub fn controller_of<K: Resource>(child: &K) -> Option<&OwnerReference> {
     let owners = child.meta().owner_references.iter().flatten();
     owners.into_iter().find(|owner| owner.controller == Some(true))
 }
 
-/// The owner of a Secret in the operator's namespace: whoever its annotations name, if that has the
-/// `id` of its label; else the object that has.
+/// Finds the owner of a Secret in the operator's namespace: the object that its annotations
+/// specify, if that has the id in the Secret's label, otherwise the object that has this id.
 pub fn of_id<K>(
     objects: &Store<Guarded<K>>,
     secret: &impl Resource,

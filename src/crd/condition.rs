@@ -1,79 +1,79 @@
-//! Conditions in the sense of kstatus: `Ready`, and while it is not true why: `Reconciling` (work
-//! goes on, or something is waited for) or `Stalled` (somebody has to change something).
+//! Conditions as kstatus defines them: `Ready`, and while it is not true, either `Reconciling`
+//! (work continues, or something is awaited) or `Stalled` (someone has to change something).
 //!
 //! <https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md>
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Type of the condition that says whether an object does its job.
+/// Condition type: whether the object works as specified.
 pub const READY: &str = "Ready";
-/// Type of the condition that is there while something is waited for.
+/// Condition type: present while something is awaited.
 pub const RECONCILING: &str = "Reconciling";
-/// Type of the condition that is there while only a change of the object or its surroundings helps.
+/// Condition type: present while only a change of the object or its surroundings helps.
 pub const STALLED: &str = "Stalled";
 
-/// How an object stands. The reasons are CamelCase and stable; messages are for people.
+/// The readiness of an object. Reasons are CamelCase and stable; messages are for people and may
+/// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Which of the three.
+    /// The state of the `Ready` condition.
     pub state: State,
     /// CamelCase, stable.
     pub reason: &'static str,
-    /// For people: what is, and the cure where there is one.
+    /// For people: the situation, and what to do about it.
     pub message: String,
-    /// What else is to be said: conditions that are there while they are true.
+    /// Further conditions, each present while it is true.
     pub notes: Vec<Note>,
 }
 
-/// A condition of a type of its own that is there, with status True, while there is something to
-/// say.
+/// A condition of a type of its own, present with status True while it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// CamelCase, stable.
+    /// Condition type: CamelCase, stable.
     pub type_: &'static str,
-    /// CamelCase, stable.
+    /// Condition reason: CamelCase, stable.
     pub reason: &'static str,
     /// For people.
     pub message: String,
 }
 
 impl Note {
-    /// A note.
+    /// Creates the condition.
     pub fn new(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self { type_, reason, message: message.into() }
     }
 }
 
-/// The three ways to stand.
+/// The states of the `Ready` condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It does its job.
+    /// The object works as specified.
     Ready,
-    /// It will, once what is waited for has come.
+    /// It will work once what it waits for has happened.
     Reconciling,
-    /// It will not, until somebody changes something.
+    /// It will not work until someone changes something.
     Stalled,
 }
 
 impl Standing {
-    /// It does its job.
+    /// Ready: the object works as specified.
     pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
         Self { state: State::Ready, reason, message: message.into(), notes: Vec::new() }
     }
 
-    /// Something is waited for.
+    /// Reconciling: something is awaited or retried.
     pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
         Self { state: State::Reconciling, reason, message: message.into(), notes: Vec::new() }
     }
 
-    /// Somebody has to change something.
+    /// Stalled: someone has to change something.
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
         Self { state: State::Stalled, reason, message: message.into(), notes: Vec::new() }
     }
 
-    /// The conditions that say so. A condition whose status did not flip keeps its transition
-    /// time, so that an unchanged standing gives unchanged conditions.
+    /// The conditions for status. A condition whose status did not change keeps its transition
+    /// time, so that unchanged readiness gives unchanged conditions.
     #[must_use]
     pub fn conditions(
         &self,
@@ -105,7 +105,7 @@ impl Standing {
     }
 }
 
-/// The condition of this type.
+/// The condition of this type, if it is present.
 #[must_use]
 pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Condition> {
     conditions.iter().find(|condition| condition.type_ == type_)

@@ -1,4 +1,4 @@
-//! Short digests: names, marks and tags that follow from a text.
+//! Short digests, for names and fingerprints derived from a text.
 
 use std::fmt::Write as _;
 

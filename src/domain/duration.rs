@@ -1,22 +1,22 @@
-//! Durations as specs and flags write them, and what is done with them.
+//! Durations as specs and flags write them, and arithmetic on them.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// Reads a duration of hours, minutes and seconds, such as `4380h` or `1h30m`.
+/// Parses a duration of hours, minutes and seconds, such as `4380h` or `1h30m`.
 #[must_use]
 pub fn parse(text: &str) -> Option<SignedDuration> {
-    // jiff alone would also take days, signs and fractions, which the CEL rules do not.
+    // jiff alone would also accept days, signs and fractions, which the CEL rules refuse.
     let units_only = text.bytes().all(|byte| byte.is_ascii_digit() || b"hms".contains(&byte));
     units_only.then(|| text.parse().ok()).flatten()
 }
 
-/// A time that much later, or the end of time.
+/// `time` plus `duration`, saturating at the latest timestamp.
 #[must_use]
 pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// `interval` less up to a tenth that depends on `id`, so that a thousand objects that were made
+/// `interval` shortened by up to a tenth that depends on `id`, so that a thousand objects created
 /// together do not rotate together.
 #[must_use]
 pub fn spread(interval: SignedDuration, id: &str) -> SignedDuration {

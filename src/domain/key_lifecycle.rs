@@ -1,10 +1,10 @@
-//! The life of a hosted pool's signing keys, as a pure function of what is stored, of the time, and
-//! of what is known to have reached every validator.
+//! The life cycle of a hosted pool's signing keys, as a pure function of the stored set, the time,
+//! and what every validator has acknowledged.
 //!
-//! `Next` (published, not signing) -> `Active` -> `Retiring` (published, not signing any more) ->
-//! gone. A key signs only after everybody can have learned of it, and goes only after the last
-//! token that it may have signed. Keys of a revocation are the exception: they go at once, and
-//! what replaces them signs at once.
+//! `Next` (published, not signing) -> `Active` -> `Retiring` (published, no longer signing) ->
+//! removed. A key signs only after everyone can have learned of it, and is removed only after the
+//! last token that it may have signed has expired. Revoked keys are the exception: they are removed
+//! at once, and their replacement signs at once.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,97 +13,98 @@ use super::duration::{later, spread};
 use super::keyset::{PrivateKeyBytes, SigningKeyState, StoredKey, StoredKeySet};
 use super::signing::{SigningError, SigningKey};
 
-/// How long others may keep a public key set that we serve.
+/// How long others may cache a public key set that we serve.
 pub const MAX_CACHE_AGE: SignedDuration = SignedDuration::from_mins(5);
-/// How long every validator has served a key before it signs. Longer than [`MAX_CACHE_AGE`], and
-/// than what the usual libraries keep a set for if nobody tells them (10 minutes).
+/// How long a key is published and acknowledged by every validator before it signs. Longer than
+/// [`MAX_CACHE_AGE`], and than the default cache time of common libraries (10 minutes).
 pub const PUBLISH_AHEAD: SignedDuration = SignedDuration::from_mins(15);
-/// How much longer a key stays than the last token that it may have signed: for the leeway of
-/// whoever verifies, for replicas of the API that learn of the rotation seconds later, and for
-/// clocks that are not quite the same.
+/// How much longer a key stays published than the last token that it may have signed: covers the
+/// leeway of verifiers, API replicas that learn of the rotation seconds later, and clock
+/// differences.
 pub const RETIRE_MARGIN: SignedDuration = SignedDuration::from_mins(10);
-/// The most keys that a pool publishes. A rotation that would make one more has to wait.
+/// The most keys that a pool publishes. A rotation that would exceed it is deferred.
 pub const MAX_KEYS: usize = 100;
-/// The longest lifetime that any spec allows: what is assumed where none was recorded.
+/// The longest lifetime that any spec allows; assumed where none was recorded.
 pub const LONGEST_LIFETIME: SignedDuration = SignedDuration::from_hours(8784);
 
-/// What the pool asks for.
+/// What the spec of the pool asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// The algorithm of new keys. A change is a rotation.
+    /// The algorithm of new keys. Changing it starts a rotation.
     pub algorithm: Algorithm,
-    /// How often the key is replaced.
+    /// How often the key is rotated.
     pub interval: Option<SignedDuration>,
-    /// The longest lifetime that a token can get.
+    /// The longest lifetime that a token can have.
     pub longest_lifetime: SignedDuration,
-    /// The rotation that somebody asks for; empty for none.
+    /// The requested rotation; empty for none.
     pub requested: String,
 }
 
-/// How far the Next key has come.
+/// How far the Next key has propagated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reach {
-    /// It is not in status.
+    /// Not in status.
     Nowhere,
-    /// It is in status.
+    /// In status.
     Published,
-    /// Every validator is known to serve it.
+    /// Acknowledged by every validator.
     Everywhere,
 }
 
-/// What is the case now.
+/// The inputs of a step besides the stored set.
 pub struct Circumstances<'c> {
     /// The time.
     pub now: Timestamp,
-    /// The latest time that the clock has told: later than now, if it was set back.
+    /// The latest time that the clock has returned: later than `now` if the clock was set back.
     pub latest: Timestamp,
-    /// The time at which a key that is made now counts as made, so that no revocation covers it.
+    /// The creation time of a key that is created now: late enough that no existing revocation
+    /// covers it.
     pub made_at: Timestamp,
-    /// How far the Next key has come.
+    /// How far the Next key has propagated.
     pub next: Reach,
     /// Whether a key is revoked.
     pub is_revoked: &'c (dyn Fn(&StoredKey) -> bool + Sync),
-    /// Spreads the rotations of pools that were made together.
+    /// The id of the pool; spreads the rotations of pools that were created together.
     pub id: &'c str,
 }
 
-/// What is to be done now.
+/// The result of a step.
 #[derive(Clone)]
 pub struct Step {
-    /// What is to be stored.
+    /// The key set to store.
     pub set: StoredKeySet,
-    /// A key that is to be made before that, for [`Policy::add`].
+    /// A key to generate before storing the set; see [`Policy::add`].
     pub make: Option<(Algorithm, SigningKeyState)>,
-    /// What has happened by this step, in this order.
+    /// The changes that this step makes, in order.
     pub changes: Vec<Change>,
     /// When the next key will sign, as far as that is known.
     pub next_rotation: Option<Timestamp>,
-    /// A rotation has to wait for room until this time.
+    /// A rotation is deferred until this time, because the set is full.
     pub deferred_until: Option<Timestamp>,
-    /// The Next key has to reach every validator, of which the clock tells nothing.
+    /// The Next key still has to be acknowledged by every validator; when that happens is unknown.
     pub waits_for_validators: bool,
-    /// When to look again at the latest.
+    /// When to run the next step at the latest.
     pub wake_at: Option<Timestamp>,
 }
 
-/// Something that happened to a key, named by its `kid`.
+/// A change of a key, with its `kid`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// It will sign after this.
+    /// Published; it will sign later.
     Published(String),
-    /// It signs.
+    /// It signs from now on.
     Activated(String),
-    /// It signs no more, and goes at this time.
+    /// It no longer signs, and is removed at this time.
     Retired(String, Timestamp),
-    /// It is gone: nothing that it signed can count any more.
+    /// Removed: everything that it signed has expired.
     Gone(String),
-    /// It is gone without ever having signed: another algorithm is wanted.
+    /// Removed before it ever signed: the algorithm has changed.
     Discarded(String),
-    /// It was destroyed: a revocation says so, or lay in the same Secret as one that is revoked.
+    /// Destroyed: a revocation covers it, or covers a key in the same Secret.
     Revoked(String),
 }
 
-/// When the key is to be replaced.
+/// When the key is to be rotated.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Due {
     Never,
@@ -112,10 +113,13 @@ enum Due {
 }
 
 impl Policy {
-    /// The next step in the life of the keys.
+    /// Computes the next step of the key set.
     #[must_use]
     pub fn step(&self, stored: &StoredKeySet, case: &Circumstances<'_>) -> Step {
         let mut step = Step::of(stored.clone());
+        // Revoked keys go first: nothing below may keep, promote or count one. Recording comes
+        // before any transition, so that what the old spec allowed is kept even if this very step
+        // retires the key.
         step.destroy_revoked(case);
         step.drop_expired(case.now);
         self.record(&mut step.set, case.now);
@@ -127,6 +131,8 @@ impl Policy {
         let due = self.due(&step.set, case.id);
         let ready_at = step.set.next().and_then(|next| due.ready_at(next));
         let published = case.next >= Reach::Published;
+        // Both conditions: `known_at` can be older than a loss of status, and a key that is not
+        // published now must not sign whatever was acknowledged before.
         if ready_at.is_some_and(|time| time <= case.now) && published {
             self.promote(&mut step, case);
         } else {
@@ -136,14 +142,14 @@ impl Policy {
         step
     }
 
-    /// The first step, of a pool that has nothing stored.
+    /// The first step of a pool that has nothing stored.
     #[must_use]
     pub fn first(&self) -> Step {
         let set = StoredKeySet { keys: Vec::new(), rotated: Some(self.requested.clone()) };
         Step { make: Some((self.algorithm, SigningKeyState::Active)), ..Step::of(set) }
     }
 
-    /// Adds the key that a step asks for.
+    /// Adds the key that a step asked for.
     ///
     /// # Errors
     /// The private key could not be encoded.
@@ -176,7 +182,8 @@ impl Policy {
         Ok(())
     }
 
-    /// When something will have to be done next.
+    /// Computes `next_rotation` and `wake_at` from the set as it will be stored. Runs last, because
+    /// every other part of the step can change the set.
     fn look_ahead(&self, step: &mut Step, case: &Circumstances<'_>) {
         let due = self.due(&step.set, case.id);
         let ready_at = step.set.next().and_then(|next| due.ready_at(next));
@@ -191,9 +198,9 @@ impl Policy {
         step.wake_at = times.filter(|time| *time > case.now).min();
     }
 
-    /// Writes down what a later change of the spec must not take away.
+    /// Records what a later change of the spec must not take away.
     fn record(&self, set: &mut StoredKeySet, now: Timestamp) {
-        // A request that is there at first sight is recorded and not acted on: a restored or
+        // A request that is present at first sight is recorded and not executed: a restored or
         // copied object must not rotate by itself.
         set.rotated.get_or_insert_with(|| self.requested.clone());
         let longest = self.longest_lifetime.as_secs();
@@ -211,7 +218,8 @@ impl Policy {
         }
     }
 
-    /// Sees to it that the Next key is one that may become Active, and since when it is known.
+    /// Drops a Next key of the wrong algorithm, and records since when the Next key has been
+    /// acknowledged everywhere.
     fn keep_next(&self, step: &mut Step, case: &Circumstances<'_>) {
         let wrong =
             |key: &StoredKey| key.state == SigningKeyState::Next && key.algorithm != self.algorithm;
@@ -219,12 +227,13 @@ impl Policy {
         let next = step.set.keys.iter_mut().find(|key| key.state == SigningKeyState::Next);
         let Some(next) = next else { return };
         next.known_at = match (case.next, next.known_at) {
-            // Caches may have taken up a set without it.
+            // Caches may have picked up a set without the key in the meantime, so publishing ahead
+            // starts over.
             (Reach::Nowhere, _) => None,
             (Reach::Published, known_at) => known_at,
             (Reach::Everywhere, known_at) => Some(known_at.unwrap_or(case.now)),
         }
-        // A time to come is one of a clock that was set back since.
+        // A time in the future comes from a clock that has been set back since.
         .map(|known_at| known_at.min(case.now));
         step.waits_for_validators = next.known_at.is_none();
     }
@@ -239,7 +248,7 @@ impl Policy {
         self.interval.map_or(Due::Never, |interval| Due::At(later(since, spread(interval, id))))
     }
 
-    /// The Next key signs from now on, and the Active one no more.
+    /// Makes the Next key Active and the Active key Retiring.
     fn promote(&self, step: &mut Step, case: &Circumstances<'_>) {
         let latest = step.set.latest().max(case.latest).max(case.now);
         let mut changes = Vec::new();
@@ -264,7 +273,7 @@ impl Policy {
         step.set.rotated = Some(self.requested.clone());
     }
 
-    /// Asks for a Next key if it is time, early enough to be published ahead.
+    /// Asks for a Next key if it is due, early enough to publish it ahead of its first signature.
     fn prepare(&self, step: &mut Step, due: Due, case: &Circumstances<'_>) {
         if step.set.next().is_some() || due.prepare_at().is_none_or(|time| time > case.now) {
             return;
@@ -286,7 +295,7 @@ impl Due {
         }
     }
 
-    /// When this Next key may sign.
+    /// When this Next key may sign, if a rotation is due.
     fn ready_at(self, next: &StoredKey) -> Option<Timestamp> {
         let ahead = later(next.known_at?, PUBLISH_AHEAD);
         match self {
@@ -310,8 +319,8 @@ impl Step {
         }
     }
 
-    /// What a revocation covers goes at once. If the Active key is among it, so does the Next one,
-    /// which lay beside it.
+    /// Removes revoked keys at once. If the Active key is revoked, its Secret has leaked, and with
+    /// it the Next key.
     fn destroy_revoked(&mut self, case: &Circumstances<'_>) {
         let leaked = self.set.active().is_some_and(|active| (case.is_revoked)(active));
         let goes = |key: &StoredKey| {
@@ -336,7 +345,7 @@ impl Step {
 }
 
 impl StoredKeySet {
-    /// The latest time that is written down: the clock has told it once.
+    /// The latest recorded time, which the clock has returned at least once.
     fn latest(&self) -> Timestamp {
         let times = |key: &StoredKey| [key.known_at, key.active_at, key.active_until];
         self.keys.iter().flat_map(times).flatten().max().unwrap_or(Timestamp::MIN)
@@ -344,13 +353,13 @@ impl StoredKeySet {
 }
 
 impl StoredKey {
-    /// The longest lifetime that a token of this key can have.
+    /// The longest lifetime that a token signed by this key can have.
     #[must_use]
     pub fn longest_lifetime(&self) -> SignedDuration {
         self.longest_lifetime.map_or(LONGEST_LIFETIME, SignedDuration::from_secs)
     }
 
-    /// When a Retiring key goes.
+    /// When a Retiring key is removed.
     #[must_use]
     pub fn gone_at(&self) -> Option<Timestamp> {
         let retiring = self.state == SigningKeyState::Retiring;

@@ -1,13 +1,13 @@
-//! Opaque credentials: the format of ApiKeys and session tokens, made, parsed and hashed here and
-//! nowhere else.
+//! Opaque credentials: the format of API keys and session tokens, generated, parsed and hashed only
+//! here.
 //!
-//! `ory_apikey_` or `ory_st_` + 43 characters of `0-9A-Za-z` (256 bits) + a checksum of 6 such characters. The
-//! alphabet double-clicks as one word and needs no escaping in URLs, headers or shells. The
-//! checksum (CRC-32 of all that stands before it, in base 62, as GitHub's tokens have) lets junk
-//! be refused without a lookup and lets secret scanners tell a key from a look-alike; it is no
-//! secret and proves nothing.
+//! `ory_apikey_` or `ory_st_`, then 43 characters of `0-9A-Za-z` (256 bits), then a checksum of 6
+//! such characters. The alphabet selects as one word on a double click and needs no escaping in
+//! URLs, headers or shells. The checksum (CRC-32 of everything before it, in base 62, as in
+//! GitHub's tokens) allows junk to be refused without a lookup and lets secret scanners tell a key
+//! from a look-alike. It is no secret and proves nothing.
 //!
-//! Keys are compared by SHA-256. A slow hash would buy nothing against 256 random bits.
+//! Keys are compared by SHA-256. A slow hash would add nothing to 256 random bits.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -16,9 +16,9 @@ use aws_lc_rs::{digest, rand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// Which of the opaque credentials a string is: told by its prefix.
+/// The kind of an opaque credential, identified by its prefix.
 pub trait Scheme {
-    /// What every credential of the scheme begins with.
+    /// Prefix of every credential of the scheme.
     const PREFIX: &'static str;
 }
 
@@ -36,9 +36,9 @@ impl Scheme for SessionTokens {
     const PREFIX: &'static str = "ory_st_";
 }
 
-/// The ApiKey of a backend, in plain text.
+/// An API key of a backend, in plain text.
 pub type ApiKey = Opaque<ApiKeys>;
-/// The session token of a member, in plain text.
+/// A session token of a member, in plain text.
 pub type SessionToken = Opaque<SessionTokens>;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -46,7 +46,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 const RANDOM_CHARS: usize = 43;
 const CHECKSUM_CHARS: usize = 6;
 
-/// The random generator of the operating system failed.
+/// The operating system's random generator failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the system's random generator failed")]
 pub struct RandomFailed;
@@ -58,7 +58,7 @@ pub struct Opaque<S> {
 }
 
 impl<S: Scheme> Opaque<S> {
-    /// Makes a new credential.
+    /// Generates a new credential.
     ///
     /// # Errors
     /// The random generator failed.
@@ -70,7 +70,7 @@ impl<S: Scheme> Opaque<S> {
         let mut wanted = RANDOM_CHARS;
         while wanted > 0 {
             rand::fill(bytes.as_mut()).map_err(|_| RandomFailed)?;
-            // 248 is the largest multiple of 62 in a byte: rejecting the rest keeps every
+            // 248 is the largest multiple of 62 that fits a byte: rejecting the rest keeps every
             // character equally likely.
             let fair = bytes.iter().filter(|byte| **byte < 248).take(wanted);
             let chars = fair.filter_map(|byte| ALPHABET.get(usize::from(byte % 62)));
@@ -83,7 +83,7 @@ impl<S: Scheme> Opaque<S> {
         Ok(Self { text, scheme: PhantomData })
     }
 
-    /// Reads a credential: exact length, alphabet and checksum. `None` for anything else.
+    /// Parses a credential: exact length, alphabet and checksum. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let random = text.strip_prefix(S::PREFIX)?;
@@ -112,12 +112,12 @@ impl<S: Scheme> Opaque<S> {
     }
 }
 
-/// SHA-256 of an opaque credential: what is stored and looked up.
+/// SHA-256 of an opaque credential: the form that is stored and looked up.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
-    /// Reads 64 lower-case hex digits.
+    /// Parses 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn parse(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes();
@@ -137,7 +137,7 @@ impl KeyHash {
         Some(Self(bytes))
     }
 
-    /// The id of the key: the first 16 hex digits.
+    /// The id of the key: the first 16 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
         let mut id = self.to_string();

@@ -1,5 +1,5 @@
-//! The one role table: which operation of the REST API asks for which role. The API decides by it,
-//! its routes are made from it, and the documentation is rendered from it.
+//! The operations of the REST API and the role that each requires: the one table that
+//! authorization, routes and documentation are derived from.
 
 use super::role::Role;
 
@@ -15,7 +15,7 @@ macro_rules! operations {
             /// Every operation.
             pub const ALL: &[Self] = &[$(Self::$variant),*];
 
-            /// Its name, also the `operationId` of the OpenAPI description.
+            /// Its name, which is also the `operationId` in the OpenAPI document.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => stringify!($variant),)* }
@@ -33,13 +33,13 @@ macro_rules! operations {
                 match self { $(Self::$variant => $path,)* }
             }
 
-            /// The least role that may do it; none where the caller proves itself in the body.
+            /// The minimum role; `None` if the caller authenticates in the body.
             #[must_use]
             pub const fn needs(self) -> Option<Role> {
                 match self { $(Self::$variant => $needs,)* }
             }
 
-            /// What it does, as the end of the sentence "may …".
+            /// What it does, as an imperative: completes "may …".
             #[must_use]
             pub const fn summary(self) -> &'static str {
                 match self { $(Self::$variant => $summary,)* }
@@ -54,22 +54,22 @@ operations! {
         "log in, by e-mail address and password or by the token of a Kubernetes identity";
     /// `POST /org/logout`.
     Logout = POST "/org/logout", Some(Role::ReadOnly),
-        "end the own session";
+        "end the current session";
     /// `POST /org/logout/all`.
     LogoutAll = POST "/org/logout/all", Some(Role::ReadOnly),
-        "end every session of one's own";
+        "end all of the caller's sessions";
     /// `POST /org/organization`.
     CreateOrganization = POST "/org/organization", None,
-        "sign up: make an organization and its first Admin, where the operator allows it";
+        "sign up: create an organization and its first Admin, if the operator allows it";
     /// `GET /org/organization/{organizationId}`.
     GetOrganization = GET "/org/organization/{organizationId}", Some(Role::ReadOnly),
         "read the organization and its members";
     /// `PATCH /org/organization/{organizationId}`.
     PatchOrganization = PATCH "/org/organization/{organizationId}", Some(Role::Admin),
-        "change name and logo of the organization";
+        "change the name and logo of the organization";
     /// `DELETE /org/organization/{organizationId}`.
     DeleteOrganization = DELETE "/org/organization/{organizationId}", Some(Role::Admin),
-        "delete everything that the organization consists of";
+        "delete everything in the organization";
     /// `POST /org/member`.
     CreateMember = POST "/org/member", Some(Role::Admin),
         "create a member";
@@ -105,7 +105,7 @@ operations! {
         "create a client";
     /// `GET /org/sdkClient/auth`.
     GetSdkClientAuth = GET "/org/sdkClient/auth", Some(Role::ReadOnly),
-        "read who one is oneself";
+        "get the authenticated caller";
     /// `GET /org/sdkClient/{sdkClientId}`.
     GetSdkClient = GET "/org/sdkClient/{sdkClientId}", Some(Role::ReadOnly),
         "read a client";
@@ -117,26 +117,26 @@ operations! {
         "delete a client";
     /// `POST /org/sdkClient/{sdkClientId}/rotate`.
     RotateSdkClient = POST "/org/sdkClient/{sdkClientId}/rotate", Some(Role::Member),
-        "make a new ApiKey for a client";
+        "create a new ApiKey for a client";
     /// `GET /org/sdkClients`.
     ListSdkClients = GET "/org/sdkClients", Some(Role::ReadOnly),
         "list the clients";
     /// `POST /org/appUserIdToken`.
     MintAppUserIdToken = POST "/org/appUserIdToken", Some(Role::Member),
-        "mint a token for an end user of a hosted pool";
+        "issue a token for an end user of a hosted pool";
     /// `GET /link/url`.
     GetLinkUrl = GET "/link/url", Some(Role::Member),
-        "make the address of Link for an end user";
+        "build the Link URL for an end user";
 }
 
 impl Operation {
-    /// Whether it changes anything, or makes a credential.
+    /// Whether it changes anything or issues a credential.
     #[must_use]
     pub fn writes(self) -> bool {
         self.method() != "GET"
     }
 
-    /// Whether a caller of this role may do it.
+    /// Whether a caller with this role may do it.
     #[must_use]
     pub fn allows(self, role: Role) -> bool {
         self.needs().is_none_or(|least| role >= least)

@@ -1,57 +1,59 @@
-//! What the claims of a pool's tokens have to say, besides what is always checked.
+//! Claim requirements of a pool's tokens, beyond what is always validated.
 
 use jiff::SignedDuration;
 use serde_json::{Map, Value};
 
 use super::algorithm::VerifyingAlgorithm;
 
-/// The claims policy of a pool.
+/// The claim requirements of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimsPolicy {
-    /// The claim that has the appUserId.
+    /// The claim with the appUserId.
     pub id_claim: ClaimPath,
-    /// Accepted `iss` values, where the source of the keys does not say. Empty: any, or none.
+    /// Accepted `iss` values, if the key source does not determine the issuer. Empty: `iss` is not
+    /// validated.
     pub issuers: Vec<String>,
     /// Accepted `aud` values.
     pub audience: Audience,
-    /// The algorithms of keys that count; empty: all that are supported.
+    /// Accepted key algorithms; empty: all supported ones.
     pub algorithms: Vec<VerifyingAlgorithm>,
-    /// How far the clocks of the issuer and of this machine may be apart. The one leeway for
-    /// `exp`, `nbf` and `iat`.
+    /// Allowed clock difference between the issuer and this machine, applied to `exp`, `nbf` and
+    /// `iat`.
     pub leeway: SignedDuration,
-    /// What else has to hold; all of it.
+    /// Additional required claims; all must match.
     pub required: Vec<RequiredClaim>,
 }
 
-/// Which `aud` values are accepted.
+/// The accepted `aud` values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
-    /// The pool's id, or the id of one of its live clients.
+    /// The pool's id, or the id of one of its valid clients.
     Own,
-    /// Whatever is there, and nothing too: tokens for other applications of the same issuer.
+    /// Any value or none, so that tokens for other applications of the same issuer are accepted
+    /// too.
     Any,
     /// At least one of these.
     OneOf(Vec<String>),
 }
 
-/// Where in the claims a value is found.
+/// The location of a value in the claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath {
     claim: String,
-    /// The rest of a pointer; empty for the claim itself.
+    /// The rest of a JSON Pointer; empty for the claim itself.
     within: String,
 }
 
 /// A claim that must have one of some values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequiredClaim {
-    /// Which one.
+    /// The claim.
     pub claim: ClaimPath,
     /// The accepted values.
     pub values: Vec<String>,
 }
 
-/// The leeway of a pool that names none.
+/// The default leeway.
 pub const LEEWAY: SignedDuration = SignedDuration::from_secs(60);
 
 impl Default for ClaimsPolicy {
@@ -68,7 +70,7 @@ impl Default for ClaimsPolicy {
 }
 
 impl ClaimsPolicy {
-    /// Whether keys of this algorithm count.
+    /// Whether keys of this algorithm are accepted.
     #[must_use]
     pub fn allows(&self, algorithm: VerifyingAlgorithm) -> bool {
         self.algorithms.is_empty() || self.algorithms.contains(&algorithm)
@@ -76,20 +78,20 @@ impl ClaimsPolicy {
 }
 
 impl ClaimPath {
-    /// The claim of this very name, whatever characters it has.
+    /// The claim with exactly this name, whatever characters it contains.
     #[must_use]
     pub fn name(name: &str) -> Self {
         Self { claim: name.to_owned(), within: String::new() }
     }
 
-    /// Reads a name or, when it starts with "/", a JSON Pointer (RFC 6901). `None` for what is
+    /// Parses a claim name or, if it starts with `/`, a JSON Pointer (RFC 6901). `None` if it is
     /// neither.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let Some(pointer) = text.strip_prefix('/') else {
             return (!text.is_empty()).then(|| Self::name(text));
         };
-        // Section 3: a tilde is written `~0` and a slash `~1`.
+        // RFC 6901 section 3: `~0` encodes a tilde and `~1` a slash.
         let escapes = text.split('~').skip(1);
         if !escapes.into_iter().all(|rest| rest.starts_with(['0', '1'])) {
             return None;
@@ -99,13 +101,13 @@ impl ClaimPath {
         (!claim.is_empty()).then(|| Self { claim, within: within.to_owned() })
     }
 
-    /// The value in these claims.
+    /// The value at this location.
     #[must_use]
     pub fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
         claims.get(&self.claim)?.pointer(&self.within)
     }
 
-    /// Whether it is this claim itself.
+    /// Whether this is exactly the claim `name`.
     #[must_use]
     pub fn is(&self, name: &str) -> bool {
         self.claim == name && self.within.is_empty()
@@ -113,7 +115,7 @@ impl ClaimPath {
 }
 
 impl RequiredClaim {
-    /// Whether the claim has one of the values, or is a list that contains one.
+    /// Whether the claim has one of the values, or is an array that contains one.
     #[must_use]
     pub fn holds(&self, claims: &Map<String, Value>) -> bool {
         match self.claim.find(claims) {
@@ -123,7 +125,7 @@ impl RequiredClaim {
         }
     }
 
-    /// Texts are compared as they are; `true`, `false` and integers by their JSON text.
+    /// Strings are compared as they are; `true`, `false` and integers by their JSON text.
     fn accepts(&self, value: &Value) -> bool {
         let text = match value {
             Value::String(text) => return self.values.contains(text),

@@ -1,4 +1,4 @@
-//! Private keys: made, read, and used to sign.
+//! Private keys: generated, parsed, and used for signing.
 
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::algorithm::{Algorithm, VerifyingAlgorithm};
 use super::jwk::Jwk;
 
-/// A private key that signs with one algorithm. It has no `Debug` and no serialized form but
+/// A private key that signs with one algorithm. It has no `Debug`, and its only serialized form is
 /// [`Self::to_pkcs8`].
 pub struct SigningKey {
     algorithm: Algorithm,
@@ -28,13 +28,13 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
 }
 
-/// Why a private key cannot be used. Says nothing about the key's content.
+/// Why a private key cannot be used. Never describes the key's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum SigningError {
     /// The bytes are not a private key of the algorithm.
     #[error("not a private key for {}", .0.as_str())]
     Rejected(Algorithm),
-    /// A JWK without `alg`, or with one that is not supported, whose type does not tell either.
+    /// A JWK whose `alg`, or without one its type or curve, is not supported.
     #[error("the JWK has an `alg` or `crv` that is not supported")]
     Unsupported,
     /// The cryptographic library failed.
@@ -43,8 +43,8 @@ pub enum SigningError {
 }
 
 impl SigningKey {
-    /// Makes a new key. RSA keys have 2048 bits and take about 50 ms of CPU (and up to several
-    /// times that), so callers keep this off async threads.
+    /// Generates a key. RSA keys have 2048 bits and take about 50 ms of CPU time, sometimes several
+    /// times that, so callers keep this off async threads.
     ///
     /// # Errors
     /// The random generator failed.
@@ -62,10 +62,10 @@ impl SigningKey {
         Ok(Self { algorithm, pair })
     }
 
-    /// Reads a PKCS #8 private key (RFC 5208), DER.
+    /// Parses a PKCS #8 private key (RFC 5208), DER.
     ///
     /// # Errors
-    /// Not a private key of this algorithm.
+    /// It is not a private key of this algorithm.
     pub fn from_pkcs8(algorithm: Algorithm, der: &[u8]) -> Result<Self, SigningError> {
         let rejected = |_| SigningError::Rejected(algorithm);
         let pair = match algorithm {
@@ -80,7 +80,7 @@ impl SigningKey {
         Ok(Self { algorithm, pair })
     }
 
-    /// Reads a private JWK (RFC 7518 section 6, RFC 8037 section 2). Without `alg`, RSA means
+    /// Parses a private JWK (RFC 7518 section 6, RFC 8037 section 2). Without `alg`, RSA means
     /// RS256 and a curve means its own algorithm.
     ///
     /// # Errors
@@ -134,7 +134,7 @@ impl SigningKey {
         Ok(Self { algorithm, pair })
     }
 
-    /// The algorithm this key signs with.
+    /// The algorithm that this key signs with.
     #[must_use]
     pub const fn algorithm(&self) -> Algorithm {
         self.algorithm
@@ -157,7 +157,7 @@ impl SigningKey {
         Ok(Zeroizing::new(der))
     }
 
-    /// The public half, with `alg`, `use` and the RFC 7638 thumbprint as `kid`.
+    /// The public key, with `alg`, `use` and the RFC 7638 thumbprint as `kid`.
     #[must_use]
     pub fn public_jwk(&self) -> Jwk {
         let encode = |bytes: &[u8]| Some(URL_SAFE_NO_PAD.encode(bytes));
@@ -174,7 +174,7 @@ impl SigningKey {
                 jwk.e = encode(public.exponent().big_endian_without_leading_zero());
             }
             Pair::Ec(pair) => {
-                // 0x04, then both coordinates (SEC 1 section 2.3.3).
+                // 0x04 (uncompressed), then both coordinates (SEC 1 section 2.3.3).
                 let point = pair.public_key().as_ref().get(1..).unwrap_or_default();
                 let (x, y) = point.split_at(point.len() / 2);
                 "EC".clone_into(&mut jwk.kty);
@@ -193,7 +193,7 @@ impl SigningKey {
         jwk
     }
 
-    /// Signs `message`; the signature has the form that JWS prescribes (RFC 7518 section 3).
+    /// Signs `message`. The signature has the form that RFC 7518 section 3 requires.
     ///
     /// # Errors
     /// The cryptographic library failed.
@@ -239,7 +239,7 @@ pub struct PrivateJwk {
 }
 
 impl PrivateJwk {
-    /// Whether the private part is there.
+    /// Whether the private members are present.
     #[must_use]
     pub const fn is_private(&self) -> bool {
         self.d.is_some()

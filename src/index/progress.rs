@@ -1,8 +1,9 @@
-//! How far the index has come: per kind, the resourceVersion up to which everything has been taken
-//! up, and when the API server was last heard of.
+//! The versions that the index has applied: for each kind the resourceVersion up to which every
+//! change is applied, and when the API server was last heard from.
 //!
 //! ResourceVersions of one resource can be compared since Kubernetes 1.35 (KEP-5504); they are
-//! decimal numbers. One that is not leaves the kind unknown, and nothing is claimed of it.
+//! decimal numbers. If one is not, the version of that kind is unknown, and nothing is claimed
+//! about it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,19 +13,19 @@ use tokio::sync::watch;
 
 use super::Kind;
 
-/// What has been applied, by kind; 0 for what is unknown.
+/// Applied versions by kind; 0 if unknown.
 type Versions = [u64; Kind::ALL.len()];
 
-/// Progress of one replica.
+/// The progress of one replica.
 #[derive(Debug)]
 pub struct Progress {
     versions: watch::Sender<Versions>,
     /// When each kind was last heard of, in milliseconds since `start`; 0 for never.
     heard: [AtomicU64; Kind::ALL.len()],
-    /// When the replica last told the others, in milliseconds since `start`; 0 for never.
+    /// When the replica last published its progress, in milliseconds since `start`; 0 for never.
     published: AtomicU64,
     start: Instant,
-    /// In milliseconds; [`u64::MAX`] where staleness is not looked at.
+    /// Maximum staleness in milliseconds; [`u64::MAX`] if staleness is not checked.
     max_staleness: AtomicU64,
 }
 
@@ -41,13 +42,13 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// From now on the replica answers only after it has told the others of its progress, and
-    /// only while it has heard of the cluster within `max`.
+    /// From now on the replica answers only after it has published its progress, and only while it
+    /// has heard from the API server within `max`.
     pub fn limit(&self, max: Duration) {
         self.max_staleness.store(millis(max), Ordering::Relaxed);
     }
 
-    /// Notes that the replica has told the others of its progress, by a request sent at `sent`.
+    /// Records that the replica has published its progress, by a request sent at `sent`.
     pub fn published(&self, sent: Instant) {
         let at = millis(sent.saturating_duration_since(self.start));
         self.published.fetch_max(at.max(1), Ordering::Relaxed);
@@ -60,7 +61,7 @@ impl Progress {
             || self.published.load(Ordering::Relaxed) > 0
     }
 
-    /// The versions applied so far, by kind; a kind that is unknown is left out.
+    /// The versions applied so far, by kind, without the unknown ones.
     #[must_use]
     pub fn applied(&self) -> BTreeMap<&'static str, u64> {
         let versions = *self.versions.borrow();
@@ -68,7 +69,7 @@ impl Progress {
         known.map(|(kind, version)| (kind.as_str(), version)).collect()
     }
 
-    /// Follows the versions.
+    /// Subscribes to the versions.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Versions> {
         self.versions.subscribe()

@@ -1,11 +1,11 @@
-//! What this replica asks of the leader: fetch the key set of a pool again, because a token names
-//! a key that is not in it.
+//! Requests from this replica to the leader to fetch the key set of a pool again, because a token
+//! names a key (`kid`) that is not in it.
 //!
-//! Anybody can make such tokens, so nothing here grows with them. There is one question per pool at
-//! a time, however many keys it is about, and it has a number. It stands in this replica's Lease
-//! until status says that a fetch which began later has ended; keys that were missed before the
-//! question was sent and are still missing are then known not to be there. Keys that are missed
-//! while a question is open wait for the next.
+//! Anyone can create such tokens, so nothing here grows with their number. Each pool has at most
+//! one open request, for any number of keys, and requests are numbered. The request is in this
+//! replica's Lease until status reports that a fetch which began later has ended. Keys that were
+//! missed before the request was sent, and are still missing, are then known not to exist. Keys
+//! that are missed while a request is open wait for the next one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
@@ -18,39 +18,39 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::UserPool;
 
-/// How many missed keys are remembered; twice as many for a moment.
+/// How many missed keys are remembered; up to twice as many across two generations.
 const MAX_KEYS: usize = 8192;
-/// How long a key that is not there is not asked for again.
-const NEGATIVE: Duration = Duration::from_mins(1);
-/// How many pools are asked for at the same time.
+/// How long a key known not to exist is not requested again.
+const NEGATIVE_CACHE_AGE: Duration = Duration::from_mins(1);
+/// How many pools have an open request at the same time.
 const MAX_POOLS: usize = 64;
 /// How many of them may belong to one organization.
 const MAX_POOLS_OF_ONE: usize = 16;
-/// How long a question keeps its place. One that is not answered by then, because the host of the
-/// set is down, shares what places are left: it must not keep others from asking.
-const KEEPS_PLACE: Duration = Duration::from_secs(30);
-/// How many requests wait for an answer at the same time.
+/// How long a request keeps its place. A request that is older, because the host of the set is
+/// down, competes for the remaining places, so that it cannot block others.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How many HTTP requests wait for a fetch at the same time.
 const MAX_WAITING: usize = 128;
 
-/// The questions of one replica, as they stand in its Lease.
+/// The open requests of one replica, as its Lease states them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
-    /// Which process asks: another one begins to count from the start.
+    /// Identifies the process: a new process starts numbering again.
     pub by: String,
-    /// The number of the open question, by pool.
+    /// The number of the open request, by pool.
     pub pools: BTreeMap<UserPoolId, u64>,
 }
 
 /// What is known of a key that is not in the set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// A fetch that began after the key was missed has not brought it.
+    /// A fetch that began after the key was missed did not bring it: the key does not exist.
     Absent,
-    /// Nobody can tell yet.
+    /// Not known yet.
     Unanswered,
 }
 
-/// See the module.
+/// The requests of this replica; see the module documentation.
 #[derive(Debug)]
 pub struct Questions {
     by: String,
@@ -63,35 +63,35 @@ pub struct Questions {
 #[derive(Debug, Default)]
 struct State {
     pools: HashMap<UserPoolId, Numbers>,
-    /// The highest number of any pool that is gone. One that takes its name begins above it: what
-    /// was answered to the other says nothing of it.
+    /// The highest request number of any pool that was deleted. A pool re-created under the same
+    /// name starts above it, because answers to its predecessor do not apply to it.
     gone: u64,
-    /// Which question each missed key waits for. Two generations: when the younger one is full,
-    /// the older one is forgotten.
+    /// The request that each missed key waits for, in two generations: when the younger is full,
+    /// the older is dropped.
     young: HashMap<(UserPoolId, u64), Miss>,
     old: HashMap<(UserPoolId, u64), Miss>,
 }
 
-/// The numbers of the last questions about a pool.
+/// The request numbers of a pool.
 #[derive(Clone, Copy, Debug)]
 struct Numbers {
     wanted: u64,
     sent: u64,
     answered: u64,
-    /// When `sent` was sent first.
+    /// When `sent` was first sent.
     sent_at: Option<Instant>,
-    /// When it was sent last.
+    /// When it was last sent.
     listed_at: Option<Instant>,
 }
 
-/// Whose turn it is to be asked for; the least first.
+/// Priority of a request when places are scarce; the least goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
-    /// Asked a moment ago.
+    /// Sent recently.
     Open,
-    /// Not asked yet.
+    /// Not sent yet.
     New,
-    /// Asked long ago, and last listed then.
+    /// Sent long ago, and last included at this time.
     Overdue(Option<Instant>),
 }
 
@@ -115,10 +115,10 @@ impl Default for Questions {
 }
 
 impl Questions {
-    /// A token of `pool` names the key `kid`, and it is not in the set. Asks for it, unless that
-    /// was done already.
+    /// Records that a token of `pool` names the key `kid`, which is not in the set, and requests a
+    /// fetch unless one is already requested.
     pub fn miss(&self, pool: &UserPool, kid: &str, now: Instant) -> Missing {
-        // A hash of a random key: who chooses a `kid` cannot choose which others it looks like.
+        // Hashed with a random key, so that nobody can choose a `kid` that collides with others.
         let key = (pool.id, self.hasher.hash_one(kid));
         let mut state = self.state.lock();
         let numbers = state.take_up(pool, &self.by);
@@ -128,7 +128,7 @@ impl Questions {
             if !answered {
                 return Missing::Unanswered;
             }
-            if now.saturating_duration_since(miss.at) < NEGATIVE {
+            if now.saturating_duration_since(miss.at) < NEGATIVE_CACHE_AGE {
                 return Missing::Absent;
             }
         }
@@ -141,8 +141,8 @@ impl Questions {
         Missing::Unanswered
     }
 
-    /// The open questions, which from now on count as sent. `pool` gives the pool of an id, as long
-    /// as it is there.
+    /// Takes the open requests, which are considered sent from now on. `pool` looks a pool up by
+    /// its id while it exists.
     pub fn send<P>(&self, pool: impl Fn(UserPoolId) -> Option<P>, now: Instant) -> Asked
     where
         P: std::ops::Deref<Target = UserPool>,
@@ -158,6 +158,9 @@ impl Questions {
             let turn = state.take_up(&pool, &self.by).turn(now);
             turns.extend(turn.map(|turn| (turn, id, pool.organization)));
         }
+        // Recently sent requests keep their place until they are answered, then come new ones, and
+        // only then overdue ones, the longest-waiting first. So a host that is down cannot keep
+        // others from being fetched, and overdue pools still take turns.
         turns.sort_unstable();
         let (mut pools, mut of_one) = (BTreeMap::new(), HashMap::<_, usize>::new());
         for (turn, id, organization) in turns {
@@ -167,6 +170,8 @@ impl Questions {
             }
             if let Some(numbers) = state.pools.get_mut(&id) {
                 *own += 1;
+                // Only what is sent now gets the next number: a key missed from here on waits for a
+                // later request, because the fetch for this one may already have begun.
                 if turn == Turn::New {
                     numbers.sent = numbers.wanted;
                     numbers.sent_at = Some(now);
@@ -178,12 +183,12 @@ impl Questions {
         Asked { by: self.by.clone(), pools }
     }
 
-    /// Waits until there is something to send.
+    /// Waits until there is a new request to send.
     pub async fn news(&self) {
         self.news.notified().await;
     }
 
-    /// A seat for a request that waits for an answer, while there is one.
+    /// A permit to wait for a fetch; `None` if too many requests already wait.
     #[must_use]
     pub fn seat(&self) -> Option<SemaphorePermit<'_>> {
         self.seats.try_acquire().ok()
@@ -202,10 +207,10 @@ impl Numbers {
         }
     }
 
-    /// Whose turn it is, if there is anything to ask.
+    /// Its priority, if there is anything to request.
     fn turn(&self, now: Instant) -> Option<Turn> {
         if self.sent > self.answered {
-            let fresh = |sent_at| now.saturating_duration_since(sent_at) < KEEPS_PLACE;
+            let fresh = |sent_at| now.saturating_duration_since(sent_at) < PLACE_TIMEOUT;
             let fresh = self.sent_at.is_some_and(fresh);
             return Some(if fresh { Turn::Open } else { Turn::Overdue(self.listed_at) });
         }
@@ -214,7 +219,7 @@ impl Numbers {
 }
 
 impl State {
-    /// Takes up what the status of the pool answers.
+    /// Applies the answers in the pool's status.
     fn take_up(&mut self, pool: &UserPool, by: &str) -> Numbers {
         let gone = self.gone;
         let Some(numbers) = self.pools.get_mut(&pool.id) else { return Numbers::from(gone) };
@@ -274,7 +279,7 @@ mod tests {
         assert_eq!(questions.miss(&unanswered, "a", now), Missing::Unanswered);
         assert_eq!(sent(&questions, &unanswered), Some(1));
         assert_eq!(questions.miss(&unanswered, "a", now), Missing::Unanswered);
-        // Missed after the question was sent: an answer to that says nothing of it.
+        // Missed after the request was sent: its answer does not apply.
         assert_eq!(questions.miss(&unanswered, "b", now), Missing::Unanswered);
         assert_eq!(sent(&questions, &unanswered), Some(1), "one question at a time");
         let answered = pool("users", &questions, 1);
@@ -310,8 +315,8 @@ mod tests {
         questions.miss(&pool("users", &questions, 0), "a", now);
         sent(&questions, &pool("users", &questions, 0));
         let answered = pool("users", &questions, 1);
-        assert_eq!(questions.miss(&answered, "a", now + NEGATIVE / 2), Missing::Absent);
-        assert_eq!(questions.miss(&answered, "a", now + NEGATIVE), Missing::Unanswered);
+        assert_eq!(questions.miss(&answered, "a", now + NEGATIVE_CACHE_AGE / 2), Missing::Absent);
+        assert_eq!(questions.miss(&answered, "a", now + NEGATIVE_CACHE_AGE), Missing::Unanswered);
         assert_eq!(sent(&questions, &answered), Some(2));
     }
 
@@ -333,13 +338,13 @@ mod tests {
         questions.miss(&pool("users", &questions, 0), "a", now);
         assert!(questions.send(|_| None::<Arc<UserPool>>, now).pools.is_empty());
         assert!(questions.state.lock().pools.is_empty());
-        // One that comes back begins anew: an old answer says nothing of it.
+        // A re-created pool starts over: an old answer does not apply.
         let back = pool("users", &questions, 1);
         assert_eq!(questions.miss(&back, "a", now), Missing::Unanswered);
         assert_eq!(sent(&questions, &back), Some(2));
     }
 
-    /// What is asked of `pools` at `now`, of which `answered` have been.
+    /// The pools whose requests are sent at `now`.
     fn asked(questions: &Questions, pools: &[Arc<UserPool>], now: Instant) -> Vec<UserPoolId> {
         let pools: HashMap<_, _> = pools.iter().map(|pool| (pool.id, Arc::clone(pool))).collect();
         questions.send(|id| pools.get(&id).cloned(), now).pools.into_keys().collect()
@@ -385,13 +390,13 @@ mod tests {
         }
         let first = asked(&questions, &dead, now);
         assert_eq!(first.len(), MAX_POOLS);
-        // Those that found no place are next, at the latest after a while.
-        let later = now + KEEPS_PLACE;
+        // Pools that found no place are next, after a while at the latest.
+        let later = now + PLACE_TIMEOUT;
         let second = asked(&questions, &dead, later);
         assert_eq!(second.len(), MAX_POOLS);
         assert!(second.iter().all(|id| !first.contains(id)));
-        // Then all are overdue, and one that is new comes before them.
-        let (later, acme) = (later + KEEPS_PLACE, pools_of("acme", 1));
+        // Then all are overdue, and a new request goes before them.
+        let (later, acme) = (later + PLACE_TIMEOUT, pools_of("acme", 1));
         questions.miss(&acme[0], "a", later);
         let all = [dead, acme.clone()].concat();
         let third = asked(&questions, &all, later);

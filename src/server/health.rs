@@ -1,4 +1,4 @@
-//! `/livez`, `/readyz` and `/metrics`, on an address of their own.
+//! `/livez`, `/readyz` and `/metrics`, on a listener of their own.
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -6,13 +6,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::AppState;
 
-/// 200 as long as the process answers at all. What the API server does is no reason to restart.
+/// 200 while the process responds at all. An unavailable API server is no reason to restart.
 pub async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// 200 while credentials are answered: once every kind has been listed, from when on the index can
-/// tell "no" from "not yet", and until it is too old. Then another replica should be asked.
+/// 200 while the replica can answer: once every kind has been listed, so that absence means
+/// something, and until the index is too old. Otherwise traffic should go to another replica.
 pub async fn readyz(State(state): State<AppState>) -> Response {
     match state.reader.answers() {
         Ok(()) => "ok\n".into_response(),
@@ -22,7 +22,7 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
     }
 }
 
-/// The metrics in OpenMetrics text.
+/// The metrics in OpenMetrics text format.
 pub async fn metrics(State(state): State<AppState>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match state.metrics.expose(state.reader.sizes()) {

@@ -1,4 +1,4 @@
-//! Certificates from files, read again when they change.
+//! TLS certificates from files, reloaded when they change.
 
 use std::fs;
 use std::io;
@@ -11,34 +11,34 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{info, warn};
 
-/// How often the files are compared. A watch on the files would see nothing: a Secret volume is
-/// updated by swapping a symbolic link beside them.
-const INTERVAL: Duration = Duration::from_secs(15);
+/// How often the files are checked. A file watch would miss changes: a Secret volume is updated by
+/// swapping a symbolic link beside the files.
+const RELOAD_INTERVAL: Duration = Duration::from_secs(15);
 
-/// Where certificate and key are.
+/// The paths of certificate and key.
 #[derive(Clone, Debug)]
 pub struct TlsFiles {
-    /// PEM with the certificate chain.
+    /// PEM file with the certificate chain.
     pub cert: PathBuf,
-    /// PEM with the private key.
+    /// PEM file with the private key.
     pub key: PathBuf,
 }
 
 impl TlsFiles {
-    /// Reads both.
+    /// Reads both files.
     ///
     /// # Errors
-    /// A file cannot be read, or the two are not a pair.
+    /// A file cannot be read, or certificate and key do not belong together.
     pub fn load(&self) -> io::Result<RustlsConfig> {
         Ok(RustlsConfig::from_config(parse(&self.read()?)?.into()))
     }
 
-    /// Puts changed files into `config`; keeps the old pair as long as the new one is not good.
-    /// Never returns.
+    /// Reloads changed files into `config`, and keeps the previous pair while the new one is
+    /// unusable. Never returns.
     pub async fn keep_fresh(&self, config: &RustlsConfig) -> io::Result<()> {
         let mut current = self.read().ok();
         loop {
-            tokio::time::sleep(INTERVAL).await;
+            tokio::time::sleep(RELOAD_INTERVAL).await;
             let read = self.read();
             if read.as_ref().ok() == current.as_ref() {
                 continue;
@@ -47,10 +47,10 @@ impl TlsFiles {
                 Ok((parsed, pair)) => {
                     config.reload_from_config(parsed.into());
                     current = Some(pair);
-                    info!(cert = %self.cert.display(), "took up a new certificate");
+                    info!(cert = %self.cert.display(), "loaded a new certificate");
                 }
                 Err(error) => {
-                    warn!(cert = %self.cert.display(), %error, "the new certificate is not usable; serving the old one");
+                    warn!(cert = %self.cert.display(), %error, "the new certificate is unusable; keeping the previous one");
                 }
             }
         }

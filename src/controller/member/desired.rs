@@ -1,4 +1,4 @@
-//! What has to be there for a member. Pure.
+//! The desired RoleBinding and conditions of a member. Pure.
 
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -12,8 +12,8 @@ use crate::names;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
 
-/// The RoleBinding that gives the member's identity the ClusterRole of its role, in this namespace
-/// only. None without an identity, and none while suspended.
+/// The RoleBinding that grants the ClusterRole of the member's role to its Kubernetes identity, in
+/// this namespace only. `None` without an identity, and while the member is suspended.
 pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBinding> {
     let identity = member.kubernetes.as_ref().filter(|_| !member.suspended)?;
     let subject = match identity {
@@ -47,18 +47,18 @@ pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBindin
     })
 }
 
-/// How the member stands, given what became of its RoleBinding.
+/// The readiness of a member, given the outcome of applying its RoleBinding.
 pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
     let role = member.role.as_str();
     if member.suspended {
-        return Standing::ready("Suspended", "the member is suspended and has no rights");
+        return Standing::ready("Suspended", "the member is suspended and has no permissions");
     }
     match (applied, &member.kubernetes) {
         (Err(Obstacle::Refused(said)), _) => Standing::reconciling("Refused", said),
         (Err(Obstacle::Foreign), _) => Standing::stalled(
             "ChildConflict",
             format!(
-                "RoleBinding `{}` exists and was not made for this member; delete it",
+                "RoleBinding `{}` exists and was not created for this member; delete it",
                 names::role_binding(&member.name.name, member.role)
             ),
         ),
@@ -71,8 +71,8 @@ pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
     }
 }
 
-/// What is to be said of an Admin whose proof of identity lies in the namespace itself: there are
-/// people who may write Secrets there and are not meant to be Admins, such as everybody with `edit`.
+/// Warns about an Admin whose proof of identity lies in the namespace itself: everyone with `edit`
+/// there can write Secrets and create tokens, and is not meant to be an Admin.
 pub fn within_reach(member: &Member) -> Option<Note> {
     const TYPE: &str = "AdminWithinReach";
     if member.role != Role::Admin || member.suspended {
@@ -83,7 +83,7 @@ pub fn within_reach(member: &Member) -> Option<Note> {
             TYPE,
             "PasswordInNamespace",
             format!(
-                "who may write Secret `{}` of this namespace, or read a plain text in it, can log in as this Admin",
+                "anyone who can write Secret `{}` in this namespace, or read a plain-text password in it, can log in as this Admin",
                 entry.secret
             ),
         )),
@@ -91,19 +91,20 @@ pub fn within_reach(member: &Member) -> Option<Note> {
             TYPE,
             "ServiceAccountInNamespace",
             format!(
-                "who may make tokens of ServiceAccount `{account}` of this namespace, or run Pods with it, is this Admin"
+                "anyone who can create tokens for, or run Pods as, ServiceAccount `{account}` in this namespace effectively has this Admin's permissions"
             ),
         )),
         (None, _) => None,
     }
 }
 
-/// How a member stands whose e-mail address `holder` has: everything but the login by it is there.
+/// The readiness of a member whose e-mail address belongs to `holder`: everything works except
+/// logging in with that address.
 pub fn email_conflict(holder: &str) -> Standing {
     Standing::stalled(
         "EmailConflict",
         format!(
-            "the older member `{holder}` has this e-mail address, so nobody logs in here with it; choose another one in spec.email"
+            "the older member `{holder}` already has this e-mail address, so this member cannot log in with it; choose another spec.email"
         ),
     )
 }

@@ -1,10 +1,11 @@
-//! Our own writes come back as events of the watches. The reconciliation that they bring would
-//! read the Secret once more, only to find what was written a moment ago: a third of all requests
-//! where many clients are created at once. It is left out, provided that nothing else has happened.
+//! Our own writes come back as watch events. The reconciliation that such an event triggers would
+//! read the Secret again, only to find what was just written: a third of all requests when many
+//! clients are created at once. It is skipped if nothing else has happened, as
+//! kube-controller-manager does with its expectations.
 //!
-//! Exact, not by time: what the watch of Secrets brings is noted from the begin of the
-//! reconciliation that writes, so an edit by somebody else is never taken for an echo. An entry
-//! lives only until both echoes have come.
+//! This is exact and not based on time: every event of the Secret is recorded from the start of the
+//! reconciliation that writes it, so an edit by anyone else is never mistaken for our own write. An
+//! entry lives until both of our writes have been observed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,41 +15,42 @@ use parking_lot::Mutex;
 use crate::controller::Look;
 use crate::domain::ids::ObjectName;
 
-/// How long an echo is waited for. After that the next event is looked into, whatever it is.
-const LIMIT: Duration = Duration::from_secs(10);
+/// How long the events of our own writes are expected. After that the next event is reconciled,
+/// whatever it is.
+const EXPECTATION_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is expected to come back, by client.
+/// Expected events, by client.
 #[derive(Default)]
 pub struct Echoes(Mutex<HashMap<ObjectName, Entry>>);
 
 #[derive(Default)]
 struct Entry {
-    /// The last resourceVersion of the Secret that the watch brought meanwhile.
+    /// The last resourceVersion of the Secret that the watch has reported since.
     seen: Option<String>,
-    /// Something happened meanwhile that is not an echo.
+    /// Whether something else has happened since.
     disturbed: bool,
     expected: Option<Expected>,
 }
 
-/// What a reconciliation has left behind.
+/// What a reconciliation has written.
 pub struct Expected {
-    /// The resourceVersion of the client once its status was written.
+    /// The resourceVersion of the client after its status was written.
     pub client: String,
     /// The resourceVersion of the Secret, as written or as read.
     pub secret: String,
-    /// When to look at the client again.
+    /// When to reconcile the client again.
     pub look: Look,
-    /// When that was.
+    /// When these were recorded.
     pub at: Instant,
 }
 
 impl Echoes {
-    /// A reconciliation begins: from now on what happens is noted.
+    /// Starts recording: a reconciliation begins.
     pub fn begin(&self, client: &ObjectName) {
         self.0.lock().insert(client.clone(), Entry::default());
     }
 
-    /// It has ended; `None`: nothing was written that would come back.
+    /// Ends recording. `None`: nothing was written that would come back as an event.
     pub fn end(&self, client: &ObjectName, expected: Option<Expected>) {
         let mut entries = self.0.lock();
         match (expected, entries.get_mut(client)) {
@@ -57,7 +59,7 @@ impl Echoes {
         }
     }
 
-    /// The watch brought this version of the client's Secret.
+    /// Records a version of the client's Secret that the watch reports.
     pub fn secret(&self, client: &ObjectName, resource_version: Option<String>) {
         if let Some(entry) = self.0.lock().get_mut(client) {
             entry.disturbed |= resource_version.is_none();
@@ -65,15 +67,15 @@ impl Echoes {
         }
     }
 
-    /// Something else about the client happened.
+    /// Records that something else about the client has happened.
     pub fn disturb(&self, client: &ObjectName) {
         if let Some(entry) = self.0.lock().get_mut(client) {
             entry.disturbed = true;
         }
     }
 
-    /// Whether this version of the client is an echo and nothing else has happened; when to look
-    /// at the client then.
+    /// Whether this version of the client is our own write and nothing else has happened; if so,
+    /// when to reconcile the client again.
     pub fn heard(&self, client: &ObjectName, resource_version: Option<&str>) -> Option<Look> {
         let mut entries = self.0.lock();
         let entry = entries.get(client)?;
@@ -82,7 +84,7 @@ impl Echoes {
         let echo = !entry.disturbed
             && resource_version == Some(&expected.client)
             && seen.is_none_or(|seen| *seen == expected.secret)
-            && expected.at.elapsed() < LIMIT;
+            && expected.at.elapsed() < EXPECTATION_TIMEOUT;
         let look = expected.look;
         if !echo || seen.is_some() {
             entries.remove(client);
@@ -90,7 +92,7 @@ impl Echoes {
         echo.then_some(look)
     }
 
-    /// Forgets a client that is gone.
+    /// Drops everything about a client that was deleted.
     pub fn forget(&self, client: &ObjectName) {
         self.0.lock().remove(client);
     }
@@ -163,7 +165,7 @@ mod tests {
     fn an_echo_that_does_not_come_is_not_waited_for() {
         let echoes = Echoes::default();
         echoes.begin(&name());
-        let at = Instant::now().checked_sub(LIMIT).unwrap();
+        let at = Instant::now().checked_sub(EXPECTATION_TIMEOUT).unwrap();
         echoes.end(&name(), Some(Expected { at, ..expected() }));
         assert!(!heard(&echoes, "c1"));
     }

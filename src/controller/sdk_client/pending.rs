@@ -1,6 +1,6 @@
-//! Keys whose hash is published and whose plaintext is nowhere but here, until every validator
-//! knows them. Lost in a crash, and then replaced, after a while in which another leader, if there
-//! is one, may finish what it began.
+//! New API keys between publication and delivery: their hash is in status, and their plain text
+//! exists only here until every validator has acknowledged the hash. A crash loses them. They are
+//! then replaced, after a pause in which another leader, if there is one, can finish its rotation.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,36 +13,37 @@ use crate::domain::ids::ObjectName;
 use crate::domain::opaque::{ApiKey, KeyHash};
 use crate::index::propagation::{Propagation, Write};
 
-/// How long a key may be on its way before anything is said of it.
-const MOMENT: Duration = Duration::from_secs(2);
+/// How long a key may be pending before the client's status mentions it.
+const REPORT_DELAY: Duration = Duration::from_secs(2);
 
-/// How long the key of another leader is left alone. Two leaders that replaced each other's keys at
-/// once would never come to an end.
-const TURN: Duration = Duration::from_secs(5);
+/// How long the pending key of another leader is left alone. Without this pause, two leaders would
+/// replace each other's keys endlessly.
+const TAKEOVER_DELAY: Duration = Duration::from_secs(5);
 
-/// A key on its way.
+/// A key whose hash is published and that is not delivered yet.
 pub struct Pending {
-    /// The key.
+    /// The key, in plain text.
     pub key: ApiKey,
-    /// When it was made, as status says.
+    /// Its creation time, as published in status.
     pub made_at: Timestamp,
-    /// The write that published its hash.
+    /// The status write that published its hash.
     pub write: Write,
 }
 
-/// The keys on their way, by client.
+/// Pending keys, by client.
 #[derive(Default)]
 pub struct PendingKeys(Mutex<HashMap<ObjectName, OnItsWay>>);
 
 enum OnItsWay {
     Ours(Pending),
-    /// Published by another leader, which may have crashed; first seen when.
+    /// Keys published by another leader, which may have crashed, with the time at which each was
+    /// first seen.
     Theirs(KeyHash, Instant),
 }
 
 impl PendingKeys {
-    /// The key that is on its way for this client, if it is the one that status publishes. Any
-    /// other is dropped: its hash is not known any more.
+    /// Takes the pending key of a client if status still publishes its hash. Any other pending key
+    /// is dropped, because its hash has been withdrawn.
     pub fn take(&self, client: &ObjectName, published: Option<&StoredApiKey>) -> Option<Pending> {
         let Some(OnItsWay::Ours(pending)) = self.0.lock().remove(client) else {
             return None;
@@ -50,9 +51,9 @@ impl PendingKeys {
         published.filter(|published| published.hash == pending.key.hash()).map(|_| pending)
     }
 
-    /// Whether there is nothing to do for this client but to wait a moment until its new key is
-    /// known everywhere. It usually takes a quarter of a second; where many rotate at once, asking
-    /// the API server meanwhile, and telling it of the waiting, would slow all of them down.
+    /// Whether this client only has to wait until its new key is acknowledged everywhere. That
+    /// usually takes a quarter of a second. When many clients rotate at once, reading from the API
+    /// server in the meantime and reporting the wait would slow all of them down.
     pub fn is_on_its_way(&self, client: &SdkClient, propagation: &Propagation) -> bool {
         let Some(next) = client.next_key() else {
             return false;
@@ -60,21 +61,21 @@ impl PendingKeys {
         let mut pending = self.0.lock();
         let first_seen = match pending.get(&client.name) {
             Some(OnItsWay::Ours(Pending { key, write, .. })) if key.hash() == next => {
-                return write.at.elapsed() < MOMENT && !propagation.reached(write).everywhere;
+                return write.at.elapsed() < REPORT_DELAY && !propagation.reached(write).everywhere;
             }
             Some(OnItsWay::Theirs(theirs, first_seen)) if *theirs == next => *first_seen,
             _ => Instant::now(),
         };
         pending.insert(client.name.clone(), OnItsWay::Theirs(next, first_seen));
-        first_seen.elapsed() < TURN
+        first_seen.elapsed() < TAKEOVER_DELAY
     }
 
-    /// It has to wait.
+    /// Puts a key back that is not acknowledged everywhere yet.
     pub fn put_back(&self, client: &ObjectName, pending: Pending) {
         self.0.lock().insert(client.clone(), OnItsWay::Ours(pending));
     }
 
-    /// Forgets a client that is gone.
+    /// Drops everything about a client that was deleted.
     pub fn forget(&self, client: &ObjectName) {
         self.0.lock().remove(client);
     }
@@ -104,7 +105,7 @@ mod tests {
         let propagation = Propagation::new(Duration::from_hours(1));
         let (theirs, ours) = (ApiKey::generate().unwrap(), ApiKey::generate().unwrap());
         let client = client(&theirs);
-        // Ours was replaced by theirs.
+        // Another leader has replaced our key.
         let write = Write {
             kind: crate::index::Kind::SdkClient,
             resource_version: "1".to_owned(),
@@ -113,8 +114,8 @@ mod tests {
         pending
             .put_back(&client.name, Pending { key: ours, made_at: Timestamp::UNIX_EPOCH, write });
         assert!(pending.is_on_its_way(&client, &propagation));
-        // However often it is looked at, its turn ends.
-        let earlier = Instant::now().checked_sub(TURN).unwrap();
+        // The pause is limited, however often the key is checked.
+        let earlier = Instant::now().checked_sub(TAKEOVER_DELAY).unwrap();
         let late = OnItsWay::Theirs(theirs.hash(), earlier);
         pending.0.lock().insert(client.name.clone(), late);
         assert!(!pending.is_on_its_way(&client, &propagation));

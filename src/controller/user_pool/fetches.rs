@@ -1,8 +1,8 @@
-//! The fetches of remote key sets, by the leader: when each is due, one at a time for each pool, and
-//! what came of it. All of it may be lost: a fresh leader goes on from what status says.
+//! Fetches of remote key sets by the leader: when each is due (one at a time for each pool) and its
+//! result. Nothing here needs to survive a restart: a new leader continues from status.
 //!
-//! A reconciliation never waits for a fetch. It says what is to be fetched ([`Fetches::follow`]),
-//! gets what is known, and is called again when that has changed ([`Fetches::finished`]).
+//! A reconciliation never waits for a fetch. It states what to fetch ([`Fetches::follow`]),
+//! receives what is known so far, and runs again when that has changed ([`Fetches::finished`]).
 
 mod followed;
 
@@ -31,12 +31,12 @@ use crate::metrics::Metrics;
 use followed::{Brought, Flight, Followed, sort_out};
 pub use followed::{Known, Order};
 
-/// How often the schedule is looked at if nothing happens: clocks can be set.
-const LOOK: Duration = Duration::from_secs(30);
-/// How long a pool may be unknown to the index before it is given up.
-const GONE: SignedDuration = SignedDuration::from_mins(1);
+/// How often the schedule is checked if nothing happens, because the machine's clock can be set.
+const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How long a pool may be missing from the index before its fetches stop.
+const UNTRACK_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
-/// See the module.
+/// Schedules and runs the fetches of all remote pools.
 pub struct Fetches {
     fetcher: Fetcher,
     clock: SharedClock,
@@ -50,7 +50,7 @@ pub struct Fetches {
 }
 
 impl Fetches {
-    /// Fetches nothing until it is told to, and then so often that a set is not older than a quarter
+    /// Starts without any pool. Sets are refreshed often enough that none is older than a quarter
     /// of `max_age` unless its host fails.
     #[must_use]
     pub fn new(
@@ -73,8 +73,8 @@ impl Fetches {
         }
     }
 
-    /// Keeps the set of a pool fetched, as `order` says, and gives what is known of it. `stored` is
-    /// what is known of it from status, for a leader that does not know the pool yet.
+    /// Keeps the key set of a pool fetched as `order` specifies, and returns what is known of it.
+    /// `stored` is what status knows, for a leader that has not seen the pool yet.
     pub fn follow(
         &self,
         id: UserPoolId,
@@ -98,18 +98,18 @@ impl Fetches {
         Known { next: Some(followed.plan.refresh_at()), ..followed.known.clone() }
     }
 
-    /// Fetches for a pool no longer.
+    /// Stops fetching for a pool.
     pub fn leave(&self, id: UserPoolId) {
         self.pools.lock().remove(&id);
     }
 
-    /// The pools of which something new is known. To be taken once.
+    /// The pools with new results, as a stream that can be taken once.
     pub fn finished(&self) -> impl Stream<Item = ObjectRef<Guarded<UserPool>>> + Send + 'static {
         let receiver = self.receiver.lock().take();
         futures::stream::iter(receiver).flatten()
     }
 
-    /// Fetches what is due and what validators ask for, for as long as it is not dropped.
+    /// Fetches what is due and what validators request, until dropped.
     pub async fn run(&self, propagation: &Propagation, reader: &Reader) {
         let mut flights = FuturesUnordered::new();
         loop {
@@ -124,7 +124,7 @@ impl Fetches {
         }
     }
 
-    /// The fetches that begin now, and when to look for the next.
+    /// The fetches that start now, and the pause until the next check.
     fn begin(
         &self,
         asked: &HashMap<UserPoolId, BTreeMap<String, u64>>,
@@ -132,10 +132,10 @@ impl Fetches {
     ) -> (Vec<Flight>, Duration) {
         let now = self.clock.now();
         let mut due = Vec::new();
-        let mut pause = LOOK;
+        let mut pause = CHECK_INTERVAL;
         let mut pools = self.pools.lock();
         pools.retain(|id, followed| {
-            now.duration_since(followed.followed_at) < GONE || reader.pool(*id).is_some()
+            now.duration_since(followed.followed_at) < UNTRACK_DELAY || reader.pool(*id).is_some()
         });
         for (id, followed) in pools.iter_mut() {
             let questions = asked.get(id);
@@ -175,14 +175,15 @@ impl Fetches {
         let mut pools = self.pools.lock();
         let Some(followed) = pools.get_mut(&flight.id) else { return };
         if !Arc::ptr_eq(&followed.order, &flight.order) {
-            // Something else is wanted by now; the plan knows.
+            // The spec has changed since this fetch began; the schedule has already taken that into
+            // account.
             return;
         }
         followed.land(flight.began, brought, now);
         let ObjectName { namespace, name } = &followed.name;
         if let Some(error) = followed.known.error {
             let failures = followed.plan.failures();
-            info!(%namespace, %name, class = error.as_str(), failures, "could not fetch a key set");
+            info!(%namespace, %name, class = error.as_str(), failures, "failed to fetch a key set");
         } else {
             debug!(%namespace, %name, "fetched a key set");
         }

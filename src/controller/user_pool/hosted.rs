@@ -1,5 +1,5 @@
-//! A pool whose keys the operator makes: a signing Secret in the operator's own namespace, and its
-//! public half in status and in a ConfigMap beside the pool.
+//! A `hosted` pool: the operator creates its signing keys in a Secret of the operator's own
+//! namespace, and publishes the public keys in status and in a ConfigMap beside the pool.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource as _, ResourceExt as _};
@@ -10,7 +10,7 @@ use crate::crd;
 use crate::crd::condition::Standing;
 use crate::domain::pool::{Hosted, UserPool};
 
-/// Brings the cluster to what a valid hosted pool says.
+/// Reconciles a valid hosted pool.
 pub async fn reconcile(
     context: &Context,
     object: &crd::UserPool,
@@ -25,15 +25,15 @@ pub async fn reconcile(
         return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
     }
 
-    // resolve, and apply what is random: the signing Secret comes first, because everything
-    // public follows from it
+    // resolve, and apply the random part: the signing Secret comes first, because everything public
+    // is derived from it
     let uid_of_namespace = context.namespace_uid(&pool.name.namespace).await?;
     let names = desired::SigningSecret::new(pool, &uid_of_namespace);
     let Some(keys) = rotation::keys(context, object, pool, hosted, &names).await? else {
         let unchanged = object.status.clone().unwrap_or_default();
         let standing = desired::unreadable(&context.settings.operator_namespace, &names);
         status::write(context, object, unchanged, &standing).await?;
-        // Without our labels it is not watched either.
+        // Without our labels the watch would not see the Secret either.
         return Ok(Outcome::BLOCKED);
     };
 

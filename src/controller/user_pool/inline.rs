@@ -1,5 +1,5 @@
-//! A pool whose public keys stand in its spec. Validators serve them from there; status says how
-//! that went.
+//! An `inline` pool: its public keys are in its spec. Validators read them from there; status
+//! reports which of them are usable.
 
 use super::published;
 use crate::controller::{Context, Error, Outcome, status};
@@ -8,7 +8,7 @@ use crate::crd::condition::Standing;
 use crate::domain::pool::UserPool;
 use crate::validate::inline_set;
 
-/// Says which keys serve.
+/// Reports which keys of the spec are used for verification.
 pub async fn reconcile(
     context: &Context,
     object: &crd::UserPool,
@@ -21,8 +21,8 @@ pub async fn reconcile(
         ..crd::UserPoolStatus::default()
     };
     let mut standing = match pool.keys.len() {
-        0 => Standing::stalled("NoUsableKey", "no key of the spec can verify tokens"),
-        served => Standing::ready("KeysInSpec", format!("keys served from the spec: {served}")),
+        0 => Standing::stalled("NoUsableKey", "no key in the spec can verify tokens"),
+        served => Standing::ready("KeysInSpec", format!("{served} keys accepted from the spec")),
     };
     standing.notes = published::notes(pool, set.as_ref());
     status::write(context, object, desired, &standing).await?;

@@ -1,5 +1,5 @@
-//! Whose fetch goes first when there are many. Hosts that hang must not hold up others: a pool
-//! whose last fetch failed waits among its like, and so does each namespace.
+//! Fair queueing of JWKS fetches, so that hosts that hang do not delay others: pools whose last
+//! fetch failed share a smaller limit, and each namespace has a cap.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Two lanes.
+/// Concurrency limits for healthy and for failing pools.
 pub struct Lanes {
     healthy: Lane,
     failing: Lane,
@@ -19,7 +19,7 @@ struct Lane {
     namespaces: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// The right to fetch, until dropped.
+/// Permission to fetch, until dropped.
 pub struct Turn {
     _of_namespace: Option<OwnedSemaphorePermit>,
     _of_all: Option<OwnedSemaphorePermit>,
@@ -32,7 +32,7 @@ impl Default for Lanes {
 }
 
 impl Lanes {
-    /// Waits for a turn of this namespace.
+    /// Waits until this namespace may fetch.
     pub async fn turn(&self, namespace: &str, failing: bool) -> Turn {
         if failing { &self.failing } else { &self.healthy }.turn(namespace).await
     }
@@ -44,7 +44,8 @@ impl Lane {
     }
 
     async fn turn(&self, namespace: &str) -> Turn {
-        // The own namespace first: who waits here takes nobody's place.
+        // The namespace's permit comes first: a fetch that waits for it must not occupy one of the
+        // shared permits.
         let of_namespace = self.of(namespace).acquire_owned().await.ok();
         let of_all = Arc::clone(&self.all).acquire_owned().await.ok();
         Turn { _of_namespace: of_namespace, _of_all: of_all }
@@ -52,7 +53,7 @@ impl Lane {
 
     fn of(&self, namespace: &str) -> Arc<Semaphore> {
         let mut namespaces = self.namespaces.lock();
-        // Whoever has or awaits a turn holds the other end.
+        // Every holder and every waiter of a permit keeps a reference to the semaphore.
         namespaces.retain(|_, turns| Arc::strong_count(turns) > 1);
         let fresh = || Arc::new(Semaphore::new(self.each));
         Arc::clone(namespaces.entry(namespace.to_owned()).or_insert_with(fresh))

@@ -1,9 +1,9 @@
-//! A pool whose JWKS, with private keys, is in a Secret of the company. Only the public halves are
-//! read out of it: into status and into a ConfigMap beside the pool.
+//! A `provided` pool: its JWKS, with private keys, is in a Secret of the organization. Only the
+//! public keys are read from it and published, in status and in a ConfigMap beside the pool.
 //!
-//! The Secret is the truth: a key that is taken out of it is published no longer, and so is the
-//! whole set when the Secret is gone or its label is. Only a content that is no JWKS at all, which
-//! is what an accident looks like, leaves the last good set in place.
+//! The Secret is authoritative: a key that is removed from it is withdrawn, and so is the whole set
+//! when the Secret or its label is removed. Only content that is not a JWKS at all, which looks
+//! like an accident, leaves the last good set in use.
 
 use kube::{Resource as _, ResourceExt as _};
 
@@ -17,17 +17,17 @@ use crate::domain::pool::UserPool;
 use crate::domain::staff::SecretEntry;
 use crate::names;
 
-/// What the Secret has to offer.
+/// The content of the Secret.
 enum Found {
-    /// No Secret, no label, or no such entry; not to be told apart.
+    /// No Secret, no label, or no such entry: deliberately indistinguishable.
     Nothing,
-    /// Something else than a JWKS.
+    /// Content that is not a JWKS.
     Junk(NotAJwkSet),
     /// A JWKS.
     Set(JwkSet),
 }
 
-/// Publishes the public part of what the Secret holds.
+/// Publishes the public keys of the Secret.
 pub async fn reconcile(
     context: &Context,
     object: &crd::UserPool,
@@ -88,7 +88,7 @@ fn standing(
         }
         Found::Junk(error) => {
             let message = format!(
-                "entry `{}` of Secret `{}` is no JWKS: {error}; what was published before goes on to serve",
+                "entry `{}` of Secret `{}` is not a JWKS: {error}. The previously published keys remain in use.",
                 entry.entry, entry.secret
             );
             (Standing::stalled("NotAKeySet", message), None)

@@ -1,4 +1,4 @@
-//! What status says of a key set that the operator did not make. Pure.
+//! Status entries for key sets that the operator did not create. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -10,7 +10,7 @@ use crate::domain::keyset::SigningKeyState;
 use crate::domain::policy::Audience;
 use crate::domain::pool::UserPool;
 
-/// The keys of a set. One that was published before keeps the time of it.
+/// The status entries of a set. A key that was published before keeps its publication time.
 pub fn keys(
     set: &JwkSet,
     before: &[SigningKeyStatus],
@@ -33,8 +33,8 @@ pub fn keys(
     set.keys.iter().map(publish).collect()
 }
 
-/// What a status still publishes, if that was made from what the spec says now, of the algorithms
-/// that it allows now.
+/// The keys that status still publishes, if it was computed from the source that the spec has now,
+/// limited to the algorithms that the spec allows now.
 pub fn of_same_source(pool: &UserPool, status: Option<&UserPoolStatus>) -> Vec<SigningKeyStatus> {
     let same = |status: &&UserPoolStatus| status.source.as_ref() == Some(&pool.source.describe());
     let allowed = |key: &&SigningKeyStatus| pool.claims.allows(key.algorithm);
@@ -42,17 +42,17 @@ pub fn of_same_source(pool: &UserPool, status: Option<&UserPoolStatus>) -> Vec<S
     keys.filter(allowed).cloned().collect()
 }
 
-/// What else is to be said: keys that were dropped, and whether `aud` is looked at.
+/// Extra conditions: unusable keys, and whether `aud` is validated.
 pub fn notes(pool: &UserPool, set: Option<&JwkSet>) -> Vec<Note> {
     let dropped = set.and_then(JwkSet::complaint);
     let dropped = dropped.map(|complaint| {
-        Note::new("KeysDropped", "UnusableKeys", format!("these do not serve: {complaint}"))
+        Note::new("KeysDropped", "UnusableKeys", format!("unusable keys ignored: {complaint}"))
     });
     let any = (pool.claims.audience == Audience::Any).then(|| {
         Note::new(
             "AnyAudience",
             "AudienceNotChecked",
-            "tokens count whatever their `aud`, so also those that the issuer made for other applications; name `audiences` to end that",
+            "tokens are accepted whatever their `aud`, including those that the issuer created for other applications; set spec.audiences to restrict them",
         )
     });
     dropped.into_iter().chain(any).collect()

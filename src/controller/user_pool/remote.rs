@@ -1,8 +1,8 @@
-//! A pool whose key set the company's identity provider serves.
+//! A `jwks` or `oidc` pool: its key set comes from the identity provider of the organization.
 //!
-//! The leader fetches it ([`super::fetches`]), and status brings it to all. A fetch that fails
-//! changes nothing of what serves: the last good set goes on, until it is older than
-//! `--max-jwks-age`.
+//! The leader fetches it ([`super::fetches`]) and publishes it in status for every replica. A
+//! failed fetch does not affect the keys in use: the last good set remains in use until it is older
+//! than `--max-jwks-age`.
 
 mod standing;
 
@@ -54,7 +54,7 @@ pub async fn reconcile(
     Ok(Outcome { label: "ok", look: until.map_or(Look::OnChange, Look::At) })
 }
 
-/// An Event when fetching fails, or fails for another reason than before.
+/// The Event for a fetch that fails for the first time, or for another reason than before.
 async fn tell(context: &Context, object: &crd::UserPool, standing: &Standing) {
     let Some(failed) = standing.notes.iter().find(|note| note.type_ == standing::FETCH_FAILED)
     else {

@@ -143,7 +143,7 @@ fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, 
     let client = SdkClientId::parse(id)
         .and_then(|id| state.reader.client(id))
         .filter(|client| client.organization == own)
-        .ok_or_else(|| ApiError::not_found("there is no such SdkClient"))?;
+        .ok_or_else(|| ApiError::not_found("SdkClient not found"))?;
     of_client(state, &client)
 }
 

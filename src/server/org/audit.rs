@@ -1,8 +1,9 @@
-//! One log line for each write that was asked for, done or refused: who, what, to what, with what
-//! result. Ids only, never e-mail addresses, names that people chose, or secrets.
+//! Audit log: one line for each requested write, whether it succeeded or was rejected, with the
+//! caller, the operation, the object and the result. It contains ids only, never e-mail addresses,
+//! display names or secrets.
 //!
 //! The line belongs to the span of its request, whose fields the handlers fill in as they learn
-//! them; so every other line of a request has the request's id, too.
+//! them, so every other line of a request has the request's id as well.
 
 use std::fmt::Display;
 use std::panic;
@@ -20,9 +21,9 @@ use crate::server::error::ErrorName;
 use crate::server::load::Place;
 use crate::server::{ApiError, REQUEST_ID};
 
-/// Runs a handler in the span of its request, and says what came of it. A write goes on to its end,
-/// and has its line, also when who asked for it does not wait: it may have been done already, and
-/// half of it would be worse than either.
+/// Runs a handler in the span of its request and logs the outcome. A write runs to its end and is
+/// logged even if its caller disconnects: it may have succeeded already, and half a write would be
+/// worse than either.
 pub async fn audited(operation: Operation, request: Request, next: Next) -> Response {
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = info_span!(
@@ -43,7 +44,7 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
         let response = next.run(request).await;
         let status = response.status();
         let error = response.extensions().get::<ErrorName>().map(|name| name.0);
-        let result = if status.is_success() { "done" } else { "refused" };
+        let result = if status.is_success() { "request succeeded" } else { "request rejected" };
         info!(audit = operation.name(), status = status.as_u16(), error, "{result}");
         response
     };
@@ -54,24 +55,24 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
     }
 }
 
-/// Notes who asks, once that is proven.
+/// Records the caller, once it is authenticated.
 pub fn caller(caller: &Caller) {
     organization(caller.organization);
     who(&caller.who);
     Span::current().record("role", caller.role.as_str());
 }
 
-/// Notes which organization it is about.
+/// Records the organization.
 pub fn organization(id: OrganizationId) {
     Span::current().record("organization", display(id));
 }
 
-/// Notes who it turned out to be.
+/// Records the identity of the caller.
 pub fn who(who: &dyn Display) {
     Span::current().record("caller", display(who));
 }
 
-/// Notes what it is about, by its id.
+/// Records the object, by its id.
 pub fn object(id: &dyn Display) {
     Span::current().record("object", display(id));
 }

@@ -1,5 +1,6 @@
-//! `authorization` of a user pool: the key set of the company's own identity provider. A pool made
-//! with it looks at no audience, because the API has no field for one; status says so.
+//! The field `authorization` of a user pool: the key set of the organization's own identity
+//! provider. A pool created with it accepts any audience, because the API has no field for
+//! audiences; its status reports that.
 
 use kube::ResourceExt as _;
 use serde::Serialize;
@@ -10,27 +11,27 @@ use crate::domain::ids::UserPoolId;
 use crate::server::ApiError;
 use crate::server::request::Fields;
 
-/// The claim that has the appUserId where nothing else is said.
+/// The claim with the appUserId, if none is specified.
 const ID_CLAIM: &str = "sub";
 
-/// What a request says of it.
+/// The field of a request.
 pub struct Authorization {
     jwks_uri: String,
     id_claim: Option<String>,
 }
 
 impl Authorization {
-    /// The field of a body, if it is there.
+    /// Reads the field of a body, if it is present.
     ///
     /// # Errors
-    /// It is no object with a `jwksUri`.
+    /// It is not an object with a `jwksUri`.
     pub fn read(fields: &Fields) -> Result<Option<Self>, ApiError> {
         let Some(fields) = fields.object("authorization")? else { return Ok(None) };
         let jwks_uri = fields.required("jwksUri")?.to_owned();
         Ok(Some(Self { jwks_uri, id_claim: fields.text("idClaim")? }))
     }
 
-    /// Into the spec of a new pool.
+    /// Applies the field to the spec of a new pool.
     pub fn put(self, spec: &mut crd::UserPoolSpec) {
         spec.jwks =
             Some(crd::RemoteJwks { url: self.jwks_uri, ca_ref: None, refresh_interval: None });
@@ -38,15 +39,15 @@ impl Authorization {
         spec.any_audience = Some(true);
     }
 
-    /// What it changes in the spec of a pool. An `idClaim` that is not named stays: another one
-    /// would make other users of the same people.
+    /// The change that the field makes to the spec of an existing pool. An `idClaim` that is not
+    /// specified stays: a different one would give the same people other user ids.
     ///
     /// # Errors
-    /// The pool is of another kind, which cannot change.
+    /// The pool has another type, which is immutable.
     pub fn change(self, pool: &crd::UserPool) -> Result<Map<String, Value>, ApiError> {
         if pool.spec.jwks.is_none() {
             return Err(ApiError::unprocessable(
-                "the keys of this pool do not come from a `jwksUri`, and a pool cannot change its kind; create another one",
+                "the keys of this pool do not come from a `jwksUri`, and the type of a pool is immutable; create another pool",
             ));
         }
         let mut change = Map::from_iter([("jwks".to_owned(), json!({"url": self.jwks_uri}))]);
@@ -57,7 +58,7 @@ impl Authorization {
     }
 }
 
-/// As it is shown, for pools of every kind: where the keys are, as far as there is such a place.
+/// The field of a reply, for pools of every type: where the key set is served, if it has a URL.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shown {
@@ -66,7 +67,7 @@ pub struct Shown {
 }
 
 impl Shown {
-    /// Of this pool.
+    /// For this pool.
     pub fn of(pool: &crd::UserPool, public_url: &str) -> Self {
         let spec = &pool.spec;
         let namespace = pool.namespace().unwrap_or_default();

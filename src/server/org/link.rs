@@ -1,8 +1,9 @@
-//! `GET /link/url`: the address at which an end user connects an account in Link.
+//! `GET /link/url`: the URL at which an end user connects an account in Link, the hosted page that
+//! `--link-url` specifies.
 //!
-//! What goes into it is checked first: the client, where Link may send the user back to, and who
-//! the user is. The token is the one credential of this API that is sent in a query, because its
-//! documented parameter is; queries are logged nowhere.
+//! Its parameters are checked first: the client, the redirect URL, and the user. The token is the
+//! one credential of this API that is sent in a query, because that is its documented parameter;
+//! queries are never logged.
 
 use std::sync::Arc;
 
@@ -27,7 +28,7 @@ use crate::server::{ApiError, AppState};
 const ACCEPTS: Accepts =
     Accepts { app_user_id_tokens: true, api_keys: false, session_tokens: false };
 
-/// The documented parameters, and whether they are always needed.
+/// The documented parameters, and whether each is required.
 pub const PARAMETERS: &[(&str, bool)] = &[
     ("app", true),
     ("redirectUrl", true),
@@ -44,7 +45,7 @@ pub const PARAMETERS: &[(&str, bool)] = &[
     ("iconUrl", false),
 ];
 
-/// Makes the address.
+/// Builds the URL.
 pub async fn url(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -52,7 +53,7 @@ pub async fn url(
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetLinkUrl)?;
     let base = state.platform.link_url.as_deref().ok_or_else(|| {
-        ApiError::not_found("no links are made here: the operator runs without `--link-url`")
+        ApiError::not_found("link URLs are not enabled: the operator runs without `--link-url`")
     })?;
     let fields = Fields::from_query(query.as_deref().unwrap_or_default())?;
     let mut link = Link(Vec::new());
@@ -84,7 +85,7 @@ pub async fn url(
     Ok(reply(&json!({ "url": link.at(base) })))
 }
 
-/// Parameters of the address.
+/// The query parameters of the URL.
 struct Link(Vec<(&'static str, String)>);
 
 impl Link {
@@ -102,8 +103,8 @@ impl Link {
     }
 }
 
-/// The client by `clientId`, by what the token says it was made for, or by the organization's
-/// default; always one of the caller's organization.
+/// The client given by `clientId`, by the client that the token was issued for, or by the
+/// organization's default; always one of the caller's organization.
 fn client(
     state: &AppState,
     caller: &Caller,
@@ -111,7 +112,7 @@ fn client(
     token: Option<&str>,
 ) -> Result<Arc<SdkClient>, ApiError> {
     let named = fields.text("clientId")?;
-    // Not proven yet: the check of the token, for this client, does that.
+    // Unverified: the verification of the token, for this client, follows.
     let of_token = || token.and_then(|token| UnverifiedToken::parse(token).ok()?.made_for());
     let default = || {
         let organization = state.reader.organization(caller.organization)?;
@@ -125,10 +126,10 @@ fn client(
     };
     client
         .filter(|client| client.organization == caller.organization)
-        .ok_or_else(|| ApiError::not_found("there is no such SdkClient"))
+        .ok_or_else(|| ApiError::not_found("SdkClient not found"))
 }
 
-/// The address must be listed, letter by letter.
+/// The redirect URL must match a listed one exactly.
 fn redirect_url(fields: &Fields, webapp: &Webapp) -> Result<String, ApiError> {
     let url = fields.required("redirectUrl")?;
     if !webapp.redirect_urls.iter().any(|listed| listed == url) {
@@ -151,7 +152,7 @@ fn extension(fields: &Fields, webapp: &Webapp) -> Result<Option<String>, ApiErro
     }
 }
 
-/// The appUserId: that of the token, which must count for the client, or as the caller says.
+/// The appUserId: from the token, which must be valid for the client, or as the caller specifies.
 fn user(
     state: &AppState,
     caller: &Caller,
@@ -173,7 +174,7 @@ fn user(
     };
     let verified = authenticate(&state.reader, state.clock.now(), question);
     let verified = verified.map_err(|reason| match reason.class() {
-        // 401 would say that the caller's own credential does not count.
+        // A 401 would mean that the caller's own credential is invalid.
         Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
         _ => reason.into(),
     })?;
@@ -188,7 +189,7 @@ fn user(
     }
 }
 
-/// `state`: JSON, handed back to the client as it is.
+/// `state`: JSON, returned to the client unchanged.
 fn json_text(fields: &Fields) -> Result<String, ApiError> {
     let text = bounded(fields, "state")?.unwrap_or_else(|| "{}".to_owned());
     match serde_json::from_str::<IgnoredAny>(&text) {
@@ -197,7 +198,7 @@ fn json_text(fields: &Fields) -> Result<String, ApiError> {
     }
 }
 
-/// An address that a browser shows or follows: no `javascript:` and the like.
+/// A URL that a browser displays or follows: no `javascript:` and the like.
 fn web_address(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
     let url = bounded(fields, field)?;
     let fits = |url: &String| url.starts_with("https://") || url.starts_with("http://");
@@ -207,7 +208,7 @@ fn web_address(fields: &Fields, field: &'static str) -> Result<Option<String>, A
     Err(ApiError::invalid_field(field, format!("`{field}` must be an http or https URL")))
 }
 
-/// An optional text of bearable length.
+/// An optional string of limited length.
 fn bounded(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
     let text = fields.text(field)?;
     if text.as_ref().is_some_and(|text| text.len() > 2048 || text.chars().any(char::is_control)) {

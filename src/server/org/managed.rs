@@ -1,11 +1,12 @@
-//! Objects that another tool is the truth of: GitOps tools and Helm would undo a change, so it is
-//! refused, with a word about where to make it.
+//! Detects objects managed by GitOps tools or Helm. These tools would undo a change, so the API
+//! refuses it and says where to make it.
 
 use kube::{Resource, ResourceExt as _};
 
 use crate::server::ApiError;
 
-/// Labels and annotations by which the tools mark what is theirs. A value, where only that says so.
+/// Labels and annotations by which the tools mark their objects, with the value if only that
+/// identifies the tool.
 const MARKS: &[(&str, Option<&str>, &str)] = &[
     ("argocd.argoproj.io/tracking-id", None, "Argo CD"),
     ("argocd.argoproj.io/instance", None, "Argo CD"),
@@ -15,7 +16,7 @@ const MARKS: &[(&str, Option<&str>, &str)] = &[
     ("app.kubernetes.io/managed-by", Some("Helm"), "Helm"),
 ];
 
-/// Field managers of the tools: Argo CD can be told to track by a label of any name.
+/// Field managers of the tools. Argo CD can be configured to track objects by a label of any name.
 const MANAGERS: &[(&str, &str)] = &[
     ("argocd-controller", "Argo CD"),
     ("kustomize-controller", "Flux"),
@@ -23,14 +24,14 @@ const MANAGERS: &[(&str, &str)] = &[
     ("helm", "Helm"),
 ];
 
-/// Whether the object is ours to change.
+/// Checks that no other tool manages the object.
 ///
 /// # Errors
-/// It is a tool's.
+/// A tool manages it.
 pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
     tool(object).map_or(Ok(()), |tool| {
         Err(ApiError::unprocessable(format!(
-            "this object comes from {tool}, which would undo the change: make it there"
+            "this object is managed by {tool}, which would undo the change; change it there"
         )))
     })
 }
@@ -43,7 +44,7 @@ fn tool<K: Resource>(object: &K) -> Option<&'static str> {
     };
     let by_mark = MARKS.iter().find(marked).map(|mark| mark.2);
     by_mark.or_else(|| {
-        // A status that a tool has written makes no object its own.
+        // Writing a status does not make a tool the manager of the object.
         let fields = object.managed_fields().iter().filter(|it| it.subresource.is_none());
         let mut managers = fields.filter_map(|it| it.manager.as_deref());
         managers.find_map(|manager| MANAGERS.iter().find(|it| it.0 == manager).map(|it| it.1))

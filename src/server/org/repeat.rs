@@ -1,5 +1,5 @@
-//! The names of what a POST makes, and how a repeated one is told: clients of this API try again,
-//! and mean the same object.
+//! Idempotency of POST requests: the names of created objects, and the detection of a repeated
+//! request. Clients of this API retry, and mean the same object.
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -11,12 +11,12 @@ use super::caller::Caller;
 use crate::domain::digest::short_hex;
 use crate::names;
 
-/// How long a repeated POST counts as the same one.
-const SAME_REQUEST: SignedDuration = SignedDuration::from_secs(60);
-/// Room for a suffix in a name of 52 characters.
+/// How long an identical POST is treated as a retry.
+const RETRY_WINDOW: SignedDuration = SignedDuration::from_secs(60);
+/// Leaves room for a suffix in a name of 52 characters.
 const MAX_SLUG: usize = 40;
 
-/// The names that are tried in turn: the wish, then the wish with the begin of each suffix.
+/// The candidate names in order: the wish, then the wish with the start of each suffix.
 pub fn names_for(kind: &str, wish: &str, suffixes: &[&str]) -> Vec<String> {
     let slug = slug(wish).unwrap_or_else(|| kind.to_lowercase());
     let suffixed = |text: &&str| format!("{slug}-{}", text.get(..6).unwrap_or(text));
@@ -25,16 +25,17 @@ pub fn names_for(kind: &str, wish: &str, suffixes: &[&str]) -> Vec<String> {
     names
 }
 
-/// Whether the object was made within the last minute by the request of this mark.
+/// Whether the object was created within the last minute by a request with this fingerprint.
 pub fn is_repeat<K: Resource>(existing: &K, mark: &str, now: Timestamp) -> bool {
     let Some(Time(created)) = existing.meta().creation_timestamp.as_ref() else { return false };
     existing.meta().deletion_timestamp.is_none()
         && existing.annotations().get(names::REQUEST).is_some_and(|it| it == mark)
-        && now.duration_since(*created) < SAME_REQUEST
+        && now.duration_since(*created) < RETRY_WINDOW
 }
 
-/// Whether the object says what the request would have it say, but for the hashes of keys, each time
-/// others. The mark proves nothing alone: whoever may annotate objects can put it on any of them.
+/// Whether the object has the spec that the request would create, except for key hashes, which
+/// differ each time. The fingerprint alone proves nothing: anyone who may annotate objects can copy
+/// it to any of them.
 pub fn says_the_same<K: Serialize>(existing: &K, made: &K) -> bool {
     let spec = |object: &K| {
         let mut spec = serde_json::to_value(object).ok()?.get_mut("spec")?.take();
@@ -47,15 +48,15 @@ pub fn says_the_same<K: Serialize>(existing: &K, made: &K) -> bool {
     existing.is_some() && existing == made
 }
 
-/// Tells a repeated request by who asks for what. `content` never holds a secret: the mark of one
-/// could be guessed.
+/// Fingerprint of a request, from its caller and content. `content` never contains a secret, which
+/// could be guessed from the fingerprint.
 pub fn mark(caller: &Caller, kind: &str, wish: &str, content: &Value) -> String {
     let text = json!([caller.who.to_string(), kind, wish, content]).to_string();
     short_hex(text.as_bytes(), 16)
 }
 
-/// A name as Kubernetes wants it: lower-case letters, digits and dashes. `None` where nothing is
-/// left.
+/// A name in the form that Kubernetes requires: lower-case letters, digits and dashes. `None` if
+/// nothing is left.
 pub fn slug(wish: &str) -> Option<String> {
     let mut slug = String::new();
     for char in wish.chars().flat_map(char::to_lowercase) {

@@ -1,4 +1,4 @@
-//! What status says of a remote key set. Pure.
+//! Status and conditions of a remote key set. Pure.
 
 use std::collections::BTreeMap;
 
@@ -12,15 +12,15 @@ use crate::crd::{FetchAnswer, UserPoolStatus};
 use crate::domain::pool::{FetchState, Location, Remote, Source, UserPool};
 use crate::validate::fetch_state;
 
-/// Type of the condition that is there while a set cannot be fetched.
+/// Condition type that is present while the set cannot be fetched.
 pub const FETCH_FAILED: &str = "FetchFailed";
 
-/// How far the times in status may be behind at most if nothing else is new. Who refreshes each
-/// minute does not write each minute. Validators go by these times, so with a short
-/// `--max-jwks-age` it is a quarter of that.
-const LAG: SignedDuration = SignedDuration::from_mins(5);
+/// How far the times in status may lag behind if nothing else changes, so that a set that is
+/// refreshed every minute does not cause a write every minute. Validators rely on these times, so a
+/// short `--max-jwks-age` limits the lag to a quarter of itself.
+const MAX_LAG: SignedDuration = SignedDuration::from_mins(5);
 
-/// What a status says, as long as it was made from this spec: where another leader has left off.
+/// What status knows, if it was computed from this spec: where a previous leader stopped.
 pub fn stored(pool: &UserPool, status: Option<&UserPoolStatus>) -> Known {
     let source = pool.source.describe();
     let Some(status) = status.filter(|status| status.source.as_ref() == Some(&source)) else {
@@ -64,11 +64,11 @@ pub fn status(
         fetch_answers: answers(&known.answers),
         ..UserPoolStatus::default()
     };
-    let lag = LAG.min(max_age / 4);
+    let lag = MAX_LAG.min(max_age / 4);
     before.map_or(desired.clone(), |before| settled(desired, before, lag))
 }
 
-/// Keeps the times as they are while nothing else is new and they are not far behind.
+/// Keeps the recorded times while nothing else has changed and they do not lag too far behind.
 fn settled(
     mut desired: UserPoolStatus,
     before: &UserPoolStatus,
@@ -101,8 +101,8 @@ fn answers(answers: &BTreeMap<String, u64>) -> Vec<FetchAnswer> {
     answers.iter().filter_map(answer).take(FetchAnswer::MAX).collect()
 }
 
-/// How the pool stands, and until when at most. A failed fetch of a pool that serves is a condition
-/// of its own: neither Ready nor the keys change.
+/// The readiness of the pool, and until when at most it holds. A failed fetch of a pool in use is a
+/// condition of its own: it changes neither Ready nor the keys.
 pub fn standing(
     pool: &UserPool,
     known: &Known,
@@ -112,7 +112,7 @@ pub fn standing(
 ) -> (Standing, Option<Timestamp>) {
     let error = known.error.map(|error| error.to_string());
     let count = desired.keys.len();
-    // By what validators go by, which may be behind what this leader knows.
+    // Judged by the times that validators see, which may lag behind what this leader knows.
     let fetched_at = desired.last_fetch_time.as_ref().map(|time| time.0);
     let until = fetched_at.and_then(|fetched_at| fetched_at.checked_add(max_age).ok());
     let stale = until.is_none_or(|until| until < now);
@@ -121,15 +121,15 @@ pub fn standing(
         (Some(error), 0) => Standing::reconciling(FETCH_FAILED, error.clone()),
         (_, _) if stale => Standing::reconciling(
             "KeySetStale",
-            "the key set was not fetched for longer than --max-jwks-age: its tokens are answered with 503",
+            "the key set has not been fetched for longer than --max-jwks-age; its tokens get a 503",
         ),
-        (_, _) => Standing::ready("KeysFetched", format!("keys fetched: {count}")),
+        (_, _) => Standing::ready("KeysFetched", format!("{count} keys fetched")),
     };
     standing.notes = published::notes(pool, known.set.as_deref());
     if let (Some(class), Some(error)) = (known.error, error) {
         let message = match until {
             Some(until) if count > 0 && !stale => {
-                format!("{error}; what was fetched before goes on to serve until {until}")
+                format!("{error}; the last fetched keys remain in use until {until}")
             }
             _ => error,
         };

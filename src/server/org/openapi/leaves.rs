@@ -1,4 +1,4 @@
-//! The schemas of single fields. What they rule out is refused; the contract test tries it.
+//! Schemas of single fields. The API refuses what they exclude; the contract test proves it.
 
 use serde_json::{Value, json};
 
@@ -38,12 +38,12 @@ pub fn password() -> Value {
     json!({ "type": "string", "minLength": 8, "maxLength": 1024 })
 }
 
-/// Empty takes it away.
+/// Empty removes the URL.
 pub fn url() -> Value {
     json!({ "type": ["string", "null"], "maxLength": 2048, "pattern": r"^(https?://\S+)?$" })
 }
 
-/// What Link shows.
+/// Settings of Link for this client.
 pub fn oauth() -> Value {
     json!({ "type": ["object", "null"], "properties": {
         "logoUrl": url(),
@@ -54,7 +54,7 @@ pub fn oauth() -> Value {
     } })
 }
 
-/// The same field in a change, where null is the same as nothing.
+/// The same field in a change, where null means unchanged.
 pub fn changed(mut schema: Value) -> Value {
     if let Some(schema) = schema.as_object_mut() {
         if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut) {
