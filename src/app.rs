@@ -1,4 +1,4 @@
-//! The composition root: builds every part, and is the only place that spawns.
+//! The composition root: builds every part and starts its tasks.
 
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -30,14 +30,15 @@ use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles
 /// There is no usable configuration.
 pub async fn client() -> anyhow::Result<Client> {
     let mut config = kube::Config::infer().await.context(
-        "no way to the API server: neither KUBECONFIG nor a Pod's ServiceAccount is usable",
+        "cannot connect to the API server: neither KUBECONFIG nor a Pod's ServiceAccount is usable",
     )?;
-    // Retries inside the client would go on after the Lease was lost. Ours know when to stop.
+    // Retries inside the client would continue after the Lease was lost. Our own retries know when
+    // to stop.
     config.default_retry = false;
-    // Proxy variables in the environment are meant for others: nothing here goes through a proxy.
+    // Proxy variables in the environment are not meant for the API server.
     config.proxy_url = None;
-    // A connection that died without a word must not hold a reconciliation for ever. Longer than
-    // the 290 s after which the API server ends a watch.
+    // A dead connection must not block a reconciliation permanently. Longer than the 290 s after
+    // which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
     Client::try_from(config).context("the configuration for the API server is not usable")
 }
@@ -45,7 +46,7 @@ pub async fn client() -> anyhow::Result<Client> {
 /// Runs everything that `config` asks for, until `shutdown` or until a part fails.
 ///
 /// # Errors
-/// An address cannot be listened on, or a part ended that never should.
+/// An address is unavailable, or a part ended unexpectedly.
 pub async fn run(
     config: Config,
     client: Client,
@@ -75,7 +76,7 @@ pub async fn run(
         )
     });
 
-    // The servers listen first, so that a probe can tell "not ready" from "not there".
+    // The servers listen first, so that a probe can tell "not ready" from "not running".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
     let stop = shutdown.clone();
@@ -113,17 +114,18 @@ pub async fn run(
         });
     }
 
-    info!(version = env!("CARGO_PKG_VERSION"), roles = ?config.roles, listen = %config.listen, admin = %config.admin_listen, "running");
+    info!(version = env!("CARGO_PKG_VERSION"), roles = ?config.roles, listen = %config.listen, admin = %config.admin_listen, "started");
     let mut outcome = Ok(());
     while let Some(ended) = tasks.join_next().await {
         let result = ended.context("a task panicked").and_then(|result| result);
         if result.is_err() || !shutdown.is_cancelled() {
-            // One part is down: the whole goes down in order and is started again.
+            // If one part fails, the whole process shuts down in order and is restarted.
             shutdown.cancel();
             outcome = outcome.and(result.and_then(|()| unexpected()));
         }
     }
-    // Only now: until the last request was answered this replica had to be counted.
+    // Only now: this replica must be included in propagation until it has answered its last
+    // request.
     if let Some(publisher) = publisher {
         publisher.retire().await;
     }
@@ -165,7 +167,7 @@ fn index_kinds(
     });
 }
 
-/// The controllers, while this replica leads.
+/// Runs the controllers while this replica leads.
 async fn control(
     config: Config,
     client: Client,
@@ -182,7 +184,7 @@ async fn control(
         max_jwks_age: config.max_jwks_age,
         fetcher,
     };
-    // Two processes of one Pod name (a container that restarts) must not take each other for
+    // Two processes with the same Pod name (a restarting container) must not mistake each other for
     // themselves.
     let me = format!("{}_{}", config.identity, uuid::Uuid::new_v4());
     let lead = || {
@@ -204,7 +206,7 @@ async fn control(
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;
 }
 
-/// What fetches key sets: to where the flags permit, and with nothing of the environment.
+/// The fetcher of key sets: limited to what the flags allow, and independent of the environment.
 fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
     let (open, closed) = (config.allow_fetch_from.clone(), config.deny_fetch_from.clone());
     let filter = AddressFilter::new(open, closed).context("--allow-fetch-from")?;
@@ -213,7 +215,7 @@ fn fetcher(config: &Config) -> anyhow::Result<Fetcher> {
     Ok(Fetcher::new(connector, Trust::platform(), FETCH_TIMEOUT))
 }
 
-/// Says so in the metrics while this replica leads, however that ends.
+/// Sets the leader metric while this replica leads, and resets it however that ends.
 struct Leading(Arc<Metrics>);
 
 impl Leading {
@@ -237,5 +239,5 @@ fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListen
 }
 
 fn unexpected() -> anyhow::Result<()> {
-    anyhow::bail!("a part of the process ended that never should")
+    anyhow::bail!("a part of the process ended unexpectedly")
 }

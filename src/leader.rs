@@ -1,10 +1,12 @@
-//! Leader election by a Lease (`coordination.k8s.io/v1`): at most one replica runs the
+//! Leader election with a Lease (`coordination.k8s.io/v1`): at most one replica runs the
 //! controllers.
 //!
-//! [`decide`] is pure. The loop around it replaces the Lease with the resourceVersion that it
-//! read, so of two claimants one gets a 409. A lease is no fence: a leader that was suspended may
-//! still have a write in flight when another one takes over. Therefore every write that matters
-//! carries a precondition of its own, and election only keeps the peace.
+//! [`decide`] is pure. The loop around it replaces the Lease with the resourceVersion that it read,
+//! so of two candidates one gets a 409. A Lease is no fence: a leader that was suspended may still
+//! have a write in flight when another one takes over. Therefore every write that matters has a
+//! precondition of its own, and election only prevents contention. What happens when a leader dies
+//! in the middle of a rotation is decided by the order of the writes;
+//! tests/cluster/alone/crash_order.rs kills a leader after each of them.
 
 use std::future::Future;
 use std::time::Duration;
@@ -23,32 +25,32 @@ use crate::said::Said;
 /// Name of the Lease, in the operator's namespace.
 pub const LEASE_NAME: &str = "anon-operator-leader";
 
-/// How long a claim holds without renewal.
-const LEASE: Duration = Duration::from_secs(15);
-/// How long a leader that cannot renew goes on. Shorter than [`LEASE`], so that it has stopped
-/// before anybody else can start, though their clocks tick apart.
+/// How long the Lease is valid without renewal.
+const LEASE_DURATION: Duration = Duration::from_secs(15);
+/// How long a leader that cannot renew continues. Shorter than [`LEASE_DURATION`], so that it has stopped
+/// before another replica can take over, even if their clocks run at different speeds.
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
-/// How often the Lease is renewed or looked at.
-const RETRY: Duration = Duration::from_secs(2);
-/// How long one look or renewal may take; the client itself would wait for ever. Shorter than
-/// [`RENEW_DEADLINE`], so that a connection that died leaves time for another.
-const ANSWER: Duration = Duration::from_secs(4);
+/// How often the Lease is renewed or checked.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// How long one request may take; the client itself has no timeout. Shorter than
+/// [`RENEW_DEADLINE`], so that a dead connection leaves time for another.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// What a replica does about the Lease that it has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Nobody has made the Lease: create it.
+    /// The Lease does not exist: create it.
     Create,
     /// It is free, or its holder has not renewed it for its whole duration: take it.
     Take,
     /// It is ours: renew it.
     Renew,
-    /// Somebody holds it.
+    /// Another replica holds it.
     Wait,
 }
 
-/// Decides by the Lease and by how long it has been seen unchanged. The times *in* it are those
-/// of another machine's clock and are never compared with ours, only with themselves.
+/// Decides by the Lease and by how long it has been observed unchanged. The times *in* it come from
+/// another machine's clock and are compared only with each other, never with ours.
 #[must_use]
 pub fn decide(lease: Option<&Lease>, me: &str, unchanged_for: Duration) -> Decision {
     let Some(spec) = lease.map(|lease| lease.spec.as_ref()) else {
@@ -65,8 +67,8 @@ pub fn decide(lease: Option<&Lease>, me: &str, unchanged_for: Duration) -> Decis
     }
 }
 
-/// Campaigns for the Lease until `shutdown`. While it is held, the future that `lead` makes runs;
-/// it is dropped the moment the Lease is lost. On shutdown the Lease is given back, so that a
+/// Campaigns for the Lease until `shutdown`. While it is held, the future that `lead` creates runs;
+/// it is dropped the moment the Lease is lost. On shutdown the Lease is released, so that a
 /// successor need not wait.
 pub async fn campaign<F, L>(
     client: Client,
@@ -85,13 +87,13 @@ pub async fn campaign<F, L>(
         seen_at: Instant::now(),
     };
     while let Some(claimed_at) = shutdown.run_until_cancelled(candidate.win()).await {
-        info!(identity = me, "leading");
+        info!(identity = me, "became leader");
         tokio::select! {
-            () = lead() => warn!("the controllers ended by themselves; starting over"),
-            () = candidate.hold(claimed_at) => warn!("lost the leader's Lease; the controllers stop"),
+            () = lead() => warn!("the controllers ended unexpectedly; restarting them"),
+            () = candidate.hold(claimed_at) => warn!("lost leadership; stopping the controllers"),
             () = shutdown.cancelled() => break,
         }
-        if shutdown.run_until_cancelled(sleep(RETRY)).await.is_none() {
+        if shutdown.run_until_cancelled(sleep(RETRY_INTERVAL)).await.is_none() {
             break;
         }
     }
@@ -102,60 +104,60 @@ struct Candidate {
     api: Api<Lease>,
     me: String,
     seen: Option<Lease>,
-    /// When the claim in `seen` was last seen to change, by our own clock.
+    /// When the holder in `seen` was last observed to renew, by our own clock.
     seen_at: Instant,
 }
 
 impl Candidate {
-    /// Returns once the Lease is ours, with the time from which the claim counts: when it was
+    /// Returns once the Lease is ours, with the time from which it is valid: when the request was
     /// sent, not when it was answered.
     async fn win(&mut self) -> Instant {
         loop {
             let asked = Instant::now();
-            match timeout(ANSWER, self.try_once()).await {
+            match timeout(REQUEST_TIMEOUT, self.try_once()).await {
                 Ok(Ok(true)) => return asked,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), "could not read or write the leader's Lease");
+                    warn!(error = %Said(&error), "failed to read or write the leader's Lease");
                 }
-                Err(_) => warn!("no answer about the leader's Lease within {ANSWER:?}"),
+                Err(_) => warn!("no answer about the leader's Lease within {REQUEST_TIMEOUT:?}"),
             }
-            sleep(RETRY).await;
+            sleep(RETRY_INTERVAL).await;
         }
     }
 
-    /// Renews the Lease until it is lost: taken by another, or not renewed in time.
+    /// Renews the Lease until it is lost: taken by another replica, or not renewed in time.
     async fn hold(&mut self, mut claimed_at: Instant) {
         loop {
             let left = RENEW_DEADLINE.saturating_sub(claimed_at.elapsed());
-            sleep(RETRY.min(left)).await;
+            sleep(RETRY_INTERVAL.min(left)).await;
             let left = RENEW_DEADLINE.saturating_sub(claimed_at.elapsed());
             if left.is_zero() {
                 return;
             }
             let asked = Instant::now();
-            match timeout(ANSWER.min(left), self.try_once()).await {
+            match timeout(REQUEST_TIMEOUT.min(left), self.try_once()).await {
                 Ok(Ok(true)) => claimed_at = asked,
                 Ok(Ok(false)) if self.held_by_another() => return,
                 Ok(Ok(false)) => debug!("the leader's Lease changed in between"),
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), "could not renew the leader's Lease");
+                    warn!(error = %Said(&error), "failed to renew the leader's Lease");
                 }
-                Err(_) => warn!("no answer about the leader's Lease in time"),
+                Err(_) => warn!("timed out renewing the leader's Lease"),
             }
         }
     }
 
-    /// Gives the Lease back, if it is ours: also if we have not heard yet that it is, because the
-    /// answer to a claim was still on its way.
+    /// Releases the Lease if it is ours, even if we do not know that yet because the response was
+    /// still on its way.
     async fn release(&self) {
-        match timeout(RETRY, self.try_release()).await {
-            Ok(Ok(true)) => info!("gave the leader's Lease back"),
+        match timeout(RETRY_INTERVAL, self.try_release()).await {
+            Ok(Ok(true)) => info!("released the leader's Lease"),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
-                warn!(error = %Said(&error), "could not give the leader's Lease back");
+                warn!(error = %Said(&error), "failed to release the leader's Lease");
             }
-            Err(_) => warn!("could not give the leader's Lease back in time"),
+            Err(_) => warn!("timed out releasing the leader's Lease"),
         }
     }
 
@@ -180,7 +182,7 @@ impl Candidate {
         !holder.is_empty() && holder != self.me
     }
 
-    /// Reads, decides and, if it may, writes. Whether the Lease is ours now.
+    /// Reads, decides and, if allowed, writes. Returns whether the Lease is ours now.
     async fn try_once(&mut self) -> kube::Result<bool> {
         self.read().await?;
         let written = match decide(self.seen.as_ref(), &self.me, self.seen_at.elapsed()) {
@@ -196,7 +198,7 @@ impl Candidate {
                 self.seen_at = Instant::now();
                 Ok(true)
             }
-            // Somebody else was faster: who?
+            // Another replica was faster: find out which.
             Err(kube::Error::Api(status)) if status.code == 409 => {
                 self.read().await?;
                 Ok(false)
@@ -208,7 +210,8 @@ impl Candidate {
     async fn read(&mut self) -> kube::Result<()> {
         let read = self.api.get_opt(LEASE_NAME).await?;
         let spec = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.spec.clone());
-        // Only a claim counts as a sign of life, not a label that somebody puts on the Lease.
+        // Only a renewal is a sign of life, not just any change, such as a label added to the
+        // Lease.
         if spec(&read) != spec(&self.seen) {
             self.seen_at = Instant::now();
         }
@@ -216,7 +219,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// The Lease as it looks when it is ours, with the resourceVersion that was read.
+    /// The Lease as we hold it, with the resourceVersion that was read.
     fn claim(&self) -> Lease {
         let before = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let ours = before.filter(|spec| spec.holder_identity.as_ref() == Some(&self.me));
@@ -228,7 +231,7 @@ impl Candidate {
             metadata: metadata.unwrap_or_else(named),
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.me.clone()),
-                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
                 acquire_time: ours.map_or_else(|| now.clone(), |spec| spec.acquire_time.clone()),
                 renew_time: now,
                 lease_transitions: Some(transitions.saturating_add(i32::from(ours.is_none()))),
@@ -267,8 +270,8 @@ mod tests {
 
     #[test]
     fn a_leader_stops_before_anybody_else_can_start() {
-        assert!(RENEW_DEADLINE < LEASE);
+        assert!(RENEW_DEADLINE < LEASE_DURATION);
         // One answer may be lost, and the Lease is still renewed in time.
-        assert!(RETRY + ANSWER + RETRY < RENEW_DEADLINE);
+        assert!(RETRY_INTERVAL + REQUEST_TIMEOUT + RETRY_INTERVAL < RENEW_DEADLINE);
     }
 }

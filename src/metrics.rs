@@ -1,5 +1,5 @@
-//! What is counted, in the OpenMetrics text format at `/metrics` of the admin address. Labels are
-//! kinds and reasons, never names of objects or people.
+//! Metrics in the OpenMetrics text format, at `/metrics` of the admin listener. Labels are kinds
+//! and reasons, never names of objects or people.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-/// A kind of object and what came of it.
+/// A kind and the outcome of a reconciliation.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Outcome {
     kind: &'static str,
@@ -24,21 +24,21 @@ struct OfKind {
     kind: &'static str,
 }
 
-/// A door and the verdict that it gave.
+/// An endpoint and its result.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Verdict {
     door: &'static str,
     verdict: &'static str,
 }
 
-/// Why a key set was fetched and what came of it.
+/// The trigger and the outcome of a fetch.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Fetch {
     trigger: &'static str,
     outcome: &'static str,
 }
 
-/// What happened to a signing key.
+/// A change of a signing key.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Transition {
     transition: &'static str,
@@ -84,27 +84,27 @@ impl Default for Metrics {
         );
         registry.register(
             "reconcile_duration_seconds",
-            "Time that one reconciliation took",
+            "Duration of a reconciliation",
             metrics.reconcile_seconds.clone(),
         );
         registry.register(
             "verdicts",
-            "Answers of the doors by verdict: active, or the reason of the refusal",
+            "Validation responses by endpoint and result: active, or the reason for the rejection",
             metrics.verdicts.clone(),
         );
         registry.register(
             "swept_secrets",
-            "Secrets removed because what they belonged to is gone",
+            "Secrets garbage-collected because their owner was deleted",
             metrics.swept.clone(),
         );
         registry.register(
             "signing_key_transitions",
-            "What happened to signing keys: published, activated, retired, gone, discarded, revoked",
+            "Signing key transitions: published, activated, retired, gone, discarded, revoked",
             metrics.signing_keys.clone(),
         );
         registry.register(
             "index_objects",
-            "Objects that this replica serves from its index",
+            "Objects in this replica's index",
             metrics.index_objects.clone(),
         );
         registry.register(
@@ -119,7 +119,7 @@ impl Default for Metrics {
         );
         registry.register(
             "key_set_oldest_fetch_timestamp_seconds",
-            "Of all remote key sets that this leader keeps: when the oldest was fetched; 0 without any",
+            "When the oldest of the remote key sets was fetched, in seconds since the epoch; 0 without any",
             metrics.key_set_oldest.clone(),
         );
         metrics
@@ -127,28 +127,28 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Counts a reconciliation and how long it took.
+    /// Counts a reconciliation and its duration.
     pub fn reconciled(&self, kind: &'static str, outcome: &'static str, took: Duration) {
         self.reconciles.get_or_create(&Outcome { kind, outcome }).inc();
         self.reconcile_seconds.get_or_create(&OfKind { kind }).observe(took.as_secs_f64());
     }
 
-    /// Counts an answer of a door.
+    /// Counts a validation response.
     pub fn verdict(&self, door: &'static str, verdict: &'static str) {
         self.verdicts.get_or_create(&Verdict { door, verdict }).inc();
     }
 
-    /// Counts a Secret that was swept.
+    /// Counts a garbage-collected Secret.
     pub fn swept(&self, kind: &'static str) {
         self.swept.get_or_create(&OfKind { kind }).inc();
     }
 
-    /// Counts what happened to a signing key.
+    /// Counts a change of a signing key.
     pub fn signing_key(&self, transition: &'static str) {
         self.signing_keys.get_or_create(&Transition { transition }).inc();
     }
 
-    /// Says whether this replica leads.
+    /// Sets whether this replica leads.
     pub fn leads(&self, leads: bool) {
         self.leader.set(leads.into());
     }
@@ -158,12 +158,12 @@ impl Metrics {
         self.key_set_fetches.get_or_create(&Fetch { trigger, outcome }).inc();
     }
 
-    /// Says when the oldest of the remote key sets was fetched.
+    /// Sets when the oldest of the remote key sets was fetched.
     pub fn oldest_key_set(&self, fetched_at: Option<i64>) {
         self.key_set_oldest.set(fetched_at.unwrap_or(0));
     }
 
-    /// The exposition, with the sizes of the index as they are now.
+    /// The exposition, with the current sizes of the index.
     ///
     /// # Errors
     /// Never in practice: formatting into a `String` does not fail.

@@ -1,9 +1,9 @@
-//! Secrets of the organizations that the operator is asked to read: passwords, key sets, CA
-//! certificates. The label `anon.dev/use` says that who writes the Secret agrees to the use.
+//! Secrets of organizations that the operator is asked to read: passwords, key sets, CA
+//! certificates. The label `anon.dev/use` is the opt-in of whoever can write the Secret.
 //!
-//! The watches select that label, so unrelated Secrets cost nothing. That also means that a watch
-//! cannot tell a Secret that is gone from one whose label is gone, nor from a hiccup of its own;
-//! so every decision is made on a GET, and a watch only says when to make one.
+//! The watches select this label, so unrelated Secrets cost nothing. As a result, a watch cannot
+//! tell a deleted Secret from one that lost its label, or from its own reconnection. So every
+//! decision is based on a GET, and a watch only triggers it.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -17,16 +17,16 @@ use super::{Context, Error, Guarded};
 use crate::domain::staff::SecretEntry;
 use crate::names;
 
-/// What a Secret with the right label has in the entry that is asked for.
+/// The requested entry of a labelled Secret.
 pub struct Consented {
     /// The value.
     pub bytes: Vec<u8>,
-    /// Another value, or another Secret of the name, is another version.
+    /// Identifies this version of this Secret: changes with its content and when it is re-created.
     pub version: String,
 }
 
-/// Reads an entry; `None` alike for a Secret that is missing, that lacks the label and that lacks
-/// the entry: who may not read the Secret learns nothing of it.
+/// Reads an entry. `None` for a missing Secret, a missing label and a missing entry alike, so that
+/// a user who cannot read the Secret learns nothing about it.
 ///
 /// # Errors
 /// The API server did not answer.
@@ -51,22 +51,22 @@ fn consented(secret: Secret, entry: &SecretEntry, use_: &str) -> Option<Consente
     agreed.then_some(Consented { bytes, version })
 }
 
-/// What is needed, for a message: one text for whatever may be the matter.
+/// What is required, for a message: one text for every possible cause.
 pub fn needed(entry: &SecretEntry, use_: &str, what: &str) -> String {
     format!(
-        "Secret `{}` with label `{}: {use_}` and {what} in `{}` is needed in this namespace",
+        "Secret `{}` with label `{}: {use_}` and {what} in `{}` is required in this namespace",
         entry.secret,
         names::USE,
         entry.entry
     )
 }
 
-/// Selects the Secrets that may be read for one of these uses.
+/// Selects the Secrets labelled for one of these uses.
 pub fn watched(uses: &[&str]) -> watcher::Config {
     watcher::Config::default().labels(&format!("{} in ({})", names::USE, uses.join(",")))
 }
 
-/// From a Secret to the objects of its namespace that refer to it.
+/// Maps a Secret to the objects in its namespace that refer to it.
 pub fn referrers<K>(
     objects: Store<Guarded<K>>,
     refers: impl Fn(&K, &str) -> bool + Clone + Send + Sync + 'static,

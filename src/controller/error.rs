@@ -1,5 +1,5 @@
-//! What can fail in a reconciliation. Every error is retried with backoff; what retrying cannot
-//! cure is not an error but a condition.
+//! Errors of a reconciliation. Every error is retried with backoff; a problem that a retry cannot
+//! solve is a condition and not an error.
 
 use thiserror::Error;
 
@@ -8,44 +8,44 @@ use crate::said::Said;
 /// A failed reconciliation.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// The API server refused or did not answer.
+    /// The API server refused the request or did not answer.
     #[error("could not {action}: {}", Said(.source))]
     Api {
-        /// What was tried, such as "create Secret".
+        /// The attempted action, such as "create Secret".
         action: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: Box<kube::Error>,
     },
-    /// Somebody else wrote in between: the next try reads again.
+    /// Someone else has written in the meantime: the next attempt reads again.
     #[error("could not {action}: it changed in between")]
     Conflict {
-        /// What was tried.
+        /// The attempted action.
         action: &'static str,
     },
-    /// An object from the API server lacks what the API server always sets.
+    /// An object from the API server lacks a field that the API server always sets.
     #[error("{what} is missing from the API server's answer")]
     Incomplete {
-        /// What is missing.
+        /// The missing field.
         what: &'static str,
     },
-    /// A key could not be made or encoded.
+    /// A signing key could not be generated or encoded.
     #[error(transparent)]
     Signing(#[from] crate::domain::signing::SigningError),
-    /// A key could not be made.
+    /// An API key could not be generated.
     #[error(transparent)]
     Random(#[from] crate::domain::opaque::RandomFailed),
-    /// What is to be stored could not be encoded.
+    /// A value to store could not be encoded.
     #[error("could not encode {what}: {source}")]
     Encode {
-        /// What was to be stored.
+        /// The value.
         what: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: serde_json::Error,
     },
-    /// A task for a blocking computation did not end well.
-    #[error("could not make a key: {0}")]
+    /// A blocking computation panicked or was cancelled.
+    #[error("failed to generate a key: {0}")]
     Task(#[from] tokio::task::JoinError),
 }
 
@@ -58,8 +58,9 @@ impl Error {
         }
     }
 
-    /// What the API server said if it refused for a reason that somebody has to see: a quota, a
-    /// policy, a missing right. Retries go on, but only a change of the surroundings will help.
+    /// The API server's message if it refused the request for a reason that a person has to
+    /// resolve: a quota, a policy, a missing permission. Retries continue, but only a change
+    /// outside the object will help.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let Self::Api { action, source } = self else { return None };
@@ -72,7 +73,7 @@ impl Error {
         }
     }
 
-    /// The class for metrics.
+    /// Metric label.
     #[must_use]
     pub fn class(&self) -> &'static str {
         match self {

@@ -1,8 +1,8 @@
-//! Events: what has happened to an object that people may want to know.
+//! Kubernetes Events about transitions of an object.
 //!
-//! Written without kube's `Recorder`, which folds an Event into an earlier one of the same reason
-//! and keeps the earlier one's words: "key A is destroyed" would stay when B was. News is rare (a
-//! transition, a step of a rotation), so each has an object of its own.
+//! They are not published with kube's `Recorder`, which merges an Event into an earlier one with
+//! the same reason and keeps the earlier note: "key A is destroyed" would remain when key B was.
+//! Events are rare (a transition, a rotation step), so each gets an object of its own.
 
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -15,10 +15,10 @@ use super::status::HasStatus;
 use crate::names;
 use crate::said::Said;
 
-/// The longest note that the API server takes, in bytes.
+/// The longest note that the API server accepts, in bytes.
 const MAX_NOTE: usize = 1024;
 
-/// Something that has happened.
+/// The content of an Event.
 pub struct News {
     type_: &'static str,
     /// CamelCase, stable.
@@ -28,18 +28,18 @@ pub struct News {
 }
 
 impl News {
-    /// What is as it should be.
+    /// An expected change.
     pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
         Self { type_: "Normal", reason, note: note.into() }
     }
 
-    /// What somebody may have to look at.
+    /// Something that may need attention.
     pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
         Self { type_: "Warning", reason, note: note.into() }
     }
 }
 
-/// Logs what has happened, and publishes it.
+/// Logs the change and publishes its Event.
 pub async fn tell<K: HasStatus>(context: &Context, object: &K, news: News) {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let (kind, reason) = (K::kind(&()), news.reason);
@@ -51,7 +51,7 @@ pub async fn tell<K: HasStatus>(context: &Context, object: &K, news: News) {
     publish(context, object, news).await;
 }
 
-/// Publishes an Event. It is a courtesy: its loss is logged and holds nothing up.
+/// Publishes an Event. This is best effort: a failure is logged and delays nothing.
 pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: News) {
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     let event = Event {
@@ -73,7 +73,7 @@ pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: News) {
     let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
     if let Err(error) = api.create(&PostParams::default(), &event).await {
         let (kind, error) = (K::kind(&()), Said(&error));
-        warn!(%kind, %namespace, %name, %error, "could not publish an Event");
+        warn!(%kind, %namespace, %name, %error, "failed to publish an Event");
     }
 }
 

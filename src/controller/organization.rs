@@ -1,4 +1,4 @@
-//! `Organization`: refines its namespace. Nothing but a status follows from it.
+//! Reconciles `Organization`, which only refines its namespace: nothing but its status is written.
 
 use kube::api::Api;
 use kube::runtime::controller::Controller;
@@ -17,7 +17,7 @@ impl Reconcile for Organization {
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         let (standing, id, outcome) = match validate::organization(self) {
             Ok(organization) => (
-                Standing::ready("Accepted", "the organization is served"),
+                Standing::ready("Accepted", "the organization is in use"),
                 Some(organization.id.to_string()),
                 Outcome::SETTLED,
             ),

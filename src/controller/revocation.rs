@@ -1,5 +1,6 @@
-//! `Revocation`: validators act on it by themselves, through their watch. Here it is only said how
-//! many of them have, and the object is removed once it has ended.
+//! Reconciles `Revocation`. Validators enforce it on their own, through their watch; this
+//! controller reports how many of them do, and deletes the object once everything it revokes has
+//! expired.
 
 use std::time::Instant;
 
@@ -42,7 +43,7 @@ impl Reconcile for Revocation {
             return Ok(Outcome::SETTLED);
         }
         let look = end.map_or(Look::OnChange, Look::At);
-        // Proven once, it stays so: nothing takes a revocation back but its deletion.
+        // Once acknowledged, it stays so: only deleting a Revocation lifts it.
         if condition::is_ready(&unchanged.conditions) {
             context.memory.seen_through(self);
             return Ok(Outcome { look, ..Outcome::SETTLED });
@@ -52,21 +53,20 @@ impl Reconcile for Revocation {
             resource_version: self.resource_version().unwrap_or_default(),
             at: context.memory.first_seen(self, Instant::now()),
         };
-        // Said of the first look only: what is revoked is destroyed, and found no more after that.
+        // Determined once, at first sight: revoked keys are destroyed and no longer found later.
         let first =
             condition::find(&unchanged.conditions, READY).is_none_or(|it| it.status == "Unknown");
         let note = if first { nothing_matches(context, &revocation) } else { said(&unchanged) };
         let reached = context.propagation.reached(&write);
-        // Our own index too: the status that is written then brings the owner's reconciliation,
-        // which replaces a revoked key and asks that index.
+        // This replica's own index included: the status write triggers a reconciliation of the
+        // owner, which replaces a revoked key and relies on that index.
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
         let (mut standing, look) = if reached.everywhere && here {
-            (Standing::ready("Revoked", format!("refused by {}", reached.text)), look)
+            (Standing::ready("Revoked", format!("revocation enforced by {}", reached.text)), look)
         } else {
             let waiting = reached.waiting_for(&write);
             let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
-            let text =
-                format!("not every validator is known to refuse what is revoked yet{waiting}");
+            let text = format!("not every validator has acknowledged the revocation yet{waiting}");
             (Standing::reconciling("Propagating", text), Look::Soon)
         };
         standing.notes.extend(note);
@@ -75,8 +75,8 @@ impl Reconcile for Revocation {
     }
 }
 
-/// Type of the condition of a Revocation that, when it was made, named nothing that was there. It
-/// counts all the same: what it names may come, or come back. But it may be a slip, too.
+/// Condition type of a Revocation that matched nothing when it was created. It is enforced all the
+/// same, because its target may appear or come back, but it may also be a typo.
 const NOTHING_MATCHES: &str = "NothingMatches";
 const NO_OWNER: &str = "OwnerNotFound";
 const NO_KEY: &str = "KeysNotFound";
@@ -99,22 +99,26 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
         }
     };
     let Some(keys) = keys else {
-        let text = format!("when this was made, no {kind} `{name}` was served in this namespace");
+        let text = format!(
+            "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
+        );
         return Some(Note::new(NOTHING_MATCHES, NO_OWNER, text));
     };
     let named = |key: &Key| revocation.names_key(&key.0);
-    // It may have taken the place of one that is named, and was destroyed.
+    // A key may have replaced a revoked one that was destroyed.
     let younger = |key: &Key| key.1 >= revocation.created_at;
     if revocation.key_ids.is_empty() || keys.iter().any(|key| named(key) || younger(key)) {
         return None;
     }
     let some = keys.iter().take(8).map(|key| format!("`{}`", key.0)).collect::<Vec<_>>();
     let some = if some.is_empty() { "none".to_owned() } else { some.join(", ") };
-    let text = format!("when this was made, {kind} `{name}` had none of these keys, but {some}");
+    let text = format!(
+        "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
+    );
     Some(Note::new(NOTHING_MATCHES, NO_KEY, text))
 }
 
-/// Its id, and since when it is there.
+/// The id of a key, and its creation time.
 type Key = (String, Option<Timestamp>);
 
 fn signing_keys(pool: &UserPool) -> Vec<Key> {
@@ -130,15 +134,15 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
     }
 }
 
-/// What was said of it before.
+/// The message of the existing condition.
 fn said(status: &RevocationStatus) -> Option<Note> {
     let said = condition::find(&status.conditions, NOTHING_MATCHES)?;
     let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
     Some(Note::new(NOTHING_MATCHES, reason, said.message.clone()))
 }
 
-/// When everything that it revokes has expired by itself, as far as that is certain: the tokens of
-/// other issuers live for as long as these like.
+/// When everything that it revokes has expired, as far as that is certain: other issuers choose the
+/// lifetime of their tokens.
 fn moot_at(context: &Context, revocation: &domain::Revocation) -> Option<Timestamp> {
     let ObjectName { namespace, name } = &revocation.owner;
     let pool = (revocation.of == Of::UserPool).then(|| UserPoolId::derive(namespace, name))?;

@@ -1,4 +1,4 @@
-//! The outcome of every check: [`Verified`], which only a finished proof can make, or a
+//! The outcome of every verification: [`Verified`], which only a finished proof can create, or a
 //! [`Reason`].
 
 use jiff::Timestamp;
@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use super::role::Role;
 
-/// Who a credential stands for. A value of this type is a finished proof: its only constructors
-/// are the verification functions of this crate's domain.
+/// The principal that a credential identifies. A value of this type is a finished proof: only the
+/// verification functions of this module tree can create one.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Verified {
     principal: Principal,
@@ -20,13 +20,13 @@ impl Verified {
         Self { principal }
     }
 
-    /// Who it is.
+    /// The principal.
     #[must_use]
     pub const fn principal(&self) -> &Principal {
         &self.principal
     }
 
-    /// The organization that the principal belongs to.
+    /// The organization of the principal.
     #[must_use]
     pub const fn organization(&self) -> OrganizationId {
         match &self.principal {
@@ -37,14 +37,14 @@ impl Verified {
     }
 }
 
-/// The kinds of principal.
+/// The types of principal.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Principal {
-    /// An end user, by an `appUserIdToken`.
+    /// An end user, identified by an `appUserIdToken`.
     AppUser(AppUser),
-    /// A backend, by its ApiKey.
+    /// A backend, identified by its API key.
     ApiKey(ApiKeyHolder),
-    /// Someone of the company, by a session token.
+    /// A staff user of the organization, identified by a session token.
     Member(SessionHolder),
 }
 
@@ -53,11 +53,11 @@ pub enum Principal {
 pub struct AppUser {
     /// The organization of the pool.
     pub organization: OrganizationId,
-    /// The pool that the user belongs to. The same appUserId in two pools is two users.
+    /// The pool of the user. The same appUserId in two pools means two users.
     pub pool: UserPoolId,
-    /// The client that the caller named.
+    /// The client that the caller specified.
     pub client: SdkClientId,
-    /// The id of the user in the company's own system.
+    /// The id of the user in the organization's own system.
     pub app_user_id: String,
     /// `iat`, if the token has one.
     pub issued_at: Option<Timestamp>,
@@ -74,13 +74,13 @@ pub struct ApiKeyHolder {
     pub organization: OrganizationId,
     /// The service client that the key belongs to.
     pub client: SdkClientId,
-    /// What the key may do.
+    /// The role of the key.
     pub role: Role,
     /// The id of the key: public, for logs and audits.
     pub key_id: String,
-    /// When the key was made, if that is known.
+    /// When the key was created, if known.
     pub created_at: Option<Timestamp>,
-    /// When the key stops to count.
+    /// When the key expires.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -91,25 +91,24 @@ pub struct SessionHolder {
     pub organization: OrganizationId,
     /// The member.
     pub member: MemberId,
-    /// What the member may do.
+    /// The role of the member.
     pub role: Role,
     /// The id of the session: public, for logs and audits.
     pub session_id: String,
     /// When the member logged in.
     pub created_at: Timestamp,
-    /// When the session stops to count.
+    /// When the session expires.
     pub expires_at: Timestamp,
 }
 
-/// What class of answer a [`Reason`] is. "Cannot tell" is neither "bad credential" nor "bad
-/// request".
+/// The class of a [`Reason`]. "Cannot tell" is neither an invalid credential nor a bad request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The request does not say what is to be checked (400).
+    /// The request is incomplete or contradictory (400).
     BadRequest,
-    /// The credential does not count (401).
+    /// The credential is invalid (401).
     Unauthorized,
-    /// No answer can be given now (503).
+    /// The result is currently unknown (503).
     Unavailable,
 }
 
@@ -131,14 +130,14 @@ macro_rules! reasons {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The class of the answer.
+            /// The class of the response.
             #[must_use]
             pub const fn class(self) -> Class {
                 match self { $(Self::$variant => Class::$class,)* }
             }
 
-            /// One sentence for the caller, with the cure where there is one. It never holds
-            /// anything of the credential.
+            /// One sentence for the caller, with what to do if there is something. It never
+            /// contains any part of the credential.
             #[must_use]
             pub const fn message(self) -> &'static str {
                 match self { $(Self::$variant => $message,)* }
@@ -150,7 +149,7 @@ macro_rules! reasons {
 reasons! {
     /// No credential in the request.
     CredentialMissing = "credential_missing", Unauthorized,
-        "no credential: send `Authorization: Bearer <credential>` (POST /v1/validate takes `token` in the body, too)";
+        "no credential: send `Authorization: Bearer <credential>` (POST /v1/validate also accepts `token` in the body)";
     /// Both a bearer and a `token` in the body.
     TwoCredentials = "two_credentials", BadRequest,
         "two credentials: send the Authorization header or `token` in the body, not both";
@@ -159,10 +158,10 @@ reasons! {
         "the Authorization header must be `Bearer <credential>`";
     /// A JWT without a client id.
     ClientMissing = "client_missing", BadRequest,
-        "an appUserIdToken is checked for a client: send X-Anon-Sdk-Client-Id or `sdkClientId`";
+        "an appUserIdToken is validated for a client: send X-Anon-Sdk-Client-Id or `sdkClientId`";
     /// Header and body name different clients.
     ClientAmbiguous = "client_ambiguous", BadRequest,
-        "X-Anon-Sdk-Client-Id and `sdkClientId` name different clients";
+        "X-Anon-Sdk-Client-Id and `sdkClientId` specify different clients";
     /// Longer than any credential that is accepted.
     CredentialTooLarge = "credential_too_large", Unauthorized,
         "the credential is larger than 16 KiB";
@@ -172,7 +171,7 @@ reasons! {
     /// The header or payload of a JWT cannot be read.
     TokenMalformed = "token_malformed", Unauthorized,
         "the token is not a well-formed JWT in compact form";
-    /// `crit` or `b64`, or a `typ` that says that it is not an access or ID token.
+    /// `crit` or `b64`, or a `typ` other than that of an access or ID token.
     TokenTypeUnsupported = "token_type_unsupported", Unauthorized,
         "the token's header has `crit` or `b64`, or a `typ` other than JWT or at+jwt";
     /// `alg` is missing, unknown, symmetric or `none`.
@@ -181,9 +180,9 @@ reasons! {
     /// No `kid`.
     KeyIdMissing = "key_id_missing", Unauthorized,
         "the token's header has no `kid`";
-    /// No such client. Clients of other organizations are not told apart.
+    /// No such client. Clients of other organizations are indistinguishable from unknown ones.
     ClientUnknown = "client_unknown", Unauthorized,
-        "there is no such client";
+        "client not found";
     /// The client is suspended.
     ClientSuspended = "client_suspended", Unauthorized,
         "the client is suspended";
@@ -195,20 +194,20 @@ reasons! {
         "the client's UserPool does not exist or has no keys yet";
     /// No key of the set has the token's `kid`, and the set may be older than the key.
     KeyNotYetKnown = "key_not_yet_known", Unavailable,
-        "the token's `kid` is not in the key set of the UserPool as it is known; it is being fetched again, try again in a moment";
+        "the token's `kid` is not in the last fetched key set of the UserPool; the set is being fetched again, retry shortly";
     /// The key set was not fetched for longer than `--max-jwks-age`.
     KeySetStale = "key_set_stale", Unavailable,
-        "the key set of the UserPool could not be fetched for too long";
+        "the key set of the UserPool is too old: it could not be fetched for longer than --max-jwks-age";
     /// The pool has no key of this `kid`.
     KeyUnknown = "key_unknown", Unauthorized,
         "the UserPool has no key with the token's `kid`";
-    /// The key was revoked, and with it all that it signed.
+    /// The key, and with it everything that it signed, was revoked.
     KeyRevoked = "key_revoked", Unauthorized,
         "the key that signed the token was revoked";
-    /// The key is for another algorithm than the token claims.
+    /// The token states another algorithm than that of its key.
     AlgorithmMismatch = "algorithm_mismatch", Unauthorized,
         "the token's `alg` is not the algorithm of its key";
-    /// The signature is wrong.
+    /// The signature is invalid.
     SignatureInvalid = "signature_invalid", Unauthorized,
         "the token's signature is not valid";
     /// No `exp`, or not a number.
@@ -223,49 +222,49 @@ reasons! {
     /// `iat` lies in the future.
     TokenFromFuture = "token_from_future", Unauthorized,
         "the token was issued in the future";
-    /// `iss` is missing or another one.
+    /// `iss` is missing or is a different one.
     IssuerMismatch = "issuer_mismatch", Unauthorized,
         "the token's `iss` is not an issuer of the UserPool";
-    /// `aud` is missing or has none of the accepted values.
+    /// `aud` is missing or contains none of the accepted values.
     AudienceMismatch = "audience_mismatch", Unauthorized,
         "the token's `aud` has none of the UserPool's audiences";
     /// The token is bound to a key that the caller must prove to hold (RFC 7800).
     TokenSenderConstrained = "token_sender_constrained", Unauthorized,
         "the token has `cnf`: proof of possession is not supported";
-    /// `sub`, or what the pool's idClaim names, is missing, empty or not a string.
+    /// `sub`, or the claim that the pool's idClaim specifies, is missing, empty or not a string.
     SubjectMissing = "subject_missing", Unauthorized,
-        "the token has no user id: `sub`, or the claim that the UserPool's idClaim names, is not a non-empty string";
+        "the token has no user id: `sub`, or the claim that the UserPool's idClaim specifies, is not a non-empty string";
     /// The idClaim is `email`, and `email_verified` is not true.
     EmailUnverified = "email_unverified", Unauthorized,
         "the token's `email` is the user id, and `email_verified` is not true";
     /// A claim that the pool requires is missing or has another value.
     RequiredClaimMismatch = "required_claim_mismatch", Unauthorized,
         "the token lacks a claim that the UserPool requires, or it has another value";
-    /// The client accepts only tokens that were made for it.
+    /// The client accepts only tokens that were issued for it.
     ClientMismatch = "client_mismatch", Unauthorized,
-        "the client is strict and the token was not made for it";
-    /// The token names a client that is gone or of another pool.
+        "the client is strict and the token was not issued for it";
+    /// The token specifies a client that does not exist or belongs to another pool.
     TokenClientGone = "token_client_gone", Unauthorized,
-        "the client that the token was made for no longer exists";
+        "the client that the token was issued for no longer exists";
     /// The token was revoked, by its `jti` or by the time at which it was issued.
     TokenRevoked = "token_revoked", Unauthorized,
         "the token was revoked";
     /// Every token of the user was revoked.
     UserRevoked = "user_revoked", Unauthorized,
         "the tokens of this user were revoked";
-    /// No such ApiKey, or not any more.
+    /// No such API key, or no longer.
     ApiKeyUnknown = "api_key_unknown", Unauthorized,
-        "there is no such ApiKey";
-    /// The ApiKey was live once.
+        "unknown ApiKey";
+    /// The API key was valid once.
     ApiKeyExpired = "api_key_expired", Unauthorized,
         "the ApiKey has expired or was rotated away; read the current one from its Secret";
     /// The ApiKey was revoked.
     ApiKeyRevoked = "api_key_revoked", Unauthorized,
         "the ApiKey was revoked";
-    /// No such session, or not any more.
+    /// No such session, or no longer.
     SessionUnknown = "session_unknown", Unauthorized,
-        "there is no such session, or it was ended; log in again";
-    /// The session was live once.
+        "the session is unknown or was ended; log in again";
+    /// The session was valid once.
     SessionExpired = "session_expired", Unauthorized,
         "the session has expired; log in again";
     /// The session was revoked.
@@ -274,18 +273,18 @@ reasons! {
     /// The member of the session is suspended.
     MemberSuspended = "member_suspended", Unauthorized,
         "the member is suspended";
-    /// The caller asked about one organization and the credential belongs to another.
+    /// The request specifies one organization and the credential belongs to another.
     OrganizationMismatch = "organization_mismatch", Unauthorized,
         "the credential does not belong to that organization";
-    /// This kind of credential is not accepted here.
+    /// This type of credential is not accepted by this endpoint.
     CredentialKindRefused = "credential_kind_refused", Unauthorized,
         "this kind of credential is not accepted here";
-    /// The replica has not heard of the cluster for longer than `--max-staleness`.
+    /// The replica has not heard from the API server for longer than `--max-staleness`.
     IndexStale = "index_stale", Unavailable,
-        "this replica has lost touch with the cluster; try another one";
-    /// The replica has not read the cluster yet.
+        "this replica has lost contact with the API server; try another one";
+    /// The replica has not listed all objects yet.
     IndexNotReady = "index_not_ready", Unavailable,
-        "this replica has not read the cluster yet; try again";
+        "this replica is not ready yet; try again";
 }
 
 #[cfg(test)]

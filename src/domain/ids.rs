@@ -17,12 +17,11 @@ macro_rules! id {
         pub struct $name(Uuid);
 
         impl $name {
-            /// Reads an id as people send it. `None` for what is not a UUID, which then cannot
-            /// be the id of anything.
+            /// Parses an id as callers send it. `None` if it is not a UUID, and so cannot be an id.
             #[must_use]
             pub fn parse(text: &str) -> Option<Self> {
-                // `try_parse` alone would also take the braced and URN forms; one form per id
-                // keeps comparisons of strings honest.
+                // `try_parse` alone would also accept the braced and URN forms; a single form per
+                // id keeps string comparisons meaningful.
                 (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
             }
         }
@@ -74,13 +73,13 @@ macro_rules! derived {
 }
 
 impl SdkClientId {
-    /// Whether this is a version-5 UUID. Those are derived, so nobody may choose one.
+    /// Whether this is a version-5 UUID. These are derived, so a spec may not choose one.
     #[must_use]
     pub const fn is_derived(&self) -> bool {
         self.0.get_version_num() == 5
     }
 
-    /// Whether somebody has chosen it.
+    /// Whether it was chosen in a spec, and not derived.
     #[must_use]
     pub const fn is_chosen(&self) -> bool {
         !self.is_derived()

@@ -1,4 +1,4 @@
-//! A user pool as it is served.
+//! User pools, as validators use them.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::keyset::{PublishedKey, SigningKeyState};
 use super::policy::ClaimsPolicy;
 use super::staff::SecretEntry;
 
-/// A group of end users and the keys that their tokens are checked against.
+/// A group of end users, and the keys by which their tokens are verified.
 #[derive(Clone, Debug)]
 pub struct UserPool {
     /// Its id.
@@ -21,60 +21,61 @@ pub struct UserPool {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
-    /// Where its keys come from.
+    /// The source of its keys.
     pub source: Source,
-    /// What the claims of its tokens have to say.
+    /// The claim requirements of its tokens.
     pub claims: ClaimsPolicy,
-    /// The keys that serve, oldest first. Empty until the leader has published them.
+    /// The keys used for verification, oldest first. Empty until the leader has published them.
     pub keys: Vec<PublishedKey>,
-    /// What is known of the fetch that brought them, if they are fetched.
+    /// The last fetch of these keys, if they are fetched.
     pub fetch: FetchState,
 }
 
 /// What validators know of the last fetch of a key set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchState {
-    /// When it was.
+    /// When it began.
     pub at: Option<Timestamp>,
-    /// The questions of validators that it answers: who asked, and the number of the question.
+    /// The refetch requests that it answers: by requesting process, the number of the request.
     pub answers: BTreeMap<String, u64>,
 }
 
-/// Where the keys of a pool come from.
+/// The source of a pool's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The operator makes and keeps them.
+    /// The operator creates and stores them.
     Hosted(Hosted),
-    /// The company brings a JWKS with private keys, in a Secret.
+    /// The organization provides a JWKS with private keys, in a Secret.
     Provided(SecretEntry),
-    /// The company's identity provider serves them.
+    /// The organization's identity provider serves them.
     Remote(Remote),
-    /// They stand in the spec.
+    /// They are in the spec.
     Inline,
 }
 
 /// A key set that the leader fetches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
-    /// Where it is found.
+    /// Where to fetch it.
     pub location: Location,
-    /// The CA certificates that its server is checked by, instead of the public ones.
+    /// The CA certificates that its server is verified with, instead of the platform's.
     pub ca: Option<SecretEntry>,
     /// How often it is fetched.
     pub refresh_interval: SignedDuration,
 }
 
-/// Where a remote key set is found.
+/// The location of a remote key set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Location {
-    /// At this URL.
+    /// This URL.
     Jwks(String),
-    /// Where the discovery document of this issuer says (OpenID Connect Discovery 1.0 section 4).
+    /// The discovery document of this issuer specifies it (OpenID Connect Discovery 1.0 section 4).
     Issuer(String),
 }
 
 impl Source {
-    /// The readable form that stands in `status.source`. Keys serve only while the two agree.
+    /// The readable form in `status.source`. Keys in status are used only while it matches the
+    /// spec.
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
@@ -86,32 +87,31 @@ impl Source {
         }
     }
 
-    /// Whether the key set is one that is fetched, so that it can be behind the truth.
+    /// Whether the key set is fetched, so that it can be outdated.
     #[must_use]
     pub const fn is_fetched(&self) -> bool {
         matches!(self, Self::Remote(_))
     }
 
-    /// Whether the key set is one that we publish to the world. Others are published where they
-    /// come from.
+    /// Whether this operator publishes the key set. Others are published by their origin.
     #[must_use]
     pub const fn is_published_here(&self) -> bool {
         matches!(self, Self::Hosted(_) | Self::Provided(_))
     }
 }
 
-/// What a hosted pool is made of.
+/// The settings of a hosted pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hosted {
     /// The algorithm of new keys.
     pub algorithm: Algorithm,
-    /// Lifetime of a token whose request names no `exp`.
+    /// Lifetime of a token whose request has no `exp`.
     pub default_lifetime: SignedDuration,
     /// The longest lifetime that a request may ask for.
     pub max_lifetime: SignedDuration,
-    /// How often the signing key is replaced.
+    /// How often the signing key is rotated.
     pub rotation_interval: Option<SignedDuration>,
-    /// Whether the signing keys outlive the pool.
+    /// Whether the signing keys are retained when the pool is deleted.
     pub retain_keys: bool,
 }
 
@@ -123,20 +123,20 @@ pub struct Jwks {
 }
 
 impl UserPool {
-    /// The key of this `kid`.
+    /// The key with this `kid`.
     #[must_use]
     pub fn key(&self, kid: &str) -> Option<&PublishedKey> {
         self.keys.iter().find(|key| key.kid == kid)
     }
 
-    /// The key that signs now.
+    /// The key that signs.
     #[must_use]
     pub fn active_key(&self) -> Option<&PublishedKey> {
         self.keys.iter().find(|key| key.state == SigningKeyState::Active)
     }
 
-    /// Whether a token of `key` may carry this `iss`. The tokens of a hosted pool carry the issuer
-    /// of their key, and those of an OpenID provider its own, always.
+    /// Whether a token signed by `key` may have this `iss`. Tokens of a hosted pool have the issuer
+    /// of their key, and those of an OpenID provider always its own.
     #[must_use]
     pub fn accepts_issuer(&self, key: &PublishedKey, issuer: Option<&str>) -> bool {
         match &self.source {
@@ -151,7 +151,7 @@ impl UserPool {
         }
     }
 
-    /// The set that is served to the world.
+    /// The key set that is published.
     #[must_use]
     pub fn jwks(&self) -> Jwks {
         Jwks { keys: self.keys.iter().map(|key| key.jwk.clone()).collect() }

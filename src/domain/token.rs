@@ -1,8 +1,9 @@
-//! appUserIdTokens: JWTs (RFC 7519) in JWS compact form (RFC 7515), checked and made.
+//! appUserIdTokens: JWTs (RFC 7519) in JWS compact form (RFC 7515), verified and issued.
 //!
-//! A check is a chain of types, so that no step can be left out: [`UnverifiedToken`] (header read,
-//! nothing trusted) -> [`SignedClaims`] (the signature holds) -> [`super::decision::Verified`] (every
-//! claim holds).
+//! Verification is a chain of types: [`UnverifiedToken`] (header parsed, nothing trusted) ->
+//! [`SignedClaims`] (the signature is valid) -> [`super::decision::Verified`] (every claim is
+//! valid). Three checks rest on the caller, `server/authenticate.rs`: that the key set is recent,
+//! that a strict client is named in the token, and that the revocations are those of the pool.
 
 mod claims;
 
@@ -22,13 +23,13 @@ use super::revocation::Revocation;
 use super::signing::{SigningError, SigningKey};
 pub use claims::SignedClaims;
 
-/// The longest credential that is looked at, in bytes.
+/// The largest credential that is parsed, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The longest appUserId, in bytes.
 pub const MAX_APP_USER_ID_BYTES: usize = 255;
 
-/// A token of which the header was read and nothing is trusted.
+/// A token whose header is parsed; nothing is trusted.
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
     algorithm: VerifyingAlgorithm,
@@ -39,7 +40,7 @@ pub struct UnverifiedToken<'a> {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Reads the header and refuses what can never be accepted, before any key is looked up.
+    /// Parses the header and rejects what can never be accepted, before any key is looked up.
     ///
     /// # Errors
     /// Too large, not in compact form, a repeated header member, `crit`, another `typ`, an
@@ -55,7 +56,7 @@ impl<'a> UnverifiedToken<'a> {
         }
         let header = decode_object(header)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Reason::TokenMalformed)?;
-        // `b64` counts only together with `crit` (RFC 7797 section 6).
+        // `b64` has a meaning only together with `crit` (RFC 7797 section 6).
         let extended = header.contains_key("crit") || header.contains_key("b64");
         if extended || !header.get("typ").is_none_or(accepted_type) {
             return Err(Reason::TokenTypeUnsupported);
@@ -69,25 +70,25 @@ impl<'a> UnverifiedToken<'a> {
         Ok(Self { algorithm, kid: kid.to_owned(), signing_input, payload, signature })
     }
 
-    /// The client that the token says it was made for. Nothing is proven by that: it is the client
-    /// to check the token for where nobody has named one.
+    /// The client that the token claims to be issued for. This proves nothing: it is the client to
+    /// validate the token for if the caller specifies none.
     #[must_use]
     pub fn made_for(&self) -> Option<SdkClientId> {
         let claims = decode_object(self.payload).ok()?;
         SdkClientId::parse(claims.get("sdkClientId")?.as_str()?)
     }
 
-    /// The key that it names.
+    /// The key id in its header.
     #[must_use]
     pub fn kid(&self) -> &str {
         &self.kid
     }
 
-    /// Finds the token's key in the pool and checks the signature with the algorithm that the
-    /// key pins. `revocations` are those of the pool that are in force.
+    /// Looks the token's key up in the pool and verifies the signature with the algorithm of that
+    /// key. `revocations` are those of the pool that are in force.
     ///
     /// # Errors
-    /// No such key, another algorithm, a wrong signature, a revoked key, an unreadable payload.
+    /// No such key, another algorithm, an invalid signature, a revoked key, an unreadable payload.
     pub fn check_signature<'p>(
         &self,
         pool: &'p UserPool,
@@ -111,7 +112,7 @@ impl<'a> UnverifiedToken<'a> {
     }
 }
 
-/// The claims of a token that we mint for a hosted pool.
+/// The claims of a token that is issued for a hosted pool.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HostedClaims<'a> {
@@ -119,7 +120,7 @@ pub struct HostedClaims<'a> {
     pub iss: &'a str,
     /// The appUserId.
     pub sub: &'a str,
-    /// The pool's audiences, else the clientId or the pool's id.
+    /// The pool's audiences, otherwise the clientId or the pool's id.
     pub aud: Vec<String>,
     /// NumericDate.
     pub iat: i64,
@@ -129,7 +130,7 @@ pub struct HostedClaims<'a> {
     pub exp: i64,
     /// Unique id of the token.
     pub jti: String,
-    /// The client that the token was made for.
+    /// The client that the token is issued for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk_client_id: Option<SdkClientId>,
     /// The pool.
@@ -174,8 +175,9 @@ fn decode_object(part: &str) -> Result<Map<String, Value>, Reason> {
     parse_object(&bytes).map_err(|_| Reason::TokenMalformed)
 }
 
-/// `typ` is a media type whose `application/` may be left out (RFC 7515 section 4.1.9); case does
-/// not matter. Everything else, such as `logout+jwt` or `dpop+jwt`, is a token for another use.
+/// `typ` is a media type whose `application/` prefix may be omitted (RFC 7515 section 4.1.9),
+/// compared without case. Any other type, such as `logout+jwt` or `dpop+jwt`, is a token for
+/// another purpose.
 fn accepted_type(typ: &Value) -> bool {
     typ.as_str().is_some_and(|typ| {
         let typ = typ.to_ascii_lowercase();

@@ -1,9 +1,9 @@
-//! Tells the leader how far this replica has come, and what it asks for: a Lease per replica that
-//! authenticates, with the applied resourceVersions and the open questions in annotations.
+//! Reports the progress of this replica to the leader: a Lease for each replica that authenticates,
+//! with the applied resourceVersions and the open refetch requests in annotations.
 //!
-//! Written before the replica is ready, whenever there is news (at most every 250 ms), and often
-//! enough otherwise that nobody takes the replica for gone. A replica that can no longer write it
-//! stops answering after `--max-staleness`: before the leader stops to count it.
+//! It is written before the replica becomes ready, on every change (at most every 250 ms), and
+//! otherwise often enough that the replica is not considered gone. A replica that can no longer
+//! write it stops answering after `--max-staleness`, before the leader excludes it.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,16 +19,16 @@ use super::Reader;
 use crate::names;
 use crate::said::Said;
 
-/// The least time between two writes.
+/// The shortest time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
 /// How long the API server may take to answer.
-const ANSWER: Duration = Duration::from_secs(10);
-/// The pause after a write that failed: a question may be in it that somebody waits for.
-const RETRY: Duration = Duration::from_secs(2);
-/// The most time between two writes, however quiet the cluster is.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pause after a failed write. Short, because requests may wait for a refetch request in it.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest time between two writes, however quiet the cluster is.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
 
-/// What a replica needs to publish its progress.
+/// Publishes the progress of this replica.
 #[derive(Clone)]
 pub struct Publisher {
     api: Api<Lease>,
@@ -39,7 +39,7 @@ pub struct Publisher {
 
 impl Publisher {
     /// For the replica called `identity`: the name of its Pod, because the API server lets a Pod
-    /// write its own Lease only.
+    /// write only its own Lease.
     #[must_use]
     pub fn new(
         client: Client,
@@ -52,23 +52,23 @@ impl Publisher {
         Self { api: Api::namespaced(client, namespace), identity, max_staleness, reader }
     }
 
-    /// Publishes for as long as it is not dropped.
+    /// Publishes until dropped.
     pub async fn run(&self) {
         let mut versions = self.reader.progress().subscribe();
         let quiet = MAX_INTERVAL.min(self.max_staleness / 4);
-        // Nothing can be claimed before every kind was listed.
+        // Before every kind has been listed there is no progress to report.
         self.reader.listed().await;
         loop {
             versions.mark_unchanged();
             let sent = Instant::now();
             let mut pause = quiet;
-            match tokio::time::timeout(ANSWER, self.write()).await {
+            match tokio::time::timeout(REQUEST_TIMEOUT, self.write()).await {
                 Ok(Ok(())) => self.reader.progress().published(sent),
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), lease = %self.name(), "could not publish progress");
-                    pause = RETRY;
+                    warn!(error = %Said(&error), lease = %self.name(), "failed to publish progress");
+                    pause = RETRY_INTERVAL;
                 }
-                Err(_) => warn!(lease = %self.name(), "could not publish progress in time"),
+                Err(_) => warn!(lease = %self.name(), "timed out publishing progress"),
             }
             tokio::time::sleep(MIN_INTERVAL).await;
             tokio::select! {
@@ -79,16 +79,16 @@ impl Publisher {
         }
     }
 
-    /// Says that this replica no longer answers.
+    /// Deletes the Lease: this replica no longer answers.
     pub async fn retire(&self) {
         let (name, parameters) = (self.name(), DeleteParams::default());
         let deleted = self.api.delete(&name, &parameters);
         match tokio::time::timeout(Duration::from_secs(2), deleted).await {
             Ok(Ok(_)) => info!(lease = %self.name(), "retired"),
             Ok(Err(error)) => {
-                warn!(error = %Said(&error), lease = %self.name(), "could not retire");
+                warn!(error = %Said(&error), lease = %self.name(), "failed to delete the Lease of this replica");
             }
-            Err(_) => warn!(lease = %self.name(), "could not retire in time"),
+            Err(_) => warn!(lease = %self.name(), "timed out deleting the Lease of this replica"),
         }
     }
 

@@ -1,4 +1,5 @@
-//! The one core behind every door: from a credential to [`Verified`] or a [`Reason`]. No I/O.
+//! The one verification core behind every endpoint: from a credential to [`Verified`] or a
+//! [`Reason`]. No I/O.
 
 use std::time::{Duration, Instant};
 
@@ -15,35 +16,35 @@ use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 use crate::index::questions::Missing;
 
-/// The kinds of credential that a door accepts.
+/// The credential types that an endpoint accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Accepts {
     /// JWTs of end users.
     pub app_user_id_tokens: bool,
-    /// ApiKeys of backends.
+    /// API keys of backends.
     pub api_keys: bool,
     /// Session tokens of members.
     pub session_tokens: bool,
 }
 
-/// What a door asks.
+/// What an endpoint asks for.
 #[derive(Clone, Copy)]
 pub struct Question<'q> {
-    /// What was presented.
+    /// The presented credential.
     pub credential: &'q str,
-    /// The client that a JWT is checked for. Each door states who may set it.
+    /// The client that a JWT is validated for. Each endpoint documents who may set it.
     pub client: Option<&'q str>,
-    /// Limits the answer to this organization.
+    /// Accepts only credentials of this organization.
     pub organization: Option<&'q str>,
-    /// Which kinds are accepted.
+    /// The accepted credential types.
     pub accepts: Accepts,
 }
 
-/// How long a request waits for a key that was asked for. A little more than that usually takes.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long a request waits for a missing key: slightly longer than a fetch usually takes.
+const MISSING_KEY_TIMEOUT: Duration = Duration::from_millis(1500);
 
-/// As [`authenticate`]; a token whose key is not known yet waits a moment for it, so that users do
-/// not notice when their identity provider rotates. Few wait at a time.
+/// Like [`authenticate`], but a token whose key is not known yet waits briefly for it, so that
+/// users do not notice when their identity provider rotates its keys. Few requests wait at a time.
 ///
 /// # Errors
 /// As for [`authenticate`].
@@ -68,13 +69,13 @@ pub async fn authenticate_patiently(
         }
         Err(Reason::KeyNotYetKnown)
     };
-    timeout(PATIENCE, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
+    timeout(MISSING_KEY_TIMEOUT, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
 }
 
-/// Answers a question from the index, at time `now`.
+/// Authenticates from the index, at time `now`.
 ///
 /// # Errors
-/// Why the credential does not count, or why that cannot be told.
+/// Why the credential is invalid, or why that cannot be determined.
 pub fn authenticate(
     reader: &Reader,
     now: Timestamp,
@@ -110,7 +111,7 @@ const fn accept(accepted: bool) -> Result<(), Reason> {
 }
 
 fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
-    // The checksum comes first: junk costs no lookup.
+    // The checksum comes first, so that junk costs no lookup.
     let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
@@ -155,7 +156,7 @@ fn app_user_id_token(
     })
 }
 
-/// A key that is not in a set which is fetched may be newer than the set.
+/// A key that is missing from a fetched set may be newer than the set.
 fn missing(reader: &Reader, pool: &UserPool, kid: &str) -> Reason {
     match reader.questions().miss(pool, kid, Instant::now()) {
         Missing::Absent => Reason::KeyUnknown,

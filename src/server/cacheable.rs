@@ -1,4 +1,4 @@
-//! Documents that browsers and proxies may keep.
+//! Documents that browsers and proxies may cache.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::ApiError;
 use crate::domain::digest::short_hex;
 
-/// A document with an ETag; 304 for who has it already (RFC 9110 section 13.1.2). `cache` is its
-/// Cache-Control.
+/// A document with an ETag; 304 if the client has the same version (RFC 9110 section 13.1.2).
+/// `cache` is its Cache-Control.
 ///
 /// # Errors
 /// It could not be encoded.

@@ -1,5 +1,5 @@
-//! The one error body of the API: `{"name", "message", "field"?}`. Details of what went wrong
-//! inside go to the log, never to the caller.
+//! The one error body of the API: `{"name", "message", "field"?}`. Internal details go to the log
+//! and never to the caller.
 
 use std::any::Any;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tracing::error;
 
 use crate::domain::decision::{Class, Reason};
 
-/// An answer other than success.
+/// A response other than success.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
@@ -20,7 +20,7 @@ pub struct ApiError {
     retry_after: Option<Duration>,
 }
 
-/// In the extensions of the response to an error: what sort of error it is.
+/// In the extensions of an error response: its name.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorName(pub &'static str);
 
@@ -46,7 +46,7 @@ impl ApiError {
         Self::new(
             StatusCode::BAD_REQUEST,
             "MissingBodyError",
-            "the request needs a JSON object as its body",
+            "the request requires a JSON object as its body",
         )
     }
 
@@ -56,13 +56,13 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "MissingFieldError", message).of_field(field)
     }
 
-    /// 400: a field has a value that cannot be.
+    /// 400: a field has an invalid value.
     #[must_use]
     pub fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidFieldError", message).of_field(field)
     }
 
-    /// 400: not a request at all.
+    /// 400: the request is malformed.
     #[must_use]
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "MalformedRequestError", message)
@@ -80,25 +80,25 @@ impl ApiError {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeError", message)
     }
 
-    /// 403: the caller is known and may not.
+    /// 403: the caller is authenticated and not allowed.
     #[must_use]
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "ForbiddenError", message)
     }
 
-    /// 404: does not exist, or belongs to another organization; the two are not told apart.
+    /// 404: does not exist, or belongs to another organization; indistinguishable.
     #[must_use]
     pub fn not_found(message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "NotFoundError", message)
     }
 
-    /// 401: whoever it is has not proven it.
+    /// 401: the caller is not authenticated.
     #[must_use]
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "UnauthorizedError", message)
     }
 
-    /// 422: understood, and not possible.
+    /// 422: the request is well-formed but cannot be fulfilled.
     #[must_use]
     pub fn unprocessable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "UnprocessableError", message)
@@ -111,19 +111,19 @@ impl ApiError {
         Self { retry_after: Some(wait), ..error }
     }
 
-    /// 503: no answer can be given now.
+    /// 503: the result is currently unknown.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "UnavailableError", message)
     }
 
-    /// 500: our fault.
+    /// 500: an internal error.
     #[must_use]
     pub fn internal() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "InternalError",
-            "the server failed; its log has more",
+            "internal server error; see the server's log",
         )
     }
 
@@ -157,7 +157,7 @@ impl IntoResponse for ApiError {
         let mut response = finish(self.status, Json(self.body).into_response());
         response.extensions_mut().insert(name);
         if let Some(wait) = self.retry_after {
-            // Whole seconds, and none too few.
+            // Whole seconds, rounded up.
             let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
@@ -165,8 +165,8 @@ impl IntoResponse for ApiError {
     }
 }
 
-/// Sets the status and the headers that belong to it: a challenge with 401 (RFC 6750 section 3),
-/// a time to try again with 503; and forbids caches to keep it.
+/// Sets the status and its headers: a challenge with 401 (RFC 6750 section 3), Retry-After with
+/// 503; and forbids caching.
 pub fn finish(status: StatusCode, mut response: Response) -> Response {
     *response.status_mut() = status;
     let headers = response.headers_mut();
@@ -183,22 +183,19 @@ pub fn finish(status: StatusCode, mut response: Response) -> Response {
     response
 }
 
-/// 404 for a path that is not served. The path is not repeated: people put credentials there.
+/// 404 for an unknown path. The path is not repeated: people put credentials there.
 pub async fn no_such_path() -> ApiError {
-    // Sessions, actions and app users belong to other parts of the platform whose API this is.
-    ApiError::not_found("this path is not served here")
+    // The hosted platform whose API this implements also has paths for sessions, actions and app
+    // users.
+    ApiError::not_found("unknown path")
 }
 
 /// 405.
 pub async fn no_such_method() -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "MethodNotAllowedError",
-        "this path has another method",
-    )
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowedError", "method not allowed")
 }
 
-/// 500 for a handler that panicked. The panic hook has said where; what it panicked with may hold
+/// 500 for a handler that panicked. The panic hook has logged where; the panic message may contain
 /// anything, so it is not repeated.
 pub fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
     error!("a request handler panicked");

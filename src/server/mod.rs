@@ -1,5 +1,5 @@
-//! The HTTP side: [`public`] is the table of contents of what is served to the world, [`admin`] of
-//! what is served to the cluster, [`serve`] the only place that listens.
+//! The HTTP server: [`public`] lists the public endpoints, [`admin`] the endpoints for the cluster,
+//! and [`serve`] is the only place that listens.
 
 pub mod authenticate;
 mod cacheable;
@@ -40,33 +40,34 @@ pub use org::signer::Signer;
 pub use org::{Platform, PlatformSettings};
 pub use tls::TlsFiles;
 
-/// The header with the id of a request, on every response too.
+/// The header with the id of a request, set on every response too.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// How long a client may take to send a request head, its first one included.
+/// How long a client may take to send a request head, the first one included.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many connections there may be at the same time; more are closed.
+/// The maximum number of concurrent connections; further ones are closed.
 const MAX_CONNECTIONS: usize = 4096;
-/// How large a request head may be, in bytes: a token of 16 KiB and as much again.
+/// The maximum size of a request head, in bytes: a token of 16 KiB and as much again.
 const MAX_HEAD: u32 = 32 * 1024;
-/// How much of request bodies a connection may send ahead, in bytes.
+/// The HTTP/2 flow control window: how much of request bodies a connection may send ahead, in
+/// bytes.
 const WINDOW: u32 = 64 * 1024;
 
-/// What the handlers share.
+/// Shared state of the handlers.
 #[derive(Clone)]
 pub struct AppState {
-    /// What is known of the cluster.
+    /// Access to the index.
     pub reader: Reader,
-    /// The time.
+    /// The clock.
     pub clock: SharedClock,
-    /// Counters.
+    /// Metrics.
     pub metrics: Arc<Metrics>,
     /// Signs tokens of hosted pools.
     pub signer: Arc<Signer>,
-    /// What the API has at hand besides the index.
+    /// What the REST API needs besides the index.
     pub platform: Arc<Platform>,
 }
 
-/// Everything that the roles of this process serve to the world.
+/// The public endpoints of this process's roles.
 pub fn public(state: AppState, roles: &[Role]) -> Router {
     let mut router = Router::new();
     let bounded = || middleware::from_fn_with_state(Gate::default(), load::bounded);
@@ -84,7 +85,7 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
     if roles.contains(&Role::Api) {
         router = router.merge(org::routes().layer(bounded()));
     }
-    // Outermost first.
+    // Outermost layer first.
     let stack = tower::ServiceBuilder::new()
         .map_request(drop_unfit_id)
         .set_request_id(REQUEST_ID, MakeRequestUuid)
@@ -97,7 +98,7 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
         .with_state(state)
 }
 
-/// A caller may choose the id of its request, in the letters of ids; else we do.
+/// Callers may set the id of their request, in the alphabet of ids; otherwise the server does.
 fn drop_unfit_id(mut request: Request) -> Request {
     let fits = |id: &HeaderValue| {
         let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
@@ -119,7 +120,7 @@ pub fn admin(state: AppState) -> Router {
         .with_state(state)
 }
 
-/// Serves `router` on `listener` until `shutdown`, then lets requests in flight finish for at most
+/// Serves `router` on `listener` until `shutdown`, then waits for requests in flight, for at most
 /// `drain`.
 ///
 /// # Errors
@@ -135,7 +136,7 @@ pub async fn serve(
     let stop = async {
         shutdown.cancelled().await;
         handle.graceful_shutdown(Some(drain));
-        // Ends with the server, which the other branch waits for.
+        // Never completes: the other branch ends when the server does.
         std::future::pending().await
     };
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
@@ -168,7 +169,7 @@ pub async fn serve(
     }
 }
 
-/// Bounds what a connection may cost before a request is complete.
+/// Limits the cost of a connection before a request is complete.
 fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::TokioExecutor>) {
     builder
         .http1()

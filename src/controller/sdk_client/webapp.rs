@@ -1,4 +1,4 @@
-//! A webapp client: ready when its pool serves keys.
+//! A webapp client is ready when its user pool has keys.
 
 use kube::api::Api;
 use kube::core::DeserializeGuard;
@@ -10,7 +10,7 @@ use crate::domain::ids::ObjectName;
 use crate::domain::pool as domain;
 use crate::validate;
 
-/// Looks at the pool that the client refers to.
+/// Reads the referenced pool.
 pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, Error> {
     let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
@@ -26,11 +26,12 @@ pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, E
 fn not_ready(name: &ObjectName) -> Standing {
     Standing::reconciling(
         "UserPoolNotReady",
-        format!("waits for UserPool `{}` to have keys", name.name),
+        format!("waiting for UserPool `{}` to have keys", name.name),
     )
 }
 
-/// How the client stands, given its pool, and whether a key set is recent enough to serve. Pure.
+/// The readiness of the client, given its pool and whether the pool's key set is recent enough.
+/// Pure.
 fn standing(
     name: &ObjectName,
     pool: Option<&UserPool>,
@@ -40,13 +41,13 @@ fn standing(
     let Some(pool) = living else {
         return Standing::reconciling(
             "UserPoolNotFound",
-            format!("waits for UserPool `{}` of this namespace", name.name),
+            format!("waiting for UserPool `{}` in this namespace", name.name),
         );
     };
     match validate::user_pool(pool) {
         Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Standing::reconciling(
             "UserPoolNotReady",
-            format!("waits for the key set of UserPool `{}` to be fetched again", name.name),
+            format!("waiting for the key set of UserPool `{}` to be fetched again", name.name),
         ),
         Ok(pool) if !pool.keys.is_empty() => Standing::ready(
             "UserPoolServes",

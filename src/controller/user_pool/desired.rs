@@ -1,4 +1,5 @@
-//! What has to be there for a hosted pool. Pure.
+//! The desired signing Secret, ConfigMap, status and conditions of a hosted pool; pools of other
+//! types share the ConfigMap. Pure.
 
 use std::collections::BTreeMap;
 
@@ -15,10 +16,10 @@ use crate::domain::keyset::{SigningKeyState, StoredKeySet};
 use crate::domain::pool::{Hosted, Jwks, UserPool};
 use crate::names;
 
-/// The key of the ConfigMap's data.
+/// The entry of the ConfigMap.
 const JWKS_JSON: &str = "jwks.json";
 
-/// Name and metadata of a pool's signing Secret.
+/// The name and metadata of a pool's signing Secret.
 pub struct SigningSecret {
     /// Its name, in the operator's namespace.
     pub name: String,
@@ -27,7 +28,7 @@ pub struct SigningSecret {
 }
 
 impl SigningSecret {
-    /// For the pool in the namespace with this uid.
+    /// For a pool in the namespace with this uid.
     pub fn new(pool: &UserPool, namespace_uid: &str) -> Self {
         Self {
             name: names::signing_secret(namespace_uid, &pool.name.name),
@@ -59,8 +60,8 @@ impl SigningSecret {
         })
     }
 
-    /// The stored Secret with the metadata and the key set that it should have; `None` if it has
-    /// them. What somebody else added stays.
+    /// The stored Secret, corrected to the desired metadata and key set; `None` if nothing differs.
+    /// What others added stays.
     ///
     /// # Errors
     /// The key set could not be encoded.
@@ -88,7 +89,7 @@ impl SigningSecret {
     }
 }
 
-/// The key set in a signing Secret; `None` if it cannot be read.
+/// The key set in a signing Secret; `None` if it is unreadable.
 pub fn read(secret: &Secret) -> Option<StoredKeySet> {
     let ByteString(json) = secret.data.as_ref()?.get(names::KEY_SET)?;
     StoredKeySet::from_json(json)
@@ -99,12 +100,12 @@ pub fn issuer(pool: &UserPool, public_url: &str) -> String {
     format!("{public_url}/userPools/{}", pool.id)
 }
 
-/// Where the pool's public set is served.
+/// The URL of the pool's public key set.
 pub fn jwks_uri(pool: &UserPool, public_url: &str) -> String {
     format!("{}/.well-known/jwks.json", issuer(pool, public_url))
 }
 
-/// What status publishes of this key set, without conditions.
+/// The status that publishes this key set, without conditions.
 pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoolStatus {
     let published = keys.keys.iter().map(|key| SigningKeyStatus {
         kid: key.kid().to_owned(),
@@ -126,7 +127,7 @@ pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoo
     }
 }
 
-/// The ConfigMap for workloads that mount the public set.
+/// The ConfigMap for workloads that mount the public key set.
 ///
 /// # Errors
 /// The set could not be encoded.
@@ -151,8 +152,8 @@ pub fn config_map(
     })
 }
 
-/// How the pool stands once its keys are known. A ConfigMap that cannot be written does not stop
-/// the keys from serving, but it is said.
+/// The readiness of the pool, given its keys. A ConfigMap that cannot be written does not affect
+/// the use of the keys, but is reported.
 pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Obstacle>) -> Standing {
     match applied {
         Ok(()) => Standing::ready("KeysPublished", format!("keys published: {}", states(keys))),
@@ -160,7 +161,7 @@ pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Obsta
     }
 }
 
-/// How many keys are in which state, such as `1 Retiring, 1 Active`.
+/// The number of keys in each state, such as `1 Retiring, 1 Active`.
 fn states(keys: &StoredKeySet) -> String {
     let count = |state| {
         let count = keys.keys.iter().filter(|key| key.state == state).count();
@@ -170,35 +171,35 @@ fn states(keys: &StoredKeySet) -> String {
     states.into_iter().filter_map(count).collect::<Vec<_>>().join(", ")
 }
 
-/// How a pool stands that publishes this many keys.
+/// The readiness of a pool that publishes this many keys.
 pub fn published(keys: usize) -> Standing {
     Standing::ready("KeysPublished", format!("keys published: {keys}"))
 }
 
-/// How a pool stands whose ConfigMap cannot be written.
+/// The readiness of a pool whose ConfigMap cannot be written.
 pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Standing {
     let name = names::jwks_config_map(&pool.name.name);
     match obstacle {
         Obstacle::Foreign => Standing::stalled(
             "ChildConflict",
             format!(
-                "the keys are served, but ConfigMap `{name}` exists and was not made for this pool; delete it"
+                "the keys are in use, but ConfigMap `{name}` exists and was not created for this pool; delete it"
             ),
         ),
         Obstacle::Refused(said) => Standing::reconciling(
             "Refused",
-            format!("the keys are served, but ConfigMap `{name}` is not up to date: {said}"),
+            format!("the keys are in use, but ConfigMap `{name}` is out of date: {said}"),
         ),
     }
 }
 
-/// How a pool stands whose signing Secret cannot be read. It is never overwritten: what is in it
-/// may be the only copy of a key.
+/// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
+/// may contain the only copy of a key.
 pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Standing {
     Standing::stalled(
         "SigningKeysUnreadable",
         format!(
-            "Secret `{operator_namespace}/{}` holds no usable key set; restore it, or delete it to have a new key made",
+            "Secret `{operator_namespace}/{}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool",
             names.name
         ),
     )

@@ -1,11 +1,11 @@
-//! The signing keys of a hosted pool, from the first to the last.
+//! Creates, rotates and revokes the signing keys of a hosted pool.
 //!
-//! The signing Secret is the truth, and each step of [`key_lifecycle`](crate::domain::key_lifecycle)
-//! is one write of it, with the resourceVersion that was read: of two leaders one gets a 409 and
-//! looks again. Status follows from it. A Next key signs only after status has published it and
-//! every validator is known to have taken that up, so the order is: Secret (Next) -> status ->
-//! proof -> Secret (since when it is known) -> Secret (Active) -> status. A crash between any two
-//! of them is finished by the next reconciliation.
+//! The signing Secret is authoritative, and each step of
+//! [`key_lifecycle`](crate::domain::key_lifecycle) is one write of it, with the resourceVersion
+//! that was read: of two leaders, one gets a 409 and starts over. Status is derived from it. A Next
+//! key signs only after status has published it and every validator has acknowledged that, so the
+//! order is: Secret (Next) -> status -> acknowledgements -> Secret (acknowledged since) -> Secret
+//! (Active) -> status. The next reconciliation completes a crash between any two of them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,28 +29,28 @@ use crate::domain::revocation::{Of, Revocation};
 use crate::domain::signing::SigningKey;
 use crate::validate;
 
-/// How long a key may be on its way to the validators before more is done than to wait.
-const MOMENT: Duration = Duration::from_secs(2);
+/// How long a Next key may be unacknowledged before more is done than wait.
+const REPORT_DELAY: Duration = Duration::from_secs(2);
 
-/// What came of a look at the keys.
+/// The outcome of a step.
 pub struct Keys {
-    /// What is stored.
+    /// The stored key set.
     pub set: StoredKeySet,
     /// When the next key will sign.
     pub next_rotation: Option<jiff::Timestamp>,
-    /// Why a rotation has to wait, if it has to.
+    /// Why a rotation is deferred, if it is.
     pub note: Option<Note>,
-    /// When to look again.
+    /// When to reconcile again.
     pub look: Look,
-    /// What the API server said if it refuses to store them. Then this is not what is stored, but
-    /// that without what is revoked: it goes from what is published all the same.
+    /// The API server's message if it refuses to store the set. The set is then the stored one
+    /// without the revoked keys: these are withdrawn from status all the same.
     pub refused: Option<String>,
-    /// What was stored before is gone.
+    /// Whether previously stored keys are lost.
     lost: bool,
     changes: Vec<Change>,
 }
 
-/// Takes the keys of a pool one step further. `None` when what is stored cannot be read.
+/// Takes the keys of a pool one step further. `None` if the stored set is unreadable.
 pub async fn keys(
     context: &Context,
     object: &UserPool,
@@ -73,7 +73,7 @@ pub async fn keys(
         Some(stored) => stored,
         None => match keeper.begin().await? {
             Ok(keys) => return Ok(Some(keys)),
-            // Another leader was faster: its key is the key.
+            // Another leader was faster: its key is the pool's key.
             Err(stored) => stored,
         },
     };
@@ -83,25 +83,25 @@ pub async fn keys(
     }
 }
 
-/// Whether there is nothing to do for this pool but to wait a moment until its Next key is known
-/// everywhere. It usually takes a quarter of a second; where many rotate at once, asking the API
-/// server meanwhile would slow all of them down.
+/// Whether this pool only has to wait until its Next key is acknowledged everywhere. That usually
+/// takes a quarter of a second. When many pools rotate at once, reading from the API server in the
+/// meantime would slow all of them down.
 pub fn is_on_its_way(context: &Context, object: &UserPool) -> bool {
     let Some(status) = &object.status else { return false };
     let next = status.keys.iter().find(|key| key.state == SigningKeyState::Next);
     let write = next.and_then(|next| context.memory.publication(object, &next.kid));
     status.observed_generation == object.meta().generation
         && write.is_some_and(|write| {
-            write.at.elapsed() < MOMENT && !context.propagation.reached(&write).everywhere
+            write.at.elapsed() < REPORT_DELAY && !context.propagation.reached(&write).everywhere
         })
 }
 
-/// Tells of what happened.
+/// Logs and publishes an Event for each change.
 pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
     if keys.lost {
         let active = keys.set.active().map(StoredKey::kid).unwrap_or_default();
         let note = format!(
-            "the Secret with the signing keys was gone: key {active} signs from now on, and every token of the keys before it is refused"
+            "the Secret with the signing keys was deleted: key {active} signs from now on, and tokens signed by earlier keys are rejected"
         );
         news::tell(context, object, News::warning("KeyReplaced", note)).await;
     }
@@ -109,25 +109,25 @@ pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
         let happened = match change {
             Change::Published(kid) => News::normal(
                 "KeyPublished",
-                format!("key {kid} is published; it signs once everybody can have learned of it"),
+                format!("published key {kid}; it signs once every verifier can have loaded it"),
             ),
             Change::Activated(kid) => {
                 News::normal("KeyActivated", format!("key {kid} signs from now on"))
             }
             Change::Retired(kid, until) => News::normal(
                 "KeyRetired",
-                format!("key {kid} signs no more; what it signed counts, and it goes at {until}"),
+                format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
             ),
             Change::Gone(kid) => News::normal(
                 "KeyGone",
-                format!("key {kid} is gone: all that it signed has expired"),
+                format!("removed key {kid}: every token that it signed has expired"),
             ),
             Change::Discarded(kid) => News::normal(
                 "KeyDiscarded",
-                format!("key {kid} is gone: another algorithm is wanted, and it never signed"),
+                format!("removed key {kid} before it signed: the algorithm has changed"),
             ),
             Change::Revoked(kid) => {
-                News::warning("KeyRevoked", format!("key {kid} is revoked and destroyed"))
+                News::warning("KeyRevoked", format!("revoked and destroyed key {kid}"))
             }
         };
         news::tell(context, object, happened).await;
@@ -145,7 +145,7 @@ struct Keeper<'k> {
 }
 
 impl Keeper<'_> {
-    /// Makes and stores the first key of the pool, or finds the Secret that is there by now.
+    /// Creates and stores the first key of the pool, or reads the Secret that exists by now.
     async fn begin(&self) -> Result<Result<Keys, Secret>, Error> {
         let id = self.pool.id.to_string();
         let case = self.circumstances(&id, Reach::Nowhere, &|_| false);
@@ -156,7 +156,7 @@ impl Keeper<'_> {
         match apply::create_secret(&self.context.client, namespace, &secret).await? {
             Created::New(_) => {
                 self.count(&step);
-                // The first key of a pool is no news, unless there was one before.
+                // The first key of a pool deserves no Event, unless there was a key before.
                 step.changes.clear();
                 let lost = published::of_same_source(self.pool, self.object.status.as_ref());
                 let lost = !lost.is_empty();
@@ -206,14 +206,15 @@ impl Keeper<'_> {
     ) -> Circumstances<'c> {
         let now = self.context.clock.now();
         let latest = self.context.clock.latest();
-        // A key that is made in the very second of a revocation counts as made after it.
+        // A key created in the same second as a revocation must not be covered by it.
         let limits = self.revocations.iter().filter_map(|it| it.created_before);
         let made_at = limits.max().unwrap_or(now).max(now);
         Circumstances { now, latest, made_at, next, is_revoked, id }
     }
 
-    /// How far the Next key has come, and for whom it is waited if that takes long. What is proven
-    /// is the version at which this leader has read status with the key in it, whoever wrote it.
+    /// How far the Next key has propagated, and which Pods have not acknowledged it if that takes
+    /// long. What is proven is the version at which this leader has read status with the key in it,
+    /// whoever wrote it.
     fn reach(&self, set: &StoredKeySet) -> (Reach, Option<String>) {
         let published = self.object.status.iter().flat_map(|status| &status.keys);
         let next = set.next().map(StoredKey::kid);
@@ -225,8 +226,8 @@ impl Keeper<'_> {
         (reach, reached.waiting_for(&write))
     }
 
-    /// Makes the key that the step asks for. RSA takes 50 ms of pure computation, and up to several
-    /// times that, so few are made at a time, and none on a thread that serves requests.
+    /// Generates the key that the step asks for. RSA takes 50 ms of CPU time and sometimes several
+    /// times that, so few keys are generated at a time, and none on a thread that serves requests.
     async fn make(&self, step: &mut Step, case: &Circumstances<'_>) -> Result<(), Error> {
         let Some((algorithm, _)) = step.make else { return Ok(()) };
         let key = generate(self.context, algorithm).await?;
@@ -245,11 +246,13 @@ impl Keeper<'_> {
         let note = match (step.deferred_until, waiting.filter(|_| step.waits_for_validators)) {
             (Some(until), _) => Some(deferred(
                 "TooManyKeys",
-                format!("as many keys are published as there may be; not before {until}"),
+                format!("the maximum number of keys is published; deferred at least until {until}"),
             )),
             (None, Some(pods)) => Some(deferred(
                 "WaitingForValidators",
-                format!("the next key signs once every validator knows it; not known of: {pods}"),
+                format!(
+                    "the next key signs once every validator has acknowledged it; waiting for: {pods}"
+                ),
             )),
             (None, None) => None,
         };
@@ -272,7 +275,7 @@ impl Keeper<'_> {
 }
 
 async fn generate(context: &Context, algorithm: Algorithm) -> Result<SigningKey, Error> {
-    // Never closed, so there is always a permit to come.
+    // The semaphore is never closed, so this cannot fail.
     let _permit = context.generating.acquire().await;
     Ok(tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await??)
 }

@@ -1,4 +1,4 @@
-//! The claims of a token whose signature holds.
+//! The claims of a token whose signature is valid.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::domain::policy::Audience;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::Revocation;
 
-/// Claims of which only the signature was checked.
+/// Claims of which only the signature is verified.
 #[derive(Debug)]
 pub struct SignedClaims<'p> {
     claims: Map<String, Value>,
@@ -22,7 +22,7 @@ pub struct SignedClaims<'p> {
 }
 
 impl<'p> SignedClaims<'p> {
-    /// For the check of the signature only, as its last step.
+    /// For signature verification only, as its last step.
     pub(super) const fn new(
         claims: Map<String, Value>,
         pool: &'p UserPool,
@@ -32,10 +32,10 @@ impl<'p> SignedClaims<'p> {
         Self { claims, pool, key, revocations }
     }
 
-    /// For a strict client: the token says that it was made for `client`.
+    /// For a strict client: the token must state that it was issued for `client`.
     ///
     /// # Errors
-    /// It names another client, or none.
+    /// It states another client, or none.
     pub fn require_client(self, client: SdkClientId) -> Result<Self, Reason> {
         let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
         if made_for.and_then(SdkClientId::parse) == Some(client) {
@@ -45,11 +45,12 @@ impl<'p> SignedClaims<'p> {
         }
     }
 
-    /// Checks every claim, at time `now`, for `client`, which the caller named and which belongs
-    /// to the pool. `is_live` tells whether a client exists, may be used and belongs to the pool.
+    /// Validates every claim, at time `now`, for `client`, which the caller specified and which
+    /// belongs to the pool. `is_live` tells whether a client exists, is not suspended and belongs
+    /// to the pool.
     ///
     /// # Errors
-    /// The first claim that does not hold.
+    /// The first claim that is invalid.
     pub fn check(
         self,
         client: SdkClientId,
@@ -96,7 +97,7 @@ impl<'p> SignedClaims<'p> {
         })))
     }
 
-    /// `exp`, `nbf` and `iat`, of which the last may be missing. Returns `iat`.
+    /// Validates `exp`, `nbf` and `iat`, of which only `exp` is required. Returns `iat`.
     fn check_dates(
         &self,
         expires_at: Timestamp,
@@ -118,15 +119,14 @@ impl<'p> SignedClaims<'p> {
         Ok(issued_at)
     }
 
-    /// The value of the pool's idClaim. Anybody may call themselves by an e-mail address that
-    /// nobody has verified.
+    /// The value of the pool's idClaim. An unverified e-mail address identifies nobody.
     fn app_user_id(&self) -> Result<&str, Reason> {
         let path = &self.pool.claims.id_claim;
         let id = path.find(&self.claims).and_then(Value::as_str).unwrap_or_default();
         if id.is_empty() {
             return Err(Reason::SubjectMissing);
         }
-        // Some providers send the truth as a text.
+        // Some providers send the boolean as a string.
         let verified = self.claims.get("email_verified");
         if path.is("email") && !verified.is_some_and(|it| *it == true || it == "true") {
             return Err(Reason::EmailUnverified);
@@ -140,8 +140,8 @@ impl<'p> SignedClaims<'p> {
             return Ok(None);
         };
         let seconds = value.as_f64().ok_or(Reason::TokenMalformed)?;
-        // Beyond what a Timestamp can say (the year 9999) is "never", which is as good for `exp`
-        // and refused for `nbf` and `iat`.
+        // A value beyond the range of Timestamp (the year 9999) means "never", which is fine for
+        // `exp` and rejected for `nbf` and `iat`.
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_precision_loss,

@@ -1,11 +1,10 @@
-//! The public data of a webapp client, for the Link SDK in a browser: who the organization is, and
-//! where Link may redirect to.
+//! The public data of a webapp client, for the Link SDK (the script that opens Link in a web page):
+//! the organization, and where Link may redirect to.
 //!
-//! Only pages of the client's `allowedOrigins` may read it (the Fetch standard's CORS protocol),
-//! compared byte for byte with the `Origin` that the browser sends, in the form of RFC 6454
-//! section 6.2: an origin that the spec writes in capitals or with the scheme's own port is
-//! brought into that form first. Credentials are not allowed for: there is nothing here that is
-//! different for somebody who is logged in.
+//! Only pages of the client's `allowedOrigins` may read it (CORS, Fetch standard). Origins are
+//! compared byte for byte with the `Origin` that the browser sends, in the form of RFC 6454 section
+//! 6.2; an origin that the spec writes in capitals or with the default port is normalized first.
+//! Credentialed requests are not allowed: nothing here depends on who is logged in.
 
 use std::sync::Arc;
 
@@ -20,10 +19,10 @@ use crate::domain::ids::SdkClientId;
 use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
 
-/// Short: whoever suspends a client or removes an origin does not want to wait.
+/// Short, so that suspending a client or removing an origin takes effect soon.
 const CACHE: &str = "public, max-age=60";
-/// What a page may send besides what is always allowed: the Link SDK names its client on every
-/// call.
+/// Request headers that a page may send besides the CORS-safelisted ones: the Link SDK names its
+/// client on every call.
 const ALLOWED_HEADERS: &str = "content-type, x-anon-sdk-client-id";
 
 #[derive(Debug, Serialize)]
@@ -70,7 +69,7 @@ pub async fn public_data(
     varying(reply())
 }
 
-/// `OPTIONS /v1/clients/{clientId}`: may this page ask?
+/// `OPTIONS /v1/clients/{clientId}`: the CORS preflight.
 pub async fn preflight(
     State(state): State<AppState>,
     id: Result<Path<String>, PathRejection>,
@@ -91,9 +90,10 @@ pub async fn preflight(
     varying(reply())
 }
 
-/// The one answer for an id that is not that of a live webapp, so that nothing is told of others.
+/// The one response for every id that is not a valid webapp client, so that it reveals nothing
+/// about others.
 fn not_found() -> ApiError {
-    ApiError::not_found("there is no such webapp client")
+    ApiError::not_found("webapp client not found")
 }
 
 fn find(
@@ -101,7 +101,7 @@ fn find(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Arc<SdkClient>, ApiError> {
     state.reader.answers()?;
-    // What is not even text is nobody's id.
+    // A header that is not text cannot be an id.
     let id = id.ok().and_then(|Path(id)| SdkClientId::parse(&id));
     id.and_then(|id| state.reader.client(id)).ok_or_else(not_found)
 }
@@ -113,7 +113,7 @@ fn webapp(client: &SdkClient) -> Result<&Webapp, ApiError> {
     }
 }
 
-/// The origin of the page that asks, if it is one of the client's.
+/// The origin of the requesting page, if it is one of the client's.
 fn allowed_origin(webapp: &Webapp, headers: &HeaderMap) -> Option<HeaderValue> {
     let mut sent = headers.get_all(header::ORIGIN).iter();
     let origin = sent.next().filter(|_| sent.next().is_none())?;
@@ -122,7 +122,7 @@ fn allowed_origin(webapp: &Webapp, headers: &HeaderMap) -> Option<HeaderValue> {
     allowed.then(|| origin.clone())
 }
 
-/// The answer depends on the origin, and caches have to know, whatever the answer is.
+/// The response depends on the origin, whatever it is, and caches have to know.
 fn varying(reply: Result<Response, ApiError>) -> Response {
     let mut response = reply.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));

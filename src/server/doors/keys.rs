@@ -1,5 +1,5 @@
-//! The public key set of a pool (RFC 7517) and its discovery document (OpenID Connect Discovery
-//! 1.0 section 3), for JOSE libraries and for kube-apiserver's structured authentication.
+//! The public key set of a pool (RFC 7517) and its discovery document (OpenID Connect Discovery 1.0
+//! section 3), for JOSE libraries and for kube-apiserver's structured authentication.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::domain::pool::{Source, UserPool};
 use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
 
-/// How long others may keep a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
+/// How long others may cache a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
 /// this before they sign.
 ///
 /// [`MAX_CACHE_AGE`]: crate::domain::key_lifecycle::MAX_CACHE_AGE
@@ -31,7 +31,7 @@ pub async fn jwks(
     public(&headers, "application/jwk-set+json", &pool.jwks())
 }
 
-/// What a consumer of ID tokens needs to know. There is no authorization endpoint: tokens come
+/// The metadata that a consumer of ID tokens needs. There is no authorization endpoint: tokens come
 /// from `POST /org/appUserIdToken`.
 #[derive(Debug, Serialize)]
 struct Discovery<'p> {
@@ -64,8 +64,8 @@ pub async fn discovery(
     public(&headers, "application/json", &document)
 }
 
-/// That of the key which signs; who mints with keys of their own is free to use the pool's URL, by
-/// which this document is found.
+/// The issuer of the Active key. An organization that signs with keys of its own may use the pool's
+/// URL, at which this document is found.
 fn issuer(state: &AppState, pool: &UserPool) -> Result<String, ApiError> {
     match pool.source {
         Source::Hosted(_) => {
@@ -80,13 +80,13 @@ fn find(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Arc<UserPool>, ApiError> {
     state.reader.answers()?;
-    // What is not even text is nobody's id.
+    // A path segment that is not text cannot be an id.
     let id = id.ok().and_then(|Path(id)| UserPoolId::parse(&id));
     let pool = id.and_then(|id| state.reader.pool(id));
-    let pool = pool.ok_or_else(|| ApiError::not_found("there is no such UserPool"))?;
+    let pool = pool.ok_or_else(|| ApiError::not_found("UserPool not found"))?;
     if !pool.source.is_published_here() {
         return Err(ApiError::not_found(
-            "the keys of this UserPool are published by its own identity provider, not here",
+            "the keys of this UserPool are published by its identity provider; this operator does not publish them",
         ));
     }
     if pool.keys.is_empty() { Err(no_keys()) } else { Ok(pool) }
@@ -96,7 +96,7 @@ fn no_keys() -> ApiError {
     ApiError::unavailable("the UserPool has no keys yet")
 }
 
-/// A key set is for everybody, whatever page asks.
+/// Key sets are public: any page may read them.
 fn public(
     headers: &HeaderMap,
     media_type: &'static str,

@@ -1,4 +1,4 @@
-//! `POST /org/appUserIdToken`: mints a token for an end user of a hosted pool.
+//! `POST /org/appUserIdToken`: issues a token for an end user of a hosted pool.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ struct Minted {
     app_user_id_token: String,
 }
 
-/// What a token is made for.
+/// What the token is issued for.
 struct Target {
     pool: Arc<UserPool>,
     client: Option<SdkClientId>,
@@ -57,8 +57,8 @@ pub async fn mint(
     if target.pool.active_key().is_none() {
         return Err(no_keys());
     }
-    // A key that validators have not been told of must not sign, nor one for longer than the Secret
-    // says that it will be kept.
+    // A key that validators do not know must not sign, and no token may outlive its key, as
+    // recorded in the Secret.
     let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
     let revocations = state.reader.revocations(Of::UserPool, &target.pool.name, now);
     let refused = |it: &Arc<Revocation>| it.covers_token(app_user_id, None, Some(now));
@@ -74,7 +74,7 @@ pub async fn mint(
         published.is_some() && key.longest_lifetime >= lifetime && !revocations.iter().any(revoked)
     };
     let key = state.signer.key(target.pool.id, may_sign).await.map_err(|error| {
-        warn!(pool = %target.pool.id, %error, "could not read the signing key");
+        warn!(pool = %target.pool.id, %error, "failed to read the signing key");
         no_keys()
     })?;
     let active = key.ok_or_else(no_keys)?;
@@ -90,7 +90,7 @@ pub async fn mint(
         user_pool_id: target.pool.id,
     };
     let app_user_id_token = sign(&active.key, &active.kid, &claims).map_err(|error| {
-        error!(pool = %target.pool.id, %error, "could not sign");
+        error!(pool = %target.pool.id, %error, "failed to sign a token");
         ApiError::internal()
     })?;
     audit::object(&target.pool.id);
@@ -115,7 +115,7 @@ pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
     }
 }
 
-/// The pool by `sdkClientId`, by `userPoolId`, or by the defaults of the organization.
+/// The pool given by `sdkClientId`, by `userPoolId`, or by the organization's defaults.
 fn target(state: &AppState, caller: &Caller, fields: &Fields) -> Result<Target, ApiError> {
     let own = caller.organization;
     let pool_id = fields.string("userPoolId")?;
@@ -125,7 +125,7 @@ fn target(state: &AppState, caller: &Caller, fields: &Fields) -> Result<Target, 
         .map(|id| {
             let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
             pool.filter(|pool| pool.organization == own)
-                .ok_or_else(|| ApiError::not_found("there is no such UserPool"))
+                .ok_or_else(|| ApiError::not_found("UserPool not found"))
         })
         .transpose()?;
     match (by_client, by_pool) {
@@ -186,20 +186,21 @@ fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
     }
 }
 
-/// Tokens of other pools are made by who has their private keys.
+/// Tokens of other pools are issued by the holder of their private keys.
 fn hosted(pool: &UserPool) -> Result<&Hosted, ApiError> {
     match &pool.source {
         Source::Hosted(hosted) => Ok(hosted),
         Source::Provided(_) => Err(ApiError::unprocessable(
-            "tokens are minted here for hosted UserPools only; the private keys of this one are yours: mint with `kubectl anon token mint --jwks`",
+            "this operator issues tokens for hosted UserPools only; you hold the private keys of this one: use `kubectl anon token mint --jwks`",
         )),
         Source::Remote(_) | Source::Inline => Err(ApiError::unprocessable(
-            "tokens are minted here for hosted UserPools only; the tokens of this one come from your identity provider",
+            "this operator issues tokens for hosted UserPools only; the tokens of this one come from your identity provider",
         )),
     }
 }
 
-/// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is refused, not cut.
+/// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is rejected, not
+/// shortened.
 fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
     let now = now.as_second();
     let Some(exp) = fields.u32("exp")?.map(i64::from) else {
@@ -233,5 +234,5 @@ fn audience(target: &Target) -> Vec<String> {
 }
 
 fn no_keys() -> ApiError {
-    ApiError::unavailable("the UserPool's signing key is not available now; try again")
+    ApiError::unavailable("the UserPool's signing key is currently unavailable; try again")
 }

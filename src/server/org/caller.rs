@@ -1,4 +1,4 @@
-//! Who calls, and whether the role table lets them.
+//! Authenticates the caller and checks its role against the operation table.
 
 use std::fmt;
 
@@ -16,30 +16,30 @@ use crate::server::{ApiError, AppState};
 const ACCEPTS: Accepts =
     Accepts { app_user_id_tokens: false, api_keys: true, session_tokens: true };
 
-/// A caller whose credential counts and whose role is enough.
+/// An authenticated caller whose role is sufficient.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The organization that it belongs to; nothing else exists for it.
+    /// Its organization; no other exists for it.
     pub organization: OrganizationId,
-    /// The namespace that this is.
+    /// The namespace of that organization.
     pub namespace: String,
-    /// What it may do.
+    /// Its role.
     pub role: Role,
-    /// Who it is.
+    /// Its identity.
     pub who: Who,
 }
 
-/// The two sorts of caller.
+/// The types of caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Who {
-    /// Someone of the company, who has logged in.
+    /// A staff user of the organization, logged in.
     Member {
         /// The member.
         id: MemberId,
         /// The id of the session.
         session: String,
     },
-    /// A backend, by its ApiKey.
+    /// A backend, by its API key.
     Service(SdkClientId),
 }
 
@@ -52,10 +52,10 @@ impl fmt::Display for Who {
     }
 }
 
-/// The caller of `operation`.
+/// Authenticates and authorizes the caller of `operation`.
 ///
 /// # Errors
-/// There is no credential, it does not count, or its role is not enough.
+/// There is no credential, it is invalid, or its role is not sufficient.
 pub fn authorize(
     state: &AppState,
     headers: &HeaderMap,
@@ -82,7 +82,7 @@ pub fn authorize(
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);
         return Err(ApiError::forbidden(format!(
-            "to {} takes role {needs}; the caller has {}",
+            "role {needs} is required to {}; the caller has {}",
             operation.summary(),
             role.as_str()
         )));
@@ -91,10 +91,10 @@ pub fn authorize(
 }
 
 impl Caller {
-    /// What a body says. Older clients send their organization along; it must be the caller's own.
+    /// Reads a body. Older clients send their organization along; it must be the caller's own.
     ///
     /// # Errors
-    /// There is no body, it cannot be read, or it names another organization.
+    /// There is no body, it cannot be parsed, or it specifies another organization.
     pub fn fields(&self, body: &[u8]) -> Result<Fields, ApiError> {
         let fields = Fields::required_body(body)?;
         match fields.string("organizationId")? {

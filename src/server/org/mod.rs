@@ -1,4 +1,4 @@
-//! The Anon REST API under `/org`: the caller's organization follows from its credential.
+//! The Anon REST API under `/org`. The caller's organization is determined by its credential.
 
 mod app_user_id_token;
 mod audit;
@@ -42,54 +42,54 @@ use crate::names;
 use limits::Limits;
 use passwords::Passwords;
 
-/// What the API has at hand besides the index.
+/// What the API needs besides the index.
 pub struct Platform {
-    /// The API server.
+    /// Kubernetes client.
     client: Client,
     /// Password hashes.
     passwords: Passwords,
     /// Rate limits.
     limits: Limits,
-    /// Where the world reaches us.
+    /// Public base URL.
     pub public_url: String,
-    /// The audiences of Kubernetes tokens that are meant for us.
+    /// The accepted audiences of Kubernetes tokens.
     audiences: Vec<String>,
-    /// Where Link is, if that is known.
+    /// Base URL of Link, if configured.
     link_url: Option<String>,
-    /// Whether organizations are made by sign-up.
+    /// Whether sign-up is allowed.
     allow_sign_up: bool,
-    /// How many proxies in front of us are believed whom they forward for.
+    /// How many proxies in front of us are trusted to report the client's address.
     proxy_hops: usize,
     /// Name of this replica.
     identity: String,
-    /// What is known of the other replicas.
+    /// Tracks the other replicas.
     propagation: Option<Arc<Propagation>>,
 }
 
-/// What a [`Platform`] is told.
+/// Settings of a [`Platform`].
 #[derive(Clone, Default)]
 pub struct PlatformSettings {
     /// Name of this replica.
     pub identity: String,
-    /// What is known of the other replicas; nobody is waited for without it.
+    /// Tracks the other replicas; without it, replies do not wait for them.
     pub propagation: Option<Arc<Propagation>>,
     /// The namespace with the password hashes.
     pub operator_namespace: String,
-    /// Where the world reaches us.
+    /// Public base URL.
     pub public_url: String,
-    /// Where Link is.
+    /// Base URL of Link.
     pub link_url: Option<String>,
-    /// Whether anybody may make an organization.
+    /// Whether sign-up is allowed.
     pub allow_sign_up: bool,
-    /// How many proxies in front of us are believed whom they forward for.
+    /// How many proxies in front of us are trusted to report the client's address.
     pub proxy_hops: usize,
 }
 
 impl Platform {
-    /// `settings.public_url` is one of our names.
+    /// `settings.public_url` is one of the accepted audiences.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub fn new(client: Client, settings: PlatformSettings) -> io::Result<Self> {
         Ok(Self {
             passwords: Passwords::new(client.clone(), &settings.operator_namespace)?,
@@ -106,21 +106,22 @@ impl Platform {
     }
 }
 
-/// How long a reply waits until this replica knows what was written.
-const HERE: Duration = Duration::from_secs(3);
-/// And then, until the others do: bounded, because one that was killed counts for a while.
-const ELSEWHERE: Duration = Duration::from_secs(1);
+/// How long a reply waits until this replica has applied a write.
+const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long it then waits for the others. Short, because a replica that was killed is waited for
+/// until its Lease is removed.
+const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Waits, bounded, until what was written is served: by this replica, and by the others.
+/// Waits, bounded, until a write is visible: in this replica, and in the others.
 async fn known(state: &AppState, kind: Kind, resource_version: &str) {
     let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
-    state.reader.wait_for(kind, resource_version, HERE).await;
+    state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
     if let Some(propagation) = &state.platform.propagation {
-        propagation.elsewhere(&state.platform.identity, &write, ELSEWHERE).await;
+        propagation.elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }
 
-/// Every operation of the role table, and the description of them.
+/// The routes of every operation, and the OpenAPI document.
 pub fn routes() -> Router<AppState> {
     let all = Operation::ALL.iter();
     let router = Router::new().route("/openapi.json", get(openapi::serve));

@@ -1,4 +1,4 @@
-//! The OpenAPI 3.1 description of the API: its operations are those of the role table.
+//! The OpenAPI 3.1 document of the REST API, derived from the operation table.
 
 mod leaves;
 mod refusals;
@@ -12,7 +12,7 @@ use leaves::{
     changed, description, email, id, name, oauth, optional, password, role, text, time, url,
 };
 
-/// What an operation reads and what it replies; names of schemas.
+/// The schemas of an operation's request and reply.
 struct Shapes {
     request: Option<&'static str>,
     reply: &'static str,
@@ -49,7 +49,7 @@ const fn shapes(operation: Operation) -> Shapes {
     Shapes { request, reply }
 }
 
-/// The whole description.
+/// The whole document.
 #[must_use]
 pub fn document() -> Value {
     let mut paths = Map::new();
@@ -68,7 +68,7 @@ pub fn document() -> Value {
         "info": {
             "title": "The Anon REST API of anon-operator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The organization follows from the bearer: a session token (ory_st_…) or an ApiKey (ory_apikey_…). Unknown fields are ignored.",
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an ApiKey (ory_apikey_…). Unknown fields are ignored.",
         },
         "paths": paths,
         "components": {
@@ -96,15 +96,16 @@ fn describe(operation: Operation) -> Value {
     }
     let needs = operation.needs().map(Role::as_str);
     let mut responses = Map::new();
-    responses.insert("200".to_owned(), json!({ "description": "done", "content": content(reply) }));
+    responses
+        .insert("200".to_owned(), json!({ "description": "success", "content": content(reply) }));
     responses.extend(refusals::of(operation, request.is_some()));
     let mut described = json!({
         "operationId": operation.name(),
         "summary": operation.summary(),
-        "description": format!("Least role: {}.", needs.unwrap_or("nobody in particular")),
+        "description": format!("Minimum role: {}.", needs.unwrap_or("none")),
         "responses": responses,
     });
-    // Since OpenAPI 3.1 the list may hold the roles that a bearer needs.
+    // Since OpenAPI 3.1 this list may contain the roles that a bearer needs.
     let security = needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }]));
     if let Some(described) = described.as_object_mut() {
         described.insert("security".to_owned(), security);
@@ -119,7 +120,7 @@ fn describe(operation: Operation) -> Value {
     described
 }
 
-/// An object with these members; those in `required` are always there.
+/// An object schema with these properties; those in `required` are always present.
 fn object(required: &[&str], properties: Value) -> Value {
     let mut object = Map::new();
     object.insert("type".to_owned(), json!("object"));
@@ -135,7 +136,7 @@ fn list(resource: &str, item: Value) -> Value {
     object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
 }
 
-/// `authorization` of a request.
+/// The field `authorization` of a request.
 fn own_keys() -> Value {
     let id_claim = json!({ "type": ["string", "null"] });
     let jwks_uri = json!({ "type": "string", "pattern": "^https://" });
@@ -211,7 +212,7 @@ fn schemas() -> Value {
                 })),
                 object(&["type"], json!({
                     "type": { "const": "apiKey" },
-                    "secret": { "type": "string", "description": "the ApiKey; only where it was just made" },
+                    "secret": { "type": "string", "description": "the ApiKey; only in the reply that creates it" },
                 })),
             ] },
         })),
@@ -224,11 +225,11 @@ fn schemas() -> Value {
     })
 }
 
-/// Of sign-up, tokens and links.
+/// Schemas of sign-up, tokens and links.
 fn more_schemas() -> Value {
     let exp = json!({
         "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX,
-        "description": "When the token expires: an absolute time in seconds since 1970, not a lifetime. The default of the UserPool, six months, if left out",
+        "description": "When the token expires: an absolute time in seconds since 1970, not a lifetime. Defaults to the UserPool's default lifetime, six months unless configured",
     });
     json!({
         "OrganizationCreate": object(&["name", "member"], json!({
@@ -250,7 +251,7 @@ fn more_schemas() -> Value {
     })
 }
 
-/// Serves the description.
+/// Serves the document.
 pub async fn serve() -> axum::Json<Value> {
     axum::Json(document())
 }

@@ -1,4 +1,4 @@
-//! The private keys of hosted pools, read from the operator's namespace when a token is minted.
+//! Private keys of hosted pools, read from the operator's namespace when a token is issued.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::domain::keyset::StoredKeySet;
 use crate::domain::signing::SigningKey;
 use crate::names;
 
-/// How long a key is kept in memory. Short, because a key that stops being Active must stop
-/// signing everywhere soon; a retired key stays published for much longer than this.
-const KEEP: Duration = Duration::from_secs(5);
+/// How long a key is cached. Short, because a key that is no longer Active must soon stop signing
+/// everywhere; a retired key stays published for much longer than this.
+const CACHE_AGE: Duration = Duration::from_secs(5);
 
 /// Finds signing keys.
 pub struct Signer {
@@ -27,27 +27,27 @@ pub struct Signer {
     keys: Mutex<HashMap<UserPoolId, (Instant, Arc<Kept>)>>,
 }
 
-/// A key once it was read; who needs it while it is being read waits for that.
+/// A cached key. Requests that need it while it is being read wait for that read.
 type Kept = OnceCell<Arc<ActiveKey>>;
 
 /// Why there is no key.
 enum Missing {
-    /// No Secret has it.
+    /// No Secret contains it.
     Key,
     /// The API server did not answer.
     Answer(kube::Error),
 }
 
-/// The key that signs for a pool, as the signing Secret has it.
+/// The Active key of a pool, as its signing Secret contains it.
 pub struct ActiveKey {
     /// Its id.
     pub kid: String,
-    /// The `iss` of what it signs.
+    /// The `iss` of tokens that it signs.
     pub issuer: String,
-    /// The longest lifetime that its tokens may have: it stays published that long after it has
-    /// ceased to sign.
+    /// The longest lifetime that its tokens may have: it stays published that long after it last
+    /// signed.
     pub longest_lifetime: SignedDuration,
-    /// The private half.
+    /// The private key.
     pub key: SigningKey,
 }
 
@@ -58,9 +58,9 @@ impl Signer {
         Self { secrets: Api::namespaced(client, operator_namespace), keys: Mutex::default() }
     }
 
-    /// The pool's Active key, if it is one that `may_sign`. The Secret and not status says which
-    /// one is Active, so no replica signs with a key that has retired for longer than it takes to
-    /// look. `None` if no Secret has such a key.
+    /// The pool's Active key, if `may_sign` accepts it. The Secret and not status determines which
+    /// key is Active, so no replica signs with a key that has been retired for longer than the
+    /// cache time. `None` if no Secret has such a key.
     ///
     /// # Errors
     /// The API server did not answer.
@@ -74,19 +74,19 @@ impl Signer {
             Some(key) if !may_sign(&key) => {}
             key => return Ok(key),
         }
-        // What is kept, or was being read already, may be from before a change.
+        // A cached key, or one that was already being read, may be older than a change.
         let renewed = self.renewed(pool, &kept);
         Ok(self.read_once(pool, &renewed, &may_sign).await?.filter(|key| may_sign(key)))
     }
 
-    /// The place of a pool's key in memory.
+    /// The cache slot of a pool's key.
     fn kept(&self, pool: UserPoolId) -> Arc<Kept> {
         let mut keys = self.keys.lock();
-        keys.retain(|_, (since, _)| since.elapsed() < KEEP);
+        keys.retain(|_, (since, _)| since.elapsed() < CACHE_AGE);
         Arc::clone(&keys.entry(pool).or_insert_with(|| (Instant::now(), Arc::default())).1)
     }
 
-    /// Another place than `old`; somebody else may have made it.
+    /// Another slot than `old`; a concurrent request may have created it already.
     fn renewed(&self, pool: UserPoolId, old: &Arc<Kept>) -> Arc<Kept> {
         let mut keys = self.keys.lock();
         if keys.get(&pool).is_some_and(|(_, kept)| Arc::ptr_eq(kept, old)) {
@@ -117,7 +117,7 @@ impl Signer {
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
         let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
         let secrets = secrets.map_err(Missing::Answer)?;
-        // There may be another one, of a namespace that was deleted and created again.
+        // There may be another one, left by a namespace that was deleted and re-created.
         let key = secrets.iter().filter_map(active).find(|key| may_sign(key));
         key.map(Arc::new).ok_or(Missing::Key)
     }
@@ -134,6 +134,6 @@ fn active(secret: &Secret) -> Option<ActiveKey> {
         longest_lifetime: stored.longest_lifetime(),
         key,
     };
-    // What it signs must verify under the published half.
+    // What it signs must verify with the published key.
     (active.key.public_jwk() == stored.jwk).then_some(active)
 }

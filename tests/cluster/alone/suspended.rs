@@ -87,5 +87,5 @@ async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoke
     })
     .await;
     let said = space.ready::<Revocation>("ada").await.status.unwrap().conditions;
-    assert!(said[0].message.contains("refused by 2 of 2 validators"), "{said:?}");
+    assert!(said[0].message.contains("enforced by 2 of 2 validators"), "{said:?}");
 }

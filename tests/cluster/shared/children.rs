@@ -74,7 +74,7 @@ async fn keys_are_published_where_no_config_map_may_be() {
     let status = pool.status.unwrap();
     assert_eq!(status.keys.len(), 1, "the keys are served all the same");
     let message = &status.conditions[0].message;
-    assert!(message.contains("keys are served") && message.contains("exceeded quota"), "{message}");
+    assert!(message.contains("keys are in use") && message.contains("exceeded quota"), "{message}");
     space.delete::<ResourceQuota>("none").await;
     // Looked at again without being told.
     space.ready::<UserPool>("users").await;

@@ -94,7 +94,7 @@ async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() 
     acme.counts(&operator, &stolen, "401 key_revoked").await;
     acme.replaced(&leaked).await;
     let said = acme.space.ready::<Revocation>("leak").await.status.unwrap().conditions;
-    assert!(said[0].message.contains("refused by 1 of 1 validators"), "{said:?}");
+    assert!(said[0].message.contains("enforced by 1 of 1 validators"), "{said:?}");
     let fresh = acme.token(&operator, "ada").await;
 
     // Somebody restores the Secret of before.

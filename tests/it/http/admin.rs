@@ -27,7 +27,7 @@ async fn ready_after_the_last_kind() {
 async fn not_ready_any_more_once_it_has_lost_touch() {
     let reply = admin(&World::stale(), "/readyz").await;
     assert_eq!(reply.status, 503);
-    assert!(reply.text.contains("lost touch"), "{}", reply.text);
+    assert!(reply.text.contains("lost contact"), "{}", reply.text);
     assert_eq!(admin(&World::stale(), "/livez").await.status, 200, "a restart does not help");
 }
 

@@ -55,7 +55,10 @@ async fn who_what_and_with_what_result() {
     ];
     assert_eq!(brief, expected);
     let first = &lines[0];
-    assert_eq!((&first["message"], &first["error"]), (&json!("request rejected"), &json!("ForbiddenError")));
+    assert_eq!(
+        (&first["message"], &first["error"]),
+        (&json!("request rejected"), &json!("ForbiddenError"))
+    );
     let span = &first["span"];
     assert_eq!(span["request"], "req-1");
     assert_eq!(span["organization"], json!(OrganizationId::derive("acme")));

@@ -89,7 +89,7 @@ async fn a_process_serves_its_roles_only() {
             let request = Request::builder().method(method).uri(path);
             let request = request.header("authorization", authorization).body("".into()).unwrap();
             let reply = Reply::of(world.router(&roles), request).await;
-            let absent = reply.status == 404 && reply.text.contains("not served here");
+            let absent = reply.status == 404 && reply.text.contains("unknown path");
             assert_eq!(!absent, served, "{roles:?} {path}: {}", reply.text);
         }
     }

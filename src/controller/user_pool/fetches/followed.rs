@@ -1,4 +1,4 @@
-//! One pool that is followed, and its fetches. Pure.
+//! A pool whose remote key set is kept fetched. Pure.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,89 +14,89 @@ use crate::domain::pool::Location;
 use crate::jwks::schedule::Plan;
 use crate::jwks::{Fetched, Validator};
 
-/// What is to be fetched for a pool.
+/// What to fetch for a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// From where.
+    /// Where from.
     pub location: Location,
-    /// PEM of the CAs that are trusted instead of the platform's.
+    /// CA certificates (PEM) that are trusted instead of the platform's.
     pub ca: Option<Vec<u8>>,
-    /// The algorithms that count; empty: all.
+    /// Accepted key algorithms; empty: all supported ones.
     pub algorithms: Vec<VerifyingAlgorithm>,
 }
 
-/// What is known of the set of a pool.
+/// What is known of a pool's key set.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// As last fetched with success by this leader.
+    /// The set that this leader last fetched successfully.
     pub set: Option<Arc<JwkSet>>,
-    /// When that fetch began, or one that found it unchanged.
+    /// When that fetch began, or a later one that found the set unchanged.
     pub fetched_at: Option<Timestamp>,
     /// Why the last fetch failed, if it did.
     pub error: Option<FetchError>,
-    /// The questions of validators that the set answers: who asked, and the number of the question.
+    /// The refetch requests that the set answers: by requesting process, the number of the request.
     pub answers: BTreeMap<String, u64>,
     /// When the next refresh is due.
     pub next: Option<Timestamp>,
 }
 
-/// A pool whose set is kept fetched.
+/// A pool whose key set is kept fetched.
 pub struct Followed {
-    /// The object.
+    /// The UserPool.
     pub name: ObjectName,
-    /// What is to be fetched.
+    /// What to fetch.
     pub order: Arc<Order>,
-    /// When.
+    /// When to fetch.
     pub plan: Plan,
-    /// What was.
+    /// What has been fetched.
     pub known: Known,
-    /// Of [`Known::set`].
+    /// The validator (ETag) of [`Known::set`].
     validator: Option<Validator>,
-    /// The questions that the fetch under way will answer.
+    /// The refetch requests that the fetch in progress will answer.
     answering: BTreeMap<String, u64>,
-    /// When it was last asked for.
+    /// When a reconciliation last asked for the set.
     pub followed_at: Timestamp,
 }
 
 /// One fetch.
 pub struct Flight {
-    /// For which pool.
+    /// The pool.
     pub id: UserPoolId,
-    /// Of which namespace.
+    /// The namespace of the pool.
     pub namespace: String,
-    /// What is fetched.
+    /// What to fetch.
     pub order: Arc<Order>,
-    /// What the last one gave.
+    /// The validator (ETag) of the last response.
     pub validator: Option<Validator>,
     /// When it began.
     pub began: Timestamp,
-    /// Whether the last one failed.
+    /// Whether the previous fetch failed.
     pub failing: bool,
-    /// For metrics.
+    /// Metric label.
     pub trigger: &'static str,
 }
 
-/// What a fetch has brought.
+/// The result of a fetch.
 #[derive(Debug)]
 pub enum Brought {
-    /// A set with keys that can be used.
+    /// A set with usable keys.
     Set {
         /// The keys.
         set: JwkSet,
-        /// For the next fetch.
+        /// For the next conditional request.
         validator: Option<Validator>,
-        /// How long the host says that it is fresh.
+        /// How long the host declares it fresh.
         max_age: Option<Duration>,
     },
-    /// The same as last time.
+    /// Not modified since the last fetch.
     Unchanged {
-        /// How long the host says that it is fresh.
+        /// How long the host declares it fresh.
         max_age: Option<Duration>,
     },
 }
 
 impl Followed {
-    /// Follows a pool from what is `known` of it.
+    /// Starts from what is `known` of the pool.
     pub fn new(
         id: UserPoolId,
         name: &ObjectName,
@@ -106,7 +106,7 @@ impl Followed {
         now: Timestamp,
     ) -> Self {
         let seed = crc32fast::hash(id.to_string().as_bytes());
-        // What status does not show as fetched with success is to be tried at once.
+        // Without a successful fetch in status, the first fetch is due at once.
         let last = known.fetched_at.filter(|_| known.error.is_none());
         Self {
             name: name.clone(),
@@ -119,7 +119,7 @@ impl Followed {
         }
     }
 
-    /// Takes up what is wanted now. Whether it is something else than before.
+    /// Applies the current spec. Returns whether it differs from before.
     pub fn want(&mut self, order: Order, refresh: SignedDuration, now: Timestamp) -> bool {
         self.followed_at = now;
         let other = *self.order != order;
@@ -128,7 +128,7 @@ impl Followed {
                 self.known = Known::default();
             }
             if self.order.algorithms != order.algorithms {
-                // What status has of it that still counts goes on to serve.
+                // The keys in status that are still valid remain in use.
                 self.known.set = None;
             }
             self.order = Arc::new(order);
@@ -139,7 +139,7 @@ impl Followed {
         other
     }
 
-    /// Whether these questions are answered, or will be by the fetch that is under way.
+    /// Whether these requests are answered, or will be by the fetch in progress.
     pub fn answers(&self, questions: &BTreeMap<String, u64>) -> bool {
         questions.iter().all(|(by, number)| {
             let reached = |answers: &BTreeMap<String, u64>| answers.get(by) >= Some(number);
@@ -147,7 +147,7 @@ impl Followed {
         })
     }
 
-    /// A fetch begins, which will answer these questions.
+    /// Records the start of a fetch, which will answer these requests.
     pub fn begin(
         &mut self,
         id: UserPoolId,
@@ -168,7 +168,7 @@ impl Followed {
         }
     }
 
-    /// It has ended.
+    /// Records the end of a fetch.
     pub fn land(&mut self, began: Timestamp, brought: Result<Brought, FetchError>, now: Timestamp) {
         let answering = std::mem::take(&mut self.answering);
         let max_age = match brought {
@@ -192,8 +192,8 @@ impl Followed {
     }
 }
 
-/// The keys of what was fetched. A set without a usable key is a failed fetch: what was fetched
-/// before goes on to serve.
+/// The keys of a response. A set without a usable key is a failed fetch: the previous set remains
+/// in use.
 pub fn sort_out(
     fetched: Fetched,
     algorithms: &[VerifyingAlgorithm],

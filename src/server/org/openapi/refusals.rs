@@ -1,26 +1,26 @@
-//! Which refusals an operation may reply with. There is no catch-all among them: a status that is
-//! not described is a bug, and the contract test finds it.
+//! The error responses that each operation may return. There is no catch-all: a status that is not
+//! described is a bug, and the contract test finds it.
 
 use serde_json::{Map, Value, json};
 
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
 
-/// A refusal: its status, its name among the components, when it comes.
+/// An error response: status, component name, description.
 type Refusal = (u16, &'static str, &'static str);
 
 const REFUSALS: [Refusal; 8] = [
-    (400, "BadRequest", "the request is not what this operation reads"),
-    (401, "Unauthorized", "there is no credential, or it does not count"),
-    (403, "Forbidden", "the caller may not"),
-    (404, "NotFound", "there is nothing with this id in the caller's organization"),
+    (400, "BadRequest", "the request is malformed"),
+    (401, "Unauthorized", "there is no credential, or it is invalid"),
+    (403, "Forbidden", "the caller's role is not sufficient"),
+    (404, "NotFound", "not found in the caller's organization"),
     (413, "TooLarge", "the body is too large"),
-    (422, "Unprocessable", "understood, and not possible"),
-    (429, "TooManyRequests", "too often; try again later"),
-    (503, "Unavailable", "no answer can be given now; try again"),
+    (422, "Unprocessable", "the request is well-formed but cannot be fulfilled"),
+    (429, "TooManyRequests", "too many requests; try again later"),
+    (503, "Unavailable", "the result is currently unknown; try again"),
 ];
 
-/// The refusals of an operation that has a body or none, as members of its `responses`.
+/// The error responses of an operation, with or without a body, as members of its `responses`.
 pub fn of(operation: Operation, has_body: bool) -> impl Iterator<Item = (String, Value)> {
     let comes = move |refusal: &&Refusal| may_reply(operation, has_body, refusal.0);
     REFUSALS.iter().filter(comes).map(|(status, name, _)| {
@@ -32,7 +32,7 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
     match status {
         403 => {
             let least = operation.needs();
-            // Sign-up may be switched off.
+            // Sign-up may be disabled.
             least.is_some_and(|least| least > Role::ReadOnly)
                 || operation == Operation::CreateOrganization
         }
@@ -47,14 +47,14 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
     }
 }
 
-/// Whether it writes custom resources, whose rules may be against it.
+/// Whether it writes custom resources, whose rules may reject the write.
 fn writes_resources(operation: Operation) -> bool {
     let others =
         [Operation::Login, Operation::Logout, Operation::LogoutAll, Operation::MintAppUserIdToken];
     operation.method() != "GET" && !others.contains(&operation)
 }
 
-/// Every refusal, as `components.responses`.
+/// All error responses, as `components.responses`.
 pub fn components() -> Value {
     let describe = |(status, name, description): &Refusal| {
         let response = json!({
@@ -67,14 +67,14 @@ pub fn components() -> Value {
     Value::Object(REFUSALS.iter().map(describe).collect::<Map<_, _>>())
 }
 
-/// The headers that a status always comes with.
+/// The headers that always accompany a status.
 fn headers(status: u16) -> Value {
     match status {
         401 => json!({ "WWW-Authenticate": {
             "description": "RFC 6750", "required": true, "schema": { "const": "Bearer" },
         } }),
         429 | 503 => json!({ "Retry-After": {
-            "description": "when to try again, in seconds", "required": true,
+            "description": "when to retry, in seconds", "required": true,
             "schema": { "type": "integer", "minimum": 1 },
         } }),
         _ => json!({}),
