@@ -204,7 +204,7 @@ async fn secrets_that_do_not_serve() {
         assert_eq!(reply.error(), (503, "UnavailableError".into()), "answer {number}");
         assert_eq!(reply.header("retry-after"), Some("1"));
         // Only what the caller can use: nothing of what went wrong inside.
-        assert!(reply.text.contains("signing key is not available"), "{}", reply.text);
+        assert!(reply.text.contains("signing key is currently unavailable"), "{}", reply.text);
     }
     serve_secret(&world, "acme", "users", acme.signing);
     minted(&mint(&world, &acme, &body).await);
