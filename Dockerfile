@@ -1,22 +1,26 @@
-# The image of anon-operator: one binary, a user without rights, nothing else.
+# The image of anon-operator contains one binary and runs it as an unprivileged user.
 #
 #   docker build -t registry.example.com/anon-operator:0.1.0 .
 #
-# Both base images can be replaced, by a mirror or by images of one's own. The runtime needs glibc, libgcc, and CA certificates in
-# /etc/ssl/certs, by which identity providers are checked (debian:bookworm-slim has none: install ca-certificates there):
+# Both base images can be replaced by a mirror or by your own images. The runtime image needs glibc,
+# libgcc, and CA certificates in /etc/ssl/certs, which are used to authenticate identity providers
+# (debian:bookworm-slim has none: install ca-certificates there):
 #
 #   --build-arg BUILD_IMAGE=… --build-arg RUNTIME_IMAGE=debian:bookworm-slim
 #
-# They belong together: the runtime's glibc must not be older than the builder's (here both are Debian 12).
+# Choose them together: the glibc of the runtime image must not be older than that of the build
+# image (here, both are Debian 12).
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
-# .dockerignore lets through what the binary is made of; rust-toolchain.toml stays out, so that rustup downloads no second toolchain.
+# .dockerignore allows only the sources of the binary. It excludes rust-toolchain.toml, so that
+# rustup does not download a second toolchain.
 COPY . .
-# The caches are not part of a layer, so the binary is copied out of them. They outlive this build and are shared with builds of other
-# commits, while cargo goes by the times of files: what came from the context is to be newer than whatever was built from other files.
+# The caches are not part of a layer, so the binary is copied out of them. They outlive this build
+# and are shared with builds of other commits. Because cargo compares modification times, the
+# sources are touched: they have to be newer than anything built from other sources.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     find src Cargo.toml Cargo.lock -type f -exec touch {} + \
@@ -25,7 +29,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 
 FROM ${RUNTIME_IMAGE}
 LABEL org.opencontainers.image.title="anon-operator" \
-      org.opencontainers.image.description="Identity platform as a Kubernetes operator" \
+      org.opencontainers.image.description="Kubernetes operator that manages API keys, JWT signing keys and user pools, and validates tokens and API keys" \
       org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /anon-operator /usr/local/bin/anon-operator
 # Numeric, so that the kubelet can check runAsNonRoot.

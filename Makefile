@@ -1,18 +1,18 @@
-# What one does with this repository: `make help`.
+# `make help` lists the targets.
 .DEFAULT_GOAL := help
-# One after the other: the outputs stay readable, and cargo uses all cores anyway.
+# One target at a time, so that the output stays readable; cargo uses all cores anyway.
 .NOTPARALLEL:
 
 # The cargo profile of everything that is built here: dev or release. One for
-# all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is honoured.
+# all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is respected.
 PROFILE ?= dev
 export PROFILE
 CARGO_PROFILE := $(if $(filter-out dev,$(PROFILE)),--profile $(PROFILE))
 
-# The operator that `cargo test` has built: `dev/cluster` would build one with other features.
+# The operator that `cargo test` builds. `dev/cluster` would build one with different features.
 BUILT_OPERATOR = $(abspath $(or $(CARGO_TARGET_DIR),target)/$(if $(CARGO_PROFILE),$(PROFILE),debug)/anon-operator)
 
-# Flags of the operator for `make up`: make up ARGS="--log-level debug"
+# Operator flags for `make up`, for example: make up ARGS="--log-level debug"
 ARGS ?=
 
 .PHONY: help
@@ -20,11 +20,11 @@ help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prerequisites ## Shows the main job, step by step, on a real API server
+demo: prerequisites ## Runs the complete flow on a real API server, as a transcript
 	dev/demo.sh
 
 .PHONY: up
-up: ## Starts an API server and the operator to play with; ARGS="--…" are flags of the operator
+up: ## Starts an API server and the operator, and leaves them running; ARGS="--…" passes operator flags
 	@dev/cluster up -- $(ARGS)
 
 .PHONY: down
@@ -32,7 +32,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-outside ## Everything: lint, then all tests
+test: lint test-unit test-cluster test-launcher test-outside ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, hadolint, dependencies
@@ -43,49 +43,54 @@ lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, 
 	dev/lint-dependencies
 
 .PHONY: test-unit
-test-unit: prerequisites ## Tests that need no cluster
+test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rust and a C compiler
 	cargo test --locked $(CARGO_PROFILE) --lib --bins --test it
 
-# Compiled first: a cluster that waits for the compiler is of no use.
+# Compiled first, so that no cluster runs during the compilation.
 .PHONY: test-cluster
 test-cluster: prerequisites ## Tests on a real API server
 	tests/cluster/run "$$(cargo test --locked $(CARGO_PROFILE) --test cluster --no-run --message-format=json-render-diagnostics \
 	  | jq -r 'select(.executable and .target.name == "cluster").executable')"
 
 .PHONY: test-launcher
-test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interrupted
+test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interruption
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/launcher/run
 
 .PHONY: test-outside
-test-outside: ## Tests by tools that are not ours: an API tester, a generated client, five JOSE stacks
+test-outside: ## Tests with third-party tools: an API tester, a generated client, five JOSE libraries
 	@dev/prerequisites outside
-	@# The API tester invents identity providers: none is looked up.
+	@# The API tester invents identity providers, whose key sets must not be fetched: --fetch-host.
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) \
 	  dev/cluster run --operator-flag --fetch-host=localhost --operator-flag --allow-sign-up --operator-flag --link-url=https://link.example.test/link \
 	  tests/outside/run
 
-# Always the release profile: figures of another one say nothing. `cargo bench` would build all
-# dependencies once more (profile bench), so the program is built like the operator.
+# Always with the release profile, since measurements of other profiles are meaningless. `cargo
+# bench` would build all dependencies again (profile bench), so the program is built like the
+# operator.
 .PHONY: bench
-bench: prerequisites ## Measures the operator at scale, into target/bench/; ARGS=--quick for a short look
+bench: prerequisites ## Measures the operator at scale, into target/bench/; ARGS=--quick runs a tenth of it
 	cargo build --locked --release --bin anon-operator --bench scale
 	PROFILE=release dev/cluster run --no-operator \
 	  cargo bench --locked --profile release --bench scale -- $(ARGS)
 
 .PHONY: generate
-generate: prerequisites ## Writes the generated files anew (CRDs and others)
+generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the generated tables in docs/
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
 
 .PHONY: build
-build: prerequisites ## Builds the operator and kubectl-anon; PROFILE=release for the optimised ones
+build: prerequisites-rust ## Builds the operator and kubectl-anon; PROFILE=release for the optimized ones
 	cargo build --locked $(CARGO_PROFILE) --bins
 
 .PHONY: clean
-clean: down ## Removes what was built here, but not the control plane's cache in ~/.cache/anon-operator
+clean: down ## Removes everything built here, except the control plane's cache in ~/.cache/anon-operator
 	cargo clean
 
 .PHONY: prerequisites
-prerequisites: ## Checks that everything is installed that the others need
+prerequisites: ## Checks that the programs that the other targets need are installed
 	@dev/prerequisites
+
+.PHONY: prerequisites-rust
+prerequisites-rust:
+	@dev/prerequisites rust

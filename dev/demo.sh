@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The main job, step by step, on a real API server: what `make demo` shows.
+# Runs the complete flow, step by step, on a real API server: `make demo`.
 #
-# Every command that is printed is the command that is run (`type_in` evaluates
-# the text that it prints), what follows it is its output, and every "ok" was
-# checked. The exit code is 0 only if all of them held.
+# Every printed command is the command that is run (`type_in` evaluates the text
+# that it prints), followed by its output. Every "ok" is the result of a check.
+# The exit code is 0 only if all checks passed.
 set -euo pipefail
 
 ROOT=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/.." && pwd)
@@ -17,7 +17,7 @@ fi
 
 # --- the transcript -----------------------------------------------------------
 
-# step CAPTION…: one paragraph.
+# step TITLE LINE…: starts a numbered step.
 step() {
   STEP=$((${STEP:-0} + 1))
   printf '\n%s%s\n' "$BOLD$STEP. $1" "$PLAIN"
@@ -25,17 +25,18 @@ step() {
   (($# == 0)) || printf '   %s\n' "$@"
 }
 
-# type_in TEXT: prints a command as one would type it and runs it in this shell;
-# OUT is what it said. (A file, because a subshell could set no variables.)
+# type_in TEXT: prints a command as typed at a prompt, and runs it in this shell.
+# Sets OUT to its output. (The output goes through a file, because a command in a
+# subshell could not set variables.)
 type_in() {
   printf '\n%s$ %s%s\n' "$DIM" "$1" "$PLAIN"
   evaluate "$1"
   print_out
 }
 
-# type_in_until WHAT TEXT: the same, again and again for up to five seconds until
-# the output has WHAT: an object that has just been made reaches the validator a
-# few milliseconds after it reaches kubectl. The last output is the one shown.
+# type_in_until WANTED TEXT: the same, repeated for up to five seconds until the
+# output contains WANTED, because the validator sees a new object a few
+# milliseconds later than kubectl. Prints only the last output.
 type_in_until() {
   local deadline=$((SECONDS + 5))
   printf '\n%s$ %s%s\n' "$DIM" "$2" "$PLAIN"
@@ -52,35 +53,36 @@ evaluate() {
   CODE=$code
 }
 
-# print_out: indented; long JSON is broken between its members.
+# print_out: prints OUT, indented, with long JSON broken between its members.
 print_out() {
   [[ ! $OUT ]] || printf '%s\n' "$OUT" | sed -E '/^\{.{100}/ s/,"/,\n "/g' | sed 's/^/  /'
 }
 
 ok() { printf '  %s\n' "${GREEN}ok: $1$PLAIN"; }
 
+# fail STATEMENT: reports that the statement is not true.
 fail() {
-  printf '%s\n' "${RED}demo: this did not hold: $1$PLAIN" >&2
+  printf '%s\n' "${RED}demo: check failed: $1$PLAIN" >&2
   exit 1
 }
 
-# must_succeed; must_say TEXT…: about the last command.
-must_succeed() { ((CODE == 0)) || fail "the command failed with exit code $CODE"; }
+# must_succeed; must_print TEXT…: check the last command.
+must_succeed() { ((CODE == 0)) || fail "the command succeeds (exit code $CODE)"; }
 
-must_say() {
+must_print() {
   local text
   for text; do
-    [[ $OUT == *"$text"* ]] || fail "the output has $text"
+    [[ $OUT == *"$text"* ]] || fail "the output contains $text"
   done
 }
 
-# --- the steps, inside a cluster of their own ---------------------------------
+# --- the steps, run in a separate cluster -------------------------------------
 
 steps() {
   cd "$ROOT"
-  printf '\n%s\n' "A Kubernetes API server and anon-operator are running. The operator has the rights of
-the chart's ServiceAccount; kubectl below is the cluster's administrator.
-Long JSON is broken into lines for reading; nothing else is edited."
+  printf '\n%s\n' "A Kubernetes API server and anon-operator are running. The operator has the permissions
+of the chart's ServiceAccount; kubectl below runs as the cluster administrator.
+Long JSON is broken into lines for readability; nothing else is edited."
 
   apply
   read_key
@@ -93,8 +95,8 @@ Long JSON is broken into lines for reading; nothing else is edited."
 }
 
 apply() {
-  step 'A company declares its users, its frontend, its backend and its first member of staff' \
-    'One namespace is one organization. README.md goes through the file.'
+  step 'An organization declares its users, a frontend, a backend and its first staff user' \
+    'One namespace is one organization. README.md shows the file.'
   type_in 'kubectl apply -f examples/quickstart.yaml'
   must_succeed
   type_in 'kubectl wait anon --all -n acme --for=condition=Ready --timeout=60s'
@@ -102,39 +104,40 @@ apply() {
   type_in 'kubectl get anon -n acme'
   must_succeed
   type_in "kubectl get anon -n acme -o jsonpath='{range .items[*]}{.kind}/{.metadata.name} Ready={.status.conditions[?(@.type==\"Ready\")].status}{\"\\n\"}{end}'"
-  must_say Organization/default\ Ready=True UserPool/users\ Ready=True SdkClient/web\ Ready=True \
+  must_print Organization/default\ Ready=True UserPool/users\ Ready=True SdkClient/web\ Ready=True \
     SdkClient/backend\ Ready=True Member/ada\ Ready=True
   ok 'all five are Ready'
 }
 
 read_key() {
-  step 'The operator made an ApiKey for the backend and put it into a Secret' \
-    'The custom resource has only its SHA-256.'
+  step 'The operator has created an API key for the backend and delivered it into a Secret' \
+    'The custom resource contains only its SHA-256.'
   type_in "API_KEY=\$(kubectl get secret backend-anon -n acme -o jsonpath='{.data.apiKey}' | base64 -d)"
   must_succeed
   # shellcheck disable=SC2016
   type_in 'echo "${API_KEY:0:16}…"'
-  [[ $API_KEY =~ ^ory_apikey_[0-9A-Za-z]{49}$ ]] || fail 'the Secret has an ApiKey'
+  [[ $API_KEY =~ ^ory_apikey_[0-9A-Za-z]{49}$ ]] || fail 'the Secret contains an API key'
   local sha256
   sha256=$(printf '%s' "$API_KEY" | openssl dgst -sha256 -r)
   type_in "kubectl get sdkclient backend -n acme -o jsonpath='{.status.keys[*].sha256}'"
-  must_say "${sha256%% *}"
-  ok 'openssl gets the same SHA-256 from the key in the Secret'
+  must_print "${sha256%% *}"
+  ok 'openssl computes the same SHA-256 from the key in the Secret'
 }
 
 mint() {
-  step 'With its ApiKey the backend asks for a token for user-123 of the web shop'
+  step 'With its API key, the backend requests a token for user-123 of the web shop'
   type_in "WEB=\$(kubectl get sdkclient web -n acme -o jsonpath='{.status.clientId}')"
   # shellcheck disable=SC2016
   type_in_until appUserIdToken 'curl -sS "$ANON_API_URL/org/appUserIdToken" -H "Authorization: Bearer $API_KEY" \
     -d "{\"appUserId\": \"user-123\", \"sdkClientId\": \"$WEB\"}" | tee "$WORK/minted" | cut -c 1-100'
   # shellcheck disable=SC2016
   type_in 'TOKEN=$(sed '\''s/.*"appUserIdToken":"\([^"]*\)".*/\1/'\'' "$WORK/minted")'
-  [[ $TOKEN =~ ^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$ ]] || fail 'the reply has a JWT'
+  [[ $TOKEN =~ ^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$ ]] || fail 'the response contains a JWT'
   ok "a JWT of ${#TOKEN} characters"
 }
 
-# validate_as CLIENT TOKEN: names of variables; the text of the command.
+# validate_as CLIENT TOKEN: prints the command; both arguments are names of
+# variables.
 validate_as() {
   # shellcheck disable=SC2016
   printf 'curl -sS -w "\\nHTTP %%{http_code}\\n" -X POST "$ANON_VALIDATOR_URL/v1/validate" \\
@@ -142,17 +145,17 @@ validate_as() {
 }
 
 validate() {
-  step 'Any backend can ask whether the token counts, and whose it is'
+  step 'Any backend can validate the token and identify the user'
   local pool
   pool=$(kubectl get userpool users -n acme -o jsonpath='{.status.id}')
   type_in "$(validate_as WEB TOKEN)"
-  must_say 'HTTP 200' '"active":true' '"principal":"appUser"' '"appUserId":"user-123"' \
+  must_print 'HTTP 200' '"active":true' '"principal":"appUser"' '"appUserId":"user-123"' \
     "\"userPoolId\":\"$pool\"" "\"sdkClientId\":\"$WEB\""
-  ok 'active, with the appUserId, the UserPool and the SdkClient'
+  ok 'the token is valid; the response has its appUserId, UserPool and SdkClient'
 }
 
 tamper() {
-  step 'Somebody edits the token: user-123 becomes user-456, the signature stays'
+  step 'An attacker edits the token: user-123 becomes user-456, under the same signature'
   # shellcheck disable=SC2016
   type_in 'decode() { sed -E '\''y|-_|+/|; :pad; /^(.{4})*$/! { s/$/=/; b pad }'\'' | base64 -d; }'
   type_in "encode() { base64 -w 0 | sed 'y|+/|-_|; s/=*\$//'; }"
@@ -162,16 +165,16 @@ tamper() {
   type_in 'EDITED=$(printf %s "$PAYLOAD" | decode | sed s/user-123/user-456/)'
   # shellcheck disable=SC2016
   type_in 'echo "$EDITED"'
-  must_say '"sub":"user-456"'
+  must_print '"sub":"user-456"'
   # shellcheck disable=SC2016
   type_in 'TAMPERED=$HEADER.$(printf %s "$EDITED" | encode).$SIGNATURE'
   type_in "$(validate_as WEB TAMPERED)"
-  must_say 'HTTP 401' '"active":false' '"reason":"signature_invalid"'
-  ok 'refused'
+  must_print 'HTTP 401' '"active":false' '"reason":"signature_invalid"'
+  ok 'the tampered token is rejected'
 }
 
 other_pool() {
-  step 'A second UserPool with a client of its own: the first token does not count there'
+  step 'For a client of a second UserPool, the token of the first pool is invalid'
   type_in "kubectl apply -f - <<'YAML'
 apiVersion: anon.dev/v1beta1
 kind: UserPool
@@ -188,17 +191,17 @@ YAML"
   must_succeed
   type_in "PORTAL=\$(kubectl get sdkclient portal -n acme -o jsonpath='{.status.clientId}')"
   type_in_until key_unknown "$(validate_as PORTAL TOKEN)"
-  must_say 'HTTP 401' '"active":false' '"reason":"key_unknown"'
-  ok "refused: the other pool has no such key"
+  must_print 'HTTP 401' '"active":false' '"reason":"key_unknown"'
+  ok 'the token is rejected: the second pool has no such key'
 }
 
 verify_with_openssl() {
-  step 'Nobody has to ask us: with the public key set, openssl alone verifies the token' \
-    'From n and e of the JWK (RFC 7518) to a public key in PEM:'
+  step 'Verification needs only the public key set, not the operator: openssl verifies the token' \
+    'First, n and e of the JWK (RFC 7518) become a public key in PEM format:'
   # shellcheck disable=SC2016
   {
     type_in 'JWKS=$(curl -sS "$(kubectl get userpool users -n acme -o jsonpath='\''{.status.jwksUri}'\'')"); echo "$JWKS"'
-    must_say '"kty":"RSA"' '"alg":"RS256"'
+    must_print '"kty":"RSA"' '"alg":"RS256"'
     type_in 'member() { sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/" <<<"$JWKS" | decode | basenc --base16 -w 0; }'
     type_in 'cat >"$WORK/key.conf" <<CONF
 asn1 = SEQUENCE:key
@@ -221,58 +224,58 @@ CONF'
     must_succeed
     type_in 'printf %s "${TOKEN%.*}" | openssl dgst -sha256 -verify "$WORK/key.pem" -signature "$WORK/signature"'
     must_succeed
-    must_say 'Verified OK'
+    must_print 'Verified OK'
     ok 'openssl accepts the token'
     type_in 'printf %s "${TAMPERED%.*}" | openssl dgst -sha256 -verify "$WORK/key.pem" -signature "$WORK/signature"'
-    ((CODE != 0)) || fail 'openssl refuses the tampered token'
-    must_say 'Verification failure'
-    ok 'and refuses the tampered one'
+    ((CODE != 0)) || fail 'openssl rejects the tampered token'
+    must_print 'Verification failure'
+    ok 'openssl rejects the tampered token'
   }
 }
 
 delete_client() {
-  step 'The backend is taken out of service: its key stops working at once'
-  local typed returned refused late
+  step 'The backend is decommissioned: its API key is rejected immediately'
+  local typed returned rejected late
   # shellcheck disable=SC2016
   local ask='curl -sS --max-time 5 -w "\nHTTP %{http_code}\n" -X POST "$ANON_VALIDATOR_URL/v1/validate" -H "Authorization: Bearer $API_KEY"'
   type_in "$ask"
-  must_say 'HTTP 200' '"principal":"apiKey"' '"role":"Member"'
+  must_print 'HTTP 200' '"principal":"apiKey"' '"role":"Member"'
   typed=$EPOCHREALTIME
   type_in 'kubectl delete sdkclient backend -n acme'
   returned=$EPOCHREALTIME
   must_succeed
-  # Longer than it may take: so that it can be told how late it was.
+  # Waits longer than is allowed, to be able to report the delay.
   until evaluate "$ask" && [[ $OUT == *'HTTP 401'* ]] || (($(since "$returned") > 5000)); do
     sleep 0.01
   done
-  refused=$EPOCHREALTIME
-  late=$(since "$returned" "$refused")
+  rejected=$EPOCHREALTIME
+  late=$(since "$returned" "$rejected")
   printf '\n%s$ %s%s\n' "$DIM" "$ask" "$PLAIN"
   print_out
-  [[ $OUT == *'HTTP 401'* ]] || fail "the key is refused within a second: it was not, $late ms after kubectl returned"
-  must_say '"reason":"api_key_unknown"'
-  ((late <= 1000)) || fail "the key is refused within a second: it was refused $late ms after kubectl returned"
-  ok "refused $late ms after kubectl returned, $(since "$typed" "$refused") ms after it was started"
+  [[ $OUT == *'HTTP 401'* ]] || fail "the API key is rejected within a second (it was still accepted $late ms after kubectl returned)"
+  must_print '"reason":"api_key_unknown"'
+  ((late <= 1000)) || fail "the API key is rejected within a second (it was rejected $late ms after kubectl returned)"
+  ok "the API key was rejected $late ms after kubectl returned, $(since "$typed" "$rejected") ms after kubectl was started"
 }
 
-# since BEGIN [END]: milliseconds between two EPOCHREALTIMEs, whose decimal sign
-# depends on the locale.
+# since START [END]: milliseconds between two values of EPOCHREALTIME, whose
+# decimal separator depends on the locale.
 since() {
   local end=${2:-$EPOCHREALTIME}
   echo $(((${end//[!0-9]/} - ${1//[!0-9]/}) / 1000))
 }
 
-# --- the cluster around them --------------------------------------------------
+# --- the cluster for the steps ------------------------------------------------
 
 main() {
   local code=0 launcher started=$SECONDS
   "$ROOT/dev/prerequisites"
-  echo 'First the operator is built and a Kubernetes API server started: no containers, all on 127.0.0.1.'
-  # In the background, and the signals handed on: so `kill` ends all of it too.
+  echo 'Building the operator and starting a Kubernetes API server, without containers, on 127.0.0.1 only.'
+  # In the background, with the signals forwarded, so that `kill` ends all of it.
   env --default-signal=INT,QUIT "$ROOT/dev/cluster" run "$ROOT/dev/demo.sh" --steps "$WORK" &
   launcher=$!
   trap 'kill -s INT "$launcher" 2>/dev/null' INT TERM HUP
-  # A signal ends the wait, not the launcher, which is tidying up then.
+  # A signal interrupts the wait, but not the launcher, which then cleans up.
   while :; do
     code=0
     wait "$launcher" || code=$?
@@ -282,19 +285,19 @@ main() {
   ((code == 0)) || exit "$code"
   STEP=$(<"$WORK/step")
   all_stopped
-  printf '\n%s\n' "${BOLD}All of this held. It took $((SECONDS - started)) s.$PLAIN To play with it yourself: make up"
+  printf '\n%s\n' "${BOLD}All checks passed in $((SECONDS - started)) s.$PLAIN To try it yourself: make up"
 }
 
-# all_stopped: neither a process nor a file is left of the cluster.
+# all_stopped: checks that the cluster has left neither a process nor a file.
 all_stopped() {
   local directory url
-  step 'Everything is stopped'
+  step 'The cluster is stopped and removed'
   { read -r directory && read -r url; } <"$WORK/cluster"
-  [[ ! -e $directory ]] || fail "$directory is removed"
+  [[ ! -e $directory ]] || fail "directory $directory is removed"
   ! grep -qz "^ANON_DEV_PROCESS=[a-z-]*@$directory\$" /proc/[0-9]*/environ 2>/dev/null ||
-    fail 'no process of the cluster is left'
-  ! curl -s --max-time 2 --noproxy '*' -o /dev/null "$url/readyz" || fail "nothing answers at $url"
-  ok 'no process, no port and no file of the cluster is left'
+    fail 'no process of the cluster is running'
+  ! curl -s --max-time 2 --noproxy '*' -o /dev/null "$url/readyz" || fail "nothing listens at $url"
+  ok 'no process, open port or file of the cluster is left'
 }
 
 case ${1:-} in

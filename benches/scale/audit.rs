@@ -1,4 +1,4 @@
-//! What an account wrote, as the API server has it in its audit log.
+//! Counts the requests of an account in the API server's audit log.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -7,16 +7,16 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-/// Where the log ended at some time.
+/// A position in the log.
 pub struct Mark(u64);
 
-/// How often an account did what.
+/// Numbers of requests of an account.
 #[derive(Debug, Default)]
 pub struct Requests {
     /// Successful writes, by verb and resource; without Leases, which every replica renews.
     pub writes: BTreeMap<String, usize>,
-    /// Writes that were refused, by verb, resource and status.
-    pub refused: BTreeMap<String, usize>,
+    /// Rejected writes, by verb, resource and status.
+    pub rejected: BTreeMap<String, usize>,
     /// Reads and watches, by verb and resource.
     pub reads: BTreeMap<String, usize>,
 }
@@ -26,15 +26,15 @@ impl Requests {
         self.writes.values().sum()
     }
 
-    /// For people.
+    /// A line of text for the report.
     pub fn text(&self) -> String {
-        let list = |what: &str, counts: &BTreeMap<String, usize>| {
+        let list = |label: &str, counts: &BTreeMap<String, usize>| {
             let each: Vec<_> =
                 counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-            if each.is_empty() { String::new() } else { format!("{what}: {}; ", each.join(", ")) }
+            if each.is_empty() { String::new() } else { format!("{label}: {}; ", each.join(", ")) }
         };
         let text = list("writes", &self.writes)
-            + &list("refused", &self.refused)
+            + &list("rejected", &self.rejected)
             + &list("reads", &self.reads);
         text.trim_end_matches("; ").to_owned()
     }
@@ -70,18 +70,18 @@ struct Status {
     code: u16,
 }
 
-/// The end of the log now.
+/// The current end of the log.
 pub fn mark(log: &Path) -> anyhow::Result<Mark> {
     Ok(Mark(std::fs::metadata(log)?.len()))
 }
 
-/// What `user` asked for since then.
+/// The requests of `user` since then.
 pub fn since(log: &Path, mark: &Mark, user: &str) -> anyhow::Result<Requests> {
     let mut file = File::open(log)?;
     file.seek(SeekFrom::Start(mark.0))?;
     let mut requests = Requests::default();
     for line in BufReader::new(file).lines() {
-        // The last line may be half written.
+        // The last line may be incomplete.
         let Ok(event) = serde_json::from_str::<Event>(&line?) else { continue };
         if event.user.username != user || event.object_ref.resource == "leases" {
             continue;
@@ -90,12 +90,12 @@ pub fn since(log: &Path, mark: &Mark, user: &str) -> anyhow::Result<Requests> {
         let slash = if subresource.is_empty() { "" } else { "/" };
         let what = format!("{} {resource}{slash}{subresource}", event.verb);
         let reading = matches!(event.verb.as_str(), "get" | "list" | "watch");
-        let refused = event.response_status.code >= 400;
-        let (counts, what) = match (reading, refused) {
+        let rejected = event.response_status.code >= 400;
+        let (counts, what) = match (reading, rejected) {
             (true, _) => (&mut requests.reads, what),
             (false, false) => (&mut requests.writes, what),
             (false, true) => {
-                (&mut requests.refused, format!("{what} ({})", event.response_status.code))
+                (&mut requests.rejected, format!("{what} ({})", event.response_status.code))
             }
         };
         *counts.entry(what).or_default() += 1;

@@ -1,4 +1,4 @@
-//! The cases.
+//! The benchmark cases.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const UNRELATED_BYTES: usize = 20_000;
 /// One measurement of the operator.
 struct Measured {
     seconds: f64,
-    /// Of all who take part.
+    /// Of all processes involved.
     all_cpu_seconds: f64,
     cpu_seconds: f64,
     rss_bytes: u64,
@@ -39,7 +39,7 @@ struct Baseline {
     all_cpu_seconds: f64,
 }
 
-/// Memory of an operator that has nothing to do, alone and among Secrets of others.
+/// Memory of an idle operator, first in an empty cluster, then with many unrelated Secrets.
 pub async fn memory(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>> {
     let operator = Operator::start(cluster).await?;
     sleep(SETTLE).await;
@@ -48,7 +48,7 @@ pub async fn memory(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>
         rss_bytes: Some(operator.rss_bytes()?),
         cpu_seconds: Some(operator.cpu_seconds()?),
         seconds: Some(operator.ready_after.as_secs_f64()),
-        notes: vec!["aim: 25 MB; seconds: from the start of the process to /readyz".to_owned()],
+        notes: vec!["goal: 25 MB; seconds: from the start of the process to /readyz".to_owned()],
         ..Case::default()
     };
     load::create_unrelated(cluster, sizes.unrelated, UNRELATED_BYTES).await?;
@@ -62,8 +62,8 @@ pub async fn memory(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>
         n: sizes.unrelated,
         rss_bytes: Some(operator.rss_bytes()?),
         notes: vec![
-            format!("{} Secrets of {UNRELATED_BYTES} bytes; aim: as empty", sizes.unrelated),
-            format!("RSS of the operator that saw them come: {running} bytes"),
+            format!("{} Secrets of {UNRELATED_BYTES} bytes; goal: as empty", sizes.unrelated),
+            format!("RSS of the operator that ran while they were created: {running} bytes"),
         ],
         ..Case::default()
     };
@@ -72,7 +72,8 @@ pub async fn memory(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>
     Ok(vec![empty, unrelated])
 }
 
-/// Many clients at once, then a new key for all of them at once; each against the same writes raw.
+/// Creates many clients at once, then rotates all their keys at once. The baseline of both is a
+/// plain client that makes the same writes.
 pub async fn create_and_rotate(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Vec<Case>> {
     let n = sizes.clients;
     let template = template(cluster).await?;
@@ -88,16 +89,16 @@ pub async fn create_and_rotate(cluster: &Cluster, sizes: Sizes) -> anyhow::Resul
     let mut create = compared("create service clients", n, creations);
     create
         .notes
-        .insert(0, "16 creators, until all are Ready; aim: ratio 1.25, 2 writes".to_owned());
+        .insert(0, "16 creators, until all are Ready; goal: ratio 1.25, 2 writes".to_owned());
     let mut rotate = compared("rotate all at once", n, rotations);
     rotate.notes.insert(
         0,
-        "by annotation, until every Current key is another one; baseline: the annotations, and PATCH status, PUT Secret, PATCH status, POST Event".to_owned(),
+        "by annotation, until every Current key is a new one; baseline: the annotations, and PATCH status, PUT Secret, PATCH status, POST Event".to_owned(),
     );
     Ok(vec![create, rotate])
 }
 
-/// What the operator writes for a client.
+/// The objects that the operator writes for a client.
 async fn template(cluster: &Cluster) -> anyhow::Result<Template> {
     let operator = Operator::start(cluster).await?;
     let observer = Observer::start(cluster.admin.clone());
@@ -109,17 +110,17 @@ async fn template(cluster: &Cluster) -> anyhow::Result<Template> {
     Ok(template)
 }
 
-/// What people do, and what the operator does then.
+/// The requests of the users, and the operator's reaction to them.
 #[derive(Clone, Copy)]
 enum Step {
     Create,
     Rotate,
 }
 
-/// Creation and rotation by a plain client.
+/// Measures creation and rotation by a plain client.
 async fn raw_round(cluster: &Cluster, raw: &Raw, n: usize) -> anyhow::Result<(Baseline, Baseline)> {
     let observer = Observer::start(cluster.admin.clone());
-    // As long as the operator gets, for what the case before has left to be done.
+    // The operator waits as long before its measurement, for the previous case to finish.
     sleep(SETTLE).await;
     let create = baseline(cluster, async {
         raw_pass(cluster, raw, n, Step::Create).await?;
@@ -149,15 +150,15 @@ async fn baseline(
     Ok(Baseline { seconds, all_cpu_seconds: cpu::of_others(cluster)? - cpu })
 }
 
-/// People and a plain client in the operator's place, side by side as they are in life: as soon as
-/// an object is there, a writer takes it up.
+/// Runs the users, and concurrently a plain client in place of the operator: as soon as an object
+/// exists, a writer processes it, as the operator would.
 async fn raw_pass(cluster: &Cluster, raw: &Raw, n: usize, step: Step) -> anyhow::Result<()> {
     let (sender, receiver) = unbounded_channel::<(usize, Option<String>)>();
     let (admin, receiver) = (cluster.admin.clone(), Arc::new(Mutex::new(receiver)));
-    let people = load::for_each(n, move |index| {
+    let users = load::for_each(n, move |index| {
         let (admin, sender) = (admin.clone(), sender.clone());
         async move {
-            let object = ask(&admin, index, step, "1").await?;
+            let object = user_request(&admin, index, step, "1").await?;
             sender.send((index, object.resource_version()))?;
             Ok(())
         }
@@ -173,41 +174,46 @@ async fn raw_pass(cluster: &Cluster, raw: &Raw, n: usize, step: Step) -> anyhow:
             }
         }
     });
-    tokio::try_join!(people, writers)?;
+    tokio::try_join!(users, writers)?;
     Ok(())
 }
 
-async fn ask(admin: &Client, index: usize, step: Step, value: &str) -> anyhow::Result<SdkClient> {
+async fn user_request(
+    admin: &Client,
+    index: usize,
+    step: Step,
+    value: &str,
+) -> anyhow::Result<SdkClient> {
     match step {
         Step::Create => load::create(admin, index).await,
         Step::Rotate => load::annotate(admin, index, value).await,
     }
 }
 
-/// People alone: the operator does the rest.
-async fn people(cluster: &Cluster, n: usize, step: Step, value: &str) -> anyhow::Result<()> {
+/// Runs only the users: the operator does the rest.
+async fn users(cluster: &Cluster, n: usize, step: Step, value: &str) -> anyhow::Result<()> {
     let (admin, value) = (cluster.admin.clone(), value.to_owned());
     load::for_each(n, move |index| {
         let (admin, value) = (admin.clone(), value.clone());
-        async move { ask(&admin, index, step, &value).await.map(drop) }
+        async move { user_request(&admin, index, step, &value).await.map(drop) }
     })
     .await
 }
 
-/// Creation and rotation by the operator.
+/// Measures creation and rotation by the operator.
 async fn operator_round(cluster: &Cluster, n: usize) -> anyhow::Result<(Measured, Measured)> {
     let operator = Operator::start(cluster).await?;
     let observer = Observer::start(cluster.admin.clone());
-    // Its watches have to stand before the clock starts.
+    // The watches of the operator must be established before the measurement starts.
     sleep(SETTLE).await;
     let create = measure(cluster, &operator, async {
-        people(cluster, n, Step::Create, "").await?;
+        users(cluster, n, Step::Create, "").await?;
         observer.until_ready(n).await
     })
     .await?;
     let before = observer.snapshot();
     let rotate = measure(cluster, &operator, async {
-        people(cluster, n, Step::Rotate, "1").await?;
+        users(cluster, n, Step::Rotate, "1").await?;
         observer.until_rotated(&before).await
     })
     .await?;
@@ -218,8 +224,8 @@ async fn operator_round(cluster: &Cluster, n: usize) -> anyhow::Result<(Measured
     Ok((create, rotate))
 }
 
-/// Time until `work` is done; CPU and requests until a moment after, so that what is written too
-/// late or too often is counted as well.
+/// Measures the time until `work` is done, and CPU and requests until [`SETTLE`] later, so that
+/// late or superfluous writes are counted as well.
 async fn measure(
     cluster: &Cluster,
     operator: &Operator,
@@ -240,7 +246,7 @@ async fn measure(
     })
 }
 
-/// The pair of operator and baseline with the median ratio, and what the others were.
+/// The pair of operator and baseline with the median ratio; the notes list the ratios of all pairs.
 fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, Baseline)>) -> Case {
     pairs.sort_by(|one, other| ratio(one).total_cmp(&ratio(other)));
     let text = |pair: &(Measured, Baseline)| {
@@ -265,7 +271,7 @@ fn compared(name: &'static str, n: usize, mut pairs: Vec<(Measured, Baseline)>) 
         writes_per_object: Some(per_object(measured.requests.write_count(), n)),
         cpu_seconds: Some(measured.cpu_seconds),
         rss_bytes: Some(measured.rss_bytes),
-        notes: vec![format!("every ratio: {}", all.join(", ")), measured.requests.text()],
+        notes: vec![format!("all ratios: {}", all.join(", ")), measured.requests.text()],
     }
 }
 
@@ -282,12 +288,12 @@ fn per_object(count: usize, n: usize) -> f64 {
     count as f64 / n as f64
 }
 
-/// A restart among many clients, all of which are in order.
+/// Restarts the operator with many clients, none of which needs a change.
 pub async fn restart(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Case> {
     let n = sizes.restart_clients;
     let operator = Operator::start(cluster).await?;
     let observer = Observer::start(cluster.admin.clone());
-    people(cluster, n, Step::Create, "").await?;
+    users(cluster, n, Step::Create, "").await?;
     observer.until_ready(n).await?;
     drop(observer);
     sleep(SETTLE).await;
@@ -296,13 +302,13 @@ pub async fn restart(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Case> {
     let mark = audit::mark(&cluster.audit)?;
     let start = Instant::now();
     let operator = Operator::start(cluster).await?;
-    // Until every client has been looked at.
+    // Until every client has been reconciled.
     let all = f64::from(u32::try_from(n)?);
-    let looked_at = || operator.metric_of("anon_reconciles_total", "kind=\"SdkClient\"");
-    while looked_at()? < all {
+    let reconciled = || operator.metric_of("anon_reconciles_total", "kind=\"SdkClient\"");
+    while reconciled()? < all {
         ensure!(
             start.elapsed() < Duration::from_mins(5),
-            "the operator does not look at all clients"
+            "the operator does not reconcile all clients"
         );
         sleep(Duration::from_millis(50)).await;
     }
@@ -317,8 +323,8 @@ pub async fn restart(cluster: &Cluster, sizes: Sizes) -> anyhow::Result<Case> {
         cpu_seconds: Some(operator.cpu_seconds()?),
         rss_bytes: Some(operator.rss_bytes()?),
         notes: vec![
-            "seconds: until every client was looked at; aim: no writes".to_owned(),
-            format!("ready to answer after {:.2} s", operator.ready_after.as_secs_f64()),
+            "seconds: until every client was reconciled; goal: no writes".to_owned(),
+            format!("ready to serve after {:.2} s", operator.ready_after.as_secs_f64()),
             requests.text(),
         ],
         ..Case::default()

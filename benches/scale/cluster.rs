@@ -1,4 +1,4 @@
-//! The control plane that `dev/cluster run --no-operator` started for us.
+//! The control plane that `dev/cluster run --no-operator` has started.
 
 use std::path::PathBuf;
 
@@ -9,29 +9,30 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::json;
 
-/// The namespace in which everything happens.
+/// The namespace of all benchmark objects.
 pub const NAMESPACE: &str = "bench";
 
-/// Who is who there.
+/// The clients, identities and files of the cluster.
 pub struct Cluster {
     /// The cluster's administrator: creates custom resources.
     pub admin: Client,
-    /// The operator's account: makes the raw writes, which its admission policies let nobody else.
+    /// The operator's account: makes the raw writes, which the chart's admission policies allow
+    /// only to this account.
     pub account: Client,
-    /// The kubeconfig of that account.
+    /// The kubeconfig of the operator's account.
     pub kubeconfig: PathBuf,
     /// The Pod that it is bound to.
     pub pod: String,
-    /// The user name of that account in the audit log.
+    /// The user name of the operator's account in the audit log.
     pub user: String,
-    /// Where the control plane keeps its files.
+    /// The directory of the control plane.
     pub directory: PathBuf,
     /// The audit log.
     pub audit: PathBuf,
 }
 
 impl Cluster {
-    /// From the environment.
+    /// Connects as the environment specifies, and creates the namespace.
     pub async fn connect() -> anyhow::Result<Self> {
         let first = |list: String| list.split(':').next().unwrap_or_default().to_owned();
         let kubeconfig = PathBuf::from(first(variable("ANON_OPERATOR_KUBECONFIGS")?));
@@ -56,5 +57,5 @@ impl Cluster {
 }
 
 fn variable(name: &str) -> anyhow::Result<String> {
-    std::env::var(name).with_context(|| format!("{name} is not set: run this by `make bench`"))
+    std::env::var(name).with_context(|| format!("{name} is not set: use `make bench`"))
 }

@@ -1,4 +1,4 @@
-//! CPU time, which other programs on the machine do not lengthen as they do seconds.
+//! CPU time. Unlike elapsed time, it does not depend much on the other programs of the machine.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +15,7 @@ pub fn of(process: u32) -> anyhow::Result<f64> {
     read(&Path::new("/proc").join(process.to_string()))
 }
 
-/// CPU seconds of everything that takes part, the operator aside: the control plane and this
-/// program.
+/// CPU seconds of all processes involved except the operator: the control plane and this program.
 pub fn of_others(cluster: &Cluster) -> anyhow::Result<f64> {
     let directory = cluster.directory.as_os_str().as_encoded_bytes();
     let mut seconds = of(std::process::id())?;
@@ -36,7 +35,7 @@ pub fn of_others(cluster: &Cluster) -> anyhow::Result<f64> {
 
 fn read(directory: &Path) -> anyhow::Result<f64> {
     let stat = fs::read_to_string(directory.join("stat"))?;
-    // The name of the program, in parentheses, may hold spaces.
+    // The name of the program, in parentheses, may contain spaces.
     let (_, fields) = stat.rsplit_once(')').context("/proc/PID/stat")?;
     let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<Result<f64, _>>()? / TICKS_PER_SECOND)

@@ -1,4 +1,4 @@
-//! What people do (create, annotate), and what the operator writes then, as raw requests.
+//! The requests of the users (create, annotate), and the writes of the operator as raw requests.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, NAMESPACE};
 
-/// How many creators there are, and how many objects the operator works on at a time.
+/// The number of concurrent creators. The operator, too, processes as many objects at a time.
 pub const CONCURRENCY: usize = 16;
 
-/// Does something for each of `0..count`, [`CONCURRENCY`] at a time.
+/// Runs `work` for each of `0..count`, [`CONCURRENCY`] at a time.
 pub async fn for_each<F, W>(count: usize, work: F) -> anyhow::Result<()>
 where
     F: Fn(usize) -> W + Send + Sync + 'static,
@@ -76,14 +76,14 @@ pub async fn create(client: &Client, index: usize) -> anyhow::Result<SdkClient> 
     Ok(clients(client).create(&PostParams::default(), &object).await?)
 }
 
-/// Asks for a new key.
+/// Requests a rotation of the API key.
 pub async fn annotate(client: &Client, index: usize, value: &str) -> anyhow::Result<SdkClient> {
     let patch = json!({"metadata": {"annotations": {names::ROTATE: value}}});
     let parameters = PatchParams::default();
     Ok(clients(client).patch(&name(index), &parameters, &Patch::Merge(&patch)).await?)
 }
 
-/// A Secret and a status that the operator wrote, to write others like them.
+/// A Secret and a status that the operator wrote, as a model for the raw writes.
 #[derive(Clone)]
 pub struct Template {
     secret: Secret,
@@ -91,7 +91,7 @@ pub struct Template {
 }
 
 impl Template {
-    /// Of the client with this index.
+    /// Reads those of the client with this index.
     pub async fn read(cluster: &Cluster, index: usize) -> anyhow::Result<Self> {
         let secret = secrets(&cluster.admin).get(&secret_name(index)).await?;
         let object = clients(&cluster.admin).get(&name(index)).await?;
@@ -106,7 +106,7 @@ impl Template {
         })
     }
 
-    /// The Secret of a client, with a fresh key.
+    /// The Secret of a client, with a new key.
     pub fn secret(&self, index: usize) -> anyhow::Result<Secret> {
         let mut secret = self.secret.clone();
         secret.metadata.name = Some(secret_name(index));
@@ -147,7 +147,7 @@ impl Raw {
         Self { account: cluster.account.clone(), template }
     }
 
-    /// What a new client costs: POST Secret, PATCH status.
+    /// The writes for a new client: POST Secret, PATCH status.
     pub async fn deliver(&self, index: usize, version: Option<String>) -> anyhow::Result<()> {
         let secret = self.template.secret(index)?;
         secrets(&self.account).create(&PostParams::default(), &secret).await?;
@@ -155,10 +155,10 @@ impl Raw {
         Ok(())
     }
 
-    /// What a rotation costs: PATCH status, PUT Secret, PATCH status, POST Event.
+    /// The writes for a rotation: PATCH status, PUT Secret, PATCH status, POST Event.
     pub async fn rotate(&self, index: usize, version: Option<String>) -> anyhow::Result<()> {
         let version = self.patch_status(index, version, 1).await?;
-        // Without a resourceVersion: the raw client reads nothing.
+        // Without a resourceVersion, because the raw client does not read the Secret.
         let secret = self.template.secret(index)?;
         secrets(&self.account)
             .replace(&secret_name(index), &PostParams::default(), &secret)
@@ -172,7 +172,8 @@ impl Raw {
             "metadata": {"generateName": "raw-"},
             "eventTime": MicroTime(Timestamp::now()), "type": "Normal", "action": "Reconcile",
             "reportingController": "anon-operator", "reportingInstance": "raw",
-            "reason": "KeyRotated", "note": "a new ApiKey is in the Secret; 1 of 1 validators knew it before",
+            "reason": "KeyRotated",
+            "note": "Rotated API key into the Secret (acknowledged by 1 of 1 validators)",
             "regarding": {
                 "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
                 "namespace": NAMESPACE, "name": name(index),
@@ -201,7 +202,7 @@ impl Raw {
     }
 }
 
-/// Creates Secrets that are no business of the operator.
+/// Creates Secrets that are unrelated to the operator.
 pub async fn create_unrelated(cluster: &Cluster, count: usize, bytes: usize) -> anyhow::Result<()> {
     let api = secrets(&cluster.admin);
     for_each(count, move |index| {
@@ -222,7 +223,7 @@ pub async fn create_unrelated(cluster: &Cluster, count: usize, bytes: usize) -> 
     .await
 }
 
-/// Removes everything, so that the next case begins as this one did.
+/// Deletes all objects, so that the next case starts like this one.
 pub async fn clear(cluster: &Cluster) -> anyhow::Result<()> {
     let (delete, all) = (DeleteParams::default(), ListParams::default());
     clients(&cluster.admin).delete_collection(&delete, &all).await?;

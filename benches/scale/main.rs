@@ -1,8 +1,8 @@
-//! `make bench`: how much of the cluster's speed the operator uses up, on a real API server.
+//! `make bench`: measures the operator at scale, on a real API server.
 //!
-//! Every case is compared with a plain client that makes the same writes with the same
-//! concurrency on the same control plane, in the same run: the ratio says something about the
-//! operator, where seconds only say something about the machine.
+//! The baseline for times is a plain client that makes the same writes with the same concurrency,
+//! against the same control plane, in the same run. The ratio to the baseline describes the
+//! operator; seconds alone would describe the machine.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -25,25 +25,25 @@ use clap::Parser;
 
 use cluster::Cluster;
 
-/// Measures the operator at scale; run it by `make bench`
+/// Measures the operator at scale; use `make bench`
 #[derive(Clone, Debug, Parser)]
 pub struct Options {
-    /// A tenth of everything, once: for a look, not for figures
+    /// Runs every case once, at a tenth of its size; the results are not representative
     #[arg(long)]
     quick: bool,
-    /// How many clients are created at once
+    /// Number of clients to create
     #[arg(long, env = "ANON_BENCH_CLIENTS")]
     clients: Option<usize>,
-    /// How many clients there are when the operator is restarted
+    /// Number of clients for the restart of the operator
     #[arg(long, env = "ANON_BENCH_RESTART_CLIENTS")]
     restart_clients: Option<usize>,
-    /// How often raw writes and operator are compared; the pair with the median ratio is reported
+    /// Number of comparisons of operator and baseline; the pair with the median ratio is reported
     #[arg(long, env = "ANON_BENCH_ROUNDS")]
     rounds: Option<usize>,
-    /// Only the cases whose names contain this
+    /// Runs only the cases whose names contain this
     #[arg(long)]
     only: Option<String>,
-    /// Where the results go
+    /// File for the results
     #[arg(long, default_value = "target/bench/scale.json")]
     out: PathBuf,
     /// Passed by `cargo bench`
@@ -51,7 +51,7 @@ pub struct Options {
     bench: bool,
 }
 
-/// How much is done.
+/// The sizes of the cases.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     pub clients: usize,

@@ -1,5 +1,5 @@
-//! Watches the clients as a user would, so that "all Ready" is what a user sees. It runs in the
-//! raw cases as well, where it costs the same.
+//! Watches the clients like a user, so that "all Ready" is measured as a user sees it. It also runs
+//! during the baseline, so that its costs are part of both measurements.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use tokio::time::sleep;
 
 use crate::cluster::NAMESPACE;
 
-/// How long anything may take.
+/// Timeout for each wait.
 const LIMIT: Duration = Duration::from_mins(10);
 
 /// Clients that are Ready, with the id of their Current key.
 type Ready = HashMap<String, String>;
 
-/// Follows the clients.
+/// A watch on the clients.
 pub struct Observer {
     ready: Arc<Mutex<Ready>>,
     task: JoinHandle<()>,
@@ -51,17 +51,17 @@ impl Observer {
         Self { ready, task }
     }
 
-    /// What is Ready now.
+    /// The clients that are Ready now.
     pub fn snapshot(&self) -> Ready {
         self.ready.lock().clone()
     }
 
-    /// Waits until so many clients are Ready.
+    /// Waits until this number of clients is Ready.
     pub async fn until_ready(&self, count: usize) -> anyhow::Result<()> {
         self.until(|ready| (ready.len(), ready.len() == count)).await
     }
 
-    /// Waits until every client has another key than in `before`.
+    /// Waits until every client has a different key than in `before`.
     pub async fn until_rotated(&self, before: &Ready) -> anyhow::Result<()> {
         let rotated = |ready: &Ready| {
             before
@@ -84,7 +84,7 @@ impl Observer {
                 return Ok(());
             }
             if start.elapsed() > LIMIT {
-                bail!("after {} s only {count} clients were there", LIMIT.as_secs());
+                bail!("only {count} clients were done after {} s", LIMIT.as_secs());
             }
             sleep(Duration::from_millis(20)).await;
         }

@@ -1,4 +1,5 @@
-//! The operator as a process of its own, with the rights that the chart gives, and what it costs.
+//! Runs the operator as a separate process, with the permissions that the chart grants, and
+//! measures its CPU time and memory.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -12,19 +13,19 @@ use tokio::time::sleep;
 use crate::cluster::Cluster;
 use crate::cpu;
 
-/// How long after the last write the operator is watched for more.
+/// How long to wait for further writes after the last expected one.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
 /// A running operator.
 pub struct Operator {
     process: Child,
     admin_port: u16,
-    /// From its start until it was ready.
+    /// Time from its start until it was ready.
     pub ready_after: Duration,
 }
 
 impl Operator {
-    /// Starts it and waits until it is ready and leads.
+    /// Starts it, and waits until it is ready and the leader.
     pub async fn start(cluster: &Cluster) -> anyhow::Result<Self> {
         let (listen, admin_port) = (free_port()?, free_port()?);
         let log = fs::File::create(cluster.audit.with_file_name("operator.log"))?;
@@ -43,19 +44,25 @@ impl Operator {
             .context("cannot start the operator")?;
         let mut operator = Self { process, admin_port, ready_after: Duration::ZERO };
         while operator.get("/readyz").is_none_or(|(status, _)| status != 200) {
-            ensure!(operator.process.try_wait()?.is_none(), "the operator ended, see operator.log");
-            ensure!(start.elapsed() < Duration::from_mins(1), "the operator is not ready");
+            ensure!(
+                operator.process.try_wait()?.is_none(),
+                "the operator exited, see operator.log"
+            );
+            ensure!(start.elapsed() < Duration::from_mins(1), "the operator does not become ready");
             sleep(Duration::from_millis(5)).await;
         }
         operator.ready_after = start.elapsed();
         while operator.metric("anon_leader")? < 1.0 {
-            ensure!(start.elapsed() < Duration::from_mins(1), "the operator does not lead");
+            ensure!(
+                start.elapsed() < Duration::from_mins(1),
+                "the operator does not become leader"
+            );
             sleep(Duration::from_millis(20)).await;
         }
         Ok(operator)
     }
 
-    /// The sum of a metric over its labels, as far as these contain `having`.
+    /// The sum of a metric over all samples whose labels contain `having`.
     pub fn metric_of(&self, name: &str, having: &str) -> anyhow::Result<f64> {
         let Some((_, text)) = self.get("/metrics") else { bail!("no metrics") };
         let of_name = |line: &&str| {
@@ -70,7 +77,7 @@ impl Operator {
         self.metric_of(name, "")
     }
 
-    /// CPU seconds so far, user and system.
+    /// CPU seconds since its start, user and system.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
         cpu::of(self.process.id())
     }
@@ -83,7 +90,7 @@ impl Operator {
         Ok(kib.parse::<u64>()? * 1024)
     }
 
-    /// Stops it in order, so that the next one leads at once.
+    /// Stops it gracefully, so that the next one becomes leader immediately.
     pub async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.process.id().to_string();
         Command::new("kill").args(["-TERM", &pid]).status()?;
@@ -95,7 +102,8 @@ impl Operator {
         Ok(())
     }
 
-    /// A plain HTTP/1.0 request: this is loopback, and an answer comes within a millisecond.
+    /// Sends a plain HTTP/1.0 request, which blocks: on loopback, the response arrives within a
+    /// millisecond.
     fn get(&self, path: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.admin_port)).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
@@ -110,7 +118,7 @@ impl Operator {
 
 impl Drop for Operator {
     fn drop(&mut self) {
-        // After `stop` there is nothing left to kill.
+        // After `stop`, the process has already exited, and this fails.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

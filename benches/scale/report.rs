@@ -1,4 +1,4 @@
-//! The results: a file for programs, a table for people.
+//! The results: a JSON file for programs, and a table for readers.
 
 use std::fs;
 use std::path::Path;
@@ -6,28 +6,28 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
-/// One case.
+/// The result of one case.
 #[derive(Debug, Default, Serialize)]
 pub struct Case {
     pub name: &'static str,
-    /// How many objects.
+    /// Number of objects.
     pub n: usize,
     pub seconds: Option<f64>,
-    /// The same writes, raw.
+    /// The same writes by a plain client.
     pub baseline_seconds: Option<f64>,
     pub ratio: Option<f64>,
-    /// CPU seconds of all who take part (control plane, operator, this program) in both runs. On a
-    /// machine that is busy with other things it is steadier than `ratio`.
+    /// Ratio of the CPU seconds of all processes involved (control plane, operator, this program).
+    /// On a busy machine, it varies less than `ratio`.
     pub cpu_ratio: Option<f64>,
-    /// Successful writes of the operator, Leases aside.
+    /// Successful writes of the operator, except Leases.
     pub writes_per_object: Option<f64>,
     pub cpu_seconds: Option<f64>,
     pub rss_bytes: Option<u64>,
-    /// What is aimed for, and whatever else is worth knowing.
+    /// The goals, and other remarks.
     pub notes: Vec<String>,
 }
 
-/// Writes the file.
+/// Writes the JSON file.
 pub fn write(path: &Path, cases: &[Case]) -> anyhow::Result<()> {
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory)?;
@@ -55,7 +55,7 @@ pub fn print(cases: &[Case]) {
         "RSS MB"
     );
     for case in cases {
-        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        #[expect(clippy::cast_precision_loss, reason = "for display only")]
         let (megabytes, per_object) = (
             case.rss_bytes.map(|bytes| bytes as f64 / 1e6),
             case.cpu_seconds.filter(|_| case.n > 0).map(|cpu| cpu * 1000.0 / case.n as f64),

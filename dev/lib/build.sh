@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# The programs of the control plane, built from the Go modules beside this
-# folder into a cache outside the checkout: a fresh clone does not build again.
+# Builds the programs of the control plane from the Go modules in dev/. The cache
+# is outside the checkout, so a fresh clone does not build them again.
 
 CACHE=$(realpath -ms -- "${ANON_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-operator}")
 readonly CACHE
@@ -12,7 +12,7 @@ kube-controller-manager  kubernetes  k8s.io/kubernetes/cmd/kube-controller-manag
 kubectl                  kubernetes  k8s.io/kubernetes/cmd/kubectl
 helm                     helm        helm.sh/helm/v4/cmd/helm'
 
-# Where each program was found or built.
+# The path of each program, by name.
 declare -A PROGRAM=()
 
 # version_of MODULE PATH: the version that MODULE/go.mod requires.
@@ -22,7 +22,8 @@ version_of() {
   ' "$ROOT/dev/$1/go.mod"
 }
 
-# ldflags MODULE: without the stamps, helm and version gates see v0.0.0-master.
+# ldflags MODULE: sets the version. Without it, the programs report v0.0.0-master,
+# which Helm and version checks evaluate.
 ldflags() {
   local version major minor package flags='-s -w'
   case $1 in
@@ -41,8 +42,8 @@ ldflags() {
   printf '%s' "$flags"
 }
 
-# bin_of MODULE: its folder in the cache. Each module has a key of its own, so
-# that a new helm does not rebuild Kubernetes.
+# bin_of MODULE: its directory in the cache. Each module has its own key, so that
+# a new version of Helm does not rebuild Kubernetes.
 bin_of() {
   local key
   key=$({
@@ -52,13 +53,13 @@ bin_of() {
   printf '%s' "$CACHE/bin-$1-${key:0:12}"
 }
 
-# find_programs: fills PROGRAM with where each one is, or is going to be.
+# find_programs: sets PROGRAM to the path at which each program is, or will be.
 find_programs() {
   local name module assets=''
-  # Absolute, like all that goes into DIR/bin and PATH.
+  # Absolute, because it is used in DIR/bin and PATH.
   [[ ! ${KUBEBUILDER_ASSETS:-} ]] || assets=$(realpath -ms -- "$KUBEBUILDER_ASSETS")
   while read -r name module _; do
-    # The folder of envtest: whoever has it needs no build of these three.
+    # The directory of envtest contains these three, so they need not be built.
     case $name in
       etcd | kube-apiserver | kubectl)
         if [[ $assets && -f $assets/$name && -x $assets/$name ]]; then
@@ -71,7 +72,7 @@ find_programs() {
   done <<<"$PROGRAMS"
 }
 
-# build_programs: finds them all and builds those that are missing.
+# build_programs: finds all programs, and builds those that are missing.
 build_programs() {
   local name module package
   find_programs
@@ -80,16 +81,16 @@ build_programs() {
   done <<<"$PROGRAMS"
 }
 
-# build_program NAME MODULE PACKAGE: into the cache, whole or not at all.
+# build_program NAME MODULE PACKAGE: builds into the cache, atomically.
 build_program() {
   local name=$1 module=$2 package=$3 target=${PROGRAM[$1]} start=$SECONDS fd
-  command -v go >/dev/null || die "Go is needed to build $name: see dev/prerequisites"
+  command -v go >/dev/null || die "Go is required to build $name: run dev/prerequisites"
   mkdir -p "${target%/*}"
 
-  # Two launchers at once do not build the same thing twice. (The Go tools hold
-  # the lock as well: if this launcher is killed, the next one waits for them.)
+  # Two concurrent launchers do not build the same program twice. (The Go tools
+  # inherit the lock: if this launcher is killed, the next one waits for them.)
   exec {fd}>"${target%/*}/.lock"
-  lock "$fd" "the same build"
+  lock "$fd" "the build of $module"
   if [[ ! -x $target ]]; then
     say "building $name $(version_of "$module" "$(module_of "$package")")"
     go_build "$module" "$package" "$target"
@@ -101,33 +102,33 @@ build_program() {
 # module_of PACKAGE: k8s.io/kubernetes/cmd/kubectl -> k8s.io/kubernetes
 module_of() { printf '%s' "${1%/cmd/*}"; }
 
-# go_build MODULE PACKAGE TARGET: builds beside the target, then renames.
+# go_build MODULE PACKAGE TARGET: builds next to the target, then renames.
 #
-# What the user's environment says about other Go builds does not count here.
+# Settings of the user's other Go builds do not apply here.
 go_build() {
   local module=$1 package=$2 target=$3 start=$SECONDS next=15 go
   SCRATCH=${target%/*}/.${target##*/}.partial
-  # After a kill -9 there may be an old one.
+  # A launcher that was killed may have left one behind.
   rm -rf "$SCRATCH"
   mkdir "$SCRATCH"
-  begin env -u GOOS -u GOARCH -u GOEXPERIMENT \
+  start_helper env -u GOOS -u GOARCH -u GOEXPERIMENT \
     CGO_ENABLED=0 GOTOOLCHAIN=local GOWORK=off GOFLAGS=-mod=readonly GOTMPDIR="$SCRATCH" \
     nice go build -C "$ROOT/dev/$module" -trimpath -buildvcs=false \
     -ldflags "$(ldflags "$module")" -o "$SCRATCH/program" "$package" >&2
   go=$!
   while kill -0 "$go" 2>/dev/null; do
     if ((SECONDS - start >= next)); then
-      say "building ${target##*/}: $((SECONDS - start)) s (all five take about 8 minutes on 2 cores, once)"
+      say "building ${target##*/}: $((SECONDS - start)) s (all five programs take about 8 minutes on 2 cores, once)"
       next=$((next + 15))
     fi
     sleep 0.2
   done
-  wait "$go" || die "${target##*/} could not be built"
+  wait "$go" || die "could not build ${target##*/}"
   mv -f "$SCRATCH/program" "$target"
   remove_scratch
 }
 
-# Where a program is being built, and nothing otherwise.
+# The directory in which a program is being built; otherwise empty.
 SCRATCH=''
 remove_scratch() {
   [[ -z $SCRATCH ]] || rm -rf "$SCRATCH"

@@ -1,7 +1,8 @@
 # shellcheck shell=bash
-# What every part of the launcher uses: messages, quoting, interruptible commands.
+# Used by every part of the launcher: messages, quoting, interruptible commands.
 
-# Progress goes to stderr: stdout belongs to the command of `run` and to `env`.
+# Progress goes to stderr, because stdout is for results, such as those of `env`
+# and of the command of `run`.
 say() { printf '%s\n' "dev: $*" >&2; }
 
 die() {
@@ -9,17 +10,17 @@ die() {
   exit 1
 }
 
-# show_log FILE…: the end of each log, for somebody who has to find out what went wrong.
+# show_log FILE…: prints the last lines of each log, to show what went wrong.
 show_log() {
   local log
   for log; do
     [[ -s $log ]] || continue
-    say "the end of $log:"
+    say "last lines of $log:"
     tail -n 25 -- "$log" | sed 's/^/    /' >&2
   done
 }
 
-# quote WORD…: as words that any POSIX shell reads back unchanged.
+# quote WORD…: quotes the words so that any POSIX shell reads them back unchanged.
 quote() {
   local word words=() IFS=' '
   for word; do
@@ -28,51 +29,52 @@ quote() {
   printf '%s' "${words[*]}"
 }
 
-# list WORD…: with colons between them, like PATH.
-list() {
+# join_colons WORD…: joins the words with colons, like PATH.
+join_colons() {
   local IFS=:
   printf '%s' "$*"
 }
 
-# begin COMMAND…: in the background, with the terminal's input; $! is the process.
+# start_helper COMMAND…: starts it in the background, with the standard input of
+# the launcher; $! is the process.
 #
 # bash runs no trap while it waits for a foreground command, so a `kill` of the
-# launcher would be heard only when a long build is over. Hence what may take
-# long is begun, then waited for. The mark lets the cleanup find the command and
-# everything below it; without the reset of the signals a background command
-# would ignore Ctrl-C.
-begin() {
+# launcher would take effect only after a long build. Commands that may take long
+# are therefore started in the background and then waited for. The mark lets the
+# cleanup find the command and all its children. Background commands ignore
+# Ctrl-C unless the signals are reset.
+start_helper() {
   env --default-signal=INT,QUIT "$MARK=helper@$$" "$@" <&0 9>&- &
 }
 
-# attend COMMAND…: begins and waits.
-attend() {
-  begin "$@"
+# run_helper COMMAND…: starts the command and waits for it.
+run_helper() {
+  start_helper "$@"
   wait $!
 }
 
-# attend_into LOG COMMAND…: the same with its output in a file.
-attend_into() {
+# run_helper_into LOG COMMAND…: the same, with the output in a file.
+run_helper_into() {
   local log=$1
   shift
-  begin "$@" >"$log" 2>&1
+  start_helper "$@" >"$log" 2>&1
   wait $!
 }
 
-# lock FD WHAT: waits for an exclusive lock, interruptibly.
+# lock FD SUBJECT: waits for an exclusive lock, interruptibly.
 lock() {
   flock -n "$1" && return
-  say "another run is busy with $2: waiting for it"
+  say "waiting for another launcher to finish with $2"
   until flock -n "$1"; do
     sleep 0.3
   done
 }
 
-# free_port: a loopback port on which nothing answers.
+# free_port: prints a loopback port that nothing listens on.
 #
-# Below the range the kernel takes for outgoing connections. Nobody can reserve
-# a port: whoever uses one of these tries again with others if it was taken
-# meanwhile.
+# It is below the range that the kernel uses for outgoing connections. A port
+# cannot be reserved, so callers have to retry with another one if it has been
+# taken in the meantime.
 free_port() {
   local port
   while :; do
@@ -82,8 +84,8 @@ free_port() {
   printf '%s' "$port"
 }
 
-# until_deadline SECONDS COMMAND…: repeats the command until it succeeds.
-# Fails when it has not within that time.
+# until_deadline SECONDS COMMAND…: repeats the command until it succeeds. Fails if
+# it does not succeed within that time.
 until_deadline() {
   local deadline=$((SECONDS + $1))
   shift

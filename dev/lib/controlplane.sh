@@ -1,30 +1,30 @@
 # shellcheck shell=bash
 # etcd, kube-apiserver and kube-controller-manager. There is no scheduler and no
-# kubelet: Deployments make Pods, and the Pods stay Pending.
+# kubelet: Deployments create Pods, and the Pods stay Pending.
 
 readonly CONTROL_PLANE=(controller-manager apiserver etcd)
 
-# start_controlplane: leaves a cluster that answers, and $DIR/admin.kubeconfig.
+# start_controlplane: starts all three, and writes $DIR/admin.kubeconfig.
 start_controlplane() {
   local attempt
-  make_pki
+  create_pki
   for attempt in 1 2 3 4 5; do
     if start_apiserver; then
-      kubeconfig_of admin | private "$DIR/admin.kubeconfig"
+      kubeconfig_of admin | write_private "$DIR/admin.kubeconfig"
       start_controller_manager
       return
     fi
-    end 2 "apiserver@$DIR" "etcd@$DIR"
-    # Somebody else took a port between our look and the bind: others, then.
+    terminate 2 "apiserver@$DIR" "etcd@$DIR"
+    # Another process took a port after free_port and before the bind: retry.
     grep -qsi 'address already in use' "$DIR/apiserver.log" "$DIR/etcd.log" || break
-    say "a port was taken meanwhile (attempt $attempt): trying others"
+    say "a port was already in use (attempt $attempt): trying other ports"
   done
   show_log "$DIR/etcd.log" "$DIR/apiserver.log"
   die 'the control plane did not start'
 }
 
-# start_apiserver: with its etcd. Fails if one of the two ends, or is not ready
-# in time.
+# start_apiserver: starts etcd and kube-apiserver. Fails if one of them exits, or
+# if they are not ready in time.
 start_apiserver() {
   local pki=$DIR/pki etcd_port peer_port
   API_PORT=$(free_port)
@@ -32,8 +32,8 @@ start_apiserver() {
   peer_port=$(free_port)
   rm -rf "$DIR/data"
 
-  # TLS with this cluster's own authority: nobody else on the machine reads the
-  # Secrets in there, and a lost race for the port cannot join two clusters.
+  # TLS with a CA of this cluster: other users of the machine cannot read the
+  # Secrets in etcd, and a lost race for a port cannot connect two clusters.
   spawn etcd "${PROGRAM[etcd]}" \
     --data-dir="$DIR/data" --unsafe-no-fsync --log-level=warn \
     --listen-client-urls="https://127.0.0.1:$etcd_port" \
@@ -46,8 +46,8 @@ start_apiserver() {
     --peer-cert-file="$pki/server.crt" --peer-key-file="$pki/server.key" \
     --peer-trusted-ca-file="$pki/ca.crt" --peer-client-cert-auth
 
-  # --advertise-address and --endpoint-reconciler-type: it refuses to publish a
-  # loopback address as the `kubernetes` Service, so it publishes nothing.
+  # --advertise-address and --endpoint-reconciler-type: kube-apiserver refuses to
+  # publish a loopback address for the `kubernetes` Service, so it publishes none.
   spawn apiserver "${PROGRAM[kube-apiserver]}" \
     --bind-address=127.0.0.1 --secure-port="$API_PORT" \
     --advertise-address=127.0.0.1 --endpoint-reconciler-type=none \
@@ -65,23 +65,24 @@ start_apiserver() {
   apiserver_ready
 }
 
-# apiserver_settled: there is nothing left to wait for, good or bad.
+# apiserver_settled: it is ready, or one of the two processes has exited.
 apiserver_settled() {
   apiserver_ready || ! { runs "etcd@$DIR" && runs "apiserver@$DIR"; }
 }
 
-# apiserver_ready: the certificate tells ours from another one on the same port.
+# apiserver_ready: the CA distinguishes this API server from that of another
+# cluster on the same port.
 apiserver_ready() {
   [[ $(curl -s --max-time 5 --noproxy '*' --cacert "$DIR/pki/ca.crt" \
     "https://127.0.0.1:$API_PORT/readyz") == ok ]]
 }
 
-# start_controller_manager: without it there is no garbage collection, there are
-# no Pods for a Deployment, and a deleted namespace stays for ever. It serves
-# nothing (port 0): its metrics are not needed and a port is a race less. Its
-# default rate limit alone would take four seconds of the start.
+# start_controller_manager: without it there is no garbage collection, Deployments
+# get no Pods, and a deleted namespace stays Terminating. It does not listen
+# (port 0): its metrics are not needed, and every port may already be in use. With
+# its default rate limit, the start would take four seconds longer.
 start_controller_manager() {
-  kubeconfig_of controller-manager | private "$DIR/pki/controller-manager.kubeconfig"
+  kubeconfig_of controller-manager | write_private "$DIR/pki/controller-manager.kubeconfig"
   spawn controller-manager "${PROGRAM[kube-controller-manager]}" \
     --kubeconfig="$DIR/pki/controller-manager.kubeconfig" \
     --bind-address=127.0.0.1 --secure-port=0 --leader-elect=false \
@@ -90,7 +91,7 @@ start_controller_manager() {
     --service-account-private-key-file="$DIR/pki/sa.key" --root-ca-file="$DIR/pki/ca.crt"
 }
 
-# controlplane_healthy: all three run and the API answers.
+# controlplane_healthy: all three processes run, and the API server is ready.
 controlplane_healthy() {
   local role
   for role in "${CONTROL_PLANE[@]}"; do

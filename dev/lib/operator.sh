@@ -1,10 +1,11 @@
 # shellcheck shell=bash
-# The operator: what the chart installs, and the process that runs in the place
-# of one of the chart's Pods, with the rights the chart gives it and no others.
+# Installs the chart, and runs the operator as a process in place of one of the
+# chart's Pods, with exactly the permissions that the chart grants.
 
 readonly NAMESPACE=anon-system
 readonly ACCOUNT=anon-operator
-# Three: what has to be known by every validator is tested with more than two.
+# Three, because propagation to every validator has to be tested with more than
+# two.
 readonly REPLICAS=3
 
 kubectl() {
@@ -13,46 +14,46 @@ kubectl() {
 
 operator_url() { printf 'http://127.0.0.1:%s' "$HTTP_PORT"; }
 
-# build_operator: sets OPERATOR_BIN; builds it unless the user brings one.
+# build_operator: sets OPERATOR_BIN, and builds it unless the user specifies one.
 build_operator() {
   local profile=${PROFILE:-dev} folder
-  # The dev profile is the one whose folder has another name.
+  # The dev profile is the only one whose directory has a different name.
   folder=$profile
   [[ $profile != dev ]] || folder=debug
   OPERATOR_BIN=$(realpath -ms -- "${ANON_OPERATOR_BIN:-${CARGO_TARGET_DIR:-$ROOT/target}/$folder/anon-operator}")
   [[ $START_OPERATOR == yes ]] || return 0
   if [[ ! ${ANON_OPERATOR_BIN:-} ]]; then
-    attend cargo build --manifest-path="$ROOT/Cargo.toml" --locked --bins --profile="$profile" >&2 ||
-      die 'the operator could not be built'
+    run_helper cargo build --manifest-path="$ROOT/Cargo.toml" --locked --bins --profile="$profile" >&2 ||
+      die 'could not build the operator'
   fi
   [[ -f $OPERATOR_BIN && -x $OPERATOR_BIN ]] || die "$OPERATOR_BIN is not an executable file"
 }
 
-# install_chart: installs it, or upgrades it if it has changed since.
+# install_chart: installs the chart, or upgrades it if it has changed.
 install_chart() {
   local chart=${ANON_CHART:-$ROOT/charts/anon-operator} stamp
-  [[ -f $chart/Chart.yaml ]] || die "there is no chart in $chart"
+  [[ -f $chart/Chart.yaml ]] || die "no chart found in $chart"
   stamp=$(operator_url && find "$chart" -type f -exec sha256sum {} + | sort | sha256sum)
   [[ $stamp != "$(cat "$DIR/chart.stamp" 2>/dev/null)" ]] || return 0
   say 'installing the chart'
-  # These folders keep the user's helm plugins and settings out.
-  attend_into "$DIR/helm.log" env HELM_CACHE_HOME="$DIR/helm" HELM_CONFIG_HOME="$DIR/helm" \
+  # These directories exclude the user's own Helm plugins and settings.
+  run_helper_into "$DIR/helm.log" env HELM_CACHE_HOME="$DIR/helm" HELM_CONFIG_HOME="$DIR/helm" \
     HELM_DATA_HOME="$DIR/helm" KUBECACHEDIR="$DIR/kube-cache" "${PROGRAM[helm]}" upgrade --install anon-operator "$chart" \
     --kubeconfig="$DIR/admin.kubeconfig" --namespace="$NAMESPACE" --create-namespace \
     --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" --set=api.allowSignUp=true || {
     show_log "$DIR/helm.log"
-    die 'the chart could not be installed'
+    die 'could not install the chart'
   }
-  # The last time aloud.
-  until_deadline 30 kinds_discovered 2>/dev/null || kinds_discovered || die "the API server does not tell of the chart's kinds"
+  # The last attempt shows the errors of kubectl.
+  until_deadline 30 kinds_discovered 2>/dev/null || kinds_discovered || die "the API server does not serve the chart's custom resources"
   printf '%s' "$stamp" >"$DIR/chart.stamp"
 }
 
-# kinds_discovered: kubectl knows every kind of the chart.
+# kinds_discovered: kubectl's discovery cache contains every kind of the chart.
 #
-# helm has looked what the API server serves before there were any, and kubectl
-# believes that for hours: its first `get anon` would fail. `api-resources`
-# writes the cache anew.
+# Helm fills this cache before the chart's CRDs are installed, and kubectl uses it
+# for hours, so the first `kubectl get anon` would fail. `kubectl api-resources`
+# refreshes it.
 kinds_discovered() {
   local installed known
   installed=$(kubectl get crds --output=name | sed -n 's|.*/\(.*\.anon\.dev\)$|\1|p' | sort) &&
@@ -60,27 +61,28 @@ kinds_discovered() {
     [[ $installed && $known == "$installed" ]]
 }
 
-# make_identities: one kubeconfig for each of the chart's Pods, with a token
-# bound to it. The token names the Pod, and the policy for Leases asks for that:
-# so one replica is one process here too.
-make_identities() {
+# create_identities: writes one kubeconfig for each of the chart's Pods, with a
+# token bound to that Pod. The admission policy for Leases requires this binding,
+# so here, too, each replica is a separate process.
+create_identities() {
   local pod index=0 token
   if ! identities_valid; then
     until_deadline 30 find_pods || {
       show_log "$DIR/controller-manager.log"
-      die "the chart's Deployment did not make $REPLICAS Pods"
+      die "the chart's Deployment did not create $REPLICAS Pods"
     }
     for pod in "${PODS[@]}"; do
       token=$(kubectl create token "$ACCOUNT" --namespace="$NAMESPACE" --duration=8760h \
         --bound-object-kind=Pod --bound-object-name="$pod")
-      kubeconfig "$pod" "token: $token" | private "$DIR/operator-$index.kubeconfig"
+      kubeconfig "$pod" "token: $token" | write_private "$DIR/operator-$index.kubeconfig"
       index=$((index + 1))
     done
     printf '%s\n' "${PODS[@]}" >"$DIR/pods"
   fi
 }
 
-# find_pods: PODS, once there are enough. (Pending, for want of a scheduler.)
+# find_pods: sets PODS; fails if there are too few. (They are Pending, because
+# there is no scheduler.)
 find_pods() {
   mapfile -t PODS < <(kubectl get pods --namespace="$NAMESPACE" \
     --selector=app.kubernetes.io/name=anon-operator --output=name 2>/dev/null)
@@ -88,28 +90,29 @@ find_pods() {
   ((${#PODS[@]} >= REPLICAS)) && PODS=("${PODS[@]:0:REPLICAS}")
 }
 
-# identities_valid: an earlier run made them and the Pods are still the same
-# (an upgrade of the chart adds a Pod, and keeps these until that one is ready).
+# identities_valid: an earlier run created the identities, and their Pods still
+# exist. (An upgrade of the chart adds a Pod, and keeps the old ones until that
+# one is ready, which it never is.)
 identities_valid() {
   [[ -f $DIR/pods ]] || return 1
   mapfile -t PODS <"$DIR/pods"
   kubectl get pods --namespace="$NAMESPACE" "${PODS[@]}" >/dev/null 2>&1
 }
 
-# start_operator FLAG…: in the place of the first Pod. One that runs already
-# stays, if it is the same binary with the same flags.
+# start_operator FLAG…: starts the operator in place of the first Pod. A running
+# operator is left alone if its binary and its flags are the same.
 start_operator() {
   local attempt stamp
   if [[ $START_OPERATOR == no ]]; then
-    end 10 "operator@$DIR"
+    terminate 10 "operator@$DIR"
     return
   fi
   stamp="$(stat --format='%n %i %y' "$OPERATOR_BIN") $(quote "$@")"
   if operator_ready; then
     [[ $stamp != "$(cat "$DIR/operator.stamp" 2>/dev/null)" ]] || return 0
-    say 'the binary or the flags have changed: starting the operator again'
+    say 'the binary or the flags have changed: restarting the operator'
   fi
-  end 10 "operator@$DIR"
+  terminate 10 "operator@$DIR"
   for attempt in 1 2 3; do
     spawn operator env KUBECONFIG="$DIR/operator-0.kubeconfig" \
       POD_NAME="${PODS[0]}" POD_NAMESPACE="$NAMESPACE" \
@@ -120,9 +123,9 @@ start_operator() {
       printf '%s' "$stamp" >"$DIR/operator.stamp"
       return
     fi
-    end 5 "operator@$DIR"
+    terminate 5 "operator@$DIR"
     grep -qi 'address already in use\|os error 98' "$DIR/operator.log" || break
-    say "a port was taken meanwhile (attempt $attempt): trying others"
+    say "a port was already in use (attempt $attempt): trying other ports"
     choose_operator_ports
     install_chart
   done
@@ -135,7 +138,7 @@ choose_operator_ports() {
   ADMIN_PORT=$(free_port)
 }
 
-# operator_settled: there is nothing left to wait for, good or bad.
+# operator_settled: it is ready, or it has exited.
 operator_settled() { operator_ready || ! runs "operator@$DIR"; }
 
 operator_ready() {

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# The keys and certificates of one cluster, made by openssl for it alone.
+# Creates the keys and certificates of one cluster with openssl.
 
-# make_pki: fills $DIR/pki.
-make_pki() {
+# create_pki: writes them to $DIR/pki.
+create_pki() {
   local pki=$DIR/pki
   mkdir -p "$pki"
   certificate "$pki/ca" '/CN=anon-dev' \
     'basicConstraints = critical, CA:TRUE' 'keyUsage = critical, keyCertSign, digitalSignature'
-  # clientAuth too: etcd's own gateway uses it to talk to etcd.
+  # clientAuth too, because etcd's internal gateway uses this certificate as a
+  # client of etcd.
   signed_certificate "$pki/server" '/CN=kube-apiserver' \
     'subjectAltName = IP:127.0.0.1, IP:10.0.0.1, DNS:localhost, DNS:kubernetes.default.svc' \
     'extendedKeyUsage = serverAuth, clientAuth'
@@ -19,13 +20,14 @@ make_pki() {
   openssl_quietly rsa -in "$pki/sa.key" -pubout -out "$pki/sa.pub"
 }
 
-# signed_certificate FILE SUBJECT EXTENSION…: by the cluster's authority.
+# signed_certificate FILE SUBJECT EXTENSION…: signed by the cluster's CA.
 signed_certificate() {
   certificate "$@" 'basicConstraints = critical, CA:FALSE' \
     --signed-by "$DIR/pki/ca"
 }
 
-# certificate FILE SUBJECT EXTENSION… [--signed-by FILE]: FILE.key and FILE.crt.
+# certificate FILE SUBJECT EXTENSION… [--signed-by FILE]: writes FILE.key and
+# FILE.crt.
 certificate() {
   local file=$1 subject=$2 options=()
   shift 2
@@ -39,21 +41,21 @@ certificate() {
     esac
     shift
   done
-  # A configuration of our own: the system's would add extensions.
+  # An explicit configuration, because the system's would add extensions.
   openssl_quietly req -x509 -config <(printf '[req]\ndistinguished_name = dn\n[dn]\n') \
     -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc -days 3650 \
     -subj "$subject" "${options[@]}" -keyout "$file.key" -out "$file.crt"
 }
 
-# openssl_quietly ARGUMENT…: openssl tells its progress on stderr, and only then
-# what went wrong.
+# openssl_quietly ARGUMENT…: prints the output of openssl only if it fails, since
+# openssl also reports its progress on stderr.
 openssl_quietly() {
-  local said
-  said=$(openssl "$@" 2>&1) || die "openssl $1: $said"
+  local output
+  output=$(openssl "$@" 2>&1) || die "openssl $1: $output"
 }
 
-# kubeconfig USER CREDENTIALS…: prints a kubeconfig in one piece, so that it can
-# be copied elsewhere; the credentials are lines of its `user`.
+# kubeconfig USER CREDENTIALS…: prints a self-contained kubeconfig, which can be
+# copied elsewhere. The credentials are lines of its `user`.
 kubeconfig() {
   local user=$1
   shift
@@ -76,12 +78,12 @@ $(printf '      %s\n' "$@")
 EOF
 }
 
-# kubeconfig_of USER: the same with the client certificate of $DIR/pki.
+# kubeconfig_of USER: the same, with the client certificate from $DIR/pki.
 kubeconfig_of() {
   kubeconfig "$1" \
     "client-certificate-data: $(base64 -w0 "$DIR/pki/$1.crt")" \
     "client-key-data: $(base64 -w0 "$DIR/pki/$1.key")"
 }
 
-# private FILE: standard input into a file that only its owner reads.
-private() { install -m 600 /dev/stdin "$1"; }
+# write_private FILE: writes standard input to a file that only its owner can read.
+write_private() { install -m 600 /dev/stdin "$1"; }

@@ -1,37 +1,41 @@
 # shellcheck shell=bash
-# Processes: started with a mark in their environment, found and ended by it.
+# Processes are started with a mark in their environment, found by it, and
+# terminated by it.
 #
-# There are no pid files. Every process of a cluster carries
-# ANON_DEV_PROCESS=ROLE@DIRECTORY, its children inherit it, and /proc shows it.
-# So a pid that was given to somebody else is never mistaken for ours, a process
-# is found even if the launcher was killed right after it started it or
-# `cargo clean` took the directory away, and what a test started and forgot is
-# found as well.
+# There are no pid files. Every process of a cluster has
+# ANON_DEV_PROCESS=ROLE@DIRECTORY in its environment, its children inherit it, and
+# /proc shows it. A reused pid is therefore never mistaken for a process of the
+# cluster. A process is found even if the launcher was killed right after starting
+# it, or if `cargo clean` removed the directory. Processes that a test started and
+# did not stop are found as well.
 
 readonly MARK=ANON_DEV_PROCESS
 
-# What `run` puts in front of a daemon, so that it dies with the launcher.
+# The command with which `run` wraps a daemon, so that it dies with the launcher.
 LEASH=()
 
-# pids MARK…: the processes that carry one of these marks, one a line.
+# pids MARK…: prints the processes that have one of these marks, one per line.
 pids() {
   local mark patterns=()
   for mark; do
     patterns+=(-e "$MARK=$mark")
   done
-  # Processes end while grep reads: its complaints and its exit code mean nothing.
+  # Processes may exit while grep reads, so its errors and its exit code are
+  # ignored.
   { grep -lzxF "${patterns[@]}" /proc/[0-9]*/environ 2>/dev/null || true; } | cut -d/ -f3
 }
 
 runs() { [[ -n $(pids "$1") ]]; }
 
-# The marks of the daemons that this launcher has started.
+# The marks of the daemons that this launcher started.
 SPAWNED=()
 
-# spawn ROLE COMMAND…: a daemon of the cluster in $DIR, logging to $DIR/ROLE.log.
+# spawn ROLE COMMAND…: starts a daemon of the cluster in $DIR, which logs to
+# $DIR/ROLE.log.
 #
-# A session of its own keeps the Ctrl-C of the terminal away from it: the
-# launcher decides when it ends. (9 is the launcher's lock on the directory.)
+# Because of its own session, it does not receive the terminal's Ctrl-C; the
+# launcher terminates it. (File descriptor 9 is the launcher's lock on the
+# directory.)
 spawn() {
   local role=$1 child
   shift
@@ -39,8 +43,8 @@ spawn() {
   env "$MARK=$role@$DIR" setsid "${LEASH[@]}" "$@" \
     </dev/null >"$DIR/$role.log" 2>&1 9>&- &
   child=$!
-  # It has its mark a moment later. Until then bash is to remember it as its
-  # child, from then on it is found by the mark.
+  # The mark appears in /proc only after the exec. Until then, bash has to
+  # remember the process as its child; afterwards, the mark identifies it.
   until marked_or_gone "$child" "$role@$DIR"; do
     sleep 0.01
   done
@@ -51,8 +55,9 @@ marked_or_gone() {
   grep -qzxF "$MARK=$2" "/proc/$1/environ" 2>/dev/null || ! kill -0 "$1" 2>/dev/null
 }
 
-# end SECONDS MARK…: TERM, and KILL for what is still there after that time.
-end() {
+# terminate SECONDS MARK…: sends SIGTERM, and SIGKILL to processes that are still
+# running after that time.
+terminate() {
   local deadline=$((SECONDS + $1)) found signal=TERM
   shift
   while mapfile -t found < <(pids "$@") && ((${#found[@]})); do
@@ -60,19 +65,20 @@ end() {
       kill -s "$signal" "${found[@]}" 2>/dev/null || true
       signal=KILL
     fi
-    ((SECONDS < deadline + 10)) || die "cannot end the processes ${found[*]}"
+    ((SECONDS < deadline + 10)) || die "cannot terminate the processes ${found[*]}"
     sleep 0.05
   done
 }
 
-# end_own: what this launcher has begun or spawned, and what that started.
-end_own() {
+# terminate_own: terminates everything that this launcher started, and the
+# children of that.
+terminate_own() {
   local child mark
-  # Those too young to have their mark are known to bash.
+  # Processes that do not have their mark yet are still jobs of bash.
   for child in $(jobs -pr); do
     kill "$child" 2>/dev/null || true
   done
   for mark in "helper@$$" "${SPAWNED[@]}"; do
-    end 10 "$mark"
+    terminate 10 "$mark"
   done
 }

@@ -1,6 +1,6 @@
-//! An identity provider of the company: a real HTTPS server with a CA of its own, which counts what
-//! it is asked and misbehaves as it is told. Shared by the tests with and without a cluster.
-#![allow(dead_code, reason = "either binary uses a part")]
+//! A mock identity provider: a real HTTPS server with its own CA, which counts requests and
+//! misbehaves on demand. Shared by the tests with and without a cluster.
+#![allow(dead_code, reason = "each test binary uses only a part")]
 
 use std::collections::HashMap;
 use std::net::TcpListener;
@@ -21,25 +21,25 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-/// A name that the certificate is for besides `localhost` and 127.0.0.1; no resolver knows it.
+/// A name in the certificate, besides `localhost` and 127.0.0.1, that no resolver can resolve.
 pub const NAME: &str = "id.example.test";
-/// Where the key set is.
+/// Path of the key set.
 pub const JWKS: &str = "/jwks.json";
-/// Where the discovery document is.
+/// Path of the discovery document.
 pub const DISCOVERY: &str = "/.well-known/openid-configuration";
 
-/// What is answered at a path.
+/// The response at a path.
 #[derive(Clone, Debug)]
 pub enum Page {
-    /// 200 with this JSON and these headers; 304 to who names its `ETag`.
+    /// 200 with this JSON and these headers; 304 for a request with its `ETag` in `If-None-Match`.
     Json(Value, Vec<(&'static str, String)>),
     /// This status, these headers and this body.
     Raw(u16, Vec<(&'static str, String)>, Vec<u8>),
-    /// The head and then nothing.
+    /// The response head, and then nothing.
     Hang,
-    /// A byte now and then, without end.
+    /// An endless body, one byte every 20 ms.
     Drip,
-    /// As much as is read, without a length.
+    /// An endless body, as fast as it is read.
     Endless,
 }
 
@@ -57,18 +57,18 @@ struct Site {
     heads: Mutex<Vec<http::HeaderMap>>,
 }
 
-/// The provider; it ends when it is dropped.
+/// A running provider; dropping it stops it.
 pub struct Idp {
-    /// Where it listens.
+    /// The port on 127.0.0.1.
     pub port: u16,
-    /// The CA of its certificate.
+    /// The CA of its certificate, in PEM.
     pub ca: String,
     site: Arc<Site>,
     task: JoinHandle<()>,
 }
 
 impl Idp {
-    /// Starts one that has nothing: 404.
+    /// Starts a provider that responds to every path with 404.
     pub fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -83,22 +83,22 @@ impl Idp {
         Self { port, ca, site, task }
     }
 
-    /// A URL there.
+    /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("https://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Its issuer.
+    /// The issuer in its discovery document.
     pub fn issuer(&self) -> String {
         self.url("")
     }
 
-    /// From now on, answers so at this path.
+    /// Responds to this path with this page from now on.
     pub fn serve(&self, path: &str, page: Page) {
         self.site.pages.lock().insert(path.to_owned(), page);
     }
 
-    /// Serves this key set, with discovery.
+    /// Serves this key set, and a discovery document that refers to it.
     pub fn serve_keys(&self, keys: &[Value]) {
         self.serve(JWKS, Page::json(json!({"keys": keys})));
         self.serve(
@@ -107,12 +107,12 @@ impl Idp {
         );
     }
 
-    /// How often this path was asked for.
+    /// The number of requests for this path.
     pub fn hits(&self, path: &str) -> usize {
         self.site.hits.lock().get(path).copied().unwrap_or(0)
     }
 
-    /// How often anything was asked for.
+    /// The number of all requests.
     pub fn all_hits(&self) -> usize {
         self.site.hits.lock().values().sum()
     }
@@ -173,7 +173,7 @@ fn endless() -> impl futures::Stream<Item = Chunk> {
     futures::stream::repeat(Ok(Bytes::from_static(&[b' '; 16 * 1024])))
 }
 
-/// A server's configuration, and the CA that vouches for it in PEM.
+/// A TLS configuration of the server, and the CA of its certificate in PEM.
 fn certificates() -> (ServerConfig, String) {
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

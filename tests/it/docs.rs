@@ -130,11 +130,11 @@ fn generated_table_of_reasons() {
 fn generated_table_of_roles() {
     let row = |operation: &Operation| {
         let (method, path) = (operation.method(), operation.path());
-        let needs = operation.needs().map_or("anybody", Role::as_str);
+        let needs = operation.needs().map_or("anyone", Role::as_str);
         format!("| `{method} {path}` | {needs} | {} |\n", operation.summary())
     };
     let rows: String = Operation::ALL.iter().map(row).collect();
-    let table = format!("| operation | least role | to … |\n| --- | --- | --- |\n{rows}");
+    let table = format!("| operation | minimum role | description |\n| --- | --- | --- |\n{rows}");
     check_table("docs/api.md", "roles", &table);
 }
 
@@ -158,7 +158,7 @@ fn generated_table_of_flags() {
     };
     let rows: String = flags().iter().map(row).collect();
     let table =
-        format!("| flag | variable | default | what for |\n| --- | --- | --- | --- |\n{rows}");
+        format!("| flag | variable | default | description |\n| --- | --- | --- | --- |\n{rows}");
     check_table("docs/configuration.md", "flags", &table);
 }
 

@@ -1,47 +1,49 @@
 # shellcheck shell=bash
-# What the tests of dev/cluster are written with. Nothing here is of dev/lib: a
-# test does not measure with the ruler that it tests.
+# Helpers for the tests of dev/cluster. They use nothing from dev/lib, because a
+# test must not rely on the code that it tests.
 
-# The directory of the test; everything it makes is in there. `tidy` removes it.
+# The directory of the test, for everything that it creates. `clean_up` removes it.
 SCRATCH=''
 PASSED=0
-# The launchers that were started, by name, and the exit code of the last that
+# The launchers that were started, by name, and the exit code of the last one that
 # was waited for.
 declare -A LAUNCHERS=()
 CODE=0
 
-say() { printf '\n%s (%s s so far)\n' "$*" "$SECONDS"; }
+# section TITLE…
+section() { printf '\n%s (after %s s)\n' "$*" "$SECONDS"; }
 
 ok() {
   PASSED=$((PASSED + 1))
   printf '  ok: %s\n' "$1"
 }
 
+# fail STATEMENT DETAIL…: reports that the statement is not true, and exits.
 fail() {
   local log
   printf '  FAILED: %s\n' "$@" >&2
   for log in "$SCRATCH"/*.err; do
-    [[ ! -s $log ]] || printf '  %s said:\n%s\n' "$(basename "$log" .err)" "$(tail -n 15 "$log" | sed 's/^/    /')" >&2
+    [[ ! -s $log ]] || printf '  last lines of the stderr of %s:\n%s\n' "$(basename "$log" .err)" "$(tail -n 15 "$log" | sed 's/^/    /')" >&2
   done
   printf '%s passed, 1 failed\n' "$PASSED"
   exit 1
 }
 
-# check WHAT COMMAND…: WHAT holds if the command succeeds.
+# check STATEMENT COMMAND…: the statement is true if the command succeeds.
 check() {
   "${@:2}" || fail "$1"
   ok "$1"
 }
 
-# same WHAT WANTED FOUND
+# same STATEMENT EXPECTED FOUND: the statement is true if both are equal.
 same() {
-  [[ $3 == "$2" ]] || fail "$1" "wanted: $2" "found: $3"
+  [[ $3 == "$2" ]] || fail "$1" "expected: $2" "found: $3"
   ok "$1"
 }
 
-# has WHAT WANTED TEXT: the text has this in it.
+# has STATEMENT EXPECTED TEXT: the statement is true if the text contains EXPECTED.
 has() {
-  [[ $3 == *"$2"* ]] || fail "$1" "wanted: $2" "found: $3"
+  [[ $3 == *"$2"* ]] || fail "$1" "expected: $2" "found: $3"
   ok "$1"
 }
 
@@ -57,125 +59,131 @@ within() {
 
 # --- launchers ----------------------------------------------------------------
 
-# start NAME ARGUMENT…: dev/cluster in the background, with a process group of
-# its own, as a terminal's job has. What it says goes to NAME.out and NAME.err.
+# start NAME ARGUMENT…: starts dev/cluster in the background, in its own process
+# group, like a job of a terminal. Its output goes to NAME.out and NAME.err.
 #
-# Every process below it carries the first word of NAME in its environment, so
-# that what it leaves is found even if it is not marked as it should be.
+# Every process that it starts has the first word of NAME in its environment, so
+# that leftover processes are found even if they lack the launcher's mark.
 start() {
   local name=$1 tag=${1%%-*} keep=()
   shift
   [[ ! $KEEP_LOGS ]] || keep=("ANON_DEV_KEEP_LOGS=$KEEP_LOGS/$name")
   mkdir -p "$SCRATCH/tmp/$tag"
-  # Without the reset of the signals a background command ignores Ctrl-C.
+  # A background command ignores Ctrl-C unless the signals are reset.
   env --default-signal=INT,QUIT "ANON_LAUNCHER_TEST=$SCRATCH/$tag" TMPDIR="$SCRATCH/tmp/$tag" "${keep[@]}" \
     setsid "$LAUNCHER" "$@" <&0 >"$SCRATCH/$name.out" 2>"$SCRATCH/$name.err" &
   LAUNCHERS[$name]=$!
 }
 
-# finish NAME: waits for it; CODE.
+# finish NAME: waits for the launcher, and sets CODE to its exit code.
 finish() {
-  # (bash tells on stderr of whatever KILL has ended.) Generous: without
-  # ANON_OPERATOR_BIN it compiles the operator.
-  within 900 ended "$1" 2>/dev/null || fail "$1: the launcher ends"
+  # The limit is generous, because the launcher compiles the operator if
+  # ANON_OPERATOR_BIN is unset. (bash reports on stderr each process that was
+  # killed.)
+  within 900 ended "$1" 2>/dev/null || fail "$1: the launcher exits"
   CODE=0
   wait "${LAUNCHERS[$1]}" 2>/dev/null || CODE=$?
 }
 
-# await NAME WHAT COMMAND…: until the command succeeds, while the launcher runs.
+# await NAME STATEMENT COMMAND…: waits until the command succeeds, which must
+# happen while the launcher is running.
 await() {
   within 120 ended_or "$1" "${@:3}" || fail "$2"
   if ended "$1"; then
-    fail "$2" 'the launcher has ended before'
+    fail "$2" 'the launcher exited before'
   fi
 }
 
 ended_or() { "${@:2}" || ended "$1"; }
 
-# there_is NAME: a file, somewhere.
-there_is() { [[ -n $(find "$SCRATCH" -name "$1" 2>/dev/null) ]]; }
+# file_exists NAME: a file of that name exists somewhere below SCRATCH.
+file_exists() { [[ -n $(find "$SCRATCH" -name "$1" 2>/dev/null) ]]; }
 
 ended() { ! kill -0 "${LAUNCHERS[$1]}" 2>/dev/null; }
 
+# launch NAME ARGUMENT…: runs the launcher until it exits.
 launch() {
   start "$@"
   finish "$1"
 }
 
-# must NAME ARGUMENT…: launches it, and fails if that fails.
+# must NAME ARGUMENT…: the same; the test fails if the launcher fails.
 must() {
   launch "$@"
   ((CODE == 0)) || fail "dev/cluster ${*:2} succeeds (exit code $CODE)"
 }
 
-said() { cat "$SCRATCH/$1.out" "$SCRATCH/$1.err"; }
+# output_of NAME: what the launcher printed.
+output_of() { cat "$SCRATCH/$1.out" "$SCRATCH/$1.err"; }
 
 # --- processes ----------------------------------------------------------------
 
-# carrying ENTRY…: the processes with one of these in their environment.
-carrying() {
+# with_environment ENTRY…: prints the processes that have one of these entries in
+# their environment.
+with_environment() {
   local entry patterns=()
   for entry; do
     patterns+=(-e "$entry")
   done
-  # Processes end while grep reads: its complaints and its exit code mean nothing.
+  # Processes may exit while grep reads, so its errors and its exit code are
+  # ignored.
   { grep -lzxF "${patterns[@]}" /proc/[0-9]*/environ 2>/dev/null || true; } | cut -d/ -f3
 }
 
-# traces TAG DIR: what launchers of that name have started, and whatever is
-# marked as a process of the cluster in DIR.
-traces() {
-  carrying "ANON_LAUNCHER_TEST=$SCRATCH/$1" \
+# processes_of TAG DIR: prints the processes that the launchers of that tag
+# started, and those that are marked as processes of the cluster in DIR.
+processes_of() {
+  with_environment "ANON_LAUNCHER_TEST=$SCRATCH/$1" \
     ANON_DEV_PROCESS={janitor,command,operator,controller-manager,apiserver,etcd}@"$2"
 }
 
-# traces_of_all: whatever the test has started.
-traces_of_all() {
+# all_processes: prints all processes that the test started.
+all_processes() {
   local tag entries=()
   for tag in "$SCRATCH"/tmp/*; do
     entries+=("ANON_LAUNCHER_TEST=$SCRATCH/${tag##*/}")
   done
-  carrying "${entries[@]}"
+  with_environment "${entries[@]}"
 }
 
-# nothing_left TAG DIR: neither a process nor a file.
-nothing_left() { [[ ! -e $2 && -z $(traces "$1" "$2") && -z $(ls -A "$SCRATCH/tmp/$1") ]]; }
+# nothing_left TAG DIR: there is neither a process nor a file.
+nothing_left() { [[ ! -e $2 && -z $(processes_of "$1" "$2") && -z $(ls -A "$SCRATCH/tmp/$1") ]]; }
 
-# all_gone WHAT TAG DIR SECONDS: the same within that time, as a check.
-all_gone() {
+# check_nothing_left STATEMENT TAG DIR SECONDS: checks that, within that time.
+check_nothing_left() {
   local pid left=()
   within "$4" nothing_left "$2" "$3" || {
-    for pid in $(traces "$2" "$3"); do
-      left+=("process $pid: $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null || echo 'ends just now')")
+    for pid in $(processes_of "$2" "$3"); do
+      left+=("process $pid: $({ tr '\0' ' ' <"/proc/$pid/cmdline"; } 2>/dev/null || echo 'has just exited')")
     done
     fail "$1" "${left[@]}" "$(ls -d "$3" "$SCRATCH/tmp/$2"/* 2>/dev/null || true)"
   }
   ok "$1"
 }
 
-# listening PID…: what they listen on, TCP and UDP, in the hexadecimal form of
-# /proc/net.
+# listening PID…: prints the addresses on which these processes listen, TCP and
+# UDP, in the hexadecimal form of /proc/net.
 listening() {
   local pid
   for pid; do
     readlink "/proc/$pid/fd/"* 2>/dev/null || true
   done | sed -n 's/^socket:\[\([0-9]*\)\]$/\1/p' >"$SCRATCH/sockets"
-  # 0A: a TCP socket that listens. 07: a UDP socket without a peer.
+  # 0A is a listening TCP socket, 07 an unconnected UDP socket.
   cat /proc/net/{tcp,tcp6,udp,udp6} 2>/dev/null |
     awk 'NR == FNR { ours[$1]; next } ($4 == "0A" || $4 == "07") && $10 in ours { print $2 }' "$SCRATCH/sockets" -
 }
 
-# --- the end ------------------------------------------------------------------
+# --- cleanup ------------------------------------------------------------------
 
 # shellcheck disable=SC2317,SC2329 # invoked by the trap
-tidy() {
+clean_up() {
   local code=$?
   trap - EXIT
   trap '' INT TERM HUP
   set +e
   [[ $SCRATCH ]] || exit "$code"
-  # The launchers that still run tidy up what is theirs; the rest is found by
-  # what it carries.
+  # Launchers that are still running clean up after themselves. Other processes
+  # are found by their environment.
   mapfile -t running <<<"$(jobs -pr)"
   [[ ! ${running[0]} ]] || kill "${running[@]}" 2>/dev/null
   within 30 no_jobs
@@ -187,15 +195,15 @@ tidy() {
 
 no_jobs() { [[ -z $(jobs -pr) ]]; }
 
-# no_process: of all that the test has started; ends what there is.
+# no_process: no process that the test started is left; kills the ones that are.
 no_process() {
   local left
-  mapfile -t left < <(traces_of_all)
+  mapfile -t left < <(all_processes)
   ((${#left[@]} == 0)) || { kill -s KILL "${left[@]}" 2>/dev/null && false; }
 }
 
-# keep_logs: what the launchers have said, and the logs of a cluster that is
-# still there. Those of the others are kept by their launchers.
+# keep_logs: copies the output of the launchers, and the logs of a cluster that
+# still exists. Launchers copy the logs of the clusters that they remove.
 keep_logs() {
   [[ $KEEP_LOGS ]] || return
   mkdir -p "$KEEP_LOGS" && find "$SCRATCH" -maxdepth 2 \( -name '*.log' -o -name '*.out' -o -name '*.err' \) -exec cp -t "$KEEP_LOGS" {} +

@@ -1,6 +1,7 @@
-"""An existing client of the platform, pointed at us: nothing but the base URL is ours.
+"""Calls the operator with a client of the public platform; only the base URL differs.
 
-The package `public_api` is generated from public-api.yaml. What it cannot read, it raises.
+The package `public_api` is generated from public-api.yaml. It raises an exception for any response
+that it cannot parse.
 """
 
 import os
@@ -40,12 +41,12 @@ URL = os.environ["ANON_API_URL"]
 EMAIL, PASSWORD = sys.argv[1:]
 
 
-def nobody() -> Client:
+def anonymous() -> Client:
     return Client(base_url=URL, raise_on_unexpected_status=True)
 
 
 def log_in(email: str) -> AuthenticatedClient:
-    session = login.sync(client=nobody(), body=Login(email=email, password=PASSWORD))
+    session = login.sync(client=anonymous(), body=Login(email=email, password=PASSWORD))
     return bearer(session.token)
 
 
@@ -56,7 +57,7 @@ def bearer(token: str) -> AuthenticatedClient:
 def main() -> None:
     first = OrganizationCreateMember("Ada", EMAIL, PASSWORD)
     signed_up = create_organization.sync(
-        client=nobody(), body=OrganizationCreate("Cool Kids", first)
+        client=anonymous(), body=OrganizationCreate("Cool Kids", first)
     )
     own = signed_up.id
     admin = log_in(EMAIL)
@@ -72,11 +73,11 @@ def main() -> None:
     assert get_member.sync(member.id, client=admin) == member
     assert (member.email, member.role) == (dev, MemberRole.MEMBER)
 
-    # The role Member is enough for the rest.
+    # The rest requires only the role Member.
     admin = None
     client = log_in(dev)
     pool = create_user_pool.sync(
-        client=client, body=UserPoolCreate(own, "Users", "Everybody")
+        client=client, body=UserPoolCreate(own, "Users", "All users")
     )
     assert get_user_pool.sync(pool.id, client=client) == pool
     kind = Application(ApplicationApplication(user_pool_id=pool.id))
@@ -91,17 +92,17 @@ def main() -> None:
         ),
     )
     shown = get_sdk_client.sync(backend.id, client=client)
-    assert shown.auth.secret is UNSET, "the ApiKey is shown once"
+    assert shown.auth.secret is UNSET, "the API key is returned only once"
     assert (shown.id, shown.name) == (backend.id, "Backend")
 
-    # From here on it is the backend that calls.
+    # From here on, the caller is the backend.
     client = bearer(backend.auth.secret)
     minted = create_app_user_id_token.sync(
         client=client, body=AppUserIdTokenCreate(user_pool_id=pool.id, app_user_id="user-1")
     )
     token = minted.app_user_id_token
 
-    # A JOSE library needs nothing but the key set that the pool names.
+    # A JOSE library needs only the key set at the pool's `jwks_uri`.
     key = jwt.PyJWKClient(pool.authorization.jwks_uri).get_signing_key_from_jwt(token)
     claims = jwt.decode(token, key, algorithms=["RS256"], audience=pool.id)
     assert claims["sub"] == "user-1"
@@ -109,7 +110,7 @@ def main() -> None:
     validator = os.environ["ANON_VALIDATOR_URL"]
     verdict = httpx.post(f"{validator}/v1/validate", headers=headers).json()
     assert verdict["active"] and verdict["appUserId"] == "user-1", verdict
-    print("the client of the public description signed up, created every kind, minted and validated")
+    print("the generated client signed up, created every kind, and issued and validated a token")
 
 
 main()

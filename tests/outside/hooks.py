@@ -1,6 +1,6 @@
-"""What the tester cannot know: which organization it belongs to.
+"""Inserts the id of the caller's organization into the requests of schemathesis.
 
-An id that is made up is refused before anything else of a request is looked at.
+A request with a generated id would be rejected before anything else in it is validated.
 """
 
 import os
