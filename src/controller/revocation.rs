@@ -77,7 +77,7 @@ impl Reconcile for Revocation {
 
 /// Condition type of a Revocation that matched nothing when it was created. It is enforced all the
 /// same, because its target may appear or come back, but it may also be a typo.
-const NOTHING_MATCHES: &str = "NothingMatches";
+const NO_MATCH: &str = "NoMatch";
 const NO_OWNER: &str = "OwnerNotFound";
 const NO_KEY: &str = "KeysNotFound";
 
@@ -102,7 +102,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
         let text = format!(
             "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
         );
-        return Some(Note::new(NOTHING_MATCHES, NO_OWNER, text));
+        return Some(Note::new(NO_MATCH, NO_OWNER, text));
     };
     let named = |key: &Key| revocation.names_key(&key.0);
     // A key may have replaced a revoked one that was destroyed.
@@ -115,7 +115,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
     let text = format!(
         "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
     );
-    Some(Note::new(NOTHING_MATCHES, NO_KEY, text))
+    Some(Note::new(NO_MATCH, NO_KEY, text))
 }
 
 /// The id of a key, and its creation time.
@@ -136,9 +136,9 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
 
 /// The message of the existing condition.
 fn said(status: &RevocationStatus) -> Option<Note> {
-    let said = condition::find(&status.conditions, NOTHING_MATCHES)?;
+    let said = condition::find(&status.conditions, NO_MATCH)?;
     let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
-    Some(Note::new(NOTHING_MATCHES, reason, said.message.clone()))
+    Some(Note::new(NO_MATCH, reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired, as far as that is certain: other issuers choose the

@@ -74,7 +74,7 @@ pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
 /// Warns about an Admin whose proof of identity lies in the namespace itself: everyone with `edit`
 /// there can write Secrets and create tokens, and is not meant to be an Admin.
 pub fn within_reach(member: &Member) -> Option<Note> {
-    const TYPE: &str = "AdminWithinReach";
+    const TYPE: &str = "PrivilegeEscalationRisk";
     if member.role != Role::Admin || member.suspended {
         return None;
     }

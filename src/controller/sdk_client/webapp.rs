@@ -50,7 +50,7 @@ fn standing(
             format!("waiting for the key set of UserPool `{}` to be fetched again", name.name),
         ),
         Ok(pool) if !pool.keys.is_empty() => Standing::ready(
-            "UserPoolServes",
+            "Accepted",
             format!("tokens of UserPool `{}` are accepted", name.name),
         ),
         _ => not_ready(name),
@@ -85,7 +85,7 @@ mod tests {
                 "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}},
         }))
         .unwrap();
-        assert_eq!(standing(&name, Some(&pool), |_| true).reason, "UserPoolServes");
+        assert_eq!(standing(&name, Some(&pool), |_| true).reason, "Accepted");
         assert_eq!(standing(&name, Some(&pool), |_| false).reason, "UserPoolNotReady");
     }
 }

@@ -22,7 +22,7 @@ pub async fn reconcile(
     };
     let mut standing = match pool.keys.len() {
         0 => Standing::stalled("NoUsableKey", "no key in the spec can verify tokens"),
-        served => Standing::ready("KeysInSpec", format!("{served} keys accepted from the spec")),
+        served => Standing::ready("KeysAccepted", format!("{served} keys accepted from the spec")),
     };
     standing.notes = published::notes(pool, set.as_ref());
     status::write(context, object, desired, &standing).await?;

@@ -119,7 +119,7 @@ pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
                 format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
             ),
             Change::Gone(kid) => News::normal(
-                "KeyGone",
+                "KeyRemoved",
                 format!("removed key {kid}: every token that it signed has expired"),
             ),
             Change::Discarded(kid) => News::normal(

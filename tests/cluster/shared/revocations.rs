@@ -237,7 +237,7 @@ async fn one_that_names_nothing_says_so() {
             let name = format!("{name}-{tries}");
             acme.space.apply(&revocation(&name, &spec)).await;
             let status = acme.space.ready::<Revocation>(&name).await.status.unwrap();
-            let said = condition::find(&status.conditions, "NothingMatches").cloned();
+            let said = condition::find(&status.conditions, "NoMatch").cloned();
             match said {
                 Some(said) if said.reason == reason => Ok(()),
                 other => Err(format!("{other:?}")),
@@ -250,7 +250,7 @@ async fn one_that_names_nothing_says_so() {
     acme.revoke("hits", json!({"keyIds": [kid]})).await;
     acme.replaced(&[kid]).await;
     let status = acme.space.ready::<Revocation>("hits").await.status.unwrap();
-    assert!(condition::find(&status.conditions, "NothingMatches").is_none(), "{status:?}");
+    assert!(condition::find(&status.conditions, "NoMatch").is_none(), "{status:?}");
     // And Events tell of each key by its own name.
     let first = active(&acme.space, "users").await;
     acme.revoke("hits-again", json!({"keyIds": [first]})).await;
