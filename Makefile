@@ -43,7 +43,7 @@ lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, 
 	dev/lint-dependencies
 
 .PHONY: test-unit
-test-unit: prerequisites ## Tests that need no cluster
+test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rust and a C compiler
 	cargo test --locked $(CARGO_PROFILE) --lib --bins --test it
 
 # Compiled first: a cluster that waits for the compiler is of no use.
@@ -75,11 +75,11 @@ bench: prerequisites ## Measures the operator at scale, into target/bench/; ARGS
 	  cargo bench --locked --profile release --bench scale -- $(ARGS)
 
 .PHONY: generate
-generate: prerequisites ## Writes the generated files anew (CRDs and others)
+generate: prerequisites-rust ## Writes the generated files anew (CRDs and others)
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
 
 .PHONY: build
-build: prerequisites ## Builds the operator and kubectl-anon; PROFILE=release for the optimised ones
+build: prerequisites-rust ## Builds the operator and kubectl-anon; PROFILE=release for the optimised ones
 	cargo build --locked $(CARGO_PROFILE) --bins
 
 .PHONY: clean
@@ -89,3 +89,7 @@ clean: down ## Removes what was built here, but not the control plane's cache in
 .PHONY: prerequisites
 prerequisites: ## Checks that everything is installed that the others need
 	@dev/prerequisites
+
+.PHONY: prerequisites-rust
+prerequisites-rust:
+	@dev/prerequisites rust
