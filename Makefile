@@ -4,7 +4,7 @@
 .NOTPARALLEL:
 
 # The cargo profile of everything that is built here: dev or release. One for
-# all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is honoured.
+# all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is respected.
 PROFILE ?= dev
 export PROFILE
 CARGO_PROFILE := $(if $(filter-out dev,$(PROFILE)),--profile $(PROFILE))
@@ -35,12 +35,18 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster test-launcher test-outside ## Everything: lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, hadolint, dependencies
+lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
 	cargo fmt --check
+	dev/lint-spelling
 	dev/lint-shell
+	dev/lint-workflows
 	dev/lint-dockerfile
-	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	dev/lint-dependencies
+	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
+	@# There are no Cargo examples: `--examples` selects the features that clippy has used above, so
+	@# that no dependency is checked twice.
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items $(CARGO_PROFILE) \
+	  --lib --bin kubectl-anon --examples
 
 .PHONY: test-unit
 test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rust and a C compiler
@@ -79,7 +85,7 @@ generate: prerequisites-rust ## Writes the generated files anew (CRDs and others
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
 
 .PHONY: build
-build: prerequisites-rust ## Builds the operator and kubectl-anon; PROFILE=release for the optimised ones
+build: prerequisites-rust ## Builds the operator and kubectl-anon; PROFILE=release for the optimized ones
 	cargo build --locked $(CARGO_PROFILE) --bins
 
 .PHONY: clean
