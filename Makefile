@@ -35,12 +35,19 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster test-launcher test-outside ## Runs lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks the format, clippy without a warning, shellcheck, hadolint, dependencies
+lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
 	cargo fmt --check
+	dev/lint-spelling
+	dev/lint-phrases
 	dev/lint-shell
+	dev/lint-workflows
 	dev/lint-dockerfile
-	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	dev/lint-dependencies
+	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
+	@# There are no Cargo examples: `--examples` selects the features that clippy has used above, so
+	@# that no dependency is checked twice.
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items $(CARGO_PROFILE) \
+	  --lib --bin kubectl-anon --examples
 
 .PHONY: test-unit
 test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rust and a C compiler

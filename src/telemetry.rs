@@ -33,7 +33,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
             .with_span_list(false)
             .init(),
         LogFormat::Text => {
-            // Colours are for terminals only.
+            // Colors are for terminals only.
             subscriber.with_ansi(std::io::stderr().is_terminal()).compact().init();
         }
     }

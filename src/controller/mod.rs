@@ -106,11 +106,11 @@ pub struct Context {
     pub reader: Reader,
     /// See [`Propagation`].
     pub propagation: Arc<Propagation>,
-    /// See [`PendingKeys`].
+    /// See `PendingKeys`.
     pub pending: PendingKeys,
-    /// See [`Fetches`].
+    /// See `Fetches`.
     pub fetches: Fetches,
-    /// See [`Echoes`].
+    /// See `Echoes`.
     pub echoes: Arc<Echoes>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,

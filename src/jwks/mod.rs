@@ -4,7 +4,7 @@
 //!
 //! What guards it: a list of hosts ([`host`]), an address filter on the address that is connected to
 //! ([`address`], [`connect`]), no redirects, no proxy (nothing here reads the environment), bounds on time and
-//! size ([`get`]), and errors that repeat nothing of what was seen ([`FetchError`]).
+//! size ([`mod@get`]), and errors that repeat nothing of what was seen ([`FetchError`]).
 
 pub mod address;
 pub mod connect;

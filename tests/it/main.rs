@@ -23,6 +23,8 @@ mod idp;
 mod jwks;
 mod key;
 mod layering;
+mod paths;
 mod secret_scanning;
 mod support;
 mod wire;
+mod workflows;

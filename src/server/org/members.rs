@@ -60,7 +60,7 @@ pub async fn create(
     let password = fields.required("password")?;
     let password = Password::chosen(password)
         .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
-    // The password is not part of it: see `resources::mark`.
+    // The password is not part of it: see `repeat::mark`.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();
     let make = |name: &str| {

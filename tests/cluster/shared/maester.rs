@@ -1,5 +1,5 @@
-//! The failures that were provoked in hydra-maester, the closest peer (reference/peers.md): each is
-//! something that its users ran into, and none of them may happen here.
+//! The failures that were provoked in hydra-maester, the closest peer: each is something that its
+//! users ran into, and none of them may happen here.
 
 use anon_operator::crd::SdkClient;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
