@@ -7,8 +7,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::SignedDuration;
 use kube::Client;
+use kube::client::ClientBuilder;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tower::util::MapResponseLayer;
 use tracing::info;
 
 use crate::clock::SystemClock;
@@ -20,6 +22,7 @@ use crate::index::publish::Publisher;
 use crate::index::{Index, Reader, watch};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
+use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
@@ -40,7 +43,9 @@ pub async fn client() -> anyhow::Result<Client> {
     // A dead connection must not block a reconciliation permanently. Longer than the 290 s after
     // which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
-    Client::try_from(config).context("the configuration for the API server is not usable")
+    let builder = ClientBuilder::try_from(config);
+    let builder = builder.context("the configuration for the API server is not usable")?;
+    Ok(builder.with_layer(&MapResponseLayer::new(utf8::repaired)).build())
 }
 
 /// Runs everything that `config` asks for, until `shutdown` or until a part fails.

@@ -20,6 +20,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::kube_ext::api::readable;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::said::Said;
 
 /// Name of the Lease, in the operator's namespace.
@@ -101,7 +103,7 @@ pub async fn campaign<F, L>(
 }
 
 struct Candidate {
-    api: Api<Lease>,
+    api: Api<Tolerant<Lease>>,
     me: String,
     seen: Option<Lease>,
     /// When the holder in `seen` was last observed to renew, by our own clock.
@@ -163,11 +165,13 @@ impl Candidate {
 
     async fn try_release(&self) -> kube::Result<bool> {
         loop {
-            let Some(mut lease) = self.api.get_opt(LEASE_NAME).await? else { return Ok(false) };
+            let read = self.api.get_opt(LEASE_NAME).await?;
+            let Some(mut lease) = read.map(lease_or_stand_in) else { return Ok(false) };
             let ours = |spec: &&mut LeaseSpec| spec.holder_identity.as_ref() == Some(&self.me);
             let Some(spec) = lease.spec.as_mut().filter(ours) else { return Ok(false) };
             spec.holder_identity = None;
             spec.lease_duration_seconds = Some(1);
+            let lease = Tolerant::new(lease);
             match self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await {
                 Ok(_) => return Ok(true),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
@@ -185,14 +189,15 @@ impl Candidate {
     /// Reads, decides and, if allowed, writes. Returns whether the Lease is ours now.
     async fn try_once(&mut self) -> kube::Result<bool> {
         self.read().await?;
+        let (claim, parameters) = (Tolerant::new(self.claim()), PostParams::default());
         let written = match decide(self.seen.as_ref(), &self.me, self.seen_at.elapsed()) {
             Decision::Wait => return Ok(false),
-            Decision::Create => self.api.create(&PostParams::default(), &self.claim()).await,
+            Decision::Create => self.api.create(&parameters, &claim).await,
             Decision::Take | Decision::Renew => {
-                self.api.replace(LEASE_NAME, &PostParams::default(), &self.claim()).await
+                self.api.replace(LEASE_NAME, &parameters, &claim).await
             }
         };
-        match written {
+        match readable(written) {
             Ok(lease) => {
                 self.seen = Some(lease);
                 self.seen_at = Instant::now();
@@ -208,7 +213,7 @@ impl Candidate {
     }
 
     async fn read(&mut self) -> kube::Result<()> {
-        let read = self.api.get_opt(LEASE_NAME).await?;
+        let read = self.api.get_opt(LEASE_NAME).await?.map(lease_or_stand_in);
         let spec = |lease: &Option<Lease>| lease.as_ref().map(|lease| lease.spec.clone());
         // Only a renewal is a sign of life, not just any change, such as a label added to the
         // Lease.
@@ -239,6 +244,22 @@ impl Candidate {
             }),
         }
     }
+}
+
+/// The Lease. One that cannot be read, because somebody has written a time of the year 9999 into it,
+/// say, is another's: it is taken once it has not changed for the usual time.
+fn lease_or_stand_in(lease: Tolerant<Lease>) -> Lease {
+    lease.0.unwrap_or_else(|unreadable| {
+        warn!(error = %unreadable, "the leader's Lease cannot be read");
+        Lease {
+            metadata: unreadable.metadata,
+            spec: Some(LeaseSpec {
+                holder_identity: Some("unreadable".to_owned()),
+                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+                ..LeaseSpec::default()
+            }),
+        }
+    })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod crd;
 pub mod domain;
 pub mod index;
 pub mod jwks;
+pub mod kube_ext;
 pub mod leader;
 pub mod metrics;
 pub mod names;

@@ -97,6 +97,28 @@ pub const JWKS: &str = "jwks";
 /// Value of [`COMPONENT`]: the RoleBinding of a member.
 pub const MEMBER_ROLE: &str = "member-role";
 
+/// The labels and annotations that the controllers read of the objects that they keep in memory. All
+/// others are dropped there: a controller that is to read another one from its own store, or from what
+/// a watch brings, finds it only if it is listed here.
+const READ: [&str; 10] = [
+    ID,
+    OWNER_NAME,
+    OWNER_NAMESPACE,
+    DELETION_POLICY,
+    ROTATE,
+    PASSWORD_ID,
+    LEAVING,
+    CLIENT_IDS,
+    SIGN_UP,
+    ASKED,
+];
+
+/// Whether a label or annotation is one of [`READ`].
+#[must_use]
+pub fn is_read(name: &str) -> bool {
+    READ.contains(&name)
+}
+
 /// The labels of an object of `component` that belongs to `id`.
 #[must_use]
 pub fn labels(component: &str, id: &impl ToString) -> BTreeMap<String, String> {

@@ -11,7 +11,9 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{
+    Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +22,9 @@ use tracing::info;
 
 use super::error::Error;
 use super::owner;
+use crate::kube_ext::api::{self, ReadExt as _, readable};
+use crate::kube_ext::pages;
+use crate::kube_ext::tolerant::{Keep, Lean, Tolerant};
 use crate::names;
 
 /// Reads a Secret.
@@ -31,8 +36,8 @@ pub async fn read_secret(
     namespace: &str,
     name: &str,
 ) -> Result<Option<Secret>, Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    api.get_opt(name).await.map_err(Error::api("read Secret"))
+    let api: Api<Tolerant<Secret>> = Api::namespaced(client.clone(), namespace);
+    api.find(name).await.map_err(Error::api("read Secret"))
 }
 
 /// What became of an attempt to create.
@@ -62,11 +67,11 @@ pub async fn create_secret(
     namespace: &str,
     secret: &Secret,
 ) -> Result<Created, Error> {
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    match api.create(&PostParams::default(), secret).await {
+    let api: Api<Tolerant<Secret>> = Api::namespaced(client.clone(), namespace);
+    match readable(api.create(&PostParams::default(), &Tolerant::new(secret.clone())).await) {
         Ok(made) => Ok(Created::New(made)),
         Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let existing = api.get(&secret.name_any()).await;
+            let existing = api.read(&secret.name_any()).await;
             existing.map(Created::Existing).map_err(Error::api("read Secret"))
         }
         Err(error) => Err(Error::api("create Secret")(error)),
@@ -86,10 +91,10 @@ pub async fn replace_secret(
     if secret.metadata.resource_version.is_none() {
         return Err(Error::Incomplete { what: "metadata.resourceVersion" });
     }
-    let api: Api<Secret> = Api::namespaced(client.clone(), namespace);
-    api.replace(&secret.name_any(), &PostParams::default(), secret)
-        .await
-        .map_err(Error::api("replace Secret"))
+    let api: Api<Tolerant<Secret>> = Api::namespaced(client.clone(), namespace);
+    let replacement = Tolerant::new(secret.clone());
+    let replaced = api.replace(&secret.name_any(), &PostParams::default(), &replacement).await;
+    readable(replaced).map_err(Error::api("replace Secret"))
 }
 
 /// A kind of derived child.
@@ -99,6 +104,7 @@ pub trait Child:
     + Debug
     + DeserializeOwned
     + Serialize
+    + Send
 {
 }
 
@@ -139,8 +145,8 @@ async fn try_apply_child<K: Child>(
 ) -> Result<Result<(), Obstacle>, Error> {
     let namespace = child.namespace().unwrap_or_default();
     let name = child.name_any();
-    let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let Some(existing) = api.get_opt(&name).await.map_err(Error::api("read child"))? else {
+    let api: Api<Tolerant<K>> = Api::namespaced(client.clone(), &namespace);
+    let Some(existing) = api.find(&name).await.map_err(Error::api("read child"))? else {
         return create_child(&api, child).await.map(Ok);
     };
     if !is_ours(&existing, child, owner_uid) {
@@ -169,10 +175,11 @@ async fn try_apply_child<K: Child>(
 }
 
 /// By POST and not by apply, which would take over what somebody else makes in this very moment.
-async fn create_child<K: Child>(api: &Api<K>, child: &K) -> Result<(), Error> {
+async fn create_child<K: Child>(api: &Api<Tolerant<K>>, child: &K) -> Result<(), Error> {
     let field_manager = Some(children_manager());
     let parameters = PostParams { field_manager, ..PostParams::default() };
-    api.create(&parameters, child).await.map(drop).map_err(Error::api("create child"))
+    let created = api.create(&parameters, &Tolerant::new(child.clone())).await;
+    created.map(drop).map_err(Error::api("create child"))
 }
 
 fn children_manager() -> String {
@@ -190,9 +197,10 @@ pub async fn prune_children<K: Child>(
     selector: &str,
     keep: Option<&str>,
 ) -> Result<(), Error> {
-    let api: Api<K> = Api::namespaced(client.clone(), namespace);
-    let children = api
-        .list_metadata(&ListParams::default().labels(selector))
+    let api: Api<Tolerant<PartialObjectMeta<K>, Lean>> =
+        Api::namespaced(client.clone(), namespace);
+    let mut children = Vec::new();
+    pages::each(&api, ListParams::default().labels(selector), |child| children.push(child))
         .await
         .map_err(Error::api("list children"))?;
     for child in children {
@@ -208,10 +216,13 @@ pub async fn prune_children<K: Child>(
 ///
 /// # Errors
 /// It changed in between, or the API server refused.
-pub async fn delete_exactly<K, M>(api: &Api<K>, object: &M) -> Result<(), Error>
+pub async fn delete_exactly<K, M>(
+    api: &Api<Tolerant<K, M>>,
+    object: &impl Resource,
+) -> Result<(), Error>
 where
-    K: Clone + Debug + DeserializeOwned,
-    M: Resource,
+    K: Resource + Clone + DeserializeOwned,
+    M: Keep,
 {
     let parameters = DeleteParams {
         preconditions: Some(Preconditions {
@@ -220,7 +231,7 @@ where
         }),
         ..DeleteParams::default()
     };
-    match api.delete(&object.name_any(), &parameters).await {
+    match api::delete(api, &object.name_any(), &parameters).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api("delete")(error)),

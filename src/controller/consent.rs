@@ -7,13 +7,12 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Resource, ResourceExt as _};
 
 use super::apply::read_secret;
-use super::{Context, Error, Guarded};
+use super::{Context, Error, Guarded, GuardedMeta};
 use crate::domain::staff::SecretEntry;
 use crate::names;
 
@@ -70,7 +69,7 @@ pub fn watched(uses: &[&str]) -> watcher::Config {
 pub fn referrers<K>(
     objects: Store<Guarded<K>>,
     refers: impl Fn(&K, &str) -> bool + Clone + Send + Sync + 'static,
-) -> impl Fn(PartialObjectMeta<Secret>) -> Vec<ObjectRef<Guarded<K>>> + Send + Sync + 'static
+) -> impl Fn(GuardedMeta<Secret>) -> Vec<ObjectRef<Guarded<K>>> + Send + Sync + 'static
 where
     K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
 {

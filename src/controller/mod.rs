@@ -25,6 +25,7 @@ mod sdk_client;
 mod sign_ups;
 pub mod status;
 mod sweep;
+mod triggers;
 mod user_pool;
 
 use std::future::Future;
@@ -34,8 +35,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
+use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
@@ -51,6 +51,8 @@ use crate::domain::revocation::Of;
 use crate::index::Reader;
 use crate::index::propagation::{self, Propagation};
 use crate::jwks::Fetcher;
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::validate;
@@ -123,8 +125,8 @@ impl Context {
     /// The uid of a namespace: names of what is kept for it hold that, so that one which is deleted
     /// and made again starts afresh.
     async fn namespace_uid(&self, namespace: &str) -> Result<String, Error> {
-        let api: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = api.get_metadata(namespace).await.map_err(Error::api("read Namespace"))?;
+        let api: Api<GuardedMeta<Namespace>> = Api::all(self.client.clone());
+        let namespace = api.read(namespace).await.map_err(Error::api("read Namespace"))?;
         namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
     }
 
@@ -167,7 +169,10 @@ impl Context {
 
 /// An object as the controllers see it. One that cannot be read, because a newer version has
 /// written it, say, must not hold up all others of its kind.
-type Guarded<K> = DeserializeGuard<K>;
+type Guarded<K> = Tolerant<K, Lean>;
+
+/// The metadata of such an object, of a kind of which nothing else is looked at.
+type GuardedMeta<K> = Guarded<PartialObjectMeta<K>>;
 
 /// A kind that is reconciled.
 trait Reconcile: HasStatus {

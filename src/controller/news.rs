@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::Context;
 use super::status::HasStatus;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::said::Said;
 
@@ -70,8 +71,8 @@ pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: News) {
         reporting_instance: Some(context.instance.clone()),
         ..Event::default()
     };
-    let api: Api<Event> = Api::namespaced(context.client.clone(), &namespace);
-    if let Err(error) = api.create(&PostParams::default(), &event).await {
+    let api: Api<Tolerant<Event>> = Api::namespaced(context.client.clone(), &namespace);
+    if let Err(error) = api.create(&PostParams::default(), &Tolerant::new(event)).await {
         let (kind, error) = (K::kind(&()), Said(&error));
         warn!(%kind, %namespace, %name, %error, "failed to publish an Event");
     }

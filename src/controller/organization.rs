@@ -2,15 +2,14 @@
 
 use kube::api::Api;
 use kube::runtime::controller::Controller;
-use kube::runtime::watcher;
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, status};
+use super::{Context, Error, Guarded, Outcome, Reconcile, status, triggers};
 use crate::crd::condition::Standing;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Organization>> {
-    Controller::new(Api::all(context.client.clone()), watcher::Config::default())
+    triggers::controller(Api::all(context.client.clone()))
 }
 
 impl Reconcile for Organization {

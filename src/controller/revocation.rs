@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
-use kube::runtime::watcher;
 
 use super::propagation::Write;
-use super::{Context, Error, Guarded, Look, Outcome, Reconcile, apply, status};
+use super::{Context, Error, Guarded, Look, Outcome, Reconcile, apply, status, triggers};
 use crate::crd::condition::{self, Note, READY, Standing};
 use crate::crd::{Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
@@ -19,10 +18,11 @@ use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, Of};
 use crate::index::Kind;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
-    Controller::new(Api::all(context.client.clone()), watcher::Config::default())
+    triggers::controller(Api::all(context.client.clone()))
 }
 
 impl Reconcile for Revocation {
@@ -37,7 +37,7 @@ impl Reconcile for Revocation {
         };
         let end = revocation.expires_at.or_else(|| moot_at(context, &revocation));
         if end.is_some_and(|end| end <= context.clock.now()) {
-            let api: Api<Self> =
+            let api: Api<Tolerant<Self>> =
                 Api::namespaced(context.client.clone(), &revocation.name.namespace);
             apply::delete_exactly(&api, self).await?;
             return Ok(Outcome::SETTLED);

@@ -5,26 +5,30 @@
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, ListParams, Patch, PatchParams};
+use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::info;
 
 use super::apply::delete_exactly;
 use super::sweep::Orphans;
-use super::{Context, Error};
+use super::{Context, Error, GuardedMeta};
 use crate::crd::Member;
+use crate::kube_ext::pages;
 use crate::names;
 
 /// Looks once at every namespace that is pending.
 pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> Result<(), Error> {
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let pending = format!("{}={}", names::SIGN_UP, names::SIGN_UP_PENDING);
-    let pending = api.list_metadata(&ListParams::default().labels(&pending)).await;
-    for namespace in pending.map_err(Error::api("list Namespaces"))? {
+    let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
+    let selector = format!("{}={}", names::SIGN_UP, names::SIGN_UP_PENDING);
+    let mut pending = Vec::new();
+    let take = |namespace| pending.push(namespace);
+    let listed = pages::each(&api, ListParams::default().labels(&selector), take).await;
+    listed.map_err(Error::api("list Namespaces"))?;
+    for namespace in pending {
         let Some(uid) = namespace.uid() else { continue };
         let ours = namespace.name_any().starts_with(names::SIGN_UP_PREFIX);
-        if !ours || namespace.metadata.deletion_timestamp.is_some() {
+        if !ours || namespace.meta().deletion_timestamp.is_some() {
             orphans.clear(&uid);
         } else if !orphans.ripe(&uid, Instant::now(), grace) {
         } else if has_member(&context.client, &namespace).await? {
@@ -42,22 +46,21 @@ pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> 
 
 async fn has_member(
     client: &Client,
-    namespace: &PartialObjectMeta<Namespace>,
+    namespace: &GuardedMeta<Namespace>,
 ) -> Result<bool, Error> {
-    let members: Api<Member> = Api::namespaced(client.clone(), &namespace.name_any());
-    let members = members.list_metadata(&ListParams::default().limit(1)).await;
+    let members: Api<GuardedMeta<Member>> = Api::namespaced(client.clone(), &namespace.name_any());
+    let members = members.list(&ListParams::default().limit(1)).await;
     Ok(!members.map_err(Error::api("list Members"))?.items.is_empty())
 }
 
 async fn complete(
-    api: &Api<Namespace>,
-    namespace: &PartialObjectMeta<Namespace>,
+    api: &Api<GuardedMeta<Namespace>>,
+    namespace: &GuardedMeta<Namespace>,
 ) -> Result<(), Error> {
     let patch = json!({"metadata": {
         "resourceVersion": namespace.resource_version(), "labels": {names::SIGN_UP: null},
     }});
-    let patched = api
-        .patch_metadata(&namespace.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-        .await;
+    let (name, patch) = (namespace.name_any(), Patch::Merge(&patch));
+    let patched = api.patch(&name, &PatchParams::default(), &patch).await;
     patched.map(drop).map_err(Error::api("complete Namespace"))
 }

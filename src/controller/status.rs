@@ -7,9 +7,8 @@ use std::fmt::Debug;
 
 use jiff::Timestamp;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams, PostParams};
-use kube::core::error_boundary::InvalidObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,6 +19,7 @@ use super::Context;
 use super::error::Error;
 use super::news::{self, News};
 use crate::crd::condition::{self, READY, Standing, State};
+use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
 
@@ -141,7 +141,7 @@ pub async fn write<K: HasStatus>(
     }
     let namespace = object.namespace().unwrap_or_default();
     let name = object.name_any();
-    let api: Api<K> = Api::namespaced(context.client.clone(), &namespace);
+    let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), &namespace);
     // Without it the write would be unconditional.
     if object.resource_version().is_none() {
         return Err(Error::Incomplete { what: "metadata.resourceVersion" });
@@ -150,7 +150,7 @@ pub async fn write<K: HasStatus>(
     // whoever may write the object can empty `managedFields`: keys that were withdrawn would stay.
     let parameters = PostParams { field_manager: Some(manager()), ..PostParams::default() };
     let written = api
-        .replace_status(&name, &parameters, &object.with_status(status))
+        .replace_status(&name, &parameters, &Tolerant::new(object.with_status(status)))
         .await
         .map_err(Error::api("write status"))?;
     context.memory.superseded(object, written.resource_version().as_deref());
@@ -165,36 +165,28 @@ pub async fn write<K: HasStatus>(
 /// The object changed in between, or the API server refused.
 pub async fn write_unreadable<K: HasStatus>(
     context: &Context,
-    invalid: &InvalidObject,
+    unreadable: &Unreadable,
 ) -> Result<(), Error> {
-    let namespace = invalid.metadata.namespace.clone().unwrap_or_default();
-    let name = invalid.metadata.name.clone().unwrap_or_default();
-    let kind = ApiResource::erase::<K>(&());
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind);
-    let Some(object) = api.get_opt(&name).await.map_err(Error::api("read object"))? else {
-        return Ok(());
-    };
-    let before = |field: &str| object.data.get("status")?.get(field);
-    let previous = before("conditions").cloned();
-    let previous: Vec<Condition> =
-        previous.and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
+    let ObjectMeta { namespace, name, generation, resource_version, .. } = &unreadable.metadata;
+    let (namespace, name) = (namespace.as_deref().unwrap_or_default(), name.as_deref());
+    let name = name.unwrap_or_default();
     let standing = Standing::stalled(
         "Unreadable",
-        format!("not served, because this version of the operator cannot read it: {invalid}"),
+        format!("not served, because this version of the operator cannot read it: {unreadable}"),
     );
-    let generation = object.metadata.generation;
-    let conditions = standing.conditions(&previous, generation, context.clock.now());
-    let observed = before("observedGeneration").and_then(serde_json::Value::as_i64);
-    if conditions == previous && observed == generation {
+    let previous = &unreadable.conditions;
+    let conditions = standing.conditions(previous, *generation, context.clock.now());
+    if conditions == *previous && unreadable.observed_generation == *generation {
         return Ok(());
     }
-    warn!(kind = %kind.kind, %namespace, %name, "the object cannot be read and is not served");
+    warn!(kind = %K::kind(&()), namespace, name, "the object cannot be read and is not served");
     let patch = json!({
-        "metadata": { "resourceVersion": object.metadata.resource_version },
+        "metadata": { "resourceVersion": resource_version },
         "status": { "conditions": conditions, "observedGeneration": generation },
     });
+    let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
-    let written = api.patch_status(&name, &parameters, &Patch::Merge(&patch)).await;
+    let written = api.patch_status(name, &parameters, &Patch::Merge(&patch)).await;
     written.map(drop).map_err(Error::api("write status"))
 }
 

@@ -12,14 +12,15 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, ListParams, PartialObjectMeta};
-use kube::{Client, ResourceExt as _};
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource, ResourceExt as _};
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
-use super::{Context, Error, Guarded, sign_ups};
+use super::{Context, Error, Guarded, GuardedMeta, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
+use crate::kube_ext::pages;
 use crate::names;
 
 /// The longest time between two looks.
@@ -106,14 +107,16 @@ async fn pass(
     grace: Duration,
 ) -> Result<(), Error> {
     let client = &context.client;
-    let api: Api<Secret> = match sweep {
+    let api: Api<GuardedMeta<Secret>> = match sweep {
         Sweep::SigningKeys | Sweep::Passwords => {
             Api::namespaced(client.clone(), &context.settings.operator_namespace)
         }
         Sweep::ApiKeys => Api::all(client.clone()),
     };
     let selector = ListParams::default().labels(&names::selector(sweep.component()));
-    let secrets = api.list_metadata(&selector).await.map_err(Error::api("list Secrets"))?;
+    let mut secrets = Vec::new();
+    let listed = pages::each(&api, selector, |secret| secrets.push(secret)).await;
+    listed.map_err(Error::api("list Secrets"))?;
     // Order matters: see the module's comment.
     let owned = owned(client, sweep).await?;
     for secret in secrets {
@@ -123,7 +126,7 @@ async fn pass(
         } else if orphans.ripe(&uid, Instant::now(), grace) {
             let namespace = secret.namespace().unwrap_or_default();
             let (name, component) = (secret.name_any(), sweep.component());
-            let api: Api<Secret> = Api::namespaced(client.clone(), &namespace);
+            let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
             // One that cannot be removed must not protect all that come after it.
             if let Err(error) = delete_exactly(&api, &secret).await {
                 warn!(%namespace, %name, component, %error, "could not remove a Secret that belongs to nobody");
@@ -150,60 +153,72 @@ struct Owned {
 }
 
 impl Owned {
-    fn holds(&self, sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> bool {
+    fn holds(&self, sweep: Sweep, secret: &GuardedMeta<Secret>) -> bool {
         self.claims.contains(&claim(sweep, secret))
             || secret.namespace().is_some_and(|namespace| self.unclear.contains(&namespace))
     }
 }
 
 async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
-    let all = ListParams::default();
+    let mut owned = Owned::default();
     match sweep {
         Sweep::SigningKeys => {
-            let pools = Api::<UserPool>::all(client.clone()).list_metadata(&all).await;
-            let pools = pools.map_err(Error::api("list UserPools"))?;
+            let mut pools = Vec::new();
+            let api: Api<GuardedMeta<UserPool>> = Api::all(client.clone());
+            let take = |pool: GuardedMeta<UserPool>| pools.extend(name_of(&pool));
+            let listed = pages::each(&api, ListParams::default(), take).await;
+            listed.map_err(Error::api("list UserPools"))?;
             let uids = namespace_uids(client).await?;
-            let claim = |pool: &PartialObjectMeta<UserPool>| {
-                let (namespace, name) = (pool.namespace()?, pool.name_any());
-                let uid = uids.get(&namespace)?.as_deref()?;
-                let id = UserPoolId::derive(&namespace, &name);
-                Some((id.to_string(), names::signing_secret(uid, &name)))
+            let claim = |(namespace, name): &(String, String)| {
+                let uid = uids.get(namespace)?.as_deref()?;
+                let id = UserPoolId::derive(namespace, name);
+                Some((id.to_string(), names::signing_secret(uid, name)))
             };
-            Ok(Owned { claims: pools.iter().filter_map(claim).collect(), ..Owned::default() })
+            owned.claims = pools.iter().filter_map(claim).collect();
         }
         Sweep::Passwords => {
-            let members = Api::<Member>::all(client.clone()).list_metadata(&all).await;
-            let members = members.map_err(Error::api("list Members"))?;
+            let mut members = Vec::new();
+            let api: Api<GuardedMeta<Member>> = Api::all(client.clone());
+            let take = |member: GuardedMeta<Member>| members.extend(name_of(&member));
+            let listed = pages::each(&api, ListParams::default(), take).await;
+            listed.map_err(Error::api("list Members"))?;
             let uids = namespace_uids(client).await?;
-            let claim = |member: &PartialObjectMeta<Member>| {
-                let (namespace, name) = (member.namespace()?, member.name_any());
-                let uid = uids.get(&namespace)?.as_deref()?;
-                let id = MemberId::derive(&namespace, &name);
-                Some((id.to_string(), names::password_secret(uid, &name)))
+            let claim = |(namespace, name): &(String, String)| {
+                let uid = uids.get(namespace)?.as_deref()?;
+                let id = MemberId::derive(namespace, name);
+                Some((id.to_string(), names::password_secret(uid, name)))
             };
-            Ok(Owned { claims: members.iter().filter_map(claim).collect(), ..Owned::default() })
+            owned.claims = members.iter().filter_map(claim).collect();
         }
         Sweep::ApiKeys => {
-            let clients = Api::<Guarded<SdkClient>>::all(client.clone()).list(&all).await;
-            let mut owned = Owned::default();
-            for client in clients.map_err(Error::api("list SdkClients"))? {
-                match client.0 {
-                    Ok(client) => owned.claims.extend(delivery_claim(&client)),
-                    Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
-                }
-            }
-            Ok(owned)
+            let api: Api<Guarded<SdkClient>> = Api::all(client.clone());
+            let take = |client: Guarded<SdkClient>| match client.0 {
+                Ok(client) => owned.claims.extend(delivery_claim(&client)),
+                Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
+            };
+            let listed = pages::each(&api, ListParams::default(), take).await;
+            listed.map_err(Error::api("list SdkClients"))?;
         }
     }
+    Ok(owned)
+}
+
+/// Also of an object that cannot be read.
+fn name_of(object: &impl Resource) -> Option<(String, String)> {
+    Some((object.meta().namespace.clone()?, object.meta().name.clone()?))
 }
 
 /// By name. What belongs to a namespace that was deleted and created again is an orphan, though an
 /// object of the same id lives.
 async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
-    let all = ListParams::default();
-    let namespaces = Api::<Namespace>::all(client.clone()).list_metadata(&all).await;
-    let namespaces = namespaces.map_err(Error::api("list Namespaces"))?;
-    Ok(namespaces.iter().map(|namespace| (namespace.name_any(), namespace.uid())).collect())
+    let api: Api<GuardedMeta<Namespace>> = Api::all(client.clone());
+    let mut uids = HashMap::new();
+    let take = |namespace: GuardedMeta<Namespace>| {
+        uids.insert(namespace.name_any(), namespace.uid());
+    };
+    let listed = pages::each(&api, ListParams::default(), take).await;
+    listed.map_err(Error::api("list Namespaces"))?;
+    Ok(uids)
 }
 
 fn delivery_claim(client: &SdkClient) -> Option<Claim> {
@@ -215,7 +230,7 @@ fn delivery_claim(client: &SdkClient) -> Option<Claim> {
     Some((id, format!("{namespace}/{}", delivery.secret_name)))
 }
 
-fn claim(sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> Claim {
+fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
     let id = secret.labels().get(names::ID).cloned().unwrap_or_default();
     let place = match sweep {
         Sweep::SigningKeys | Sweep::Passwords => secret.name_any(),
@@ -227,7 +242,7 @@ fn claim(sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> Claim {
 }
 
 /// Whether the Secret says that it may be removed with its owner.
-fn may_go(secret: &PartialObjectMeta<Secret>) -> bool {
+fn may_go(secret: &GuardedMeta<Secret>) -> bool {
     secret.annotations().get(names::DELETION_POLICY).is_some_and(|policy| policy == "Delete")
 }
 
@@ -261,7 +276,7 @@ mod tests {
         .unwrap()
     }
 
-    fn secret(namespace: &str, name: &str, id: &str) -> PartialObjectMeta<Secret> {
+    fn secret(namespace: &str, name: &str, id: &str) -> GuardedMeta<Secret> {
         serde_json::from_value(serde_json::json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {
                 "namespace": namespace, "name": name, "labels": {"anon.dev/id": id},

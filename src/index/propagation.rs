@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
@@ -23,6 +23,8 @@ use tracing::{info, warn};
 use super::Kind;
 use super::questions::Asked;
 use crate::domain::ids::UserPoolId;
+use crate::kube_ext::api::delete;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::said::Said;
 
@@ -37,6 +39,10 @@ const BY_TIME: Duration = Duration::from_secs(10);
 const SLOW: Duration = Duration::from_secs(10);
 /// How often silent replicas are looked for.
 const SWEEP: Duration = Duration::from_secs(20);
+
+/// What is read of a Lease: nothing in its spec tells how far a replica has come, and what is not
+/// parsed cannot be odd.
+type LeaseMeta = Tolerant<PartialObjectMeta<Lease>>;
 
 /// What this replica knows of all of them.
 pub struct Propagation {
@@ -182,7 +188,7 @@ impl Propagation {
                 }
             }
         }
-        let api: Api<Lease> = Api::namespaced(client, namespace);
+        let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
         let events = watcher(api, watcher::Config::default()).default_backoff();
         pin_mut!(events);
         let mut listing = HashMap::new();
@@ -216,14 +222,14 @@ impl Propagation {
     /// Removes the Leases of replicas that are gone without having said so, for as long as it is not
     /// dropped. One replica is enough for that: the leader.
     pub async fn sweep(&self, client: Client, namespace: &str) {
-        let api: Api<Lease> = Api::namespaced(client, namespace);
+        let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
         loop {
             tokio::time::sleep(SWEEP).await;
             self.forget_silent(&api).await;
         }
     }
 
-    async fn forget_silent(&self, api: &Api<Lease>) {
+    async fn forget_silent(&self, api: &Api<LeaseMeta>) {
         let limit = self.max_staleness + MARGIN;
         let silent: Vec<_> = {
             let replicas = self.replicas.lock();
@@ -238,7 +244,7 @@ impl Propagation {
             // One that has come back in this very moment stays.
             let preconditions = Some(Preconditions { resource_version, uid: None });
             let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-            match api.delete(&name, &parameters).await {
+            match delete(api, &name, &parameters).await {
                 Ok(_) => info!(lease = %name, "a validator is gone"),
                 Err(error) => {
                     warn!(lease = %name, error = %Said(&error), "cannot remove the Lease of a validator that is gone");
@@ -261,7 +267,7 @@ async fn comparable(client: &Client) -> kube::Result<bool> {
 fn note(
     replicas: &mut HashMap<String, Replica>,
     known: Option<&HashMap<String, Replica>>,
-    lease: &Lease,
+    lease: &LeaseMeta,
 ) {
     let name = lease.name_any();
     if !name.starts_with(names::VALIDATOR_LEASE) {
@@ -279,7 +285,7 @@ fn note(
 }
 
 /// What an annotation says; nothing if it cannot be read.
-fn annotation<T: DeserializeOwned + Default>(lease: &Lease, name: &str) -> T {
+fn annotation<T: DeserializeOwned + Default>(lease: &LeaseMeta, name: &str) -> T {
     let json = lease.annotations().get(name);
     json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
@@ -287,27 +293,25 @@ fn annotation<T: DeserializeOwned + Default>(lease: &Lease, name: &str) -> T {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kube::Resource as _;
     use kube::api::ObjectMeta;
 
-    fn lease(name: &str, version: &str, applied: u64) -> Lease {
-        Lease {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                resource_version: Some(version.to_owned()),
-                annotations: Some(
-                    [(names::APPLIED.to_owned(), format!(r#"{{"SdkClient":{applied}}}"#))].into(),
-                ),
-                ..ObjectMeta::default()
-            },
-            ..Lease::default()
-        }
+    fn lease(name: &str, version: &str, applied: u64) -> LeaseMeta {
+        let applied = format!(r#"{{"SdkClient":{applied}}}"#);
+        let metadata = ObjectMeta {
+            name: Some(name.to_owned()),
+            resource_version: Some(version.to_owned()),
+            annotations: Some([(names::APPLIED.to_owned(), applied)].into()),
+            ..ObjectMeta::default()
+        };
+        Tolerant::new(PartialObjectMeta { metadata, ..PartialObjectMeta::default() })
     }
 
     fn write(version: &str) -> Write {
         Write { kind: Kind::SdkClient, resource_version: version.to_owned(), at: Instant::now() }
     }
 
-    fn knowing(comparable: bool, leases: &[Lease]) -> Propagation {
+    fn knowing(comparable: bool, leases: &[LeaseMeta]) -> Propagation {
         let propagation = Propagation::new(Duration::from_hours(1));
         propagation.comparable.set(comparable).unwrap();
         let mut replicas = HashMap::new();
@@ -386,7 +390,7 @@ mod tests {
         let unknown = Propagation::new(Duration::from_hours(1));
         assert!(!unknown.reached(&write("1")).everywhere);
         let mut kind_unknown = lease("anon-validator-a", "1", 9);
-        kind_unknown.metadata.annotations = None;
+        kind_unknown.meta_mut().annotations = None;
         assert!(!knowing(true, &[kind_unknown]).reached(&write("1")).everywhere);
         // By time: not at once.
         assert!(!knowing(true, &[]).reached(&write("1")).everywhere);

@@ -16,6 +16,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 use tracing::{info, warn};
 
 use super::Reader;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::said::Said;
 
@@ -31,7 +32,7 @@ const MAX_INTERVAL: Duration = Duration::from_secs(30);
 /// Publishes the progress of this replica.
 #[derive(Clone)]
 pub struct Publisher {
-    api: Api<Lease>,
+    api: Api<Tolerant<Lease>>,
     identity: String,
     max_staleness: Duration,
     reader: Reader,

@@ -11,17 +11,16 @@ use futures::{StreamExt as _, pin_mut};
 use kube::Client;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, WatchEvent, WatchParams};
-use kube::core::DeserializeGuard;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::{Index, Indexed};
 use crate::domain::ids::ObjectName;
+use crate::kube_ext::pages::Pages;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::said::Said;
 
-/// Objects per page of a list.
-const PAGE: u32 = 500;
 /// How long the API server may take to answer a page of a list, or to begin a watch.
 const ANSWER: Duration = Duration::from_secs(30);
 /// The longest silence of a watch. The API server sends a bookmark about every minute, so silence
@@ -79,7 +78,7 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
 }
 
 struct Watch<'i, K: Indexed> {
-    api: Api<DeserializeGuard<K>>,
+    api: Api<Tolerant<K>>,
     index: &'i Index,
     /// What the index holds of this kind, so that a list tells what vanished unseen.
     known: HashSet<ObjectName>,
@@ -135,28 +134,24 @@ impl<K: Indexed> Watch<'_, K> {
         }
     }
 
-    /// Lists everything, page by page. Without a resourceVersion the server answers from its
-    /// most recent state, never from a stale cache.
+    /// Lists everything. Without a resourceVersion the server answers from its most recent state,
+    /// never from a stale cache. Each page is taken up as it comes, so that no more than one is in
+    /// memory; what has vanished is known after the last one.
     async fn list(&mut self) -> Result<String, Trouble> {
-        let mut page = ListParams::default().limit(PAGE);
-        let mut objects = Vec::new();
-        let version = loop {
-            let list = answer(self.api.list(&page)).await?;
-            objects.extend(list.items);
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => break list.metadata.resource_version.ok_or(Trouble::NoVersion)?,
-            }
+        let api = self.api.clone();
+        let mut pages = Pages::new(&api, ListParams::default());
+        let mut listed = HashSet::new();
+        let mut take = |object: Tolerant<K>| {
+            listed.insert(name_of(&object));
+            self.apply(object);
         };
-        let listed: HashSet<_> = objects.iter().map(name_of).collect();
+        while answer(pages.next(&mut take)).await? {}
+        let version = pages.version().ok_or(Trouble::NoVersion)?;
         let vanished: Vec<_> = self.known.difference(&listed).cloned().collect();
         for name in vanished {
             self.forget(&name);
         }
-        info!(kind = K::KIND.as_str(), objects = objects.len(), "listed");
-        for object in objects {
-            self.apply(object);
-        }
+        info!(kind = K::KIND.as_str(), objects = listed.len(), "listed");
         self.advance(Some(version.clone()));
         self.index.listed(K::KIND);
         Ok(version)
@@ -170,7 +165,7 @@ impl<K: Indexed> Watch<'_, K> {
         self.resource_version = version;
     }
 
-    fn apply(&mut self, object: DeserializeGuard<K>) {
+    fn apply(&mut self, object: Tolerant<K>) {
         let name = name_of(&object);
         match object.0 {
             Ok(object) => {
@@ -196,6 +191,6 @@ async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
     Ok(timeout(ANSWER, request).await.map_err(|_| Trouble::NoAnswer)??)
 }
 
-fn name_of<K: Indexed>(object: &DeserializeGuard<K>) -> ObjectName {
+fn name_of<K: Indexed>(object: &Tolerant<K>) -> ObjectName {
     ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }

@@ -6,14 +6,15 @@ mod sessions;
 
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{
-    Context, Error, Guarded, Outcome, Reconcile, apply, consent, ours, owner, revoked, status,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, consent, ours, owner, revoked,
+    status, triggers,
 };
 use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
@@ -26,36 +27,34 @@ use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let client = &context.client;
-    let hashes: Api<PartialObjectMeta<Secret>> =
+    let hashes: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let bindings: Api<PartialObjectMeta<RoleBinding>> = Api::all(client.clone());
-    let passwords: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let controller =
-        Controller::<Guarded<Member>>::new(Api::all(client.clone()), watcher::Config::default());
+    let bindings: Api<GuardedMeta<RoleBinding>> = Api::all(client.clone());
+    let passwords: Api<GuardedMeta<Secret>> = Api::all(client.clone());
+    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
+    let controller = triggers::controller::<Member>(Api::all(client.clone()));
     let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
     controller
-        .watches(bindings, ours(names::MEMBER_ROLE), move |binding| {
+        .watches_stream(triggers::touched(bindings, ours(names::MEMBER_ROLE)), move |binding| {
             let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
             let noted = noted.map(|owner| &*owner.name);
             owner::of(&bound, &binding.namespace()?, noted, |member: &Member| {
                 Role::ALL.iter().any(|role| names::role_binding(&member.name_any(), *role) == name)
             })
         })
-        .watches(hashes, ours(names::PASSWORD), move |secret| {
+        .watches_stream(triggers::touched(hashes, ours(names::PASSWORD)), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
             owner::of_id(&hashed, &secret, id)
         })
-        .watches(
-            Api::<Guarded<Revocation>>::all(client.clone()),
-            watcher::Config::default(),
+        .watches_stream(
+            triggers::touched(revocations, watcher::Config::default()),
             |revocation| {
                 let owner = revoked(&revocation, Of::Member)?;
                 Some(ObjectRef::new(&owner.name).within(&owner.namespace))
             },
         )
-        .watches(
-            passwords,
-            consent::watched(&[names::USE_PASSWORD]),
+        .watches_stream(
+            triggers::touched(passwords, consent::watched(&[names::USE_PASSWORD])),
             consent::referrers(members, |member: &Member, secret| {
                 let reference = member.spec.password_secret_ref.as_ref();
                 reference.is_some_and(|reference| reference.name == secret)
@@ -86,7 +85,7 @@ impl Reconcile for Member {
 
         if let Some(remaining) = sessions::remaining(context, self, &member) {
             let ended = sessions::keep(&context.client, self, &remaining).await?;
-            context.memory.superseded(self, ended.resource_version().as_deref());
+            context.memory.superseded(self, ended.as_deref());
             // The event of this write brings the rest.
             return Ok(Outcome::SETTLED);
         }

@@ -16,6 +16,7 @@ use crate::controller::{Context, Error, consent};
 use crate::crd::condition::Standing;
 use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::staff::{Member, SecretEntry};
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
 /// Sees to it that the hash is that of the Secret in the spec. `Err` in the result says what
@@ -85,7 +86,7 @@ async fn store(context: &Context, stored: Option<Secret>, secret: Secret) -> Res
 async fn remove(context: &Context, stored: Option<Secret>) -> Result<(), Error> {
     let Some(stored) = stored else { return Ok(()) };
     let namespace = &context.settings.operator_namespace;
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let api: Api<Tolerant<Secret>> = Api::namespaced(context.client.clone(), namespace);
     apply::delete_exactly(&api, &stored).await?;
     info!(name = %stored.name_any(), "removed a password hash that has no source");
     Ok(())

@@ -13,6 +13,7 @@ use crate::controller::{Context, Error};
 use crate::crd::{Member, SessionStatus};
 use crate::domain::revocation::Of;
 use crate::domain::staff;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
 /// The sessions that go on, if some have to end.
@@ -32,7 +33,7 @@ pub fn remaining(
     (remaining.len() < sessions.count()).then_some(remaining)
 }
 
-/// Leaves the member with these sessions. Returns the member as it then is.
+/// Leaves the member with these sessions. Returns the resourceVersion that it then has.
 ///
 /// # Errors
 /// It changed in between, or the API server refused.
@@ -40,15 +41,15 @@ pub async fn keep(
     client: &Client,
     member: &Member,
     sessions: &[SessionStatus],
-) -> Result<Member, Error> {
-    let api: Api<Member> = Api::namespaced(client.clone(), &member.namespace().unwrap_or_default());
+) -> Result<Option<String>, Error> {
+    let namespace = member.namespace().unwrap_or_default();
+    let api: Api<Tolerant<Member>> = Api::namespaced(client.clone(), &namespace);
     let patch = json!({
         "metadata": { "resourceVersion": member.resource_version() },
         "status": { "sessions": (!sessions.is_empty()).then_some(sessions) },
     });
     let parameters =
         PatchParams { field_manager: Some(names::SESSIONS.to_owned()), ..PatchParams::default() };
-    api.patch_status(&member.name_any(), &parameters, &Patch::Merge(&patch))
-        .await
-        .map_err(Error::api("end sessions"))
+    let patched = api.patch_status(&member.name_any(), &parameters, &Patch::Merge(&patch)).await;
+    patched.map(|member| member.resource_version()).map_err(Error::api("end sessions"))
 }

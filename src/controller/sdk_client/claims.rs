@@ -5,10 +5,11 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 
 use super::Made;
-use crate::controller::{Context, Error};
+use crate::controller::{Context, Error, GuardedMeta};
 use crate::crd;
 use crate::crd::condition::{Standing, State};
 use crate::domain::client::{SdkClient, Service};
+use crate::kube_ext::api::ReadExt as _;
 use crate::names;
 
 /// Reason: the Namespace does not allow the chosen clientId.
@@ -26,8 +27,8 @@ pub async fn chosen_id(
     if object.spec.client_id.is_none() {
         return Ok(Ok(()));
     }
-    let api: Api<Namespace> = Api::all(context.client.clone());
-    let namespace = api.get_metadata(&client.name.namespace).await;
+    let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
+    let namespace = api.read(&client.name.namespace).await;
     let namespace = namespace.map_err(Error::api("read Namespace"))?;
     let id = client.id.to_string();
     if !allows(namespace.annotations().get(names::CLIENT_IDS), &id) {

@@ -14,14 +14,17 @@ use std::time::Instant;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 use super::news::{self, News};
 use super::propagation::Write;
-use super::{Context, Error, Guarded, Look, Outcome, Reconcile, ours, owner, revoked, status};
+use super::{
+    Context, Error, Guarded, GuardedMeta, Look, Outcome, Reconcile, ours, owner, revoked, status,
+    triggers,
+};
 use crate::crd::condition::{Standing, State};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
@@ -72,16 +75,18 @@ impl Made {
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     let client = &context.client;
-    let delivered: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
+    let delivered: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let all = watcher::Config::default;
-    let controller = Controller::<Guarded<SdkClient>>::new(Api::all(client.clone()), all());
+    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
+    let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
+    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()));
     // The controller's own store, not the index: it holds every client that was ever reconciled
     // here, so that a client that found no pool is found again when the pool comes.
     let clients = controller.store();
     let consumers = controller.store();
     let (echoes, disturbed) = (Arc::clone(&context.echoes), Arc::clone(&context.echoes));
     controller
-        .watches(delivered, ours(names::API_KEY), move |secret| {
+        .watches_stream(triggers::touched(delivered, ours(names::API_KEY)), move |secret| {
             let (namespace, name) = (secret.namespace()?, secret.name_any());
             let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
             let reference = owner::of(&consumers, &namespace, noted, |client: &SdkClient| {
@@ -93,12 +98,12 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
             echoes.secret(&owner, secret.resource_version());
             Some(reference)
         })
-        .watches(Api::<Guarded<Revocation>>::all(client.clone()), all(), move |revocation| {
+        .watches_stream(triggers::touched(revocations, all()), move |revocation| {
             let owner = revoked(&revocation, Of::SdkClient)?;
             disturbed.disturb(&owner);
             Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
-        .watches(Api::<Guarded<UserPool>>::all(client.clone()), all(), move |pool| {
+        .watches_stream(triggers::touched(pools, all()), move |pool| {
             let waiting = clients.state().into_iter().filter(move |client| {
                 let client = client.0.as_ref().ok();
                 let webapp = client.and_then(|client| client.spec.webapp.as_ref());

@@ -28,6 +28,8 @@ use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
 use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::duration::later;
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::domain::opaque::ApiKey;
 use crate::domain::revocation::{Of, Revocation};
 
@@ -210,9 +212,9 @@ impl Deliverer<'_> {
 
     /// Whether status still lists the key, by a fresh read: another leader may have replaced it.
     async fn is_published(&self, key: &ApiKey) -> Result<bool, Error> {
-        let api: Api<crd::SdkClient> =
+        let api: Api<Tolerant<crd::SdkClient>> =
             Api::namespaced(self.context.client.clone(), &self.client.name.namespace);
-        let fresh = api.get(&self.client.name.name).await;
+        let fresh = api.read(&self.client.name.name).await;
         let fresh = fresh.map_err(Error::api("read SdkClient"))?;
         let hash = key.hash().to_string();
         let keys = fresh.status.iter().flat_map(|status| &status.keys);

@@ -1,7 +1,6 @@
 //! A webapp client is ready when its user pool has keys.
 
 use kube::api::Api;
-use kube::core::DeserializeGuard;
 
 use crate::controller::{Context, Error, Guarded};
 use crate::crd::UserPool;
@@ -14,11 +13,12 @@ use crate::validate;
 pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, Error> {
     let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
+    let found = found.map(|found| found.0);
     let now = context.clock.now();
     let recent = |pool: &domain::UserPool| context.reader.is_recent(pool, now);
     Ok(match &found {
-        Some(DeserializeGuard(Err(_))) => not_ready(pool),
-        Some(DeserializeGuard(Ok(found))) => standing(pool, Some(found), recent),
+        Some(Err(_)) => not_ready(pool),
+        Some(Ok(found)) => standing(pool, Some(found), recent),
         None => standing(pool, None, recent),
     })
 }

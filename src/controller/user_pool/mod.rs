@@ -11,7 +11,10 @@ mod published;
 mod remote;
 mod rotation;
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, consent, ours, owner, revoked, status};
+use super::{
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, consent, ours, owner, revoked, status,
+    triggers,
+};
 use crate::crd::{Revocation, UserPool};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::Source;
@@ -20,44 +23,42 @@ use crate::names;
 use crate::validate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
-use kube::api::{Api, PartialObjectMeta};
+use kube::api::Api;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let client = &context.client;
-    let signing: Api<PartialObjectMeta<Secret>> =
+    let signing: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let config_maps: Api<PartialObjectMeta<ConfigMap>> = Api::all(client.clone());
-    let consenting: Api<PartialObjectMeta<Secret>> = Api::all(client.clone());
-    let controller =
-        Controller::<Guarded<UserPool>>::new(Api::all(client.clone()), watcher::Config::default());
+    let config_maps: Api<GuardedMeta<ConfigMap>> = Api::all(client.clone());
+    let consenting: Api<GuardedMeta<Secret>> = Api::all(client.clone());
+    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
+    let controller = triggers::controller::<UserPool>(Api::all(client.clone()));
     let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
     controller
         .reconcile_on(context.fetches.finished())
-        .watches(config_maps, ours(names::JWKS), move |map| {
+        .watches_stream(triggers::touched(config_maps, ours(names::JWKS)), move |map| {
             let (name, noted) = (map.name_any(), owner::controller_of(&map));
             let noted = noted.map(|owner| &*owner.name);
             owner::of(&published, &map.namespace()?, noted, |pool: &UserPool| {
                 names::jwks_config_map(&pool.name_any()) == name
             })
         })
-        .watches(signing, ours(names::SIGNING_KEYS), move |secret| {
+        .watches_stream(triggers::touched(signing, ours(names::SIGNING_KEYS)), move |secret| {
             let id = |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
             owner::of_id(&signers, &secret, id)
         })
-        .watches(
-            Api::<Guarded<Revocation>>::all(client.clone()),
-            watcher::Config::default(),
+        .watches_stream(
+            triggers::touched(revocations, watcher::Config::default()),
             |revocation| {
                 let owner = revoked(&revocation, Of::UserPool)?;
                 Some(ObjectRef::new(&owner.name).within(&owner.namespace))
             },
         )
-        .watches(
-            consenting,
-            consent::watched(&[names::USE_JWKS, names::USE_CA]),
+        .watches_stream(
+            triggers::touched(consenting, consent::watched(&[names::USE_JWKS, names::USE_CA])),
             consent::referrers(pools, |pool: &UserPool, secret| {
                 let spec = &pool.spec;
                 let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);

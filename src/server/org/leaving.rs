@@ -8,14 +8,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use kube::api::{Api, Patch};
+use kube::api::Patch;
 use serde_json::json;
 
 use super::caller::Caller;
 use super::managed::managed_here;
-use super::resources::{self, own};
+use super::resources::{self, Objects, own};
 use crate::crd;
 use crate::domain::role::Role;
+use crate::kube_ext::api::readable;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
@@ -36,7 +37,7 @@ pub async fn leave(
         return Ok(member);
     }
     managed_here(&member)?;
-    let api: Api<crd::Member> = own(state, caller);
+    let api: Objects<crd::Member> = own(state, caller);
     let now = state.clock.now();
     let text = format!("{now} {}", uuid::Uuid::new_v4());
     let marked = mark_leaving(&api, member, &text).await?;
@@ -56,7 +57,7 @@ pub async fn leave(
 
 /// Marks the member; another status, which is written all the time, does not come in the way.
 async fn mark_leaving(
-    api: &Api<crd::Member>,
+    api: &Objects<crd::Member>,
     member: crd::Member,
     text: &str,
 ) -> Result<crd::Member, ApiError> {
@@ -76,7 +77,7 @@ async fn mark_leaving(
 }
 
 /// Takes the mark away of a member who does not leave after all. At best; else it is void soon.
-pub async fn stay(api: &Api<crd::Member>, marked: &crd::Member) {
+pub async fn stay(api: &Objects<crd::Member>, marked: &crd::Member) {
     if marked.annotations().contains_key(names::LEAVING) {
         let _ = mark(api, marked, None).await;
     }
@@ -122,7 +123,7 @@ fn is_abandoned(text: &str, now: Timestamp) -> bool {
 
 /// Writes the mark, or takes it away, if the member still is as it was read.
 async fn mark(
-    api: &Api<crd::Member>,
+    api: &Objects<crd::Member>,
     member: &crd::Member,
     text: Option<&str>,
 ) -> kube::Result<crd::Member> {
@@ -130,7 +131,8 @@ async fn mark(
         "resourceVersion": member.resource_version(),
         "annotations": { names::LEAVING: text },
     }});
-    api.patch(&member.name_any(), &resources::patching(), &Patch::Merge(&patch)).await
+    let patched = api.patch(&member.name_any(), &resources::patching(), &Patch::Merge(&patch)).await;
+    readable(patched)
 }
 
 #[cfg(test)]

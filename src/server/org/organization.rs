@@ -5,16 +5,16 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use kube::api::Api;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
 use super::managed::managed_here;
-use super::resources::{self, Written, id_in_path, own, unknown};
+use super::resources::{self, Objects, Written, id_in_path, own, unknown};
 use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
+use crate::kube_ext::api::ReadExt as _;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
@@ -119,8 +119,8 @@ async fn each<K: Written>(
     Ok(())
 }
 
-async fn stored(api: &Api<crd::Organization>) -> Result<Option<crd::Organization>, ApiError> {
-    let found = api.get_opt(DEFAULT).await.map_err(|error| resources::refused(&error))?;
+async fn stored(api: &Objects<crd::Organization>) -> Result<Option<crd::Organization>, ApiError> {
+    let found = api.find(DEFAULT).await.map_err(|error| resources::refused(&error))?;
     Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
 }
 

@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta, PostParams, Preconditions};
 use kube::{Client, ResourceExt};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
 
 use crate::domain::password::{Password, PasswordHash, Scratch};
 use crate::domain::staff::Member;
+use crate::kube_ext::api::{ReadExt as _, delete};
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::ApiError;
 use crate::server::org::hashers::Hashers;
@@ -58,7 +60,7 @@ impl Passwords {
     /// The API server did not answer.
     pub async fn read(&self, member: &Member) -> kube::Result<Option<PasswordHash>> {
         let Some(name) = self.secret_name(member).await? else { return Ok(None) };
-        let secret = self.secrets().get_opt(&name).await?;
+        let secret = self.secrets().find(&name).await?;
         let ours = secret.filter(|secret| {
             secret.labels().get(names::ID).is_some_and(|id| *id == member.id.to_string())
                 && names::is_password_of(secret.annotations(), member)
@@ -112,18 +114,18 @@ impl Passwords {
         let name = self.secret_name(member).await.map_err(refused)?;
         let name = name.ok_or_else(super::resources::unknown)?;
         let secrets = self.secrets();
-        if secrets.get_metadata_opt(&name).await.map_err(refused)?.is_none() {
+        if self.stored(&name).await.map_err(refused)?.is_none() {
             let mut member = member.clone();
             let id = uuid::Uuid::new_v4().to_string();
             member.password_id = Some(id.clone());
             let hash = self.hash(Password::typed(text)).await?;
             let secret = desired(&member, &name, &hash);
-            match secrets.create(&PostParams::default(), &secret).await {
+            match secrets.create(&PostParams::default(), &Tolerant::new(secret)).await {
                 Err(kube::Error::Api(status)) if status.is_already_exists() => {}
                 created => return created.map(|_| Some(id)).map_err(refused),
             }
         }
-        let stored = secrets.get(&name).await.map_err(refused)?;
+        let stored = secrets.read(&name).await.map_err(refused)?;
         let id = stored.annotations().get(names::PASSWORD_ID).cloned();
         let Some(hash) = hash_in(stored) else { return Ok(None) };
         let password = Password::typed(text);
@@ -139,14 +141,17 @@ impl Passwords {
         let Some(name) = self.secret_name(member).await? else { return Ok(()) };
         let mut secret = desired(member, &name, hash);
         let secrets = self.secrets();
-        let mut tries = 1..=TRIES;
+        let (mut tries, parameters) = (1..=TRIES, PostParams::default());
         loop {
-            let existing = secrets.get_metadata_opt(&name).await?;
+            let existing = self.stored(&name).await?;
             secret.metadata.resource_version =
                 existing.as_ref().and_then(ResourceExt::resource_version);
             let written = match existing {
-                None => secrets.create(&PostParams::default(), &secret).await,
-                Some(_) => secrets.replace(&name, &PostParams::default(), &secret).await,
+                None => secrets.create(&parameters, &Tolerant::new(secret.clone())).await,
+                Some(_) => {
+                    let replacement = Tolerant::new(secret.clone());
+                    secrets.replace(&name, &parameters, &replacement).await
+                }
             };
             match written {
                 // Another replica, or the leader, which removes what an earlier member left.
@@ -163,7 +168,7 @@ impl Passwords {
     /// The API server did not do it.
     pub async fn remove(&self, member: &Member) -> kube::Result<()> {
         let Some(name) = self.secret_name(member).await? else { return Ok(()) };
-        let stored = self.secrets().get_metadata_opt(&name).await?;
+        let stored = self.stored(&name).await?;
         let stored = stored.filter(|it| names::is_password_of(it.annotations(), member));
         let Some(stored) = stored else { return Ok(()) };
         let parameters = DeleteParams {
@@ -173,7 +178,7 @@ impl Passwords {
             }),
             ..DeleteParams::default()
         };
-        match self.secrets().delete(&name, &parameters).await {
+        match delete(&self.secrets(), &name, &parameters).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             deleted => deleted.map(drop),
         }
@@ -201,14 +206,24 @@ impl Passwords {
         })
     }
 
-    fn secrets(&self) -> Api<Secret> {
+    fn secrets(&self) -> Api<Tolerant<Secret>> {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
+    }
+
+    /// The metadata of a Secret of this name.
+    async fn stored(
+        &self,
+        name: &str,
+    ) -> kube::Result<Option<Tolerant<PartialObjectMeta<Secret>>>> {
+        let secrets: Api<Tolerant<PartialObjectMeta<Secret>>> =
+            Api::namespaced(self.client.clone(), &self.operator_namespace);
+        secrets.get_opt(name).await
     }
 
     /// The uid is read afresh: a namespace that was deleted and created again has new passwords.
     async fn secret_name(&self, member: &Member) -> kube::Result<Option<String>> {
-        let namespaces: Api<Namespace> = Api::all(self.client.clone());
-        let namespace = namespaces.get_metadata_opt(&member.name.namespace).await?;
+        let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(self.client.clone());
+        let namespace = namespaces.get_opt(&member.name.namespace).await?;
         let uid = namespace.and_then(|namespace| namespace.uid());
         Ok(uid.map(|uid| names::password_secret(&uid, &member.name.name)))
     }

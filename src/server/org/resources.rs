@@ -8,9 +8,8 @@ use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{
-    Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
+    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
-use kube::core::DeserializeGuard;
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,6 +22,9 @@ use super::managed::managed_here;
 use super::repeat::{is_repeat, mark, names_for, says_the_same};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
+use crate::kube_ext::api::{self, ReadExt as _, readable};
+use crate::kube_ext::pages;
+use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
 use crate::said::Said;
 use crate::server::{ApiError, AppState};
@@ -34,6 +36,7 @@ pub trait Written:
     + Debug
     + DeserializeOwned
     + Serialize
+    + Send
 {
     /// The kind in the index.
     const KIND: Kind;
@@ -98,8 +101,11 @@ pub async fn find<K: Addressed>(
     read(&own(state, caller), &name.name).await
 }
 
+/// Where objects of a kind are read and written.
+pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
+
 /// The objects of the caller's organization. There is no way to those of another one.
-pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Api<K> {
+pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -119,19 +125,21 @@ pub fn unknown() -> ApiError {
 }
 
 /// Reads an object that has to be there.
-pub async fn read<K: Written>(api: &Api<K>, name: &str) -> Result<K, ApiError> {
-    let found = api.get_opt(name).await.map_err(|error| refused(&error))?;
+pub async fn read<K: Written>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
+    let found = api.find(name).await.map_err(|error| refused(&error))?;
     found.filter(|it| it.meta().deletion_timestamp.is_none()).ok_or_else(unknown)
 }
 
 /// Everything of a kind in the caller's organization.
 pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
     // One that this version cannot read must not hide the others.
-    let api: Api<DeserializeGuard<K>> =
-        Api::namespaced(state.platform.client.clone(), &caller.namespace);
-    let found = api.list(&ListParams::default()).await.map_err(|error| refused(&error))?;
-    let living = found.into_iter().filter(|object| object.meta().deletion_timestamp.is_none());
-    Ok(living.filter_map(|object| object.0.ok()).collect())
+    let mut found = Vec::new();
+    let take = |object: Tolerant<K, WithManagers>| {
+        found.extend(object.0.ok().filter(|object| object.meta().deletion_timestamp.is_none()));
+    };
+    let listed = pages::each(&own(state, caller), ListParams::default(), take).await;
+    listed.map_err(|error| refused(&error))?;
+    Ok(found)
 }
 
 /// Creates an object under a name made from `wish`. The same caller asking for the same `content`
@@ -143,19 +151,20 @@ pub async fn create<K: Written>(
     content: &Value,
     make: impl Fn(&str) -> K,
 ) -> Result<K, ApiError> {
-    let api: Api<K> = own(state, caller);
+    let api: Objects<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
     let random = uuid::Uuid::new_v4().simple().to_string();
     for name in names_for(&K::kind(&()), wish, &[&mark, &random]) {
         let mut object = make(&name);
         object.annotations_mut().insert(names::REQUEST.to_owned(), mark.clone());
-        match api.create(&parameters(), &object).await {
+        let created = api.create(&parameters(), &Tolerant::new(object.clone())).await;
+        match readable(created) {
             Ok(made) => {
                 known(state, &made).await;
                 return Ok(made);
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
-                let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
+                let existing = api.find(&name).await.map_err(|error| refused(&error))?;
                 let is_repeat = |existing: &K| {
                     is_repeat(existing, &mark, state.clock.now())
                         && says_the_same(existing, &object)
@@ -178,10 +187,10 @@ pub async fn repeated<K: Written>(
     wish: &str,
     content: &Value,
 ) -> Result<Option<K>, ApiError> {
-    let api: Api<K> = own(state, caller);
+    let api: Objects<K> = own(state, caller);
     let mark = mark(caller, &K::kind(&()), wish, content);
     for name in names_for(&K::kind(&()), wish, &[&mark]) {
-        let existing = api.get_opt(&name).await.map_err(|error| refused(&error))?;
+        let existing = api.find(&name).await.map_err(|error| refused(&error))?;
         if let Some(existing) = existing.filter(|it| is_repeat(it, &mark, state.clock.now())) {
             return Ok(Some(existing));
         }
@@ -193,7 +202,7 @@ pub async fn repeated<K: Written>(
 /// would undo it.
 pub async fn patch<K: Written>(
     state: &AppState,
-    api: &Api<K>,
+    api: &Objects<K>,
     object: &K,
     spec: Value,
 ) -> Result<K, ApiError> {
@@ -203,7 +212,7 @@ pub async fn patch<K: Written>(
 /// The same, with annotations. Null takes one away.
 pub async fn patch_with<K: Written>(
     state: &AppState,
-    api: &Api<K>,
+    api: &Objects<K>,
     object: &K,
     annotations: Value,
     spec: Value,
@@ -218,7 +227,8 @@ pub async fn patch_with<K: Written>(
     for _ in 0..TRIES {
         metadata.insert("resourceVersion".to_owned(), json!(version));
         let patch = json!({ "metadata": metadata, "spec": spec });
-        let error = match api.patch(&name, &patching(), &Patch::Merge(&patch)).await {
+        let patched = api.patch(&name, &patching(), &Patch::Merge(&patch)).await;
+        let error = match readable(patched) {
             Ok(patched) => {
                 known(state, &patched).await;
                 return Ok(patched);
@@ -228,7 +238,7 @@ pub async fn patch_with<K: Written>(
         // The leader writes status all the time. What the change was decided on is the spec, and
         // that has not changed as long as the generation has not.
         version =
-            same(api, object, error, |now| now.metadata.generation == object.meta().generation)
+            same(api, object, error, |now| now.generation == object.meta().generation)
                 .await?;
     }
     Err(ApiError::unavailable("the object changed in between; try again"))
@@ -237,19 +247,19 @@ pub async fn patch_with<K: Written>(
 /// After a conflict: the resourceVersion of the object as it now is, if it still is the one that
 /// was decided on. The mark of who leaves is part of that: without it the decision is void.
 async fn same<K: Written>(
-    api: &Api<K>,
+    api: &Objects<K>,
     object: &K,
     error: kube::Error,
-    unchanged: impl Fn(&PartialObjectMeta<K>) -> bool,
+    unchanged: impl Fn(&ObjectMeta) -> bool,
 ) -> Result<Option<String>, ApiError> {
     if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
         return Err(refused(&error));
     }
-    let now = api.get_metadata(&object.name_any()).await.map_err(|error| refused(&error))?;
+    let now = api.get(&object.name_any()).await.map_err(|error| refused(&error))?;
     let mark = |annotations: &BTreeMap<String, String>| annotations.get(names::LEAVING).cloned();
-    let same = now.metadata.uid == object.meta().uid
+    let same = now.uid() == object.uid()
         && mark(now.annotations()) == mark(object.annotations())
-        && unchanged(&now);
+        && unchanged(now.meta());
     if same { Ok(now.resource_version()) } else { Err(refused(&error)) }
 }
 
@@ -259,7 +269,7 @@ pub const TRIES: u32 = 5;
 /// Deletes an object that was read.
 pub async fn delete<K: Written>(
     state: &AppState,
-    api: &Api<K>,
+    api: &Objects<K>,
     object: &K,
 ) -> Result<(), ApiError> {
     managed_here(object)?;
@@ -272,11 +282,12 @@ pub async fn delete<K: Written>(
             }),
             ..DeleteParams::default()
         };
-        match api.delete(&object.name_any(), &parameters).await {
-            Ok(deleted) => {
-                // A body without finalizers is the status of the deletion; its event comes anyway.
-                if let Some(object) = deleted.left() {
-                    known(state, &object).await;
+        match api::delete(api, &object.name_any(), &parameters).await {
+            Ok(left) => {
+                // Without finalizers it is gone; its event comes anyway.
+                if let Some(object) = left {
+                    let version = object.resource_version().unwrap_or_default();
+                    super::known(state, K::KIND, &version).await;
                 }
                 return Ok(());
             }

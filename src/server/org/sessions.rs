@@ -15,6 +15,8 @@ use crate::domain::opaque::SessionToken;
 use crate::domain::session::{StoredSession, living};
 use crate::domain::staff::Member;
 use crate::index::Kind;
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::said::Said;
 use crate::server::{ApiError, AppState};
@@ -67,9 +69,10 @@ async fn change(
     name: &ObjectName,
     wanted: impl Fn(&Member) -> Option<Vec<StoredSession>>,
 ) -> Result<bool, ApiError> {
-    let api: Api<crd::Member> = Api::namespaced(state.platform.client.clone(), &name.namespace);
+    let api: Api<Tolerant<crd::Member>> =
+        Api::namespaced(state.platform.client.clone(), &name.namespace);
     for attempt in 1..=TRIES {
-        let found = api.get_opt(&name.name).await.map_err(|error| refused(&error))?;
+        let found = api.find(&name.name).await.map_err(|error| refused(&error))?;
         let living = found.filter(|found| found.metadata.deletion_timestamp.is_none());
         let Some(object) = living else { return Ok(false) };
         let Ok(member) = validate::member(&object) else { return Ok(false) };
@@ -90,10 +93,10 @@ async fn change(
 }
 
 async fn write(
-    api: &Api<crd::Member>,
+    api: &Api<Tolerant<crd::Member>>,
     object: &crd::Member,
     sessions: &[StoredSession],
-) -> kube::Result<crd::Member> {
+) -> kube::Result<Tolerant<crd::Member>> {
     let status = |session: &StoredSession| crd::SessionStatus {
         id: session.hash.id(),
         sha256: session.hash.to_string(),

@@ -11,13 +11,17 @@
 //! request within a minute finds what there is and goes on with it, if its password is the one that
 //! was stored. Another's request for the same makes another organization.
 
+use std::fmt::Debug;
+
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt as _;
-use kube::api::{Api, ObjectMeta, Patch};
+use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch};
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::repeat::slug;
@@ -27,6 +31,8 @@ use crate::domain::digest::short_hex;
 use crate::domain::ids::OrganizationId;
 use crate::domain::password::Password;
 use crate::domain::role::Role;
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
@@ -119,12 +125,12 @@ async fn complete(
 ) -> Result<Option<(crd::OrganizationSpec, crd::Member)>, ApiError> {
     let refused = |error: kube::Error| resources::refused(&error);
     let client = &state.platform.client;
-    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
     if may_begin {
-        created(&namespaces, pending(namespace)).await.map_err(refused)?;
+        created(&Api::all(client.clone()), pending(namespace)).await.map_err(refused)?;
     }
-    let found = namespaces.get_metadata_opt(namespace).await.map_err(refused)?;
-    let Some(found) = found.filter(|it| it.metadata.deletion_timestamp.is_none()) else {
+    let found = namespaces.get_opt(namespace).await.map_err(refused)?;
+    let Some(found) = found.filter(|it| it.meta().deletion_timestamp.is_none()) else {
         return Ok(None);
     };
 
@@ -141,17 +147,17 @@ async fn complete(
     };
     let object = crd::Organization::new(validate::ORGANIZATION_NAME, spec.clone());
     created(&Api::namespaced(client.clone(), namespace), object).await.map_err(refused)?;
-    let members: Api<crd::Member> = Api::namespaced(client.clone(), namespace);
+    let members: Api<Tolerant<crd::Member>> = Api::namespaced(client.clone(), namespace);
     created(&members, member.clone()).await.map_err(refused)?;
-    let member = members.get(&member.name_any()).await.map_err(refused)?;
+    let member = members.read(&member.name_any()).await.map_err(refused)?;
 
     // Only now it is certain that the leader takes it for no ruin.
     if found.labels().contains_key(names::SIGN_UP) {
         let done = Patch::Merge(json!({"metadata": {"labels": {names::SIGN_UP: null}}}));
-        let done = namespaces.patch_metadata(namespace, &resources::patching(), &done).await;
+        let done = namespaces.patch(namespace, &resources::patching(), &done).await;
         // Whoever asked for the same at the same time may have been faster: the look tells.
-        let now = namespaces.get_metadata_opt(namespace).await.map_err(refused)?;
-        let living = now.filter(|it| it.metadata.deletion_timestamp.is_none());
+        let now = namespaces.get_opt(namespace).await.map_err(refused)?;
+        let living = now.filter(|it| it.meta().deletion_timestamp.is_none());
         let Some(living) = living else { return Ok(None) };
         if living.labels().contains_key(names::SIGN_UP) {
             done.map_err(refused)?;
@@ -174,11 +180,11 @@ fn pending(name: &str) -> Namespace {
 }
 
 /// Creates an object, unless it is there.
-async fn created<K>(api: &Api<K>, object: K) -> kube::Result<()>
+async fn created<K>(api: &Api<Tolerant<K>>, object: K) -> kube::Result<()>
 where
-    K: Clone + std::fmt::Debug + serde::Serialize + serde::de::DeserializeOwned,
+    K: Resource + Clone + Debug + Serialize + DeserializeOwned,
 {
-    match api.create(&resources::parameters(), &object).await {
+    match api.create(&resources::parameters(), &Tolerant::new(object)).await {
         Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
         created => created.map(drop),
     }

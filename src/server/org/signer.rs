@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::StoredKeySet;
 use crate::domain::signing::SigningKey;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
 /// How long a key is cached. Short, because a key that is no longer Active must soon stop signing
@@ -23,7 +24,7 @@ const CACHE_AGE: Duration = Duration::from_secs(5);
 
 /// Finds signing keys.
 pub struct Signer {
-    secrets: Api<Secret>,
+    secrets: Api<Tolerant<Secret>>,
     keys: Mutex<HashMap<UserPoolId, (Instant, Arc<Kept>)>>,
 }
 
@@ -118,7 +119,8 @@ impl Signer {
         let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
         let secrets = secrets.map_err(Missing::Answer)?;
         // There may be another one, left by a namespace that was deleted and re-created.
-        let key = secrets.iter().filter_map(active).find(|key| may_sign(key));
+        let secrets = secrets.iter().filter_map(|secret| secret.0.as_ref().ok());
+        let key = secrets.filter_map(active).find(|key| may_sign(key));
         key.map(Arc::new).ok_or(Missing::Key)
     }
 }

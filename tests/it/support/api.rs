@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use anon_operator::kube_ext::utf8;
 use axum::body::Body;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
@@ -10,6 +11,8 @@ use kube::Client;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tower::util::MapResponse;
+use tower::{BoxError, Service};
 
 /// A request that the API server got.
 #[derive(Clone, Debug)]
@@ -71,7 +74,7 @@ impl FakeApi {
             let api = api.clone();
             async move { Ok::<_, Infallible>(api.serve(request).await) }
         });
-        Client::new(service, "default")
+        client(service)
     }
 
     async fn serve(&self, request: Request<kube::client::Body>) -> Response<Body> {
@@ -87,6 +90,16 @@ impl FakeApi {
         self.silent.subscribe().wait_for(|silent| !silent).await.unwrap();
         (self.answer.lock())(&seen)
     }
+}
+
+/// A client like the operator's own.
+pub fn client<S>(service: S) -> Client
+where
+    S: Service<Request<kube::client::Body>, Response = Response<Body>> + Send + 'static,
+    S::Future: Send + 'static,
+    S::Error: Into<BoxError>,
+{
+    Client::new(MapResponse::new(service, utf8::repaired::<Body>), "default")
 }
 
 /// 200 with this object.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use tower_test::mock::{self, Handle, SendResponse};
 
-use super::api::{ok, status};
+use super::api::{client, ok, status};
 
 type Answer = Response<Body>;
 
@@ -32,7 +32,7 @@ pub struct Ask {
 impl Script {
     pub fn new() -> (Self, Client) {
         let (service, handle) = mock::pair();
-        (Self { handle }, Client::new(service, "default"))
+        (Self { handle }, client(service))
     }
 
     /// The next request, which has to come within an hour (of paused time).
@@ -78,7 +78,11 @@ impl Ask {
     }
 
     pub fn text(self, text: &'static str) {
-        self.send.send_response(Response::new(Body::from(text)));
+        self.bytes(text);
+    }
+
+    pub fn bytes(self, bytes: impl Into<Bytes>) {
+        self.send.send_response(Response::new(Body::from(bytes.into())));
     }
 
     pub fn status(self, code: u16, reason: &str) {
@@ -103,11 +107,16 @@ pub struct Events(UnboundedSender<std::io::Result<Bytes>>);
 
 impl Events {
     pub fn send(&self, type_: &str, object: &Value) {
-        self.line(&serde_json::json!({"type": type_, "object": object}).to_string());
+        // The type comes first, as the API server writes it.
+        self.line(&format!(r#"{{"type":"{type_}","object":{object}}}"#));
     }
 
     pub fn line(&self, line: &str) {
-        self.0.unbounded_send(Ok(Bytes::from(format!("{line}\n")))).unwrap();
+        self.bytes(format!("{line}\n"));
+    }
+
+    pub fn bytes(&self, bytes: impl Into<Bytes>) {
+        self.0.unbounded_send(Ok(bytes.into())).unwrap();
     }
 
     /// The connection breaks.

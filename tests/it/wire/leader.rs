@@ -166,6 +166,39 @@ async fn a_holder_that_is_silent_is_succeeded_after_its_whole_time() {
     assert_eq!(lease.lock()["metadata"]["labels"]["kept"], "yes");
 }
 
+/// A time that our types cannot hold would fail every GET of the Lease, for good.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_read_is_taken_after_its_whole_time() {
+    let lease = Stored::default();
+    *lease.lock() = json!({
+        "metadata": {"name": LEASE_NAME, "resourceVersion": "7", "labels": {"kept": "yes"},
+                     "managedFields": [{"manager": "x", "time": "9999-12-31T23:59:59Z"}]},
+        "spec": {"holderIdentity": "gone", "renewTime": "9999-12-31T23:59:59.999999Z"},
+    });
+    let (api, leaders) = (api(&lease), Leaders::default());
+    let (stop, task) = leaders.start(api.client(), "a");
+    for _ in 0..14 {
+        sleep(SECOND).await;
+        assert_eq!(leaders.now(), Vec::<&str>::new());
+    }
+    sleep(SECOND * 5).await;
+    assert_eq!((leaders.now(), holder(&lease)), (vec!["a"], "a".into()));
+    assert_eq!(lease.lock()["metadata"]["labels"]["kept"], "yes");
+    // And if it becomes so while it is held, it is not held for long.
+    {
+        let mut lease = lease.lock();
+        lease["spec"]["renewTime"] = json!("9999-12-31T23:59:59.999999Z");
+        bump(&mut lease);
+    }
+    sleep(SECOND * 5).await;
+    assert_eq!(leaders.now(), Vec::<&str>::new());
+    sleep(SECOND * 20).await;
+    assert_eq!(leaders.now(), ["a"]);
+    stop.cancel();
+    task.await.unwrap();
+    assert_eq!(holder(&lease), "");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_whose_lease_was_taken_stops() {
     let lease = Stored::default();

@@ -89,6 +89,25 @@ impl Leader {
     }
 }
 
+/// Of any Lease in the namespace, whatever is in it.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_cannot_be_read_disturbs_no_other() {
+    let odd = |mut lease: Value| {
+        lease["spec"]["renewTime"] = json!("9999-12-31T23:59:59.999999Z");
+        lease["metadata"]["managedFields"] = json!([{"manager": "x", "time": "9999-12-31T23:59:59Z"}]);
+        lease
+    };
+    let mut other = lease("x", "1", 0);
+    other["metadata"]["name"] = json!("somebodys");
+    let found = [odd(other), lease("a", "1", 50), odd(lease("b", "2", 49))];
+    let (leader, events) = Leader::start("36+", &found).await;
+    assert_eq!(leader.reached("50"), (false, "1 of 2 validators".into()));
+    events.send("MODIFIED", &odd(lease("b", "11", 60)));
+    leader.says("50", |text| text == "2 of 2 validators").await;
+    events.send("MODIFIED", &lease("a", "12", 70));
+    leader.says("60", |text| text == "2 of 2 validators").await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rolling_update_counts_every_replica_that_may_answer() {
     let old = [lease("old-1", "1", 50), lease("old-2", "2", 49)];
