@@ -62,6 +62,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "InvalidFieldError", message).of_field(field)
     }
 
+    /// 400: a field that the operation does not have.
+    #[must_use]
+    pub fn unknown_field(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UnknownFieldError", message)
+    }
+
     /// 400: not a request at all.
     #[must_use]
     pub fn malformed(message: impl Into<String>) -> Self {

@@ -231,6 +231,7 @@ mod tests {
             claims: ClaimsPolicy::default(),
             keys: vec![],
             fetch: FetchState::default(),
+            document: std::sync::OnceLock::new(),
         }
     }
 
