@@ -1,10 +1,12 @@
 //! Metrics in the OpenMetrics text format, at `/metrics` of the admin listener. Labels are kinds
 //! and reasons, never names of objects or people.
 
+mod process;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -48,6 +50,8 @@ struct Transition {
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// Without our prefix.
+    process: Registry,
     reconciles: Family<Outcome, Counter>,
     reconcile_seconds: Family<OfKind, Histogram>,
     verdicts: Family<Verdict, Counter>,
@@ -63,6 +67,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("anon"),
+            process: Registry::default(),
             reconciles: Family::default(),
             // 1 ms to about 8 s.
             reconcile_seconds: Family::new_with_constructor(|| {
@@ -76,6 +81,7 @@ impl Default for Metrics {
             key_set_fetches: Family::default(),
             key_set_oldest: Gauge::default(),
         };
+        metrics.process.register_collector(Box::new(process::Process));
         let registry = &mut metrics.registry;
         registry.register(
             "reconciles",
@@ -176,7 +182,9 @@ impl Metrics {
             self.index_objects.get_or_create(&OfKind { kind }).set(size);
         }
         let mut text = String::new();
-        encode(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.registry)?;
+        encode_registry(&mut text, &self.process)?;
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

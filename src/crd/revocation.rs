@@ -167,3 +167,25 @@ pub struct RevocationStatus {
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::CustomResourceExt as _;
+    use serde_json::Value;
+
+    use super::Revocation;
+    use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID};
+
+    #[test]
+    fn names_every_user_and_token_that_is_accepted() {
+        let crd = serde_json::to_value(Revocation::crd()).unwrap();
+        let pool = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/userPool";
+        let items = |field: &str| {
+            let items = crd.pointer(&format!("{pool}/properties/{field}/items")).unwrap();
+            let bound = |name: &str| items.get(name).and_then(Value::as_u64).unwrap();
+            (bound("minLength"), bound("maxLength"))
+        };
+        assert_eq!(items("subjects"), (1, MAX_SUBJECT as u64));
+        assert_eq!(items("tokenIds"), (1, MAX_TOKEN_ID as u64));
+    }
+}

@@ -234,6 +234,12 @@ reasons! {
     /// `sub`, or the claim that the pool's idClaim specifies, is missing, empty or not a string.
     SubjectMissing = "subject_missing", Unauthorized,
         "the token has no user id: `sub`, or the claim that the UserPool's idClaim specifies, is not a non-empty string";
+    /// A user id that no Revocation can name.
+    SubjectTooLong = "subject_too_long", Unauthorized,
+        "the token's user id is longer than 255 characters, so that it could not be revoked";
+    /// A `jti` that no Revocation can name.
+    TokenIdInvalid = "token_id_invalid", Unauthorized,
+        "the token's `jti` is not a string of 1 to 256 characters, so that it could not be revoked";
     /// The idClaim is `email`, and `email_verified` is not true.
     EmailUnverified = "email_unverified", Unauthorized,
         "the token's `email` is the user id, and `email_verified` is not true";

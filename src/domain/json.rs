@@ -1,21 +1,52 @@
-//! JSON from strangers: objects in which a member name occurs twice are refused at every depth.
+//! JSON from strangers: objects in which a member name occurs twice are refused at every depth, and
+//! what is kept of a text is bounded by more than its length.
 //!
 //! RFC 7515 section 4 and RFC 7519 section 4 leave it to the reader whether a repeated name is an
 //! error or the last one wins. Two readers that choose differently see two different tokens, so
 //! here it is an error.
+//!
+//! A tree of a text takes a hundred times its memory if the text is made for that: `{"":0}`, again
+//! and again. So a tree is built only of few values ([`parse_small_object`]) or of what has proven
+//! its origin ([`parse_object`]); everything else is read member by member, past what nobody asks
+//! for ([`Shape`]).
 
+use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Parses one JSON object and nothing after it. Nesting is bounded by serde_json (128).
+/// How deep a text may be nested.
+pub const MAX_DEPTH: usize = 16;
+/// How many members and list items a small object may have in all, and any one object or list that
+/// is read past.
+pub const MAX_MEMBERS: usize = 256;
+
+/// Parses one JSON object and nothing after it, whatever it is made of. Nesting is bounded by
+/// serde_json (128). For texts that are short and not from just anybody.
 ///
 /// # Errors
 /// Not JSON, not an object, or an object with a repeated member at any depth.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    let values = Cell::new(usize::MAX);
+    parse(bytes, Strict { depth: usize::MAX, values: &values })
+}
+
+/// As [`parse_object`], for a text from anybody: at most [`MAX_DEPTH`] levels, and at most
+/// [`MAX_MEMBERS`] members and list items. What has more is not built.
+///
+/// # Errors
+/// As for [`parse_object`], or there is more.
+pub fn parse_small_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+    let values = Cell::new(MAX_MEMBERS);
+    parse(bytes, Strict { depth: MAX_DEPTH, values: &values })
+}
+
+fn parse(bytes: &[u8], strict: Strict<'_>) -> Result<Map<String, Value>, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict.deserialize(&mut deserializer)?;
+    let value = strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     match value {
         Value::Object(map) => Ok(map),
@@ -23,9 +54,53 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Erro
     }
 }
 
-struct Strict;
+/// Reads one JSON text and nothing after it, keeping what `S` keeps.
+///
+/// # Errors
+/// Not JSON, nested more than [`MAX_DEPTH`] levels deep, or an error of `S`.
+pub fn read<'de, S: Shape<'de>>(bytes: &'de [u8]) -> Result<S, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value = Within::new(0).deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
 
-impl<'de> DeserializeSeed<'de> for Strict {
+/// Builds a tree, within bounds.
+#[derive(Clone, Copy)]
+struct Strict<'l> {
+    /// How many levels there may still be.
+    depth: usize,
+    /// How many members and list items there may still be.
+    values: &'l Cell<usize>,
+}
+
+impl Strict<'_> {
+    /// Within an object or list.
+    fn deeper<E: de::Error>(self) -> Result<Self, E> {
+        let depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
+        Ok(Self { depth, ..self })
+    }
+
+    fn one_more<E: de::Error>(self) -> Result<(), E> {
+        let left = self.values.get().checked_sub(1).ok_or_else(too_many)?;
+        self.values.set(left);
+        Ok(())
+    }
+}
+
+fn too_deep<E: de::Error>() -> E {
+    E::custom(format_args!("nested more than {MAX_DEPTH} levels deep"))
+}
+
+fn too_many<E: de::Error>() -> E {
+    E::custom(format_args!("more than {MAX_MEMBERS} members and list items"))
+}
+
+fn repeated<E: de::Error>() -> E {
+    E::custom("a member occurs twice")
+}
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -33,7 +108,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,28 +140,167 @@ impl<'de> Visitor<'de> for Strict {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Strict)? {
+        while let Some(item) = seq.next_element_seed(inner)? {
+            self.one_more()?;
             items.push(item);
         }
         Ok(Value::Array(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        let inner = self.deeper()?;
         let mut map = Map::new();
         while let Some(name) = access.next_key::<String>()? {
-            let value = access.next_value_seed(Strict)?;
+            self.one_more()?;
+            let value = access.next_value_seed(inner)?;
             if map.insert(name, value).is_some() {
-                return Err(de::Error::custom("a member occurs twice"));
+                return Err(repeated());
             }
         }
         Ok(Value::Object(map))
     }
 }
 
+/// The names of the members of one object, none of them twice.
+#[derive(Debug, Default)]
+pub struct Names(HashSet<String>);
+
+impl Names {
+    /// One more.
+    ///
+    /// # Errors
+    /// It is there already, or there are [`MAX_MEMBERS`].
+    pub fn add<E: de::Error>(&mut self, name: &str) -> Result<(), E> {
+        if self.0.len() >= MAX_MEMBERS {
+            return Err(too_many());
+        }
+        if self.0.insert(name.to_owned()) { Ok(()) } else { Err(repeated()) }
+    }
+}
+
+/// What is kept of a value: each kind of value gives something, without an error for the wrong one.
+/// Whatever is not overridden is read past, within bounds, and gives [`Shape::other`].
+pub trait Shape<'de>: Sized {
+    /// Of a value that is not of a kind that counts.
+    fn other() -> Self;
+
+    /// Of null.
+    #[must_use]
+    fn null() -> Self {
+        Self::other()
+    }
+
+    /// Of a string.
+    #[must_use]
+    fn text(_text: &str) -> Self {
+        Self::other()
+    }
+
+    /// Of a list, whose items lie `depth` levels deep.
+    ///
+    /// # Errors
+    /// The text cannot be read, or there is too much of it.
+    fn list<A: SeqAccess<'de>>(mut list: A, depth: usize) -> Result<Self, A::Error> {
+        let mut count = 0;
+        while list.next_element_seed(Within::<()>::new(depth))?.is_some() {
+            count += 1;
+            if count > MAX_MEMBERS {
+                return Err(too_many());
+            }
+        }
+        Ok(Self::other())
+    }
+
+    /// Of an object, whose members lie `depth` levels deep.
+    ///
+    /// # Errors
+    /// As for [`Shape::list`], or a member occurs twice.
+    fn object<A: MapAccess<'de>>(mut object: A, depth: usize) -> Result<Self, A::Error> {
+        let mut names = Names::default();
+        while let Some(name) = object.next_key::<String>()? {
+            names.add(&name)?;
+            object.next_value_seed(Within::<()>::new(depth))?;
+        }
+        Ok(Self::other())
+    }
+}
+
+/// Nothing is kept.
+impl Shape<'_> for () {
+    fn other() {}
+}
+
+/// Reads a value that lies so many levels deep.
+pub struct Within<S> {
+    depth: usize,
+    shape: PhantomData<S>,
+}
+
+impl<S> Within<S> {
+    /// `depth` is the number of objects and lists around the value.
+    #[must_use]
+    pub const fn new(depth: usize) -> Self {
+        Self { depth, shape: PhantomData }
+    }
+
+    fn deeper<E: de::Error>(&self) -> Result<usize, E> {
+        if self.depth < MAX_DEPTH { Ok(self.depth + 1) } else { Err(too_deep()) }
+    }
+}
+
+impl<'de, S: Shape<'de>> DeserializeSeed<'de> for Within<S> {
+    type Value = S;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de, S: Shape<'de>> Visitor<'de> for Within<S> {
+    type Value = S;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without repeated members")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<S, E> {
+        Ok(S::other())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<S, E> {
+        Ok(S::other())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<S, E> {
+        Ok(S::other())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<S, E> {
+        Ok(S::other())
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<S, E> {
+        Ok(S::text(text))
+    }
+
+    fn visit_unit<E>(self) -> Result<S, E> {
+        Ok(S::null())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<S, A::Error> {
+        S::list(list, self.deeper()?)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<S, A::Error> {
+        S::object(object, self.deeper()?)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse_object;
+    use super::*;
 
     #[test]
     fn reads_what_serde_json_reads() {
@@ -111,5 +325,39 @@ mod tests {
         }
         let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
         assert!(parse_object(deep.as_bytes()).is_err());
+    }
+
+    fn skip(bytes: &[u8]) -> Result<(), serde_json::Error> {
+        read(bytes)
+    }
+
+    #[test]
+    fn small_objects_and_skipped_ones_have_the_same_bounds() {
+        let nested =
+            |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+        let lists = |levels: usize| {
+            format!(r#"{{"a":{}{}}}"#, "[".repeat(levels - 1), "]".repeat(levels - 1))
+        };
+        let items = |count: usize| format!(r#"{{"a":[{}]}}"#, vec!["0"; count].join(","));
+        let members = |count: usize| {
+            let members: Vec<_> = (0..count).map(|n| format!(r#""{n}":0"#)).collect();
+            format!("{{{}}}", members.join(","))
+        };
+        for text in [nested(16), lists(16), members(256), items(255)] {
+            assert!(parse_small_object(text.as_bytes()).is_ok(), "{text}");
+            assert!(skip(text.as_bytes()).is_ok(), "{text}");
+        }
+        for text in [nested(17), lists(17), members(257), items(257)] {
+            assert!(parse_small_object(text.as_bytes()).is_err(), "{text}");
+            assert!(skip(text.as_bytes()).is_err(), "{text}");
+        }
+        for text in [r#"{"a":1,"a":1}"#, r#"{"a":{"b":1,"b":1}}"#, "{} {}", "", "[1,]"] {
+            assert!(parse_small_object(text.as_bytes()).is_err(), "{text}");
+            assert!(skip(text.as_bytes()).is_err(), "{text}");
+        }
+        // Of a tree it is the number of all values that counts.
+        let junk = format!(r#"{{"a":[{}]}}"#, vec![r#"{"":0}"#; 130].join(","));
+        assert!(parse_small_object(junk.as_bytes()).is_err());
+        assert!(skip(junk.as_bytes()).is_ok());
     }
 }

@@ -11,6 +11,8 @@ use thiserror::Error;
 
 use super::algorithm::VerifyingAlgorithm;
 
+mod sound;
+
 /// A public JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2). Typed, so that no
 /// private member can pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,10 +63,23 @@ pub enum JwkError {
     /// Key type or curve do not belong to the algorithm.
     #[error("key type or curve do not fit {}", .0.as_str())]
     Mismatch(VerifyingAlgorithm),
-    /// The RSA modulus is outside 2048 to 8192 bits, or the exponent is not an odd number of at
-    /// most 33 bits above 1.
-    #[error("RSA key of an unacceptable size")]
+    /// The RSA modulus is outside 2048 to 8192 bits.
+    #[error("the RSA modulus (`n`) must have 2048 to 8192 bits")]
     Size,
+    /// The RSA exponent is even, 1, or too long.
+    #[error("the RSA exponent (`e`) must be an odd number from 3 to 2^33")]
+    Exponent,
+    /// The factors of the RSA modulus are easily found.
+    #[error(
+        "the RSA modulus (`n`) is even, a square, or divisible by a small prime: anyone can compute the private key"
+    )]
+    WeakModulus,
+    /// An Ed25519 point of order 1, 2, 4 or 8.
+    #[error("the Ed25519 point (`x`) has a small order: anyone can sign for it")]
+    SmallOrder,
+    /// An Ed25519 point whose y coordinate is not reduced (RFC 8032 section 5.1.3).
+    #[error("the Ed25519 point (`x`) is not in its canonical encoding")]
+    NotCanonical,
     /// The numbers are not a key, such as a point that is not on its curve.
     #[error("not a valid public key")]
     Invalid,
@@ -170,9 +185,14 @@ impl Jwk {
         let e = unsigned(self.e.as_deref()).ok_or(JwkError::Member("e"))?;
         let top_bits = n.first().map_or(0, |byte| 8 - byte.leading_zeros() as usize);
         let bits = n.len().saturating_sub(1) * 8 + top_bits;
-        let odd = e.last().is_some_and(|byte| byte & 1 == 1);
-        if !(2048..=8192).contains(&bits) || !odd || e.len() > 5 || e == [1] {
+        if !(2048..=8192).contains(&bits) {
             return Err(JwkError::Size);
+        }
+        if !sound::is_exponent(&e) {
+            return Err(JwkError::Exponent);
+        }
+        if sound::is_weak_modulus(&n) {
+            return Err(JwkError::WeakModulus);
         }
         RsaPublicKeyComponents { n, e }
             .to_parsed_public_key(parameters)
@@ -201,6 +221,12 @@ impl Jwk {
             return Err(JwkError::Mismatch(algorithm));
         }
         let x = octets(self.x.as_deref(), 32).ok_or(JwkError::Member("x"))?;
+        if !sound::is_canonical(&x) {
+            return Err(JwkError::NotCanonical);
+        }
+        if sound::has_small_order(&x) {
+            return Err(JwkError::SmallOrder);
+        }
         ParsedPublicKey::new(&signature::ED25519, x).map_err(|_| JwkError::Invalid)
     }
 }
@@ -255,8 +281,17 @@ mod tests {
             refuse(rsa(&[0xff; 1025], &[1, 0, 1]), VerifyingAlgorithm::RS256),
             JwkError::Size
         );
-        assert_eq!(refuse(rsa(&[0xff; 256], &[1]), VerifyingAlgorithm::RS256), JwkError::Size);
-        assert_eq!(refuse(rsa(&[0xff; 256], &[2]), VerifyingAlgorithm::RS256), JwkError::Size);
+        for exponent in [&[1][..], &[2], &[2, 0, 0, 0, 1]] {
+            let refused = refuse(rsa(&[0xff; 256], exponent), VerifyingAlgorithm::RS256);
+            assert_eq!(refused, JwkError::Exponent);
+        }
+        // 2^2048 - 1 is divisible by 3, 2^2047 by 2.
+        let mut even = [0; 256];
+        even[0] = 0x80;
+        for modulus in [[0xff; 256], even] {
+            let refused = refuse(rsa(&modulus, &[1, 0, 1]), VerifyingAlgorithm::RS256);
+            assert_eq!(refused, JwkError::WeakModulus);
+        }
         assert_eq!(refuse(rsa(&[0; 256], &[3]), VerifyingAlgorithm::RS256), JwkError::Member("n"));
 
         let ec = Jwk {
@@ -271,5 +306,83 @@ mod tests {
             refuse(ec, VerifyingAlgorithm::ES384),
             JwkError::Mismatch(VerifyingAlgorithm::ES384)
         );
+    }
+
+    /// Whoever knows no private key makes a signature of any message with these points: `R` is the
+    /// identity, `S` is 0, and what is left of the equation is the point times a hash. For the
+    /// identity that always holds, for the others for one message in 2, 4 or 8.
+    #[test]
+    fn ed25519_keys_that_anyone_can_sign_for_are_refused() {
+        let mut forged = [0; 64];
+        forged[0] = 1;
+        let jwk = |x: &[u8]| Jwk {
+            kty: "OKP".into(),
+            crv: Some("Ed25519".into()),
+            x: Some(URL_SAFE_NO_PAD.encode(x)),
+            ..Jwk::default()
+        };
+        let hex = |text: &str| -> Vec<u8> {
+            let digits = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+            digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
+        };
+        for (point, error) in [
+            (
+                "0100000000000000000000000000000000000000000000000000000000000000",
+                JwkError::SmallOrder,
+            ),
+            (
+                "0100000000000000000000000000000000000000000000000000000000000080",
+                JwkError::SmallOrder,
+            ),
+            (
+                "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                JwkError::SmallOrder,
+            ),
+            (
+                "0000000000000000000000000000000000000000000000000000000000000000",
+                JwkError::SmallOrder,
+            ),
+            (
+                "0000000000000000000000000000000000000000000000000000000000000080",
+                JwkError::SmallOrder,
+            ),
+            (
+                "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+                JwkError::SmallOrder,
+            ),
+            (
+                "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+                JwkError::SmallOrder,
+            ),
+            (
+                "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+                JwkError::SmallOrder,
+            ),
+            (
+                "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+                JwkError::SmallOrder,
+            ),
+            (
+                "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                JwkError::NotCanonical,
+            ),
+            (
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+                JwkError::NotCanonical,
+            ),
+            (
+                "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff",
+                JwkError::NotCanonical,
+            ),
+        ] {
+            let point_bytes = hex(point);
+            match jwk(&point_bytes).verifying_key(VerifyingAlgorithm::EdDSA) {
+                Err(refused) => assert_eq!(refused, error, "{point}"),
+                Ok(key) => {
+                    let messages = (0..64_u8).filter(|message| key.verifies(&[*message], &forged));
+                    panic!("{point} is a key, and {} of 64 forgeries pass", messages.count());
+                }
+            }
+        }
     }
 }

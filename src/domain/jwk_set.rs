@@ -10,12 +10,15 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use serde_json::{Map, Value};
 use thiserror::Error;
 
 use super::algorithm::VerifyingAlgorithm;
-use super::json::parse_object;
+use super::json;
 use super::jwk::{Jwk, JwkError, VerifyingKey};
+use raw::{Member, Operations};
+pub use raw::{RawKey, RawSet};
+
+mod raw;
 
 /// The most keys that serve; what status can hold.
 pub const MAX_KEYS: usize = 100;
@@ -25,8 +28,8 @@ pub const MAX_READ: usize = 1000;
 const MAX_KID_BYTES: usize = 256;
 /// How many dropped keys a message names.
 const MAX_NAMED: usize = 8;
-/// The members of a private or symmetric key (RFC 7518 section 6).
-const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+/// How much of the `kid` of a dropped key is kept, in characters.
+const MAX_SHOWN: usize = 64;
 
 /// What a set is expected to be.
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +65,7 @@ pub struct SetKey {
 pub struct Dropped {
     /// Where it stands in the set, from 0.
     pub index: usize,
-    /// Its `kid`, if it has one.
+    /// The beginning of its `kid`, if it has one.
     pub kid: Option<String>,
     /// What is the matter with it.
     pub reason: DropReason,
@@ -109,8 +112,10 @@ pub enum DropReason {
 /// Why a text is no JWK Set. Says nothing of its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NotAJwkSet {
-    /// Not JSON, not an object, or a member occurs twice.
-    #[error("not a JSON object, or one in which a member occurs twice")]
+    /// Not JSON, not an object, a member occurs twice, or there is too much of it.
+    #[error(
+        "not a JSON object, or one in which a member occurs twice, or nested more than 16 levels deep, or with more than 256 members in one object"
+    )]
     Json,
     /// No `keys`.
     #[error("has no member `keys` that is a list")]
@@ -126,23 +131,24 @@ impl JwkSet {
     /// # Errors
     /// It is none. A set whose keys are all unusable is one.
     pub fn parse(json: &[u8], expected: Expected<'_>) -> Result<Self, NotAJwkSet> {
-        let mut set = parse_object(json).map_err(|_| NotAJwkSet::Json)?;
-        let Some(Value::Array(keys)) = set.remove("keys") else {
-            return Err(NotAJwkSet::NoKeys);
+        let set = json::read(json).map_err(|_| NotAJwkSet::Json)?;
+        let keys = match set {
+            RawSet::NoObject => return Err(NotAJwkSet::Json),
+            RawSet::NoKeys => return Err(NotAJwkSet::NoKeys),
+            RawSet::Keys(keys) if keys.len() > MAX_READ => return Err(NotAJwkSet::TooMany),
+            RawSet::Keys(keys) => keys,
         };
-        if keys.len() > MAX_READ {
-            return Err(NotAJwkSet::TooMany);
-        }
         Ok(Self::sort_out(keys, expected))
     }
 
     /// Sorts out keys that were read already.
     #[must_use]
-    pub fn sort_out(keys: Vec<Value>, expected: Expected<'_>) -> Self {
+    pub fn sort_out<K: Into<RawKey>>(keys: Vec<K>, expected: Expected<'_>) -> Self {
         let mut set = Self { keys: Vec::new(), dropped: Vec::new() };
         let mut usable = Vec::new();
-        for (index, key) in keys.into_iter().enumerate() {
-            let kid = key.get("kid").and_then(Value::as_str).map(str::to_owned);
+        for (index, key) in keys.into_iter().map(K::into).enumerate() {
+            // A stranger chose it, and what is dropped is kept: so only a part of it.
+            let kid = key.kid.text().map(|kid| kid.chars().take(MAX_SHOWN).collect());
             match usable_key(key, expected) {
                 Ok(key) => usable.push((index, key)),
                 Err(reason) => set.dropped.push(Dropped { index, kid, reason }),
@@ -168,7 +174,8 @@ impl JwkSet {
                 set.keys.push(key);
                 continue;
             };
-            set.dropped.push(Dropped { index, kid: Some(key.kid), reason });
+            let kid = key.kid.chars().take(MAX_SHOWN).collect();
+            set.dropped.push(Dropped { index, kid: Some(kid), reason });
         }
         set.dropped.sort_by_key(|dropped| dropped.index);
         set
@@ -184,39 +191,40 @@ impl JwkSet {
     }
 }
 
-fn usable_key(key: Value, expected: Expected<'_>) -> Result<SetKey, DropReason> {
-    let Value::Object(members) = key else { return Err(DropReason::NotAJwk) };
-    let of_type = |member: &str| match members.get(member) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.as_str())),
-        Some(_) => Err(DropReason::NotAJwk),
-    };
-    if of_type("kty")?.ok_or(DropReason::NotAJwk)? == "oct" {
+fn usable_key(key: RawKey, expected: Expected<'_>) -> Result<SetKey, DropReason> {
+    let kty = key.kty.strict()?.ok_or(DropReason::NotAJwk)?;
+    if kty == "oct" {
         return Err(DropReason::Symmetric);
     }
-    if !expected.private_keys && PRIVATE.iter().any(|member| members.contains_key(*member)) {
+    if !expected.private_keys && key.has_private {
         return Err(DropReason::Private);
     }
-    if of_type("use")?.is_some_and(|use_| use_ != "sig") {
+    if key.use_.strict()?.is_some_and(|use_| use_ != "sig") {
         return Err(DropReason::Use);
     }
-    if !may_verify(&members, expected)? {
+    if !may_verify(key.key_ops, expected)? {
         return Err(DropReason::Operations);
     }
     let rsa = expected.algorithms.iter().copied().find(|alg| alg.is_rsa());
     let rsa = rsa.unwrap_or(VerifyingAlgorithm::RS256);
-    let (alg, kty, crv) = (of_type("alg")?, of_type("kty")?, of_type("crv")?);
-    let algorithm = VerifyingAlgorithm::of_key(alg, kty, crv, rsa);
+    let (alg, crv) = (key.alg.strict()?, key.crv.strict()?);
+    let algorithm = VerifyingAlgorithm::of_key(alg, Some(kty), crv, rsa);
     let algorithm = algorithm.ok_or(DropReason::Unsupported)?;
     if !expected.algorithms.is_empty() && !expected.algorithms.contains(&algorithm) {
         return Err(DropReason::NotListed(algorithm));
     }
-    // An error of serde would quote a value, and the value may be private.
-    let mut jwk: Jwk =
-        serde_json::from_value(Value::Object(members)).map_err(|_| DropReason::NotAJwk)?;
+    let mut jwk = Jwk {
+        kty: kty.to_owned(),
+        kid: key.kid.optional()?,
+        alg: Some(algorithm.as_str().to_owned()),
+        use_: Some("sig".to_owned()),
+        crv: key.crv.optional()?,
+        n: key.n.optional()?,
+        e: key.e.optional()?,
+        x: key.x.optional()?,
+        y: key.y.optional()?,
+    };
     jwk.keep_own_members();
-    jwk.alg = Some(algorithm.as_str().to_owned());
-    jwk.use_ = Some("sig".to_owned());
     let verifying = jwk.verifying_key(algorithm)?;
     let kid = jwk.kid.take().or_else(|| jwk.thumbprint()).ok_or(DropReason::Kid)?;
     if kid.is_empty() || kid.len() > MAX_KID_BYTES {
@@ -226,13 +234,36 @@ fn usable_key(key: Value, expected: Expected<'_>) -> Result<SetKey, DropReason> 
     Ok(SetKey { kid, jwk, verifying })
 }
 
+impl Member {
+    fn text(&self) -> Option<&str> {
+        if let Self::Text(text) = self { Some(text) } else { None }
+    }
+
+    /// Absent or a string.
+    fn strict(&self) -> Result<Option<&str>, DropReason> {
+        match self {
+            Self::Absent => Ok(None),
+            Self::Text(text) => Ok(Some(text)),
+            Self::Null | Self::Other => Err(DropReason::NotAJwk),
+        }
+    }
+
+    /// The same, but null counts as absent.
+    fn optional(self) -> Result<Option<String>, DropReason> {
+        match self {
+            Self::Absent | Self::Null => Ok(None),
+            Self::Text(text) => Ok(Some(text)),
+            Self::Other => Err(DropReason::NotAJwk),
+        }
+    }
+}
+
 /// `key_ops` of a private key says `sign`; its public half verifies.
-fn may_verify(members: &Map<String, Value>, expected: Expected<'_>) -> Result<bool, DropReason> {
-    let verifies = |it: &Value| it == "verify" || (expected.private_keys && it == "sign");
-    match members.get("key_ops") {
-        None => Ok(true),
-        Some(Value::Array(operations)) => Ok(operations.iter().any(verifies)),
-        Some(_) => Err(DropReason::NotAJwk),
+fn may_verify(operations: Operations, expected: Expected<'_>) -> Result<bool, DropReason> {
+    match operations {
+        Operations::Absent => Ok(true),
+        Operations::List { verify, sign } => Ok(verify || (expected.private_keys && sign)),
+        Operations::Other => Err(DropReason::NotAJwk),
     }
 }
 
@@ -241,7 +272,8 @@ impl fmt::Display for Dropped {
         match &self.kid {
             // A stranger chose it: whatever it is, it stays short and on its line.
             Some(kid) => {
-                let shown: String = kid.chars().take(64).flat_map(char::escape_debug).collect();
+                let shown: String =
+                    kid.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();
                 write!(f, "key `{shown}` {}", self.reason)
             }
             None => write!(f, "key number {} {}", self.index.saturating_add(1), self.reason),

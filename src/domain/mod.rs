@@ -6,6 +6,7 @@ pub mod api_key_life;
 pub mod client;
 pub mod decision;
 pub mod digest;
+pub mod document;
 pub mod duration;
 pub mod fetch_error;
 pub mod ids;

@@ -1,11 +1,13 @@
 //! User pools, as validators use them.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::algorithm::Algorithm;
+use super::document::Document;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
 use super::jwk::Jwk;
 use super::keyset::{PublishedKey, SigningKeyState};
@@ -29,6 +31,8 @@ pub struct UserPool {
     pub keys: Vec<PublishedKey>,
     /// The last fetch of these keys, if they are fetched.
     pub fetch: FetchState,
+    /// [`UserPool::published`], once somebody has asked for it.
+    pub document: OnceLock<Document>,
 }
 
 /// What validators know of the last fetch of a key set.
@@ -149,6 +153,18 @@ impl UserPool {
                 listed.is_empty() || issuer.is_some_and(|iss| listed.iter().any(|it| it == iss))
             }
         }
+    }
+
+    /// The published key set as JSON, encoded once for all requests.
+    ///
+    /// # Errors
+    /// Never in practice: a set of strings can be encoded.
+    pub fn published(&self) -> serde_json::Result<&Document> {
+        if let Some(document) = self.document.get() {
+            return Ok(document);
+        }
+        let document = Document::of(&self.jwks())?;
+        Ok(self.document.get_or_init(|| document))
     }
 
     /// The key set that is published.

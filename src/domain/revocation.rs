@@ -9,6 +9,11 @@ use super::duration::later;
 use super::ids::ObjectName;
 use super::key_lifecycle::{LONGEST_LIFETIME, RETIRE_MARGIN};
 
+/// The longest user id that a Revocation can name, in characters.
+pub const MAX_SUBJECT: usize = 255;
+/// The longest `jti` that a Revocation can name, in characters; it cannot name an empty one.
+pub const MAX_TOKEN_ID: usize = 256;
+
 /// A revocation of credentials that belong to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {

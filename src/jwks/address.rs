@@ -51,15 +51,20 @@ const OPENABLE_V6: [Ipv6Net; 4] = [
 ];
 
 /// Where clouds answer with credentials of the machine. Nothing opens these.
-const METADATA: [IpAddr; 8] = [
+const METADATA: [IpAddr; 11] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+    // AWS, and its Pod identities.
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23)),
+    // Google, Oracle, Scaleway.
+    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
 
 /// Tells which addresses may be connected to.
@@ -248,7 +253,16 @@ mod tests {
     #[test]
     fn nothing_opens_metadata_and_closing_wins() {
         let opened = filter(&["169.254.0.0/16", "fd00::/8", "100.64.0.0/10"], &[]);
-        for metadata in ["169.254.169.254", "fd00:ec2::254", "100.100.100.200", "169.254.170.2"] {
+        for metadata in [
+            "169.254.169.254",
+            "100.100.100.200",
+            "169.254.170.2",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:42::42",
+        ] {
             assert!(!permits(&opened, metadata), "{metadata}");
         }
         assert!(permits(&opened, "169.254.1.1"));

@@ -1,8 +1,54 @@
 //! OpenID Connect Discovery 1.0, section 4. Pure.
 
-use serde_json::{Map, Value};
+use serde::de::MapAccess;
 
 use crate::domain::fetch_error::FetchError;
+use crate::domain::json::{self, Names, Shape, Within};
+
+/// The two members that are needed of a discovery document; the others are only read past.
+#[derive(Default)]
+struct Document {
+    is_object: bool,
+    issuer: Option<String>,
+    jwks_uri: Option<String>,
+}
+
+impl<'de> Shape<'de> for Document {
+    fn other() -> Self {
+        Self::default()
+    }
+
+    fn object<A: MapAccess<'de>>(mut object: A, depth: usize) -> Result<Self, A::Error> {
+        let mut names = Names::default();
+        let mut document = Self { is_object: true, ..Self::default() };
+        while let Some(name) = object.next_key::<String>()? {
+            names.add(&name)?;
+            let member = match name.as_str() {
+                "issuer" => &mut document.issuer,
+                "jwks_uri" => &mut document.jwks_uri,
+                _ => {
+                    object.next_value_seed(Within::<()>::new(depth))?;
+                    continue;
+                }
+            };
+            *member = object.next_value_seed(Within::<Text>::new(depth))?.0;
+        }
+        Ok(document)
+    }
+}
+
+/// A string, if it is one.
+struct Text(Option<String>);
+
+impl Shape<'_> for Text {
+    fn other() -> Self {
+        Self(None)
+    }
+
+    fn text(text: &str) -> Self {
+        Self(Some(text.to_owned()))
+    }
+}
 
 /// Where the discovery document of an issuer is. Section 4.1: one slash at its end is left out.
 pub fn url(issuer: &str) -> String {
@@ -12,22 +58,24 @@ pub fn url(issuer: &str) -> String {
 /// The URL of the key set, from a document that has to be the issuer's own (section 4.3).
 ///
 /// # Errors
-/// It is another issuer's, or names no https URL.
-pub fn jwks_uri(issuer: &str, document: &Map<String, Value>) -> Result<String, FetchError> {
-    let text =
-        |name: &str| document.get(name).and_then(Value::as_str).ok_or(FetchError::DiscoveryInvalid);
-    if text("issuer")? != issuer {
+/// It is no JSON object, or another issuer's, or names no https URL.
+pub fn jwks_uri(issuer: &str, document: &[u8]) -> Result<String, FetchError> {
+    let document: Document = json::read(document).map_err(|_| FetchError::NotJson)?;
+    if !document.is_object {
+        return Err(FetchError::NotJson);
+    }
+    if document.issuer.ok_or(FetchError::DiscoveryInvalid)? != issuer {
         return Err(FetchError::IssuerMismatch);
     }
-    let uri = text("jwks_uri")?;
-    super::parse_url(uri).map_err(|_| FetchError::DiscoveryInvalid)?;
-    Ok(uri.to_owned())
+    let uri = document.jwks_uri.ok_or(FetchError::DiscoveryInvalid)?;
+    super::parse_url(&uri).map_err(|_| FetchError::DiscoveryInvalid)?;
+    Ok(uri)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     #[test]
     fn the_document_is_at_the_issuer() {
@@ -40,7 +88,7 @@ mod tests {
     #[test]
     fn the_document_has_to_be_the_issuers_own() {
         let issuer = "https://id.example.com/";
-        let read = |document: Value| jwks_uri(issuer, document.as_object().unwrap());
+        let read = |document: Value| jwks_uri(issuer, document.to_string().as_bytes());
         let uri = "https://keys.example.net/jwks";
         assert_eq!(read(json!({"issuer": issuer, "jwks_uri": uri})).unwrap(), uri);
         for other in ["https://id.example.com", "https://ID.example.com/", "https://evil.example"] {

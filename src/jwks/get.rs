@@ -12,13 +12,11 @@ use hyper::header::{
 };
 use hyper::{Request, Response, StatusCode, body::Incoming};
 use hyper_util::rt::TokioIo;
-use serde_json::{Map, Value};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use url::{Position, Url};
 
 use crate::domain::fetch_error::FetchError;
-use crate::domain::json::parse_object;
 
 /// The longest answer that is read, in bytes.
 pub const MAX_BYTES: usize = 512 * 1024;
@@ -30,10 +28,10 @@ const MAX_ETAG: usize = 256;
 /// What was answered.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
-    /// 200 with a JSON object.
-    Object {
-        /// The object.
-        object: Map<String, Value>,
+    /// 200 with a body, which is not parsed.
+    Body {
+        /// The body.
+        body: Bytes,
         /// Names this state of it, to be sent back with the next request.
         etag: Option<String>,
         /// How long it is fresh, as the host says.
@@ -62,7 +60,7 @@ pub fn parse_url(text: &str) -> Result<Url, FetchError> {
 /// Sends the request over `stream` and reads the answer.
 ///
 /// # Errors
-/// The answer is no JSON object, or none at all.
+/// There is no answer, or one that is no use.
 pub async fn get(
     stream: TlsStream<TcpStream>,
     url: &Url,
@@ -122,9 +120,8 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
     let body = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::NotHttp }
     })?;
-    let object = parse_object(&body.to_bytes()).map_err(|_| FetchError::NotJson)?;
     let etag = text(&ETAG).filter(|etag| etag.len() <= MAX_ETAG).map(str::to_owned);
-    Ok(Answer::Object { object, etag, max_age })
+    Ok(Answer::Body { body: body.to_bytes(), etag, max_age })
 }
 
 /// How long the answer is fresh (RFC 9111 section 4.2): its `max-age`, less the time that it has

@@ -17,10 +17,11 @@ pub mod trust;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::time::timeout;
 
 pub use crate::domain::fetch_error::FetchError;
+use crate::domain::json;
+use crate::domain::jwk_set::{RawKey, RawSet};
 use crate::domain::pool::Location;
 pub use address::AddressFilter;
 use connect::Connector;
@@ -47,8 +48,8 @@ pub struct Validator {
 pub enum Fetched {
     /// What is there now.
     Set {
-        /// The member `keys`, of which nothing was looked at.
-        keys: Vec<Value>,
+        /// The member `keys`, of which nothing was validated.
+        keys: Vec<RawKey>,
         /// To be given to the next fetch.
         validator: Option<Validator>,
         /// How long the host says that it is fresh.
@@ -111,7 +112,7 @@ impl Fetcher {
     /// The URL of an issuer's key set.
     async fn discover(&self, issuer: &str, trust: &Trust) -> Result<String, FetchError> {
         match self.get(&discovery::url(issuer), trust, None).await? {
-            Answer::Object { object, .. } => discovery::jwks_uri(issuer, &object),
+            Answer::Body { body, .. } => discovery::jwks_uri(issuer, &body),
             Answer::Unchanged { .. } => Err(FetchError::UnexpectedStatus),
         }
     }
@@ -131,9 +132,11 @@ impl Fetcher {
 fn key_set(url: String, answer: Answer) -> Result<Fetched, FetchError> {
     match answer {
         Answer::Unchanged { max_age } => Ok(Fetched::Unchanged { max_age }),
-        Answer::Object { mut object, etag, max_age } => {
-            let Some(Value::Array(keys)) = object.remove("keys") else {
-                return Err(FetchError::NotAKeySet);
+        Answer::Body { body, etag, max_age } => {
+            let keys = match json::read(&body).map_err(|_| FetchError::NotJson)? {
+                RawSet::NoObject => return Err(FetchError::NotJson),
+                RawSet::NoKeys => return Err(FetchError::NotAKeySet),
+                RawSet::Keys(keys) => keys,
             };
             Ok(Fetched::Set { keys, validator: etag.map(|etag| Validator { url, etag }), max_age })
         }

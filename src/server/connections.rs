@@ -1,56 +1,145 @@
-//! How many connections there are at the same time. A connection that says nothing is closed after a
-//! while; this bounds what that while may cost.
+//! How many connections there are at the same time, and how long they may leave responses unread. A
+//! connection that says nothing is closed after a while; this bounds what that while may cost.
 
+use std::collections::HashMap;
 use std::future::{Ready, ready};
 use std::io;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use axum::body::{Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http;
 use axum_server::accept::Accept;
+use futures::TryFutureExt as _;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tower::Service;
+
+use super::unread::{Held, Reading, Timed, Unread};
+
+/// How long a response may be unread while others wait for what it takes.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long to wait after one connection was ended for what it took, before another one is.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Accepts so many connections at the same time, and closes what comes beyond them.
 #[derive(Clone, Debug)]
-pub struct Limited(Arc<Semaphore>);
+pub struct Limited {
+    places: Arc<Semaphore>,
+    open: Arc<Connections>,
+}
+
+/// The connections that are open.
+#[derive(Debug, Default)]
+pub struct Connections {
+    next: AtomicU64,
+    unread: Mutex<HashMap<u64, Weak<Unread>>>,
+    /// When it was last looked for one to end.
+    looked_at: Mutex<Option<Instant>>,
+}
 
 impl Limited {
     /// Accepts at most `max`.
     pub fn to(max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(max)))
+        Self { places: Arc::new(Semaphore::new(max)), open: Arc::default() }
+    }
+}
+
+impl Connections {
+    /// Ends the connection that has the most responses unread, if any has one for longer than a
+    /// moment. For who waits for what these hold.
+    pub fn end_the_slowest(&self) {
+        let now = Instant::now();
+        let mut looked_at = self.looked_at.lock();
+        if looked_at.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+            return;
+        }
+        *looked_at = Some(now);
+        drop(looked_at);
+        let open: Vec<_> = self.unread.lock().values().filter_map(Weak::upgrade).collect();
+        let slowest = open.iter().max_by_key(|unread| unread.older_than(GRACE));
+        if let Some(slowest) = slowest.filter(|unread| unread.older_than(GRACE) > 0) {
+            slowest.end();
+        }
+    }
+
+    fn add(self: &Arc<Self>, unread: &Arc<Unread>) -> Open {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.unread.lock().insert(number, Arc::downgrade(unread));
+        Open { connections: Arc::clone(self), number }
+    }
+}
+
+/// A connection is among [`Connections`] until this is dropped.
+#[derive(Debug)]
+struct Open {
+    connections: Arc<Connections>,
+    number: u64,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.connections.unread.lock().remove(&self.number);
     }
 }
 
 impl<I, S> Accept<I, S> for Limited {
-    type Stream = I;
+    type Stream = Timed<I>;
     type Service = Counted<S>;
-    type Future = Ready<io::Result<(I, Counted<S>)>>;
+    type Future = Ready<io::Result<(Timed<I>, Counted<S>)>>;
 
     fn accept(&self, stream: I, service: S) -> Self::Future {
-        let permit = Arc::clone(&self.0).try_acquire_owned();
-        let counted = permit.map(|permit| Counted { service, _permit: Arc::new(permit) });
-        ready(counted.map(|service| (stream, service)).map_err(io::Error::other))
+        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+            return ready(Err(io::Error::other("too many connections")));
+        };
+        let unread = Arc::<Unread>::default();
+        let connection = Connection { open: self.open.add(&unread), _permit: permit };
+        let counted =
+            Counted { service, unread: Arc::clone(&unread), connection: Arc::new(connection) };
+        ready(Ok((Timed::new(stream, unread), counted)))
     }
+}
+
+#[derive(Debug)]
+struct Connection {
+    open: Open,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// The service of one connection, which is counted for as long as this lives.
 #[derive(Clone, Debug)]
 pub struct Counted<S> {
     service: S,
-    _permit: Arc<OwnedSemaphorePermit>,
+    unread: Arc<Unread>,
+    connection: Arc<Connection>,
 }
 
-impl<S: Service<R>, R> Service<R> for Counted<S> {
-    type Response = S::Response;
+impl<S, R, B> Service<Request<R>> for Counted<S>
+where
+    S: Service<Request<R>, Response = http::Response<B>>,
+    S::Future: Send + 'static,
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    type Response = http::Response<Held<B, Reading>>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: R) -> Self::Future {
-        self.service.call(request)
+    fn call(&mut self, mut request: Request<R>) -> Self::Future {
+        let open = Arc::clone(&self.connection.open.connections);
+        request.extensions_mut().insert(open);
+        let unread = Arc::clone(&self.unread);
+        let begin =
+            move |response: http::Response<B>| response.map(|body| Held::new(body, unread.begin()));
+        Box::pin(self.service.call(request).map_ok(begin))
     }
 }
 
@@ -58,8 +147,8 @@ impl<S: Service<R>, R> Service<R> for Counted<S> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_connection_counts_until_it_ends() {
+    #[tokio::test]
+    async fn a_connection_counts_until_it_ends() {
         let limited = Limited::to(2);
         let accept = || limited.accept((), ()).into_inner();
         let (first, second) = (accept().unwrap(), accept().unwrap());
@@ -70,6 +159,8 @@ mod tests {
         drop(in_flight);
         let third = accept().unwrap();
         assert!(accept().is_err());
+        assert_eq!(limited.open.unread.lock().len(), 2);
         drop((second, third));
+        assert!(limited.open.unread.lock().is_empty());
     }
 }

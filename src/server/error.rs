@@ -62,6 +62,12 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "InvalidFieldError", message).of_field(field)
     }
 
+    /// 400: the operation has no such field.
+    #[must_use]
+    pub fn unknown_field(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "UnknownFieldError", message)
+    }
+
     /// 400: the request is malformed.
     #[must_use]
     pub fn malformed(message: impl Into<String>) -> Self {

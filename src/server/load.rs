@@ -1,6 +1,7 @@
 //! What requests may cost while they are not done. The body is read before anything else, and by
 //! itself: who sends one slowly keeps nobody else from being worked on. Then few are worked on at a
-//! time, and of those that wait there are not too many.
+//! time, and of those that wait there are not too many. A request keeps its place until its response
+//! has been sent, because until then that takes memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use super::ApiError;
+use super::connections::Connections;
+use super::unread::Held;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -26,6 +29,8 @@ const MAX_READING: usize = 1024;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many requests are worked on at the same time.
 const MAX_WORKING: usize = 1024;
+/// How long a request waits for its turn until one whose response is not read has to give up its own.
+const YIELD: Duration = Duration::from_secs(1);
 /// How many there are besides, waiting for their turn.
 const MAX_WAITING: usize = 4096;
 
@@ -74,17 +79,30 @@ pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: 
     };
     let Ok(_present) = permits.present.try_acquire() else { return busy() };
     let work = async {
-        // Never closed.
-        let place = Arc::clone(&permits.working).acquire_owned().await.ok();
-        let place = Place(place.map(Arc::new));
+        let connections = request.extensions_mut().remove::<Arc<Connections>>();
+        let place = place(&permits.working, connections.as_deref()).await;
         request.extensions_mut().insert(place.clone());
-        let response = next.run(request).await;
-        drop(place);
-        response
+        next.run(request).await.map(|body| Body::new(Held::new(body, place)))
     };
     timeout(REQUEST_TIMEOUT, work).await.unwrap_or_else(|_| {
         ApiError::unavailable("the request took too long; try again").into_response()
     })
+}
+
+/// Waits for a place. While there is none, the connections that leave the most responses unread are
+/// closed, one after the other.
+async fn place(working: &Arc<Semaphore>, connections: Option<&Connections>) -> Place {
+    let free = Arc::clone(working).acquire_owned();
+    tokio::pin!(free);
+    loop {
+        if let Ok(free) = timeout(YIELD, &mut free).await {
+            // The semaphore is never closed.
+            return Place(free.ok().map(Arc::new));
+        }
+        if let Some(connections) = connections {
+            connections.end_the_slowest();
+        }
+    }
 }
 
 /// The request with its body in memory.
@@ -123,6 +141,23 @@ mod tests {
         assert!(response.status().is_success());
         assert_eq!(free(), MAX_WORKING - 1, "the answer has the place with it");
         drop(response);
+        assert_eq!(free(), MAX_WORKING);
+    }
+
+    #[tokio::test]
+    async fn a_response_keeps_the_place_until_its_last_byte_is_sent() {
+        let gate = Gate::default();
+        let free = || gate.0.working.available_permits();
+        let router = Router::new()
+            .route("/", get(|| async { "text" }))
+            .layer(middleware::from_fn_with_state(gate.clone(), bounded));
+
+        let response = router.oneshot(axum::http::Request::<Body>::default()).await.unwrap();
+        let mut body = response.into_body();
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        drop(body);
+        assert_eq!(free(), MAX_WORKING - 1, "hyper has the bytes");
+        drop(bytes);
         assert_eq!(free(), MAX_WORKING);
     }
 }

@@ -7,10 +7,12 @@ mod connections;
 pub mod doors;
 mod error;
 mod health;
+mod host;
 mod load;
 mod org;
 mod request;
 mod tls;
+mod unread;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -48,8 +50,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 /// The maximum size of a request head, in bytes: a token of 16 KiB and as much again.
 const MAX_HEAD: u32 = 32 * 1024;
-/// The HTTP/2 flow control window: how much of request bodies a connection may send ahead, in
-/// bytes.
+/// The HTTP/2 flow control window, in bytes: how much of request bodies a connection may send ahead,
+/// and how much of a response is buffered for sending.
 const WINDOW: u32 = 64 * 1024;
 
 /// Shared state of the handlers.
@@ -139,6 +141,7 @@ pub async fn serve(
         // Never completes: the other branch ends when the server does.
         std::future::pending().await
     };
+    let router = router.layer(middleware::from_fn(host::required));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     match tls {
         None => {
@@ -181,6 +184,7 @@ fn limit(builder: &mut hyper_util::server::conn::auto::Builder<hyper_util::rt::T
         .timer(hyper_util::rt::TokioTimer::new())
         .max_concurrent_streams(64)
         .max_header_list_size(MAX_HEAD)
+        .max_send_buf_size(WINDOW as usize)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .keep_alive_interval(Some(Duration::from_secs(30)));

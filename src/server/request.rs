@@ -1,12 +1,16 @@
 //! Reading requests: bodies field by field, so that an error names the field, and credentials.
-//! Unknown fields are tolerated.
+//! Unknown fields are tolerated where an operation does not say otherwise.
+//!
+//! A body costs memory only while it is read: it is given away to be parsed, what it may be parsed
+//! into is bounded, and a handler drops the fields before it waits for anything.
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use crate::domain::decision::Reason;
-use crate::domain::json::parse_object;
+use crate::domain::json::parse_small_object;
 
 /// The header that names the client an appUserIdToken is checked for.
 pub const CLIENT_HEADER: &str = "x-anon-sdk-client-id";
@@ -19,12 +23,14 @@ impl Fields {
     /// Reads a body; an empty one gives `None`.
     ///
     /// # Errors
-    /// Not JSON, not an object, or a field that occurs twice.
-    pub fn read(body: &[u8]) -> Result<Option<Self>, ApiError> {
+    /// Not JSON, not an object, a field that occurs twice, or too many values or levels.
+    pub fn read(body: Bytes) -> Result<Option<Self>, ApiError> {
         if body.is_empty() {
             return Ok(None);
         }
-        let fields = parse_object(body).map_err(|error| {
+        let fields = parse_small_object(&body);
+        drop(body);
+        let fields = fields.map_err(|error| {
             // serde_json's text for syntax errors quotes nothing of the input but a position;
             // its text for values would, and cannot occur here.
             ApiError::malformed(format!("the body is not a JSON object: {error}"))
@@ -36,7 +42,7 @@ impl Fields {
     ///
     /// # Errors
     /// It is not there; else as [`Fields::read`].
-    pub fn required_body(body: &[u8]) -> Result<Self, ApiError> {
+    pub fn required_body(body: Bytes) -> Result<Self, ApiError> {
         Self::read(body)?.ok_or_else(ApiError::missing_body)
     }
 
@@ -52,6 +58,21 @@ impl Fields {
             }
         }
         Ok(Self(fields))
+    }
+
+    /// Refuses every field but these: one that is misspelt would be ignored, and its default taken.
+    ///
+    /// # Errors
+    /// There is another one. Its name is repeated only if it is short enough to be no credential.
+    pub fn refuse_others(&self, known: &[&str]) -> Result<(), ApiError> {
+        let Some(other) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
+            return Ok(());
+        };
+        let short = other.len() <= 24 && other.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let what = if short { format!("`{other}`") } else { "a field of the body".to_owned() };
+        let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+        let message = format!("{what} is unknown; known are {}", known.join(", "));
+        Err(ApiError::unknown_field(message))
     }
 
     /// An optional string; null counts as absent.

@@ -3,6 +3,8 @@
 mod policy;
 mod source;
 
+use std::sync::OnceLock;
+
 use jiff::SignedDuration;
 
 use super::{Violation, Violations, object_name};
@@ -36,6 +38,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
         claims,
         keys,
         fetch: fetch.unwrap_or_default(),
+        document: OnceLock::new(),
     })
 }
 
@@ -44,8 +47,9 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
 pub fn inline_set(spec: &crd::UserPoolSpec, claims: &ClaimsPolicy) -> Option<JwkSet> {
     let inline = spec.inline.as_ref()?;
     let keys = inline.keys.iter().map(|key| serde_json::to_value(key).unwrap_or_default());
+    let keys: Vec<serde_json::Value> = keys.collect();
     let expected = Expected { private_keys: false, algorithms: &claims.algorithms };
-    Some(JwkSet::sort_out(keys.collect(), expected))
+    Some(JwkSet::sort_out(keys, expected))
 }
 
 fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {

@@ -22,6 +22,8 @@
 )]
 
 mod alone;
+#[path = "../h2/mod.rs"]
+mod h2;
 mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;

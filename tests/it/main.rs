@@ -17,6 +17,8 @@ mod crds;
 mod docs;
 mod examples;
 mod generated;
+#[path = "../h2/mod.rs"]
+mod h2;
 mod http;
 #[path = "../idp/mod.rs"]
 mod idp;

@@ -232,6 +232,7 @@ mod tests {
             claims: ClaimsPolicy::default(),
             keys: vec![],
             fetch: FetchState::default(),
+            document: std::sync::OnceLock::new(),
         }
     }
 

@@ -1,5 +1,7 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
@@ -11,6 +13,17 @@ const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
 const THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
 /// RFC 7638 section 3.1.
 const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+
+/// The Ed25519 point 1, and p + 1, which decodes to it.
+const IDENTITY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const UNREDUCED: &str = "7v_______________________________________38";
+
+/// The same modulus, less one.
+fn even(modulus: &str) -> String {
+    let mut bytes = URL_SAFE_NO_PAD.decode(modulus).unwrap();
+    *bytes.last_mut().unwrap() &= 0xfe;
+    URL_SAFE_NO_PAD.encode(bytes)
+}
 
 const PUBLIC: Expected<'_> = Expected { private_keys: false, algorithms: &[] };
 const WITH_PRIVATE: Expected<'_> = Expected { private_keys: true, algorithms: &[] };
@@ -101,8 +114,12 @@ fn every_reason_to_drop_a_key() {
         (rsa(&json!({"alg": "ES256"})), mismatch(VerifyingAlgorithm::ES256)),
         (ed25519(&json!({"x": "AAAA"})), DropReason::Key(JwkError::Member("x"))),
         (rsa(&json!({"n": "AQAB"})), DropReason::Key(JwkError::Size)),
-        (rsa(&json!({"e": "AQ"})), DropReason::Key(JwkError::Size)),
-        (rsa(&json!({"e": "Ag"})), DropReason::Key(JwkError::Size)),
+        (rsa(&json!({"e": "AQ"})), DropReason::Key(JwkError::Exponent)),
+        (rsa(&json!({"e": "Ag"})), DropReason::Key(JwkError::Exponent)),
+        (rsa(&json!({"e": "AgAAAAE"})), DropReason::Key(JwkError::Exponent)),
+        (rsa(&json!({"n": even(N)})), DropReason::Key(JwkError::WeakModulus)),
+        (ed25519(&json!({"x": IDENTITY})), DropReason::Key(JwkError::SmallOrder)),
+        (ed25519(&json!({"x": UNREDUCED})), DropReason::Key(JwkError::NotCanonical)),
     ] {
         assert_eq!(verdict(&key, PUBLIC), Err(reason), "{key}");
     }
@@ -157,6 +174,14 @@ fn what_is_no_set() {
         (r#"{"kty":"RSA"}"#, NotAJwkSet::NoKeys),
     ] {
         assert_eq!(JwkSet::parse(text.as_bytes(), PUBLIC).unwrap_err(), error, "{text}");
+    }
+    let (deep, wide) = ("[".repeat(14), "0,".repeat(256));
+    for text in [
+        format!(r#"{{"keys":[],"more":{deep}[[]{}}}"#, "]".repeat(15)),
+        format!(r#"{{"keys":[{{"x5c":[{wide}0]}}]}}"#),
+        format!(r#"{{"keys":[{{"kty":"OKP","key_ops":{deep}{}}}]}}"#, "]".repeat(14)),
+    ] {
+        assert_eq!(JwkSet::parse(text.as_bytes(), PUBLIC).unwrap_err(), NotAJwkSet::Json, "{text}");
     }
     let many = json!({"keys": vec![json!({}); MAX_READ + 1]}).to_string();
     assert_eq!(JwkSet::parse(many.as_bytes(), PUBLIC).unwrap_err(), NotAJwkSet::TooMany);

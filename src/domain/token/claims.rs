@@ -10,7 +10,7 @@ use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::keyset::PublishedKey;
 use crate::domain::policy::Audience;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::Revocation;
+use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID, Revocation};
 
 /// Claims of which only the signature is verified.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl<'p> SignedClaims<'p> {
         if !self.pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
             return Err(Reason::RequiredClaimMismatch);
         }
-        let token_id = self.claims.get("jti").and_then(Value::as_str);
+        let token_id = self.token_id()?;
         let revoked = |it: &Arc<Revocation>| it.covers_token(&app_user_id, token_id, issued_at);
         if let Some(reason) = self.revocations.iter().find_map(revoked) {
             return Err(reason);
@@ -126,12 +126,26 @@ impl<'p> SignedClaims<'p> {
         if id.is_empty() {
             return Err(Reason::SubjectMissing);
         }
+        if id.chars().count() > MAX_SUBJECT {
+            return Err(Reason::SubjectTooLong);
+        }
         // Some providers send the boolean as a string.
         let verified = self.claims.get("email_verified");
         if path.is("email") && !verified.is_some_and(|it| *it == true || it == "true") {
             return Err(Reason::EmailUnverified);
         }
         Ok(id)
+    }
+
+    /// `jti`, if there is one. A Revocation has to be able to name it.
+    fn token_id(&self) -> Result<Option<&str>, Reason> {
+        match self.claims.get("jti") {
+            None => Ok(None),
+            Some(Value::String(id)) if (1..=MAX_TOKEN_ID).contains(&id.chars().count()) => {
+                Ok(Some(id))
+            }
+            Some(_) => Err(Reason::TokenIdInvalid),
+        }
     }
 
     /// A NumericDate (RFC 7519 section 2), which may have a fraction.

@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::domain::client::{ClientKind, SdkClient, Webapp};
+use crate::domain::document::Document;
 use crate::domain::ids::SdkClientId;
 use crate::server::cacheable::cacheable;
 use crate::server::{ApiError, AppState};
@@ -60,6 +61,7 @@ pub async fn public_data(
             chrome_extension_id: webapp.chrome_extension_id.as_deref(),
             redirect_urls: &webapp.redirect_urls,
         };
+        let data = Document::of(&data).map_err(|_| ApiError::internal())?;
         let mut response = cacheable(&headers, "application/json", CACHE, &data)?;
         if let Some(origin) = allowed_origin(webapp, &headers) {
             response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);

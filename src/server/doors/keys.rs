@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::domain::document::Document;
 use crate::domain::ids::UserPoolId;
 use crate::domain::keyset::PublishedKey;
 use crate::domain::pool::{Source, UserPool};
@@ -28,7 +29,8 @@ pub async fn jwks(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let pool = find(&state, id)?;
-    public(&headers, "application/jwk-set+json", &pool.jwks())
+    let document = pool.published().map_err(|_| ApiError::internal())?;
+    public(&headers, "application/jwk-set+json", document)
 }
 
 /// The metadata that a consumer of ID tokens needs. There is no authorization endpoint: tokens come
@@ -61,6 +63,7 @@ pub async fn discovery(
         subject_types_supported: ["public"],
         id_token_signing_alg_values_supported: algorithms,
     };
+    let document = Document::of(&document).map_err(|_| ApiError::internal())?;
     public(&headers, "application/json", &document)
 }
 
@@ -100,9 +103,9 @@ fn no_keys() -> ApiError {
 fn public(
     headers: &HeaderMap,
     media_type: &'static str,
-    body: &impl Serialize,
+    document: &Document,
 ) -> Result<Response, ApiError> {
-    let document = cacheable(headers, media_type, CACHE, body)?;
+    let document = cacheable(headers, media_type, CACHE, document)?;
     Ok(([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))], document)
         .into_response())
 }

@@ -9,8 +9,10 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::domain::decision::{Principal, Reason, Verified};
+use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::authenticate::{Accepts, Question, authenticate_patiently};
 use crate::server::error::{class_of, finish};
 use crate::server::request::{Fields, bearer, client_header};
@@ -55,14 +57,29 @@ struct Inactive {
     message: &'static str,
 }
 
+/// What is asked. Nothing else of a request is held while it waits for a key.
+struct Asked {
+    credential: Zeroizing<String>,
+    client: Option<String>,
+    organization: Option<String>,
+}
+
+impl Asked {
+    fn question(&self) -> Question<'_> {
+        Question {
+            credential: &self.credential,
+            client: self.client.as_deref(),
+            organization: self.organization.as_deref(),
+            accepts: ACCEPTS,
+        }
+    }
+}
+
 /// Reads the question, answers it, counts the verdict.
 pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
-    let fields = match Fields::read(&body) {
-        Ok(fields) => fields.unwrap_or_default(),
-        Err(error) => return error.into_response(),
-    };
-    let verdict = match question(&headers, &fields) {
-        Ok(Ok(question)) => {
+    let verdict = match read(headers, body) {
+        Ok(Ok(asked)) => {
+            let question = asked.question();
             authenticate_patiently(&state.reader, state.clock.as_ref(), question).await
         }
         Ok(Err(reason)) => Err(reason),
@@ -74,24 +91,31 @@ pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: B
     reply(&verdict)
 }
 
-fn question<'q>(
-    headers: &'q HeaderMap,
-    fields: &'q Fields,
-) -> Result<Result<Question<'q>, Reason>, ApiError> {
+#[expect(clippy::needless_pass_by_value, reason = "they end here")]
+fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Asked, Reason>, ApiError> {
+    let fields = Fields::read(body)?.unwrap_or_default();
+    fields.refuse_others(&["token", "sdkClientId", "organizationId"])?;
     let token = fields.string("token")?;
     let body_client = fields.string("sdkClientId")?.filter(|client| !client.is_empty());
     let organization = fields.string("organizationId")?;
     let ask = || {
-        let credential = match (bearer(headers)?, token) {
+        let credential = match (bearer(&headers)?, token) {
             (Some(_), Some(_)) => return Err(Reason::TwoCredentials),
             (Some(credential), None) | (None, Some(credential)) => credential,
             (None, None) => return Err(Reason::CredentialMissing),
         };
-        let client = match (client_header(headers)?, body_client) {
+        let client = match (client_header(&headers)?, body_client) {
             (Some(header), Some(body)) if header != body => return Err(Reason::ClientAmbiguous),
             (header, body) => header.or(body),
         };
-        Ok(Question { credential, client, organization, accepts: ACCEPTS })
+        if credential.len() > MAX_TOKEN_BYTES {
+            return Err(Reason::CredentialTooLarge);
+        }
+        Ok(Asked {
+            credential: Zeroizing::new(credential.to_owned()),
+            client: client.map(str::to_owned),
+            organization: organization.map(str::to_owned),
+        })
     };
     Ok(ask())
 }

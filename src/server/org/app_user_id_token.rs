@@ -47,12 +47,13 @@ pub async fn mint(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::MintAppUserIdToken)?;
-    let fields = caller.fields(&body)?;
-    let app_user_id = app_user_id(&fields)?;
+    let fields = caller.fields(body)?;
+    let app_user_id = app_user_id(&fields)?.to_owned();
     let target = target(&state, &caller, &fields)?;
     let hosted = hosted(&target.pool)?;
     let now = state.clock.now();
     let expires_at = expiry(&fields, hosted, now)?;
+    drop(fields);
 
     if target.pool.active_key().is_none() {
         return Err(no_keys());
@@ -61,7 +62,7 @@ pub async fn mint(
     // recorded in the Secret.
     let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
     let revocations = state.reader.revocations(Of::UserPool, &target.pool.name, now);
-    let refused = |it: &Arc<Revocation>| it.covers_token(app_user_id, None, Some(now));
+    let refused = |it: &Arc<Revocation>| it.covers_token(&app_user_id, None, Some(now));
     if let Some(reason) = revocations.iter().find_map(refused) {
         let reason = reason.message();
         return Err(ApiError::unprocessable(format!("{reason}; a new one would be refused too")));
@@ -80,7 +81,7 @@ pub async fn mint(
     let active = key.ok_or_else(no_keys)?;
     let claims = HostedClaims {
         iss: &active.issuer,
-        sub: app_user_id,
+        sub: &app_user_id,
         aud: audience(&target),
         iat: now.as_second(),
         nbf: now.as_second(),

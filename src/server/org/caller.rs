@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use axum::body::Bytes;
 use axum::http::HeaderMap;
 
 use super::audit;
@@ -55,7 +56,7 @@ impl fmt::Display for Who {
 /// Authenticates and authorizes the caller of `operation`.
 ///
 /// # Errors
-/// There is no credential, it is invalid, or its role is not sufficient.
+/// There is no credential, it is invalid, its role is not sufficient, or it has made too many calls.
 pub fn authorize(
     state: &AppState,
     headers: &HeaderMap,
@@ -71,6 +72,7 @@ pub fn authorize(
             (key.role, Who::Service(key.client), client.name.clone())
         }
         Principal::Member(session) => {
+            state.platform.limits.member(session.member, organization)?;
             let who = Who::Member { id: session.member, session: session.session_id.clone() };
             let member = state.reader.member(session.member).ok_or(Reason::SessionUnknown)?;
             (session.role, who, member.name.clone())
@@ -95,7 +97,7 @@ impl Caller {
     ///
     /// # Errors
     /// There is no body, it cannot be parsed, or it specifies another organization.
-    pub fn fields(&self, body: &[u8]) -> Result<Fields, ApiError> {
+    pub fn fields(&self, body: Bytes) -> Result<Fields, ApiError> {
         let fields = Fields::required_body(body)?;
         match fields.string("organizationId")? {
             Some(id) if OrganizationId::parse(id) != Some(self.organization) => {

@@ -1,6 +1,7 @@
 //! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
 //! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
-//! peer address.
+//! peer address. And of members, whose calls cost the API server work: per member and per
+//! organization. Not of ApiKeys, by which a backend logs in all of its users.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,7 @@ use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use crate::domain::ids::{MemberId, OrganizationId};
 use crate::server::ApiError;
 
 /// Logins in a row for one e-mail address from one peer address; then one every [`PER_EMAIL`].
@@ -26,6 +28,12 @@ const PER_PEER: Duration = Duration::from_millis(500);
 /// Sign-ups in a row from one peer address; each makes a namespace.
 const SIGN_UP_BURST: u32 = 5;
 const PER_SIGN_UP: Duration = Duration::from_mins(1);
+/// Calls in a row of one member; more than any person or page makes.
+const MEMBER_BURST: u32 = 1000;
+const PER_MEMBER: Duration = Duration::from_millis(50);
+/// The same of all members of an organization together.
+const MEMBERS_BURST: u32 = 5000;
+const PER_MEMBERS: Duration = Duration::from_millis(10);
 
 /// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
 /// nobody can fill the memory, nor choose whose budget he shares.
@@ -34,6 +42,8 @@ pub struct Limits {
     emails_total: Option<Limiter>,
     peers: Option<Limiter>,
     sign_ups: Option<Limiter>,
+    members: Option<Limiter>,
+    organizations: Option<Limiter>,
     hasher: RandomState,
 }
 
@@ -50,6 +60,8 @@ impl Default for Limits {
             emails_total: limiter(PER_EMAIL_TOTAL, EMAIL_TOTAL_BURST),
             peers: limiter(PER_PEER, PEER_BURST),
             sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
+            members: limiter(PER_MEMBER, MEMBER_BURST),
+            organizations: limiter(PER_MEMBERS, MEMBERS_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -80,6 +92,15 @@ impl Limits {
     /// There were too many; when to try again.
     pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
         self.of_peer(self.sign_ups.as_ref(), peer)
+    }
+
+    /// Counts a call of a member.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
+        check(self.members.as_ref(), self.hasher.hash_one(member))?;
+        check(self.organizations.as_ref(), self.hasher.hash_one(organization))
     }
 
     fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
@@ -138,6 +159,22 @@ mod tests {
         assert!(limits.peer(None).is_ok());
         let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
         assert_eq!(passed.count(), 5);
+    }
+
+    #[test]
+    fn members_have_a_budget_each_and_one_together() {
+        let limits = Limits::default();
+        let (own, other) = (OrganizationId::derive("acme"), OrganizationId::derive("other"));
+        let member = |number: usize| MemberId::derive("acme", &format!("m{number}"));
+        let count = |number, most| {
+            (0..most).take_while(|_| limits.member(member(number), own).is_ok()).count()
+        };
+        // Some of it comes back meanwhile.
+        assert!((1000..100_000).contains(&count(0, 100_000)));
+        assert!(limits.member(member(1), own).is_ok(), "another one is not held up");
+        let all: usize = (2..20).map(|number| count(number, 900)).sum();
+        assert!((3000..18 * 900).contains(&all), "{all}");
+        assert!(limits.member(MemberId::derive("other", "m"), other).is_ok());
     }
 
     #[test]

@@ -47,11 +47,12 @@ pub async fn login(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     state.reader.answers()?;
-    let fields = Fields::required_body(&body)?;
+    let fields = Fields::required_body(body)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
     // Read before anything is counted: what is no login uses up nobody's budget.
-    let organization = fields.string("organizationId")?;
+    let organization = fields.string("organizationId")?.map(str::to_owned);
+    let organization = organization.as_deref();
     let mut hint = "wrong e-mail address or password, or not a member who may log in";
     let found = match fields.text("kubernetesToken")? {
         Some(token) => {
@@ -62,9 +63,10 @@ pub async fn login(
                 ));
             }
             hint = "the token was not made for audience `anon-operator`, or is of no member who may log in";
+            drop(fields);
             by_kubernetes(&state, organization, peer, &token).await?
         }
-        None => by_password(&state, &fields, organization, peer).await?,
+        None => by_password(&state, fields, organization, peer).await?,
     };
     let member = match found.as_slice() {
         [] => None,
@@ -95,12 +97,14 @@ pub async fn login(
 /// The members whose e-mail address and password these are.
 async fn by_password(
     state: &AppState,
-    fields: &Fields,
+    fields: Fields,
     organization: Option<&str>,
     peer: Option<IpAddr>,
 ) -> Result<Vec<Arc<Member>>, ApiError> {
     let login_name = Member::login_name(fields.required("email")?);
     let password = Password::typed(fields.required("password")?);
+    // Not held while it waits.
+    drop(fields);
     let limits = &state.platform.limits;
     limits.peer(peer)?;
     limits.email(&login_name, peer)?;

@@ -46,7 +46,7 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateMember;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(&body)?;
+    let fields = caller.fields(body)?;
     let spec = crd::MemberSpec {
         display_name: Some(fields.name()?),
         email: email(&fields)?,
@@ -60,6 +60,7 @@ pub async fn create(
     let password = fields.required("password")?;
     let password = Password::chosen(password)
         .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
+    drop(fields);
     // The password is not part of it: see `repeat::mark`.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();
@@ -119,17 +120,10 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchMember;
     let caller = authorize(&state, &headers, operation)?;
-    let object: crd::Member = find(&state, &caller, path).await?;
-    let fields = caller.fields(&body)?;
+    let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
-    if fields.value("email").is_some() {
-        let email = email(&fields)?;
-        if email_taken(&state, &caller, &email, Some(&object)) {
-            return Err(email_in_use());
-        }
-        spec.insert("email".to_owned(), json!(email));
-    }
+    let email = fields.value("email").map(|_| email(&fields)).transpose()?;
     let role = role(&fields)?;
     spec.extend(role.map(|role| ("role".to_owned(), json!(role))));
     let suspended = fields.bool("suspended")?;
@@ -137,6 +131,14 @@ pub async fn patch(
     let password = fields.string("password")?.map(Password::chosen).transpose();
     let password =
         password.map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
+    drop(fields);
+    let object: crd::Member = find(&state, &caller, path).await?;
+    if let Some(email) = email {
+        if email_taken(&state, &caller, &email, Some(&object)) {
+            return Err(email_in_use());
+        }
+        spec.insert("email".to_owned(), json!(email));
+    }
     if password.is_some() && object.spec.password_secret_ref.is_some() {
         return Err(ApiError::unprocessable(
             "the password of this member comes from a Secret: change it there",

@@ -3,11 +3,17 @@
 mod leaves;
 mod refusals;
 
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Map, Value, json};
 
 use super::link;
+use crate::domain::document::Document;
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
+use crate::server::ApiError;
 use leaves::{
     changed, description, email, id, name, oauth, optional, password, role, text, time, url,
 };
@@ -251,9 +257,11 @@ fn more_schemas() -> Value {
     })
 }
 
-/// Serves the document.
-pub async fn serve() -> axum::Json<Value> {
-    axum::Json(document())
+/// Serves the document, which is built and encoded once.
+pub async fn serve() -> Result<Response, ApiError> {
+    static DOCUMENT: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&document()).ok());
+    let document = DOCUMENT.as_ref().ok_or_else(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
 }
 
 #[cfg(test)]

@@ -61,10 +61,11 @@ pub async fn patch(
     let operation = Operation::PatchOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let fields = Fields::required_body(&body)?;
+    let fields = Fields::required_body(body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
     fields.patch_text("logoUrl", &mut spec)?;
+    drop(fields);
     let api = own(&state, &caller);
     let object = if let Some(object) = stored(&api).await? {
         object

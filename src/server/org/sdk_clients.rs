@@ -32,27 +32,37 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(&body)?;
+    let fields = caller.fields(body)?;
     let name = fields.name()?;
     let mut spec = crd::SdkClientSpec {
         display_name: Some(name.clone()),
         description: fields.description()?,
         ..crd::SdkClientSpec::default()
     };
-    match kind(&fields)? {
+    let pool = match kind(&fields)? {
         Kind::Service if fields.value("authorization").is_some() => {
             return Err(ApiError::invalid_field(
                 "authorization",
                 "`authorization` is for applications: a service has no users",
             ));
         }
-        Kind::Service => spec.service = Some(service(&caller)),
-        Kind::Application(application) => {
-            // The pool may be made on the way, so the rest is read before.
-            let webapp = webapp(&application)?;
-            let pool = chosen_pool(&state, &caller, &fields, &application).await?;
-            spec.webapp = Some(webapp(pool));
+        Kind::Service => {
+            spec.service = Some(service(&caller));
+            None
         }
+        Kind::Application(application) => {
+            let webapp = webapp(&application)?;
+            Some((webapp, chosen_pool(&state, &caller, &fields, &application)?))
+        }
+    };
+    drop(fields);
+    if let Some((webapp, pool)) = pool {
+        // Made on the way, once everything else is read.
+        let pool = match pool {
+            Pool::Named(name) => name,
+            Pool::New(pool) => user_pools::make(&state, &caller, *pool).await?.name_any(),
+        };
+        spec.webapp = Some(webapp(pool));
     }
     // The key is not part of it: a repeated request gets another one.
     let content = serde_json::to_value(&spec).unwrap_or_default();
@@ -106,20 +116,28 @@ fn service(caller: &Caller) -> crd::Service {
     crd::Service { role: caller.role.min(Role::Member), api_key }
 }
 
-/// Name of the pool that an application's users belong to: the one that is named, a new one for
-/// the key set that is named, or the organization's.
-async fn chosen_pool(
+/// The pool that an application's users belong to.
+enum Pool {
+    /// That of this name.
+    Named(String),
+    /// One that is to be made.
+    New(Box<crd::UserPoolSpec>),
+}
+
+/// The pool that an application's users belong to: the one that is named, a new one for the key set
+/// that is named, or the organization's.
+fn chosen_pool(
     state: &AppState,
     caller: &Caller,
     fields: &Fields,
     application: &Fields,
-) -> Result<String, ApiError> {
+) -> Result<Pool, ApiError> {
     let new = fields.value("authorization").is_some();
     let Some(id) = application.string("userPoolId")? else {
         return if new {
-            user_pools::make(state, caller, fields).await.map(|pool| pool.name_any())
+            user_pools::spec(fields).map(|pool| Pool::New(Box::new(pool)))
         } else {
-            default_pool(state, caller)
+            default_pool(state, caller).map(Pool::Named)
         };
     };
     if new {
@@ -130,13 +148,13 @@ async fn chosen_pool(
     }
     let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
     let pool = pool.filter(|pool| pool.organization == caller.organization);
-    pool.map(|pool| pool.name.name.clone()).ok_or_else(|| {
+    pool.map(|pool| Pool::Named(pool.name.name.clone())).ok_or_else(|| {
         ApiError::invalid_field("userPoolId", "`userPoolId` is not a pool of the organization")
     })
 }
 
 /// What the request says of the application, but for its pool.
-fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp, ApiError> {
+fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp + use<>, ApiError> {
     let oauth = application.object("oauthConfig")?.unwrap_or_default();
     let redirect_urls = oauth.strings("redirectUrls")?;
     let logo_url = oauth.text("logoUrl")?;
@@ -213,14 +231,10 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchSdkClient;
     let caller = authorize(&state, &headers, operation)?;
-    let client: crd::SdkClient = find(&state, &caller, path).await?;
-    let fields = caller.fields(&body)?;
+    let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
     if let Some(oauth) = fields.object("oauthConfig")? {
-        if client.spec.webapp.is_none() {
-            return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
-        }
         let mut webapp = Map::new();
         for field in ["logoUrl", "chromeExtensionId"] {
             oauth.patch_text(field, &mut webapp)?;
@@ -229,6 +243,11 @@ pub async fn patch(
             webapp.insert("redirectUrls".to_owned(), json!(urls));
         }
         spec.insert("webapp".to_owned(), Value::Object(webapp));
+    }
+    drop(fields);
+    let client: crd::SdkClient = find(&state, &caller, path).await?;
+    if spec.contains_key("webapp") && client.spec.webapp.is_none() {
+        return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
     }
     let client = resources::patch(&state, &own(&state, &caller), &client, spec.into()).await?;
     audit::object(&id_of(&caller, &client));

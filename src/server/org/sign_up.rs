@@ -93,8 +93,7 @@ pub async fn sign_up(
         ));
     }
     state.reader.answers()?;
-    let fields = Fields::required_body(&body)?;
-    let wish = Wish::read(&fields)?;
+    let wish = Wish::read(&Fields::required_body(body)?)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;

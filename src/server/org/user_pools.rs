@@ -9,7 +9,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use kube::ResourceExt as _;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
 use super::authorization::{Authorization, Shown};
@@ -65,8 +65,8 @@ pub async fn create(
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let fields = caller.fields(&body)?;
-    let pool = make(&state, &caller, &fields).await?;
+    let spec = spec(&caller.fields(body)?)?;
+    let pool = make(&state, &caller, spec).await?;
     let shown = show(&state, &caller, &pool);
     audit::object(&shown.id);
     let end = Instant::now() + FIRST_KEY;
@@ -77,15 +77,10 @@ pub async fn create(
     Ok(reply(&shown))
 }
 
-/// Creates the pool that `name`, `description` and `authorization` describe.
-pub async fn make(
-    state: &AppState,
-    caller: &Caller,
-    fields: &Fields,
-) -> Result<crd::UserPool, ApiError> {
-    let wish = fields.name()?;
+/// The pool that `name`, `description` and `authorization` describe.
+pub fn spec(fields: &Fields) -> Result<crd::UserPoolSpec, ApiError> {
     let mut spec = crd::UserPoolSpec {
-        display_name: Some(wish.clone()),
+        display_name: Some(fields.name()?),
         description: fields.description()?,
         ..crd::UserPoolSpec::default()
     };
@@ -93,6 +88,16 @@ pub async fn make(
         Some(authorization) => authorization.put(&mut spec),
         None => spec.hosted = Some(crd::Hosted::default()),
     }
+    Ok(spec)
+}
+
+/// Creates this pool.
+pub async fn make(
+    state: &AppState,
+    caller: &Caller,
+    spec: crd::UserPoolSpec,
+) -> Result<crd::UserPool, ApiError> {
+    let wish = spec.display_name.clone().unwrap_or_default();
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let make = |name: &str| crd::UserPool::new(name, spec.clone());
     resources::create(state, caller, &wish, &content, make).await
@@ -126,12 +131,14 @@ pub async fn patch(
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchUserPool;
     let caller = authorize(&state, &headers, operation)?;
-    let pool: crd::UserPool = find(&state, &caller, path).await?;
-    let fields = caller.fields(&body)?;
+    let fields = caller.fields(body)?;
     let authorization = Authorization::read(&fields)?;
-    let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
-    let mut spec = change.unwrap_or_default();
+    let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
+    drop(fields);
+    let pool: crd::UserPool = find(&state, &caller, path).await?;
+    let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
+    spec.extend(change.unwrap_or_default());
     resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
     audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))

@@ -52,10 +52,15 @@ pub async fn get(url: &str) -> Result<Reply, String> {
 
 /// `POST url` with a JSON body and these headers.
 pub async fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Reply, String> {
+    post_text(url, headers, body.to_string()).await
+}
+
+/// The same with a body that may be anything.
+pub async fn post_text(url: &str, headers: &[(&str, &str)], body: String) -> Result<Reply, String> {
     let mut request = Request::builder().method(Method::POST).uri(url);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
     let request = request.header("content-type", "application/json");
-    send(request.body(Full::from(body.to_string())).unwrap()).await
+    send(request.body(Full::from(body)).unwrap()).await
 }

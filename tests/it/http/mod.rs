@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod frame;
+mod junk;
 mod keys;
 mod link;
 mod login;
@@ -13,4 +14,5 @@ mod permissions;
 mod reasons;
 mod refusals;
 mod serve;
+mod unread;
 mod validate;

@@ -129,6 +129,8 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
         Reason::AudienceMismatch => changed(acme, "aud", json!("another")),
         Reason::TokenSenderConstrained => changed(acme, "cnf", json!({"jkt": "x"})),
         Reason::SubjectMissing => changed(acme, "sub", json!("")),
+        Reason::SubjectTooLong => changed(acme, "sub", json!("u".repeat(256))),
+        Reason::TokenIdInvalid => changed(acme, "jti", json!(7)),
         Reason::EmailUnverified | Reason::RequiredClaimMismatch => {
             let more = match reason {
                 Reason::EmailUnverified => json!({"idClaim": "email"}),

@@ -23,13 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{Reply, World, get as get_request, post};
 
-struct Server {
-    address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
-fn start(router: Router, drain: Duration) -> Server {
+pub fn start(router: Router, drain: Duration) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
@@ -66,6 +66,28 @@ async fn a_connection_that_says_nothing_is_closed() {
         let started = Instant::now();
         rest(connect(&server, beginning).await).await;
         assert!(started.elapsed() < Duration::from_mins(1), "{beginning:?}");
+    }
+}
+
+/// RFC 9112 section 3.2.
+#[tokio::test]
+async fn rejects_http11_requests_without_exactly_one_host() {
+    let server = start(slow(Duration::ZERO), Duration::ZERO);
+    for (head, status) in [
+        ("GET / HTTP/1.1\r\nhost: x\r\n", "200 OK"),
+        ("GET / HTTP/1.1\r\nhost:\r\n", "200 OK"),
+        ("GET http://x/ HTTP/1.1\r\nhost: x\r\n", "200 OK"),
+        ("GET / HTTP/1.1\r\n", "400 Bad Request"),
+        ("GET http://x/ HTTP/1.1\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost: x\r\nhost: y\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost: x\r\nHost: x\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.0\r\n", "200 OK"),
+        ("GET / HTTP/1.0\r\nhost: x\r\nhost: y\r\n", "400 Bad Request"),
+    ] {
+        let stream = connect(&server, &format!("{head}connection: close\r\n\r\n")).await;
+        let reply = rest(stream).await;
+        let line = reply.lines().next().unwrap_or_default();
+        assert!(line.ends_with(status), "{head:?}: {reply}");
     }
 }
 

@@ -74,7 +74,6 @@ async fn every_form_of_the_question() {
         (Some(&bearer), Some(&client), json!({"token": null})),
         (Some(&bearer), Some(&client), json!({"organizationId": own})),
         (Some(&bearer), Some(&client), json!({"organizationId": null})),
-        (Some(&bearer), Some(&client), json!({"somethingNew": [1, {"a": null}]})),
         (Some(&format!("bearer   {token}  ")), Some(&client.to_uppercase()), json!({})),
     ] {
         let text = if body.is_null() { String::new() } else { body.to_string() };
@@ -115,6 +114,9 @@ async fn bodies_that_are_not_a_question() {
         (r#"{"token":["a"]}"#.into(), "InvalidFieldError", Some("token")),
         (r#"{"token":"a","sdkClientId":{}}"#.into(), "InvalidFieldError", Some("sdkClientId")),
         (r#"{"token":"a","organizationId":1}"#.into(), "InvalidFieldError", Some("organizationId")),
+        (r#"{"token":"a","organizationID":"x"}"#.into(), "UnknownFieldError", None),
+        (r#"{"token":"a","somethingNew":[1,{"a":null}]}"#.into(), "UnknownFieldError", None),
+        (format!(r#"{{"{}":1}}"#, acme.key()), "UnknownFieldError", None),
     ] {
         let reply = world.send(post(PATH, body.clone())).await;
         assert_eq!(reply.error(), (400, name.to_owned()), "{body}");

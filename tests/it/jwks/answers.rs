@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anon_operator::domain::jwk_set::RawKey;
 use anon_operator::domain::pool::Location;
 use anon_operator::jwks::{FetchError, Fetched};
 use serde_json::json;
@@ -17,7 +18,7 @@ async fn a_set_is_fetched_by_url_and_by_discovery() {
         let Fetched::Set { keys, validator: None, max_age: None } = fetched.unwrap() else {
             panic!("not a set");
         };
-        assert_eq!(keys, [some_key()]);
+        assert_eq!(keys, [RawKey::from(some_key())]);
     }
     assert_eq!((idp.hits(JWKS), idp.hits(DISCOVERY)), (2, 1));
     let head = idp.last_head();

@@ -238,6 +238,7 @@ mod tests {
     }
 
     fn fetched(keys: Vec<Value>) -> Result<Brought, FetchError> {
+        let keys = keys.into_iter().map(Into::into).collect();
         sort_out(Fetched::Set { keys, validator: None, max_age: None }, &[])
     }
 

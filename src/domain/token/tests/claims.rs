@@ -2,8 +2,9 @@
 
 use super::*;
 use Reason::{
-    AudienceMismatch, ExpiryMissing, IssuerMismatch, SubjectMissing, TokenClientGone, TokenExpired,
-    TokenFromFuture, TokenMalformed, TokenNotYetValid, TokenSenderConstrained,
+    AudienceMismatch, ExpiryMissing, IssuerMismatch, SubjectMissing, SubjectTooLong,
+    TokenClientGone, TokenExpired, TokenFromFuture, TokenIdInvalid, TokenMalformed,
+    TokenNotYetValid, TokenSenderConstrained,
 };
 
 fn eddsa() -> &'static Issuer {
@@ -18,6 +19,25 @@ fn with(name: &str, value: Value) -> Result<(), Reason> {
 fn without(name: &str) -> Result<(), Reason> {
     let token = eddsa().token(|_, claims| drop(claims.as_object_mut().unwrap().remove(name)));
     eddsa().verify(&token).map(drop)
+}
+
+/// What no Revocation can name, nobody could take back.
+#[test]
+fn rejects_users_and_token_ids_that_cannot_be_revoked() {
+    for (name, value, verdict) in [
+        ("sub", json!("ü".repeat(255)), Ok(())),
+        ("sub", json!("ü".repeat(256)), Err(SubjectTooLong)),
+        ("jti", json!("ü".repeat(256)), Ok(())),
+        ("jti", json!("ü".repeat(257)), Err(TokenIdInvalid)),
+        ("jti", json!(""), Err(TokenIdInvalid)),
+        ("jti", json!(7), Err(TokenIdInvalid)),
+        ("jti", json!(null), Err(TokenIdInvalid)),
+        ("jti", json!(["a"]), Err(TokenIdInvalid)),
+        ("jti", json!({"a": "b"}), Err(TokenIdInvalid)),
+    ] {
+        assert_eq!(with(name, value.clone()), verdict, "{name} {value}");
+    }
+    assert_eq!(without("jti"), Ok(()));
 }
 
 #[test]

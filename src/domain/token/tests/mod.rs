@@ -107,6 +107,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
         claims: ClaimsPolicy::default(),
         keys,
         fetch: FetchState::default(),
+        document: std::sync::OnceLock::new(),
     }
 }
 

@@ -42,7 +42,6 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
         }
         413 => has_body,
         422 => writes_resources(operation),
-        429 => matches!(operation, Operation::Login | Operation::CreateOrganization),
         _ => true,
     }
 }

@@ -1,0 +1,197 @@
+//! The members of a key set that tell whether a key can be used, read out of JSON from strangers.
+//! Nothing else is kept: a tree of the whole set could take a hundred times its size.
+
+use serde::de::{DeserializeSeed as _, MapAccess, SeqAccess};
+use serde_json::Value;
+
+use super::MAX_READ;
+use crate::domain::json::{Names, Shape, Within};
+
+/// The members of a private or symmetric key (RFC 7518 section 6).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
+
+/// An element of `keys`, of which a key type at least is known if it is a key. It holds no private
+/// member.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RawKey {
+    pub(super) kty: Member,
+    pub(super) kid: Member,
+    pub(super) alg: Member,
+    pub(super) use_: Member,
+    pub(super) key_ops: Operations,
+    pub(super) crv: Member,
+    pub(super) n: Member,
+    pub(super) e: Member,
+    pub(super) x: Member,
+    pub(super) y: Member,
+    /// Whether it has a member that only private or symmetric keys have.
+    pub(super) has_private: bool,
+}
+
+/// A member that has to be a string.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum Member {
+    #[default]
+    Absent,
+    Null,
+    Text(String),
+    /// Something else.
+    Other,
+}
+
+/// `key_ops`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Operations {
+    #[default]
+    Absent,
+    /// A list, and whether it has these two.
+    List { verify: bool, sign: bool },
+    /// Not a list.
+    Other,
+}
+
+/// What a JSON text is as a key set.
+#[derive(Debug, PartialEq, Eq)]
+pub enum RawSet {
+    /// It is no object.
+    NoObject,
+    /// It has no member `keys`, or that is no list.
+    NoKeys,
+    /// The elements of `keys`; at most one more than [`MAX_READ`].
+    Keys(Vec<RawKey>),
+}
+
+impl Shape<'_> for Member {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn null() -> Self {
+        Self::Null
+    }
+
+    fn text(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl<'de> Shape<'de> for Operations {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn list<A: SeqAccess<'de>>(mut list: A, depth: usize) -> Result<Self, A::Error> {
+        let (mut verify, mut sign) = (false, false);
+        while let Some(operation) = list.next_element_seed(Within::<Operation>::new(depth))? {
+            verify |= operation == Operation::Verify;
+            sign |= operation == Operation::Sign;
+        }
+        Ok(Self::List { verify, sign })
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Operation {
+    Verify,
+    Sign,
+    Other,
+}
+
+impl Shape<'_> for Operation {
+    fn other() -> Self {
+        Self::Other
+    }
+
+    fn text(text: &str) -> Self {
+        match text {
+            "verify" => Self::Verify,
+            "sign" => Self::Sign,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl<'de> Shape<'de> for RawKey {
+    fn other() -> Self {
+        Self::default()
+    }
+
+    fn object<A: MapAccess<'de>>(mut object: A, depth: usize) -> Result<Self, A::Error> {
+        let mut names = Names::default();
+        let mut key = Self::default();
+        while let Some(name) = object.next_key::<String>()? {
+            names.add(&name)?;
+            let member = match name.as_str() {
+                "kty" => &mut key.kty,
+                "kid" => &mut key.kid,
+                "alg" => &mut key.alg,
+                "use" => &mut key.use_,
+                "crv" => &mut key.crv,
+                "n" => &mut key.n,
+                "e" => &mut key.e,
+                "x" => &mut key.x,
+                "y" => &mut key.y,
+                "key_ops" => {
+                    key.key_ops = object.next_value_seed(Within::new(depth))?;
+                    continue;
+                }
+                other => {
+                    key.has_private |= PRIVATE.contains(&other);
+                    object.next_value_seed(Within::<()>::new(depth))?;
+                    continue;
+                }
+            };
+            *member = object.next_value_seed(Within::new(depth))?;
+        }
+        Ok(key)
+    }
+}
+
+impl<'de> Shape<'de> for RawSet {
+    fn other() -> Self {
+        Self::NoObject
+    }
+
+    fn object<A: MapAccess<'de>>(mut object: A, depth: usize) -> Result<Self, A::Error> {
+        let mut names = Names::default();
+        let mut set = Self::NoKeys;
+        while let Some(name) = object.next_key::<String>()? {
+            names.add(&name)?;
+            if name == "keys" {
+                set = object.next_value_seed(Within::<Keys>::new(depth))?.0;
+            } else {
+                object.next_value_seed(Within::<()>::new(depth))?;
+            }
+        }
+        Ok(set)
+    }
+}
+
+/// The member `keys`.
+struct Keys(RawSet);
+
+impl<'de> Shape<'de> for Keys {
+    fn other() -> Self {
+        Self(RawSet::NoKeys)
+    }
+
+    fn list<A: SeqAccess<'de>>(mut list: A, depth: usize) -> Result<Self, A::Error> {
+        let mut keys = Vec::new();
+        while keys.len() <= MAX_READ {
+            let Some(key) = list.next_element_seed(Within::<RawKey>::new(depth))? else {
+                return Ok(Self(RawSet::Keys(keys)));
+            };
+            keys.push(key);
+        }
+        // Too many. The rest is read past, so that what is no JSON is told as that.
+        while list.next_element_seed(Within::<()>::new(depth))?.is_some() {}
+        Ok(Self(RawSet::Keys(keys)))
+    }
+}
+
+impl From<Value> for RawKey {
+    fn from(value: Value) -> Self {
+        // A Value has no repeated members; one that is nested too deep is not a key.
+        Within::new(0).deserialize(value).unwrap_or_default()
+    }
+}
