@@ -255,7 +255,7 @@ fn lease_or_stand_in(lease: Tolerant<Lease>) -> Lease {
             metadata: unreadable.metadata,
             spec: Some(LeaseSpec {
                 holder_identity: Some("unreadable".to_owned()),
-                lease_duration_seconds: i32::try_from(LEASE.as_secs()).ok(),
+                lease_duration_seconds: i32::try_from(LEASE_DURATION.as_secs()).ok(),
                 ..LeaseSpec::default()
             }),
         }
