@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions as files: what the derive macros make, and what they cannot say.
+//! The CustomResourceDefinitions as YAML: the output of the derive macros, and what they cannot express.
 
 use anyhow::Context as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use super::{Member, Organization, Revocation, SdkClient, UserPool};
 
-/// Every definition: its file name and its YAML.
+/// File name and YAML of every definition.
 ///
 /// # Errors
-/// A definition cannot be written as YAML.
+/// A definition cannot be serialized.
 pub fn files() -> anyhow::Result<Vec<(String, String)>> {
     definitions()
         .into_iter()
@@ -26,7 +26,7 @@ pub fn files() -> anyhow::Result<Vec<(String, String)>> {
 /// Prints every definition, for `anon-operator crds | kubectl apply -f -`.
 ///
 /// # Errors
-/// See [`files`]; or standard output cannot be written.
+/// See [`files`]; or standard output is closed.
 pub fn print() -> anyhow::Result<()> {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
@@ -44,13 +44,13 @@ fn finish(mut definition: Value) -> Value {
     if let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
         clean(schema);
         bound_conditions(schema);
-        // First sight of an object then costs no write, and kstatus does not take an object
-        // without conditions for a current one.
+        // A new object then needs no status write, and kstatus does not take an object without
+        // conditions for a reconciled one.
         let default = json!({ "conditions": [{
             "type": "Ready",
             "status": "Unknown",
             "reason": "Pending",
-            "message": "the operator has not looked at this object yet",
+            "message": "waiting for the operator to reconcile this object",
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }]});
         set(schema.pointer_mut("/properties/status"), "default", default);
@@ -58,8 +58,8 @@ fn finish(mut definition: Value) -> Value {
     definition
 }
 
-/// The bounds that the API server itself has for metav1.Condition; the type from k8s-openapi does
-/// not carry them.
+/// Adds the bounds of the API server's own schema of metav1.Condition, which the type of k8s-openapi
+/// lacks.
 fn bound_conditions(schema: &mut Value) {
     let fields = "/properties/status/properties/conditions/items/properties";
     for (field, bound, value) in [
@@ -79,20 +79,17 @@ fn set(object: Option<&mut Value>, member: &str, value: Value) {
     }
 }
 
-/// Drops `nullable`, so that the API server prunes an explicit null instead of storing it, and the
+/// Removes `nullable`, so that the API server drops an explicit null instead of storing it, and the
 /// number formats that Kubernetes does not know.
 fn clean(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             members.remove("nullable");
             if let Some(Value::String(text)) = members.get_mut("description") {
-                *text = unwrapped(text);
+                *text = unwrap_lines(text);
             }
-            if members
-                .get("format")
-                .and_then(Value::as_str)
-                .is_some_and(|it| it.starts_with("uint"))
-            {
+            let format = members.get("format").and_then(Value::as_str);
+            if format.is_some_and(|format| format.starts_with("uint")) {
                 members.remove("format");
             }
             members.values_mut().for_each(clean);
@@ -102,19 +99,19 @@ fn clean(schema: &mut Value) {
     }
 }
 
-/// A doc comment without the line breaks that its width in the source has given it: kubectl explain
-/// breaks lines by itself, and shows those as well. Paragraphs and lists stay.
-fn unwrapped(text: &str) -> String {
+/// A doc comment without the line breaks that wrap it in the source: kubectl explain wraps lines by
+/// itself and would show those, too. Paragraphs and lists stay.
+fn unwrap_lines(text: &str) -> String {
     let mut lines = text.lines().map(str::trim_end).peekable();
-    let mut whole = String::new();
+    let mut unwrapped = String::new();
     while let Some(line) = lines.next() {
-        whole.push_str(line);
+        unwrapped.push_str(line);
         let Some(next) = lines.peek() else { break };
-        let joined =
+        let joins =
             !line.is_empty() && !next.is_empty() && !next.trim_start().starts_with(['*', '-']);
-        whole.push(if joined { ' ' } else { '\n' });
+        unwrapped.push(if joins { ' ' } else { '\n' });
     }
-    whole
+    unwrapped
 }
 
 #[cfg(test)]
@@ -122,8 +119,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn paragraphs_are_lines() {
-        assert_eq!(unwrapped("one\ntwo\n\nthree\n* a\n* b"), "one two\n\nthree\n* a\n* b");
+    fn unwraps_lines_of_a_paragraph_only() {
+        assert_eq!(unwrap_lines("one\ntwo\n\nthree\n* a\n* b"), "one two\n\nthree\n* a\n* b");
     }
 
     fn visit(value: &Value, check: &mut impl FnMut(&Value)) {
@@ -153,6 +150,81 @@ mod tests {
                         && node.get("format").is_none();
                     assert!(!free || node.get("maxLength").is_some(), "{node}");
                 });
+            }
+        }
+    }
+
+    /// Every property of an object schema and of what it contains, by path.
+    fn properties(schema: &Value, path: &str, found: &mut Vec<(String, Value)>) {
+        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+            let path = format!("{path}.{name}");
+            properties(property, &path, found);
+            properties(&property["items"], &format!("{path}[]"), found);
+            found.push((path, property.clone()));
+        }
+    }
+
+    fn all_properties() -> Vec<(String, Value)> {
+        let mut found = Vec::new();
+        for definition in definitions() {
+            let value = finish(serde_json::to_value(&definition).unwrap());
+            let schema = value.pointer("/spec/versions/0/schema/openAPIV3Schema").unwrap();
+            let kind = value["spec"]["names"]["singular"].as_str().unwrap();
+            for part in ["spec", "status"] {
+                let path = format!("{kind}.{part}");
+                properties(&schema["properties"][part], &path, &mut found);
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn descriptions_state_bounds_and_defaults() {
+        let mut missing = Vec::new();
+        for (path, property) in all_properties() {
+            // The type metav1.Condition is not ours.
+            if path.contains(".conditions[].") {
+                continue;
+            }
+            let text = property["description"].as_str().unwrap_or_default();
+            if text.len() <= 10 {
+                missing.push(format!("{path} has no description"));
+            }
+            let mut stated =
+                ["minItems", "maxItems", "minimum", "maximum"].map(|at| &property[at]).to_vec();
+            // Up to 16 characters bound what has a fixed form: durations, ids, names of algorithms.
+            // What status holds is written by the operator.
+            if path.contains(".spec.") {
+                let lengths = [&property["maxLength"], &property["items"]["maxLength"]];
+                stated.extend(lengths.into_iter().filter(|length| length.as_u64() > Some(16)));
+                stated.push(&property["default"]);
+            }
+            for bound in stated {
+                let bound = match bound {
+                    // schemars writes the bounds of a number as floating point.
+                    Value::Number(number) => number.as_f64().unwrap().to_string(),
+                    Value::String(text) => text.clone(),
+                    _ => continue,
+                };
+                if !text.contains(&bound) {
+                    missing.push(format!("{path} does not state `{bound}`: {text}"));
+                }
+            }
+        }
+        assert!(missing.is_empty(), "{}", missing.join("\n"));
+    }
+
+    #[test]
+    fn rules_and_not_patterns_check_what_users_write() {
+        for (path, property) in all_properties() {
+            for schema in [&property, &property["items"]] {
+                let pattern = schema["pattern"].as_str();
+                // CEL cannot see the fraction of a time: see READABLE_FRACTION.
+                let is_time = schema["format"] == "date-time";
+                assert!(pattern.is_none() || is_time, "{path} has the pattern {pattern:?}");
+                for rule in schema["x-kubernetes-validations"].as_array().into_iter().flatten() {
+                    assert!(rule["message"].is_string(), "{path}: {rule} has no message");
+                }
             }
         }
     }

@@ -1,9 +1,10 @@
-//! Kind `Member`: someone of the company.
+//! Kind `Member`: a staff user of the organization.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::rules::{matches, object_name};
 use super::{Role, SecretKeyRef};
 
 /// Desired state of a Member.
@@ -17,43 +18,48 @@ use super::{Role, SecretKeyRef};
     derive = "PartialEq",
     shortname = "anonmember",
     category = "anon",
-    doc = "Someone of the company that the namespace stands for. A Member that names a Kubernetes identity gets the matching rights on the anon.dev kinds of this namespace.",
+    doc = "A staff user of the organization (namespace). The operator grants the Kubernetes identity of a Member, if it has one, the permissions of its role on the anon.dev kinds of this namespace.",
     validation = Rule::new("self.metadata.name.size() <= 52")
-        .message("metadata.name must have at most 52 characters, because the names of RoleBindings are made from it"),
+        .message("metadata.name must have at most 52 characters, because the names of RoleBindings are derived from it"),
     selectable = ".spec.role",
     selectable = ".spec.email",
     printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
-    printcolumn(name = "Message", type_ = "string", description = "what the member can do, or what is the matter", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
+    printcolumn(name = "Message", type_ = "string", description = "what the member can do, or what is wrong", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(cel)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberSpec {
-    /// The name that people see. The object's name if unset.
+    /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
-    /// E-mail address, unique within the organization.
-    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+$"))]
+    /// E-mail address, unique within the organization: 3 to 254 characters.
+    #[schemars(length(min = 3, max = 254))]
+    #[x_kube(validation = matches(
+        r"^[^@\s]+@[^@\s]+$",
+        "must be an e-mail address without spaces, such as `ada@acme.example`",
+    ))]
     pub email: String,
-    /// What this person may do: ReadOnly, Member or Admin.
+    /// Permissions of this member: ReadOnly, Member or Admin.
     pub role: Role,
-    /// The Secret with the password by which this person logs in at `POST /org/login`: in plain
-    /// text, or as an argon2id hash in PHC form. The Secret must carry the label
-    /// `anon.dev/use: password`. What is stored of it is a hash, in the operator's namespace. Who may
-    /// write that Secret, or read a plain text in it, can log in as this person, with this role.
+    /// The key of a Secret with the password for `POST /org/login`, in plain text or as an argon2id
+    /// hash in PHC format. The Secret must have the label `anon.dev/use: password`, by which its owner
+    /// consents to this use. The operator stores only a hash, in its own namespace. Anyone who can
+    /// write the Secret, or read a password in plain text from it, can log in as this member.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeyRef>,
-    /// The Kubernetes identity of this person: exactly one of `user` and `serviceAccount`. It gets
-    /// a RoleBinding to the ClusterRole of the Member's role, in this namespace only. Who may make
-    /// tokens of that ServiceAccount has the role too.
+    /// The Kubernetes identity of this member: exactly one of `user` and `serviceAccount`. The operator
+    /// binds it to the ClusterRole of the member's role, in this namespace only. Anyone who can create
+    /// tokens for that ServiceAccount, or run Pods as it, effectively has the role as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<KubernetesIdentity>,
-    /// A suspended member keeps the object and loses every right.
+    /// While true, this member has no permissions: it cannot log in, its sessions are rejected and its
+    /// RoleBinding is deleted. Defaults to false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
 }
@@ -62,12 +68,12 @@ pub struct MemberSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("(has(self.user) ? 1 : 0) + (has(self.serviceAccount) ? 1 : 0) == 1")
-        .message("set exactly one of `user` and `serviceAccount`")
+        .message("set exactly one of `user` (a user name as the API server reports it) and `serviceAccount: {name: …}` (of this namespace)")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KubernetesIdentity {
-    /// A user name as the API server's authenticators report it. Names of the system
-    /// (`system:…`) are refused; a ServiceAccount of this namespace goes into `serviceAccount`.
+    /// User name as reported by the API server's authenticators: 1 to 256 characters. Names that start
+    /// with `system:` are rejected; for a ServiceAccount of this namespace, use `serviceAccount`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
@@ -82,11 +88,9 @@ pub struct KubernetesIdentity {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountRef {
-    /// Name of the ServiceAccount.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the ServiceAccount: 1 to 253 characters.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = object_name("ci"))]
     pub name: String,
 }
 
@@ -94,37 +98,38 @@ pub struct ServiceAccountRef {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberStatus {
-    /// The member's id: a UUID derived from namespace, kind and name.
+    /// Id of the member: a UUID derived from namespace, kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub id: Option<String>,
-    /// The sessions of this member, oldest first: the hashes of their tokens, never the tokens.
+    /// The sessions of this member, oldest first; at most 64. Only hashes of the session tokens are
+    /// listed, never the tokens.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 64))]
     pub sessions: Vec<SessionStatus>,
-    /// The `metadata.generation` that this status describes.
+    /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and while it is not: Reconciling or Stalled (kstatus).
+    /// Ready and, while that is not True, Reconciling or Stalled (kstatus); at most 16 conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
 }
 
-/// One session of a member.
+/// A session of a member.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SessionStatus {
-    /// The first 16 hex digits of `sha256`.
+    /// The first 16 hexadecimal digits of `sha256`.
     #[schemars(length(min = 16, max = 16))]
     pub id: String,
-    /// SHA-256 of the whole session token, in lower-case hex.
+    /// SHA-256 of the whole session token: 64 lower-case hexadecimal digits.
     #[schemars(length(min = 64, max = 64))]
     pub sha256: String,
     /// When the member logged in.
     pub created_at: Time,
-    /// When the session stops to count.
+    /// When the session expires.
     pub expires_at: Time,
 }

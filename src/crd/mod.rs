@@ -1,24 +1,24 @@
-//! The custom resources of group `anon.dev`: one file per kind, types only.
+//! The custom resources of group `anon.dev`: types only, one file per kind.
 //!
-//! What a spec *means* is decided in [`crate::validate`]; what the API server refuses by itself is
-//! declared here as CEL rules. Two conventions hold for every type:
+//! [`crate::validate`] decides what a spec means; what the API server rejects by itself is declared
+//! here as CEL rules. The doc comments are what `kubectl explain` shows. Conventions for all types:
 //!
-//! * a union is a struct of `Option`s with an "exactly one of" rule, because a Rust enum would be
-//!   rendered as a `oneOf` whose error text misleads, and would make an older replica fail to read
-//!   an arm that is new;
-//! * every string, list and map is bounded, or the cost estimate of the CEL rules exceeds the
-//!   API server's budget.
+//! * A union is a struct of `Option`s with an "exactly one of" rule. A Rust enum would become a
+//!   `oneOf`, whose error message misleads, and an older replica could not read a new variant.
+//! * Every string, list and map has a maximum size; otherwise the estimated cost of the CEL rules
+//!   exceeds the API server's budget. The description of a field states its bounds and default.
+//! * A rule and not a `pattern` checks the form of a string; see [`rules`].
 
 pub mod condition;
 pub mod generate;
 mod member;
 mod organization;
 mod revocation;
+mod rules;
 mod sdk_client;
 mod user_pool;
 
 use kube::KubeSchema;
-use kube::core::Rule;
 use serde::{Deserialize, Serialize};
 
 pub use member::{
@@ -44,81 +44,38 @@ pub use crate::domain::jwk::Jwk;
 pub use crate::domain::keyset::SigningKeyState;
 pub use crate::domain::role::Role;
 
-/// The API group of every kind.
-pub const GROUP: &str = "anon.dev";
-/// The one served and stored version. Changes to it are additive only.
-pub const VERSION: &str = "v1beta1";
-
-/// For times that people write. `format: date-time` alone lets through what no RFC 3339 time is, and
-/// what lies after the last time that we can read, such as the `9999-12-31T23:59:59Z` by which some
-/// mean "never". An object with such a time could not be read at all.
-fn readable_time() -> Rule {
-    Rule::new("self < timestamp('9999-12-30T00:00:00Z')")
-        .message("a time such as 2030-01-31T12:00:00Z, before 9999-12-30; leave it out for never")
-}
-
-/// The pattern of such a time: of a second, no less than a nanosecond can be read. A rule could not
-/// tell: the API server cuts off the rest before it looks.
-const READABLE_FRACTION: &str = "^[^.]+([.][0-9]{1,9}([^0-9].*)?)?$";
-
-/// A duration as people write it.
-const DURATION: &str =
-    "^([0-9]{1,6}h([0-9]{1,6}m)?([0-9]{1,6}s)?|[0-9]{1,6}m([0-9]{1,6}s)?|[0-9]{1,6}s)$";
-
-/// For a duration that people write. Not a pattern: what the API server says of one is the pattern,
-/// and whoever wrote `30d` would have to read it.
-fn duration(example: &str) -> Rule {
-    Rule::new(format!("self.matches('{DURATION}')")).message(
-        format!("hours, minutes and seconds, such as `{example}`; there are no days").as_str(),
-    )
-}
-
-/// A rule that computes with durations. Where one of them is none it holds, for that is said of the
-/// field already; without this it would fail, too, and talk of type conversions.
-fn of_durations(fields: &[&str], rule: &str) -> Rule {
-    let is_none = |field: &&str| {
-        let parts: Vec<_> = field.split('.').collect();
-        let there = (2..=parts.len()).filter_map(|end| parts.get(..end));
-        let there: Vec<_> = there.map(|path| format!("has({})", path.join("."))).collect();
-        format!("({} && !{field}.matches('{DURATION}'))", there.join(" && "))
-    };
-    let none: Vec<_> = fields.iter().map(is_none).collect();
-    Rule::new(format!("{} || ({rule})", none.join(" || ")))
-}
+use rules::{object_name, secret_key};
 
 /// A reference to an object of the same namespace. There is deliberately no `namespace` field:
-/// a reference across namespaces would need the consent of its target.
+/// a reference to another namespace would require the consent of its target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LocalRef {
-    /// Name of the object, in the namespace of the object that refers to it.
-    #[schemars(
-        length(min = 1, max = 52),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the object, in the namespace of the object that refers to it: 1 to 52 characters.
+    #[schemars(length(min = 1, max = 52))]
+    #[x_kube(validation = object_name("users"))]
     pub name: String,
 }
 
-/// An entry of a Secret of the same namespace.
+/// A key of a Secret in the same namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecretKeyRef {
-    /// Name of the Secret, in the namespace of the object that refers to it.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the Secret, in the namespace of the object that refers to it: 1 to 253 characters.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = object_name("acme-idp"))]
     pub name: String,
-    /// Name of the entry in its data.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
+    /// Key of the Secret's data: 1 to 253 characters.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = secret_key("jwks.json"))]
     pub key: String,
 }
 
 /// What happens to the Secret that belongs to an object when the object is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DeletionPolicy {
-    /// The Secret stays; an object of the same name takes it up again.
+    /// The Secret is retained; a new object of the same name uses it again.
     Retain,
-    /// The Secret is removed once the orphan grace of the operator (1h by default) is over.
+    /// The Secret is deleted once the operator's orphan grace period (1h by default) is over.
     Delete,
 }

@@ -1,10 +1,11 @@
-//! Kind `Organization`: refines the organization that its namespace is.
+//! Kind `Organization`: settings of the organization (namespace).
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{LocalRef, duration, of_durations};
+use super::LocalRef;
+use super::rules::{comparing_durations, duration, logo_url};
 
 /// Desired state of an Organization.
 #[derive(
@@ -19,9 +20,9 @@ use super::{LocalRef, duration, of_durations};
     derive = "PartialEq",
     shortname = "anonorg",
     category = "anon",
-    doc = "The company that a namespace stands for. One namespace is one organization, with or without this object: an Organization named `default` gives it a display name, a logo and defaults.",
+    doc = "Settings of an organization. Each namespace is one organization, with or without this object: an Organization named `default` sets its display name, logo and defaults.",
     validation = Rule::new("self.metadata.name == 'default'")
-        .message("an Organization refines its namespace and must be named `default`: one namespace is one organization"),
+        .message("an Organization must be named `default`: each namespace is one organization; create another namespace for another one"),
     printcolumn(name = "Display", type_ = "string", json_path = ".spec.displayName"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
@@ -31,41 +32,44 @@ use super::{LocalRef, duration, of_durations};
 #[kube(cel)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationSpec {
-    /// The name that people see. The namespace's name if unset.
+    /// Display name, 1 to 128 characters. Defaults to the name of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
-    /// URL of the organization's logo, shown by the Link SDK.
+    /// URL of the organization's logo: http or https, at most 2048 characters. Shown by Link, the web
+    /// page on which end users connect their accounts at other services.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = logo_url())]
     pub logo_url: Option<String>,
-    /// The sessions of the organization's members.
+    /// Settings for the sessions of the organization's members.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionSpec>,
-    /// The UserPool that a token is minted for when a request names neither a pool nor a client.
+    /// The UserPool for which a token is issued if the request specifies neither a pool nor a client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_user_pool_ref: Option<LocalRef>,
-    /// The webapp SdkClient that a token is minted for when a request names neither a pool nor a
-    /// client. Wins over `defaultUserPoolRef`.
+    /// The webapp SdkClient for which a token is issued if the request specifies neither a pool nor a
+    /// client. Takes precedence over `defaultUserPoolRef`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub default_sdk_client_ref: Option<LocalRef>,
 }
 
-/// How long sessions live, and how many a member may have.
+/// Lifetime of sessions and their maximum number per member.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = of_durations(&["self.lifetime"], "!has(self.lifetime) || (duration(self.lifetime) >= duration('60s') && duration(self.lifetime) <= duration('8784h'))")
-        .message("session.lifetime must be from 60s to 8784h (366 days)").field_path(".lifetime")
+    validation = comparing_durations(&["self.lifetime"], "!has(self.lifetime) || (duration(self.lifetime) >= duration('60s') && duration(self.lifetime) <= duration('8784h'))")
+        .message("session.lifetime must be from `60s` to `8784h` (366 days)").field_path(".lifetime")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SessionSpec {
-    /// From login to expiry, such as `24h`, which it is if unset. Sessions that have begun keep
-    /// theirs.
+    /// Time from login to expiry: a duration from `60s` to `8784h` (366 days). Defaults to `24h`. A
+    /// change does not affect existing sessions.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("24h"))]
     pub lifetime: Option<String>,
-    /// How many sessions a member may have, 8 if unset; one more login ends the oldest.
+    /// Maximum number of sessions of a member, from 1 to 64. Defaults to 8. A further login ends the
+    /// oldest session.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 64))]
     pub max_per_member: Option<i32>,
@@ -75,14 +79,14 @@ pub struct SessionSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct OrganizationStatus {
-    /// The organization's id: a UUID derived from the namespace's name.
+    /// Id of the organization: a UUID derived from the name of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub id: Option<String>,
-    /// The `metadata.generation` that this status describes.
+    /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and while it is not: Reconciling or Stalled (kstatus).
+    /// Ready and, while that is not True, Reconciling or Stalled (kstatus); at most 16 conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

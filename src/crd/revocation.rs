@@ -1,10 +1,10 @@
-//! Kind `Revocation`: credentials that no longer count, from now on.
+//! Kind `Revocation`: invalidates credentials, effective immediately.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{READABLE_FRACTION, readable_time};
+use super::rules::{READABLE_FRACTION, expiry_time, items, key_id, object_name, readable_time};
 
 /// Desired state of a Revocation.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -17,7 +17,7 @@ use super::{READABLE_FRACTION, readable_time};
     derive = "PartialEq",
     shortname = "anonrevocation",
     category = "anon",
-    doc = "Says that credentials no longer count, from now on. An object of its own, so that it survives what would bring a revoked key back: a restored Secret, a lost status, a GitOps sync. It cannot be changed; to revoke more, create another one.",
+    doc = "Invalidates credentials, effective immediately. It is an object of its own so that a restored Secret, a lost status or a GitOps sync cannot bring a revoked credential back. Immutable; to revoke more, create another one.",
     validation = Rule::new("self.metadata.name.size() <= 52")
         .message("metadata.name must have at most 52 characters"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.userPool.name"),
@@ -32,123 +32,121 @@ use super::{READABLE_FRACTION, readable_time};
 #[kube(cel)]
 #[x_kube(
     validation = Rule::new("[has(self.userPool), has(self.sdkClient), has(self.member)].filter(it, it).size() == 1")
-        .message("set whose credentials are revoked, exactly one of `userPool: {name: …}`, `sdkClient: {name: …}` and `member: {name: …}`")
+        .message("set exactly one of `userPool: {name: …}`, `sdkClient: {name: …}` and `member: {name: …}`: the object whose credentials are revoked; use one Revocation for each")
         .reason(Reason::FieldValueRequired),
     validation = Rule::new("self == oldSelf")
-        .message("a Revocation cannot be changed; create another one to revoke more, delete it to take it back")
+        .message("a Revocation is immutable; to revoke more, create another one; to undo it, delete it")
         .reason(Reason::FieldValueForbidden)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationSpec {
-    /// Signing keys, tokens and users of a pool. Exactly one of `userPool`, `sdkClient` and `member`
-    /// is set.
+    /// Revoke signing keys, tokens or users of a pool. Exactly one of `userPool`, `sdkClient` and
+    /// `member` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_pool: Option<RevokedOfPool>,
-    /// ApiKeys of a service client. Exactly one of `userPool`, `sdkClient` and `member` is set.
+    /// Revoke API keys of a service client. Exactly one of `userPool`, `sdkClient` and `member` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sdk_client: Option<RevokedApiKeys>,
-    /// Sessions of a member. Exactly one of `userPool`, `sdkClient` and `member` is set.
+    /// Revoke sessions of a member. Exactly one of `userPool`, `sdkClient` and `member` is set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<RevokedSessions>,
-    /// Why, for those who come after.
+    /// Free-text reason, for auditing: at most 1024 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// When the revocation ends by itself, and the object is removed. Only sensible once all that
-    /// it revokes has expired anyway. One that revokes nothing but tokens (`tokenIds`,
-    /// `tokensIssuedBefore`) of a hosted pool is removed without it, after the longest time that
-    /// such a token can live (366 days).
+    /// When the revocation ends and the object is deleted. Choose a time at which all revoked
+    /// credentials have expired anyway: before 9999-12-30, with at most nine fractional digits. Never,
+    /// if unset, except that a Revocation of nothing but tokens (`tokenIds`, `tokensIssuedBefore`) of
+    /// a hosted pool is deleted after 366 days, the maximum lifetime of such a token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
-    #[x_kube(validation = readable_time())]
+    #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
 }
 
-/// What of a pool is revoked: everything that is named here. Nothing else of the pool is touched.
+/// The revoked credentials of a pool: the union of all fields. Everything else stays valid.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.keyIds) || has(self.keysCreatedBefore) || has(self.subjects) || has(self.tokenIds) || has(self.tokensIssuedBefore)")
-        .message("say what of the pool: `keyIds`, `keysCreatedBefore`, `subjects`, `tokenIds` or `tokensIssuedBefore`")
+        .message("specify what to revoke: set at least one of `keyIds`, `keysCreatedBefore`, `subjects`, `tokenIds` and `tokensIssuedBefore`")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedOfPool {
-    /// Name of the UserPool, in this namespace. It need not exist (any more, or again).
-    #[schemars(
-        length(min = 1, max = 52),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the UserPool, in this namespace: 1 to 52 characters. It does not have to exist (yet, or
+    /// any longer).
+    #[schemars(length(min = 1, max = 52))]
+    #[x_kube(validation = object_name("users"))]
     pub name: String,
-    /// `kid` of signing keys, as `status.keys[].kid` shows them. All that they signed is refused. A
-    /// hosted pool destroys them, and gets fresh ones at once in place of the Active one and the
-    /// Next one beside it.
+    /// `kid` of signing keys, as in `status.keys[].kid` of the UserPool: 1 to 100 of 1 to 256
+    /// characters. All tokens that they signed are rejected. A hosted pool destroys them and
+    /// immediately replaces the Active key and the Next key beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)))]
     pub key_ids: Option<Vec<String>>,
-    /// Every key that was published before this time, or before this object was created if that is
-    /// earlier.
+    /// Every key that was published before this time, or before the creation of this object if that is
+    /// earlier. The time must have at most nine fractional digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub keys_created_before: Option<Time>,
-    /// Users, by appUserId, of whom no token counts: none that exists, and none that is minted
-    /// later.
+    /// Users, by appUserId, all of whose tokens are rejected, including those issued later: 1 to 256
+    /// of 1 to 255 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255)))]
     pub subjects: Option<Vec<String>>,
-    /// Tokens, by their `jti`.
+    /// Tokens, by `jti`: 1 to 256 of 1 to 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)))]
     pub token_ids: Option<Vec<String>>,
-    /// Every token that was issued (`iat`) before this time. A token without `iat` was.
+    /// Every token that was issued (`iat`) before this time, and every token without `iat`. The time
+    /// must be before 9999-12-30 and have at most nine fractional digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub tokens_issued_before: Option<Time>,
 }
 
-/// Which sessions of a member are revoked.
+/// The revoked sessions of a member.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedSessions {
-    /// Name of the Member, in this namespace. It need not exist (any more, or again).
-    #[schemars(
-        length(min = 1, max = 52),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the Member, in this namespace: 1 to 52 characters. It does not have to exist (yet, or
+    /// any longer).
+    #[schemars(length(min = 1, max = 52))]
+    #[x_kube(validation = object_name("ada"))]
     pub name: String,
-    /// Every session that began before this time, or before this object was created if that is
-    /// earlier. The member can log in again; to prevent that, suspend it.
+    /// Every session that started before this time, or before the creation of this object if that is
+    /// earlier. The time must have at most nine fractional digits. The member can log in again; to
+    /// prevent that, suspend it.
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub sessions_created_before: Time,
 }
 
-/// Which ApiKeys of a client are revoked: those that are named and those that are too old.
+/// The revoked API keys of a client: the union of the fields.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("has(self.keyIds) || has(self.keysCreatedBefore)")
-        .message("say which keys: `keyIds`, `keysCreatedBefore`, or both; to refuse all keys of a client, suspend it")
+        .message("specify which keys to revoke: set `keyIds`, `keysCreatedBefore` or both; to reject all keys of a client, suspend it")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct RevokedApiKeys {
-    /// Name of the SdkClient, in this namespace. It need not exist (any more, or again).
-    #[schemars(
-        length(min = 1, max = 52),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
-    )]
+    /// Name of the SdkClient, in this namespace: 1 to 52 characters. It does not have to exist (yet, or
+    /// any longer).
+    #[schemars(length(min = 1, max = 52))]
+    #[x_kube(validation = object_name("backend"))]
     pub name: String,
-    /// Ids of keys, as `status.keys[].id` shows them.
+    /// Ids of API keys, as in `status.keys[].id` of the SdkClient: 1 to 64 of 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(
-        length(min = 1, max = 64),
-        inner(length(max = 16), regex(pattern = r"^[0-9a-f]{16}$"))
-    )]
+    #[schemars(length(min = 1, max = 64), extend("items" = items(16, &key_id())))]
     pub key_ids: Option<Vec<String>>,
-    /// Every key that was made before this time.
+    /// Every key that was generated before this time, or before the creation of this object if that is
+    /// earlier; a key without a time is treated as the oldest. The time must have at most nine
+    /// fractional digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
@@ -159,10 +157,11 @@ pub struct RevokedApiKeys {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationStatus {
-    /// The `metadata.generation` that this status describes.
+    /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready once every validator refuses what is revoked; until then Reconciling.
+    /// Ready once every validator enforces the revocation, Reconciling until then; at most 16
+    /// conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]

@@ -1,4 +1,4 @@
-//! Kind `SdkClient`: a frontend (webapp) or a backend (service) of the company.
+//! Kind `SdkClient`: an application of the organization, a frontend (webapp) or a backend (service).
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,11 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    ApiKeyState, DeletionPolicy, LocalRef, READABLE_FRACTION, Role, duration, of_durations,
-    readable_time,
+use super::rules::{
+    READABLE_FRACTION, comparing_durations, duration, expiry_time, items, key_id, logo_url,
+    matches, object_name, readable_time, secret_key,
 };
+use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,9 +24,9 @@ use super::{
     derive = "PartialEq",
     shortname = "anonclient",
     category = "anon",
-    doc = "An application of the company. A `webapp` is a frontend: its clientId tells the validator which UserPool a token belongs to. A `service` is a backend: it gets an ApiKey.",
+    doc = "An application of your organization. A `webapp` is a frontend: its clientId tells validators which UserPool a token belongs to. A `service` is a backend: it authenticates with an API key.",
     validation = Rule::new("self.metadata.name.size() <= 52")
-        .message("metadata.name must have at most 52 characters, because names of other objects are made from it"),
+        .message("metadata.name must have at most 52 characters, because the names of other objects are derived from it"),
     selectable = ".spec.webapp.userPoolRef.name",
     selectable = ".spec.service.role",
     printcolumn(name = "Type", type_ = "string", json_path = ".status.type"),
@@ -35,10 +36,10 @@ use super::{
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
-    printcolumn(name = "Message", type_ = "string", description = "where the ApiKey is and which others count, or what is the matter", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
-    printcolumn(name = "Key-Age", type_ = "date", description = "age of the Current ApiKey", json_path = r#".status.keys[?(@.state=="Current")].createdAt"#, priority = "1"),
-    printcolumn(name = "Next-Rotation", type_ = "string", description = "when the schedule asks for the next ApiKey", json_path = ".status.nextRotation", priority = "1"),
-    printcolumn(name = "Old-Key-Until", type_ = "string", description = "until when the oldest Previous ApiKey counts", json_path = r#".status.keys[?(@.state=="Previous")].expiresAt"#, priority = "1"),
+    printcolumn(name = "Message", type_ = "string", description = "where the API key is and how many previous keys are valid, or what is wrong", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
+    printcolumn(name = "Key-Age", type_ = "date", description = "age of the Current API key", json_path = r#".status.keys[?(@.state=="Current")].createdAt"#, priority = "1"),
+    printcolumn(name = "Next-Rotation", type_ = "string", description = "when the API key is rotated next, according to the schedule", json_path = ".status.nextRotation", priority = "1"),
+    printcolumn(name = "Old-Key-Until", type_ = "string", description = "when the oldest Previous API key expires", json_path = r#".status.keys[?(@.state=="Previous")].expiresAt"#, priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[kube(cel)]
@@ -46,7 +47,7 @@ use super::{
     validation = Rule::new("(has(self.webapp) ? 1 : 0) + (has(self.service) ? 1 : 0) == 1")
         .message("set exactly one of `webapp` (a frontend, with userPoolRef) and `service` (a backend, with role and apiKey)"),
     validation = Rule::new("has(self.clientId) == has(oldSelf.clientId) && (!has(self.clientId) || self.clientId == oldSelf.clientId)")
-        .message("clientId cannot be set, changed or removed later; delete the client and create another one")
+        .message("clientId is immutable: it cannot be set, changed or removed later; delete the client and create another one")
         .reason(Reason::FieldValueForbidden)
         .field_path(".clientId"),
     validation = Rule::new("has(self.webapp) == has(oldSelf.webapp)")
@@ -55,26 +56,30 @@ use super::{
 )]
 #[serde(rename_all = "camelCase")]
 pub struct SdkClientSpec {
-    /// The name that people see. The object's name if unset.
+    /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub display_name: Option<String>,
-    /// What this client is for.
+    /// What this client is for: at most 1024 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub description: Option<String>,
-    /// A clientId to keep, such as the one that the client had on another platform: a UUID in lower
-    /// case, not of version 5 (those are derived). It needs the consent of a cluster admin: the
-    /// annotation `anon.dev/client-ids` on the Namespace lists it. Derived if unset.
+    /// A clientId to keep, such as the one that the client had on another platform: a lower-case UUID
+    /// (36 characters) of any version but 5, which is reserved for derived ids. The annotation
+    /// `anon.dev/client-ids` of the Namespace, written by a cluster administrator, must list it or be
+    /// `*`. Immutable. Defaults to a UUID derived from namespace, kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(
-        length(max = 36),
-        regex(pattern = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$")
+    #[schemars(length(max = 36))]
+    #[x_kube(
+        validation = matches(
+            "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$",
+            "must be a lower-case UUID, such as `6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111`",
+        ),
+        validation = Rule::new("self.size() < 15 || self.substring(14, 15) != '5'")
+            .message("must not be a UUID of version 5, which is reserved for derived ids; leave clientId out, or use a UUID of version 4")
     )]
-    #[x_kube(validation = Rule::new("self.size() < 15 || self.substring(14, 15) != '5'")
-        .message("a UUID of version 5 is derived from a namespace and a name and cannot be chosen; leave clientId out, or use a UUID of version 4"))]
     pub client_id: Option<String>,
-    /// A suspended client is kept and refused: neither its tokens nor its ApiKeys count.
+    /// While true, the tokens and API keys of this client are rejected. Defaults to false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
     /// A frontend, with `userPoolRef`. Exactly one of `webapp` and `service` is set.
@@ -85,150 +90,166 @@ pub struct SdkClientSpec {
     pub service: Option<Service>,
 }
 
-/// A frontend: distinguishes clients that share a UserPool.
+/// A frontend: identifies one of the clients that share a UserPool.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Webapp {
-    /// The UserPool whose users sign in here. It may be created later.
+    /// The UserPool whose users sign in to this client. It may be created later.
     pub user_pool_ref: LocalRef,
-    /// The browser origins (scheme, host, port; RFC 6454) that may read this client's public data.
+    /// The browser origins (scheme, host and port; RFC 6454) that may read this client's public data
+    /// at `GET /v1/clients/{clientId}`: at most 32, of at most 255 characters each. They are compared
+    /// exactly; there are no wildcards.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(
-        length(max = 32),
-        inner(
-            length(max = 255),
-            regex(pattern = r"^(https?|chrome-extension)://[A-Za-z0-9.\-\[\]:]+$")
-        )
-    )]
+    #[schemars(length(max = 32), extend("items" = items(255, &matches(
+        r"^(https?|chrome-extension)://[A-Za-z0-9.\-\[\]:]+$",
+        "must be a browser origin (scheme, host and optional port, no path), such as `https://shop.acme.example` or `chrome-extension://abcdefghijklmnopabcdefghijklmnop`",
+    ))))]
     pub allowed_origins: Option<Vec<String>>,
-    /// The URLs that Link may redirect back to: of websites, or of apps with a scheme of their own.
+    /// The URLs that Link may redirect to when it is done: at most 32, of at most 2048 characters
+    /// each. They lead to a website, or to an app with a URL scheme of its own. Link is the web page
+    /// on which end users connect their accounts at other services; the Link SDK opens it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("!self.exists(url, ['javascript:', 'data:', 'vbscript:', 'blob:', 'file:'].exists(scheme, url.startsWith(scheme)))")
-            .message("a redirect URL must lead to a website or an app; javascript:, data:, vbscript:, blob: and file: do not")
+            .message("a redirect URL must lead to a website or an app, such as `https://shop.acme.example/linked`; javascript:, data:, vbscript:, blob: and file: are not allowed")
     )]
-    #[schemars(
-        length(max = 32),
-        inner(length(max = 2048), regex(pattern = r"^[a-z][a-z0-9+.\-]*://[^\s#]+$"))
-    )]
+    #[schemars(length(max = 32), extend("items" = items(2048, &matches(
+        r"^[a-z][a-z0-9+.\-]*://[^\s#]+$",
+        "must be an absolute URL with a lower-case scheme and without fragment and spaces, such as `https://shop.acme.example/linked` or `example.acme.shop://linked`",
+    ))))]
     pub redirect_urls: Option<Vec<String>>,
-    /// URL of the logo that Link shows; the organization's if unset.
+    /// URL of the logo that Link shows: http or https, at most 2048 characters. Defaults to the logo
+    /// of the Organization.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048), regex(pattern = r"^https?://[^\s]+$"))]
+    #[schemars(length(max = 2048))]
+    #[x_kube(validation = logo_url())]
     pub logo_url: Option<String>,
-    /// Id of the Chrome extension that belongs to this client.
+    /// Id of the Chrome extension that belongs to this client: 32 letters from `a` to `p`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 32), regex(pattern = r"^[a-p]{32}$"))]
+    #[schemars(length(max = 32))]
+    #[x_kube(validation = matches(
+        "^[a-p]{32}$",
+        "must be the id of a Chrome extension: 32 letters from `a` to `p`, such as `abcdefghijklmnopabcdefghijklmnop`",
+    ))]
     pub chrome_extension_id: Option<String>,
-    /// Accept only tokens whose `sdkClientId` is this client. Tokens of an identity provider that
-    /// does not know clients carry none, and are then refused.
+    /// Accept only tokens whose claim `sdkClientId` is this client's id. This rejects tokens of
+    /// identity providers that do not set that claim. Defaults to false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strict_client: Option<bool>,
 }
 
-/// A backend: authenticates with an ApiKey.
+/// A backend: authenticates with an API key.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("self.role != 'Admin' || !has(self.apiKey.delivery)")
-        .message("an Admin key is never delivered into a Secret, where whoever reads Secrets would become Admin; use `hashes`, or role `Member` or `ReadOnly`")
+        .message("an Admin key is never delivered into a Secret, because anyone who can read the Secret would have the role Admin; use `hashes`, or role `Member` or `ReadOnly`")
         .reason(Reason::FieldValueForbidden)
         .field_path(".role")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Service {
-    /// What the ApiKey may do: ReadOnly, Member or Admin. Whoever writes this needs the right that
-    /// the role gives: to create userpools for Member, to create members for Admin.
+    /// Permissions of the API key: ReadOnly, Member or Admin. Setting it requires the corresponding
+    /// Kubernetes permission: to create userpools for Member, to create members for Admin.
     pub role: Role,
-    /// Where the ApiKey comes from: exactly one of `delivery` and `hashes`.
+    /// Source of the API key: exactly one of `delivery` and `hashes`.
     pub api_key: ApiKeySource,
 }
 
-/// The most hashes that a client can list.
+/// The maximum number of hashes of a client.
 pub const MAX_HASHES: usize = 16;
 
-/// Where the ApiKeys of a service come from: exactly one of the arms.
+/// Source of a service's API keys: exactly one of the fields.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("(has(self.delivery) ? 1 : 0) + (has(self.hashes) ? 1 : 0) == 1")
-        .message("set exactly one of `delivery` (the operator makes a key: `delivery: {secretName: …}`) and `hashes` (keys made by `kubectl anon key generate`)"),
+        .message("set exactly one of `delivery` (the operator generates the key: `delivery: {secretName: …}`) and `hashes` (keys generated by `kubectl anon key generate`)"),
     validation = Rule::new("has(self.delivery) == has(oldSelf.delivery)")
         .message("a client cannot change between `delivery` and `hashes`; create another client")
         .reason(Reason::FieldValueForbidden)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeySource {
-    /// The operator makes a key, delivers it into a Secret of this namespace, and rotates it.
+    /// The operator generates an API key, delivers it into a Secret of this namespace, and rotates it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
-    /// SHA-256 hashes of keys that were made elsewhere, by `kubectl anon key generate` or the REST
-    /// API. The keys themselves are stored nowhere. To rotate, add a hash, and remove the old one
-    /// when nobody uses it any more.
+    /// SHA-256 hashes of API keys that were generated elsewhere, by `kubectl anon key generate` or by
+    /// the REST API; at most 16. The keys themselves are not stored. To rotate a key, add a hash, and
+    /// remove the old one once its key is no longer in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     #[schemars(length(max = 16))]
     pub hashes: Option<Vec<ApiKeyHash>>,
 }
 
-/// The hash of one ApiKey that was made elsewhere.
+/// The hash of an API key that was generated elsewhere.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("self.id == self.sha256.substring(0, 16)")
-        .message("id must be the first 16 digits of sha256; `kubectl anon key generate` prints both")
+        .message("id must be the first 16 digits of sha256, such as `6cfb9ed0778cd7e8`; `kubectl anon key generate` prints both")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyHash {
-    /// The first 16 hex digits of `sha256`.
-    #[schemars(length(max = 16), regex(pattern = r"^[0-9a-f]{16}$"))]
+    /// The first 16 hexadecimal digits of `sha256`.
+    #[schemars(length(max = 16))]
+    #[x_kube(validation = key_id())]
     pub id: String,
-    /// SHA-256 of the whole key string, in lower-case hex.
-    #[schemars(length(max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
+    /// SHA-256 of the whole API key: 64 lower-case hexadecimal digits.
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = matches(
+        "^[0-9a-f]{64}$",
+        "must be a SHA-256 hash: 64 lower-case hexadecimal digits, such as `6cfb9ed0778cd7e8c35a7321dd84df7f6e8b21e5b87ce2e631df784026c8f607`",
+    ))]
     pub sha256: String,
-    /// When the key was made. Missing counts as oldest.
+    /// When the key was generated: a time before 9999-12-30 with at most nine fractional digits. A key
+    /// without it is treated as the oldest.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
     pub created_at: Option<Time>,
-    /// When the key stops to count. Never if unset.
+    /// When the key expires: a time before 9999-12-30 with at most nine fractional digits. Never, if
+    /// unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
-    #[x_kube(validation = readable_time())]
+    #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
 }
 
-/// The Secret that an ApiKey is delivered into.
+/// The Secret that an API key is delivered into.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = of_durations(&["self.lifetime"], "!has(self.lifetime) || duration(self.lifetime) >= duration('60s')")
-        .message("lifetime must be at least 60s").field_path(".lifetime"),
-    validation = of_durations(&["self.rotation.interval", "self.rotation.overlap", "self.lifetime"], "!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + (has(self.rotation.overlap) ? duration(self.rotation.overlap) : duration(self.rotation.interval) < duration('1h') ? duration(self.rotation.interval) : duration('1h')) <= duration(self.lifetime)")
-        .message("lifetime must be at least rotation.interval plus rotation.overlap (if unset, one hour or the interval, whichever is shorter), or keys would expire while they are still in use").field_path(".lifetime")
+    validation = comparing_durations(&["self.lifetime"], "!has(self.lifetime) || duration(self.lifetime) >= duration('60s')")
+        .message("lifetime must be at least `60s`").field_path(".lifetime"),
+    validation = comparing_durations(&["self.rotation.interval", "self.rotation.overlap", "self.lifetime"], "!has(self.lifetime) || !has(self.rotation) || duration(self.rotation.interval) + (has(self.rotation.overlap) ? duration(self.rotation.overlap) : duration(self.rotation.interval) < duration('1h') ? duration(self.rotation.interval) : duration('1h')) <= duration(self.lifetime)")
+        .message("lifetime must be at least rotation.interval plus rotation.overlap (if unset: one hour or the interval, whichever is shorter); otherwise keys would expire while they are still in use").field_path(".lifetime")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
-    /// Name of the Secret, in this namespace. The operator creates it; a Secret of somebody else is
-    /// never touched.
-    #[schemars(
-        length(min = 1, max = 253),
-        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    /// Name of the Secret, in this namespace: 1 to 253 characters. The operator creates it; a Secret
+    /// that was not created by the operator is never modified.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(
+        validation = object_name("backend-anon"),
+        validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash')")
+            .message("names that end in `.signing-keys` or `.password-hash` are reserved for the operator; choose another name, such as `backend-anon`")
     )]
-    #[x_kube(validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash')")
-        .message("names that end in `.signing-keys` or `.password-hash` are reserved for the operator"))]
     pub secret_name: String,
-    /// Names of the entries of the Secret.
+    /// Names of the keys in the Secret's data. They must differ.
     #[serde(default)]
     pub key_names: KeyNames,
-    /// Labels for the Secret, beside those of the operator.
+    /// Labels of the Secret, besides those of the operator: at most 16, with values of at most 63
+    /// characters. Labels of Kubernetes, of the operator and of GitOps tools are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     #[x_kube(
         validation = Rule::new(FREE_METADATA).message(RESERVED_METADATA),
         validation = Rule::new(METADATA_NAMES).message(METADATA_NAME),
-        validation = Rule::new(LABEL_VALUES).message("the value of a label has letters, digits, `-`, `_` and `.`, and a letter or digit at either end")
+        validation = Rule::new(LABEL_VALUES).message("a label value, such as `team-a`, consists of letters, digits, `-`, `_` and `.`, and starts and ends with a letter or digit")
     )]
     pub labels: BTreeMap<String, String>,
-    /// Annotations for the Secret, beside those of the operator.
+    /// Annotations of the Secret, besides those of the operator: at most 16, with values of at most
+    /// 1024 characters. Annotations of Kubernetes, of the operator and of GitOps tools are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     #[x_kube(
@@ -236,55 +257,61 @@ pub struct Delivery {
         validation = Rule::new(METADATA_NAMES).message(METADATA_NAME)
     )]
     pub annotations: BTreeMap<String, String>,
-    /// How long a key counts at most, such as `2160h`. Without it keys do not expire.
+    /// How long a key is valid: a duration of at least `60s` and at least `rotation.interval` plus
+    /// `rotation.overlap`, such as `2160h`. If unset, keys do not expire.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("2160h"))]
     pub lifetime: Option<String>,
-    /// Replaces the key regularly. Any time: annotate the SdkClient with `anon.dev/rotate: <any new
-    /// value>`.
+    /// Scheduled rotation of the key. If unset, the key is rotated only on request, by the annotation
+    /// `anon.dev/rotate: <any new value>`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
-    /// What happens to the Secret when the SdkClient is deleted. The key in it is refused at once
-    /// either way.
+    /// What happens to the Secret when the SdkClient is deleted. Defaults to `Delete`, which deletes it
+    /// after the operator's orphan grace period (1h by default); `Retain` keeps it. The key is rejected
+    /// immediately in either case.
     #[serde(default = "delete")]
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Metadata that others own: Kubernetes, this operator, and the tools that would take a Secret
-/// with their tracking marks for one of their own and prune it.
+/// Metadata that belongs to others: to Kubernetes, to this operator, and to GitOps tools, which
+/// would take a Secret with their tracking labels for one of their own and prune it.
 const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io)/'))";
-const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io and cattle.io are reserved";
-/// What the API server would refuse of the Secret itself, when the client is long accepted.
+const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io and cattle.io are reserved; use another prefix, such as `example.com/team`";
+/// What the API server would otherwise reject later, when the operator writes the Secret.
 const METADATA_NAMES: &str = r"self.all(name, name.size() <= 253 && name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
-const METADATA_NAME: &str =
-    "a name is one of Kubernetes, such as `team` or `example.com/team`, of at most 253 characters";
+const METADATA_NAME: &str = "a name must be valid in Kubernetes, such as `team` or `example.com/team`, with at most 253 characters";
 const LABEL_VALUES: &str =
     r"self.all(name, self[name].matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$'))";
 
-/// Names of the entries of a delivery Secret.
+/// Names of the keys in the data of a delivery Secret. They must differ.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
     validation = Rule::new("[self.apiKey, self.clientId, self.baseUrl, self.organizationId].all(one, [self.apiKey, self.clientId, self.baseUrl, self.organizationId].exists_one(other, other == one))")
-        .message("the four names must differ")
+        .message("apiKey, clientId, baseUrl and organizationId must be four different keys")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct KeyNames {
-    /// The ApiKey.
+    /// Name of the key that holds the API key: 1 to 64 characters. Defaults to `apiKey`.
     #[serde(default = "api_key_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = secret_key("ANON_API_KEY"))]
     pub api_key: String,
-    /// The clientId.
+    /// Name of the key that holds the clientId: 1 to 64 characters. Defaults to `clientId`.
     #[serde(default = "client_id_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = secret_key("ANON_CLIENT_ID"))]
     pub client_id: String,
-    /// The URL of the API.
+    /// Name of the key that holds the API's base URL: 1 to 64 characters. Defaults to `baseUrl`.
     #[serde(default = "base_url_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = secret_key("ANON_BASE_URL"))]
     pub base_url: String,
-    /// The id of the organization.
+    /// Name of the key that holds the organization's id: 1 to 64 characters. Defaults to
+    /// `organizationId`.
     #[serde(default = "organization_id_name")]
-    #[schemars(length(max = 64), regex(pattern = r"^\.?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$"))]
+    #[schemars(length(max = 64))]
+    #[x_kube(validation = secret_key("ANON_ORGANIZATION_ID"))]
     pub organization_id: String,
 }
 
@@ -315,23 +342,25 @@ fn organization_id_name() -> String {
     "organizationId".to_owned()
 }
 
-/// When a key is replaced, and how long the old one still counts.
+/// Scheduled rotation of an API key.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = of_durations(&["self.interval"], "duration(self.interval) >= duration('60s')")
-        .message("rotation.interval must be at least 60s").field_path(".interval"),
-    validation = of_durations(&["self.overlap", "self.interval"], "!has(self.overlap) || (duration(self.overlap) <= duration('168h') && duration(self.overlap) <= duration(self.interval))")
-        .message("rotation.overlap must be at most 168h and not longer than rotation.interval").field_path(".overlap")
+    validation = comparing_durations(&["self.interval"], "duration(self.interval) >= duration('60s')")
+        .message("rotation.interval must be at least `60s`").field_path(".interval"),
+    validation = comparing_durations(&["self.overlap", "self.interval"], "!has(self.overlap) || (duration(self.overlap) <= duration('168h') && duration(self.overlap) <= duration(self.interval))")
+        .message("rotation.overlap must be at most `168h` and not longer than rotation.interval").field_path(".overlap")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct Rotation {
-    /// How often, such as `720h`. Each client turns up to a tenth earlier than that, so that those
-    /// that were made together do not rotate together.
+    /// How often the key is replaced: a duration of at least `60s`, such as `720h`. Rotation is
+    /// jittered: it happens up to 10% earlier, so that clients created together do not rotate
+    /// together.
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("720h"))]
     pub interval: String,
-    /// How long the replaced key still counts, from the delivery of the new one; `0s` for not at
-    /// all. If unset, one hour or the interval, whichever is shorter.
+    /// How long the previous key stays valid after the new one is delivered: a duration from `0s` (not
+    /// at all) to `168h`, not longer than `interval`. Defaults to `1h` or the interval, whichever is
+    /// shorter.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("24h"))]
@@ -346,37 +375,38 @@ fn delete() -> DeletionPolicy {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SdkClientStatus {
-    /// The client's id, by which tokens and callers name it: `spec.clientId` if set and allowed, else
-    /// a UUID derived from namespace, kind and name.
+    /// Id of the client, for tokens and callers: `spec.clientId` if it is set and allowed, otherwise a
+    /// UUID derived from namespace, kind and name.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub client_id: Option<String>,
-    /// Webapp or Service.
+    /// Type of the client: Webapp or Service.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ClientType>,
-    /// The Secret that holds the ApiKeys below. They are served only while this matches the spec.
+    /// Name of the Secret that `keys` were delivered into. They are valid only while this matches the
+    /// spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
-    /// The live ApiKeys, oldest first: their hashes, never the keys.
+    /// Hashes of the valid API keys, oldest first; at most 16. The keys themselves are never listed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
     pub keys: Vec<ApiKeyStatus>,
-    /// When the schedule asks for the next key.
+    /// When the key is rotated next, according to the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
-    /// The `metadata.generation` that this status describes.
+    /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and while it is not: Reconciling or Stalled (kstatus).
+    /// Ready and, while that is not True, Reconciling or Stalled (kstatus); at most 16 conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
 }
 
-/// Which arm of the union a client is.
+/// Type of the client: Webapp or Service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ClientType {
     /// A frontend.
@@ -385,22 +415,23 @@ pub enum ClientType {
     Service,
 }
 
-/// One live ApiKey of a service.
+/// A valid API key of a service.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApiKeyStatus {
-    /// The first 16 hex digits of `sha256`.
+    /// The first 16 hexadecimal digits of `sha256`.
     #[schemars(length(min = 16, max = 16))]
     pub id: String,
-    /// SHA-256 of the whole key string, in lower-case hex.
+    /// SHA-256 of the whole API key: 64 lower-case hexadecimal digits.
     #[schemars(length(min = 64, max = 64))]
     pub sha256: String,
-    /// Where the key is in its life.
+    /// Next (known to validators, not delivered yet), Current (in the Secret) or Previous (replaced,
+    /// valid until it expires).
     pub state: ApiKeyState,
-    /// When the key was delivered; of a Next key, when it was made.
+    /// When the key was delivered; for a Next key, when it was generated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
-    /// When the key stops to count.
+    /// When the key expires. Never, if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
 }

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An algorithm that the operator signs with. Others are only verified: [`VerifyingAlgorithm`].
+/// An algorithm that the operator signs with. More are accepted: [`VerifyingAlgorithm`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -35,14 +35,14 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of an `alg` value; `None` for all that nothing is signed with here.
+    /// The algorithm of an `alg` value; `None` if the operator does not sign with it.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
     }
 }
 
-/// An algorithm whose signatures are verified. `none` and the HMAC family are not among them, so no
+/// An algorithm whose signatures are accepted. `none` and the HMAC family are not included, so no
 /// token can choose them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub enum VerifyingAlgorithm {
@@ -96,14 +96,14 @@ impl VerifyingAlgorithm {
         }
     }
 
-    /// The algorithm of an `alg` value; `None` for all that is not accepted here.
+    /// The algorithm of an `alg` value; `None` if it is not accepted.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
     }
 
-    /// The one algorithm of a JWK with these members: its `alg`; without that, what its curve is for;
-    /// and for an RSA key, which fits several, `rsa`.
+    /// The one algorithm of a JWK with these members: its `alg`, otherwise that of its curve, and for
+    /// an RSA key, which fits several, `rsa`.
     #[must_use]
     pub fn of_key(
         alg: Option<&str>,
@@ -121,7 +121,7 @@ impl VerifyingAlgorithm {
         }
     }
 
-    /// Whether its keys are RSA keys, which fit several algorithms.
+    /// Whether its keys are RSA keys, which several algorithms can use.
     #[must_use]
     pub const fn is_rsa(self) -> bool {
         !matches!(self, Self::ES256 | Self::ES384 | Self::EdDSA)

@@ -17,14 +17,14 @@ use super::opaque::KeyHash;
 /// a consumer would lose a key that was promised to it.
 pub const MAX_PREVIOUS: usize = 8;
 
-/// Where an ApiKey is in its life.
+/// State of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiKeyState {
     /// Known to validators, not delivered yet.
     Next,
     /// The key in the Secret.
     Current,
-    /// Replaced; counts until it expires.
+    /// Replaced; valid until it expires.
     Previous,
 }
 

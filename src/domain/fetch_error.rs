@@ -1,7 +1,7 @@
 //! Why a remote key set could not be fetched, in coarse classes.
 //!
-//! Who writes a URL reads these in status. So they name the cure, and nothing that was seen on the
-//! way: no address, no part of an answer, no text of a library.
+//! The author of a URL reads these in status. So they say what to do, and reveal nothing of what was
+//! seen: no address, no part of a response, no error message of a library.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 macro_rules! fetch_errors {
     ($($(#[$doc:meta])* $variant:ident, $message:literal;)*) => {
-        /// Why a key set could not be fetched.
+        /// Why a remote key set could not be fetched. Unset after a successful fetch.
         #[derive(
             Clone, Copy, Debug, PartialEq, Eq, Hash, Error, Serialize, Deserialize, JsonSchema,
         )]
@@ -31,40 +31,40 @@ macro_rules! fetch_errors {
 }
 
 fetch_errors! {
-    /// Not an https URL with a host.
-    UrlRefused, "the URL is not one that is fetched: it has to begin with https:// and must have neither user nor password";
-    /// Not a host that key sets are fetched from.
-    HostRefused, "the host of the URL is not one that key sets are fetched from here; ask who runs the operator to name it (--fetch-host)";
+    /// Not an https URL with a host, or one with a user.
+    UrlRefused, "the URL cannot be fetched: it must start with https:// and must not contain a user or password";
+    /// The host is not in the allow-list.
+    HostRefused, "the host of the URL is not in the allow-list (--fetch-host, chart value remoteKeySets.hosts); ask your platform administrator to add it";
     /// The CA bundle cannot be used.
-    CaUnusable, "the CA bundle holds no certificate in PEM";
+    CaUnusable, "the CA bundle contains no PEM certificate";
     /// The host has no address.
-    NameNotResolved, "the host of the URL could not be resolved; check its name";
-    /// No address of the host may be connected to.
-    AddressRefused, "the host of the URL has no address that may be connected to; private ones have to be opened by who runs the operator (--allow-fetch-from)";
+    NameNotResolved, "the host name of the URL could not be resolved; check its spelling";
+    /// The address filter permits no address of the host.
+    AddressRefused, "the host of the URL has no address to which the operator may connect; the platform administrator can allow private networks (--allow-fetch-from, chart value remoteKeySets.allowFrom)";
     /// No connection.
-    NotConnected, "no connection to the host; check host and port, and that the operator may reach it";
+    NotConnected, "cannot connect to the host; check host and port, and that the operator can reach it";
     /// No TLS session.
-    TlsFailed, "no TLS session with the host; check its certificate, and for a private CA set `caRef`";
-    /// It took too long.
-    TimedOut, "the host did not answer completely in time";
-    /// It answered with a redirect.
-    Redirected, "the host answered with a redirect, and these are not followed; name the URL that it leads to";
-    /// It answered with another status than 200.
-    UnexpectedStatus, "the host did not answer with status 200; open the URL to see what it says";
-    /// It answered with something that is not HTTP.
-    NotHttp, "the host did not answer in HTTP/1.1";
-    /// It answered with more than is read.
-    TooLarge, "the answer is larger than 512 KiB";
-    /// It answered with something else than JSON.
-    NotJson, "the answer is not a JSON object, or has a member twice; open the URL to see what it says";
-    /// It answered with something else than a key set.
-    NotAKeySet, "the answer is not a key set: it has no array `keys` (RFC 7517 section 5)";
-    /// The set has no key that could be used.
-    NoUsableKey, "the key set has no key that can be used";
-    /// The discovery document says too little.
-    DiscoveryInvalid, "the discovery document names no `issuer` or no https `jwks_uri`";
-    /// The discovery document is that of another issuer.
-    IssuerMismatch, "the discovery document names another `issuer`; write it in the spec exactly as the provider does, trailing slash included";
+    TlsFailed, "TLS handshake with the host failed; check its certificate, and set `caRef` for a private CA";
+    /// The fetch took longer than the timeout.
+    TimedOut, "the host did not send a complete response in time";
+    /// The response is a redirect.
+    Redirected, "the host responded with a redirect, which is not followed; specify the URL that it leads to";
+    /// The status of the response is not 200.
+    UnexpectedStatus, "the host did not respond with status 200; open the URL to see the response";
+    /// The response is not HTTP/1.1.
+    NotHttp, "the host did not respond in HTTP/1.1";
+    /// The response is larger than the limit.
+    TooLarge, "the response is larger than 512 KiB";
+    /// The response is not a JSON object without duplicate members.
+    NotJson, "the response is not a JSON object, or has a duplicate member; open the URL to see the response";
+    /// The response is not a JWK Set.
+    NotAKeySet, "the response is not a JWK Set: it has no array `keys` (RFC 7517 section 5)";
+    /// The JWK Set has no usable key.
+    NoUsableKey, "the JWK Set has no usable key";
+    /// The discovery document lacks a member.
+    DiscoveryInvalid, "the discovery document has no `issuer` or no https `jwks_uri`";
+    /// The discovery document belongs to another issuer.
+    IssuerMismatch, "the discovery document has another `issuer`; copy it into the spec exactly as it is there, including a trailing slash";
 }
 
 #[cfg(test)]

@@ -18,23 +18,23 @@ pub struct Jwk {
     /// Key type: `RSA`, `EC` or `OKP`.
     #[schemars(length(max = 8))]
     pub kty: String,
-    /// Key id.
+    /// Key id, at most 256 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub kid: Option<String>,
-    /// The algorithm that the key is for.
+    /// The algorithm that the key is used with, such as `ES256`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub alg: Option<String>,
-    /// Intended use: `sig`.
+    /// Intended use: `sig` (signatures).
     #[serde(default, rename = "use", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub use_: Option<String>,
-    /// RSA modulus, base64url.
+    /// RSA modulus, base64url without padding: at most 1400 characters (8192 bits).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1400))]
     pub n: Option<String>,
-    /// RSA public exponent, base64url.
+    /// RSA public exponent, base64url without padding, such as `AQAB`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub e: Option<String>,
@@ -42,11 +42,11 @@ pub struct Jwk {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     pub crv: Option<String>,
-    /// x coordinate (EC) or public key (OKP), base64url.
+    /// x coordinate (EC) or public key (OKP), base64url without padding: at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub x: Option<String>,
-    /// y coordinate (EC), base64url.
+    /// y coordinate (EC), base64url without padding: at most 128 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 128))]
     pub y: Option<String>,

@@ -13,14 +13,14 @@ use super::algorithm::Algorithm;
 use super::jwk::{Jwk, VerifyingKey};
 use super::signing::{SigningError, SigningKey};
 
-/// Where a signing key is in its life.
+/// State of a signing key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum SigningKeyState {
     /// Published, not signing yet.
     Next,
-    /// Signs.
+    /// Signs new tokens.
     Active,
-    /// Published until the last token that it signed has expired.
+    /// No longer signing; published until the last token that it signed has expired.
     Retiring,
 }
 

@@ -1,10 +1,10 @@
-//! The three roles of an organization.
+//! The roles in an organization.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// The role of a Member or of a service SdkClient in its organization. Ordered: a later variant
-/// may do all that an earlier one may.
+/// The role of a Member or of a service SdkClient in its organization. Ordered: each role includes
+/// the permissions of the roles before it.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
@@ -13,12 +13,12 @@ pub enum Role {
     ReadOnly,
     /// Creates user pools, clients and end-user tokens.
     Member,
-    /// All of that, and manages the members of the organization.
+    /// Does all of that, and manages the members of the organization.
     Admin,
 }
 
 impl Role {
-    /// Every role, weakest first.
+    /// All roles, least privileged first.
     pub const ALL: [Self; 3] = [Self::ReadOnly, Self::Member, Self::Admin];
 
     /// The name in specs, replies and headers.

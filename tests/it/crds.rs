@@ -50,8 +50,8 @@ fn a_pool_may_change_its_algorithm_and_rotates_within_bounds() {
     };
     assert_eq!(interval("720h", "4464h"), Ok(()));
     assert_eq!(interval("1h", "60h"), Ok(()));
-    assert!(interval("59m", "1h").unwrap_err().contains("at least 1h"));
-    assert!(interval("1h", "61h").unwrap_err().contains("at least a 60th of tokenLifetime.max"));
+    assert!(interval("59m", "1h").unwrap_err().contains("at least `1h`"));
+    assert!(interval("1h", "61h").unwrap_err().contains("at least one 60th of tokenLifetime.max"));
 }
 
 #[test]
