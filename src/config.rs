@@ -1,4 +1,4 @@
-//! What `anon-operator run` can be told: flags, each with an environment variable.
+//! The flags of `anon-operator run`, each with an environment variable.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::telemetry::LogFormat;
 /// Flags of `anon-operator run`.
 #[derive(Args, Clone, Debug)]
 pub struct Config {
-    /// What this process does; several, separated by commas
+    /// Roles of this process, separated by commas
     #[arg(
         long,
         value_enum,
@@ -24,7 +24,7 @@ pub struct Config {
     )]
     pub roles: Vec<Role>,
 
-    /// Where the roles api and validator listen
+    /// Address for the REST API (role api) and the validation endpoints (role validator)
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -33,7 +33,7 @@ pub struct Config {
     )]
     pub listen: SocketAddr,
 
-    /// Where /livez, /readyz and /metrics are served
+    /// Address for /livez, /readyz and /metrics
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -42,13 +42,12 @@ pub struct Config {
     )]
     pub admin_listen: SocketAddr,
 
-    /// How the outside reaches --listen; part of every issuer and JWKS URL, never taken from a
-    /// request
+    /// Public base URL of --listen, used in every issuer and JWKS URL; never derived from a request
     #[arg(long, value_name = "URL", env = "ANON_PUBLIC_URL")]
     pub public_url: PublicUrl,
 
-    /// PEM file with the certificate chain for --listen, read again when it changes; without it
-    /// --listen speaks plain HTTP
+    /// PEM file with the certificate chain for --listen, reloaded when it changes; if unset, --listen
+    /// serves plain HTTP
     #[arg(long, value_name = "FILE", env = "ANON_TLS_CERT", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
 
@@ -56,77 +55,78 @@ pub struct Config {
     #[arg(long, value_name = "FILE", env = "ANON_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
-    /// Lets anybody make an organization, with a namespace of its own, at `POST /org/organization`
+    /// Let anyone create an organization, with a namespace of its own, at `POST /org/organization`
     #[arg(long, env = "ANON_ALLOW_SIGN_UP")]
     pub allow_sign_up: bool,
 
-    /// How many proxies stand in front of --listen, each of which adds to X-Forwarded-For: so the
-    /// rate limits of logins and sign-ups know whom they are for
+    /// Number of proxies in front of --listen that append to X-Forwarded-For; determines the client
+    /// address for the rate limits of logins and sign-ups
     #[arg(long, value_name = "NUMBER", env = "ANON_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
 
-    /// Where Link is: the begin of the URLs that `GET /link/url` makes
+    /// Base URL of Link, the web page on which end users connect their accounts at other services;
+    /// `GET /link/url` builds its URLs from it, and is not served if unset
     #[arg(long, value_name = "URL", env = "ANON_LINK_URL")]
     pub link_url: Option<PublicUrl>,
 
-    /// The operator's own namespace: signing keys and the leader's Lease live there
+    /// The operator's own namespace, which holds the signing keys and the leader's Lease
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "anon-system")]
     pub namespace: String,
 
-    /// Name of this replica, unique among all
+    /// Name of this replica, unique among all replicas: the name of its Pod
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "anon-operator")]
     pub identity: String,
 
-    /// How long a Secret is kept whose owner is gone
+    /// How long a Secret is retained after its owner was deleted, such as 30m or 1h
     #[arg(long, value_name = "DURATION", env = "ANON_ORPHAN_GRACE", default_value = "1h", value_parser = duration)]
     pub orphan_grace: Duration,
 
-    /// How long a replica answers without having heard of the cluster; then it answers 503, and a
-    /// little later it no longer counts where every replica has to know something
+    /// How long a replica keeps answering without updates from the API server; after that it returns
+    /// 503, and a minute later it is excluded from propagation checks
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
     pub max_staleness: Duration,
 
-    /// A host that key sets of user pools may be fetched from, such as id.example.com, or
-    /// *.example.com for all below it; may be repeated; any host if none is named
+    /// Host from which key sets of user pools may be fetched, such as id.example.com, or *.example.com
+    /// for all its subdomains; can be repeated; if unset, any host
     #[arg(long, value_name = "NAME", env = "ANON_FETCH_HOST", value_delimiter = ',')]
     pub fetch_host: Vec<String>,
 
-    /// A network that is closed by default, such as 10.20.0.0/16, whose addresses key sets of user
-    /// pools may be fetched from; may be repeated
+    /// Network from which key sets of user pools may be fetched although it is not public, such as
+    /// 10.20.0.0/16; can be repeated
     #[arg(long, value_name = "CIDR", env = "ANON_ALLOW_FETCH_FROM", value_delimiter = ',')]
     pub allow_fetch_from: Vec<IpNet>,
 
-    /// A network whose addresses no key set is fetched from, such as public addresses that the
-    /// cluster uses itself; may be repeated
+    /// Network from which no key set is fetched, such as public addresses of the cluster itself; can
+    /// be repeated
     #[arg(long, value_name = "CIDR", env = "ANON_DENY_FETCH_FROM", value_delimiter = ',')]
     pub deny_fetch_from: Vec<IpNet>,
 
-    /// How old the fetched key set of a user pool may become while its host cannot be reached; after
-    /// that its tokens are answered with 503. At least a minute; sets are fetched four times in it
-    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = a_minute_or_more)]
+    /// Maximum age of a fetched key set, at least 1m; tokens of a pool whose key set is older get 503.
+    /// Key sets are refreshed at least four times within it
+    #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = at_least_a_minute)]
     pub max_jwks_age: Duration,
 
-    /// How long requests in flight may take when the process is asked to stop
+    /// How long to wait for requests in flight when the process is asked to stop, such as 15s
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
     pub drain_timeout: Duration,
 
-    /// Form of the log lines on standard error
+    /// Format of the log lines on standard error
     #[arg(long, value_enum, env = "ANON_LOG_FORMAT", default_value = "json")]
     pub log_format: LogFormat,
 
-    /// Which log lines, such as `info` or `info,anon_operator::controller=debug`
+    /// Log level or filter, such as `info` or `info,anon_operator::controller=debug`
     #[arg(long, value_name = "FILTER", env = "ANON_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 }
 
-/// What a process does.
+/// A role of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Reconciles the custom resources, as leader.
+    /// Reconciles the custom resources, on the leader.
     Controller,
     /// Serves the REST API under /org.
     Api,
-    /// Serves the doors that validate credentials, and the public key sets.
+    /// Serves the endpoints that validate credentials, and the public key sets.
     Validator,
 }
 
@@ -155,12 +155,12 @@ impl FromStr for PublicUrl {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
-            "must be an absolute URL such as `https://anon.example.com`, without user, query or fragment".to_owned()
+            "must be an absolute http or https URL without user, query and fragment, such as `https://anon.example.com`".to_owned()
         };
         let url = text.trim_end_matches('/');
         let uri: axum::http::Uri = url.parse().map_err(|_| bad())?;
         let scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-        let authority = uri.authority().is_some_and(|it| !it.as_str().contains('@'));
+        let authority = uri.authority().is_some_and(|authority| !authority.as_str().contains('@'));
         if !scheme || !authority || uri.query().is_some() || text.contains('#') {
             return Err(bad());
         }
@@ -169,16 +169,18 @@ impl FromStr for PublicUrl {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    domain::duration::parse(text)
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "must be a duration such as `1h`, `90s` or `1h30m`".to_owned())
+    domain::duration::parse(text).and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(
+        || {
+            "must be a duration in hours, minutes and seconds, such as `1h`, `90s` or `1h30m`"
+                .to_owned()
+        },
+    )
 }
 
-fn a_minute_or_more(text: &str) -> Result<Duration, String> {
-    duration(text)
-        .ok()
-        .filter(|duration| *duration >= Duration::from_mins(1))
-        .ok_or_else(|| "must be a duration of at least a minute, such as `24h`".to_owned())
+fn at_least_a_minute(text: &str) -> Result<Duration, String> {
+    duration(text).ok().filter(|duration| *duration >= Duration::from_mins(1)).ok_or_else(|| {
+        "must be a duration of at least 1m in hours, minutes and seconds, such as `24h`".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -214,6 +216,6 @@ mod tests {
         for text in ["", "1", "-1h", "1 week", "1d"] {
             assert!(duration(text).is_err(), "{text}");
         }
-        assert!(a_minute_or_more("60s").is_ok() && a_minute_or_more("59s").is_err());
+        assert!(at_least_a_minute("60s").is_ok() && at_least_a_minute("59s").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The operator: parses arguments, runs, turns the outcome into an exit code.
+//! The operator binary: parses the arguments, runs the command and sets the exit code.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -7,7 +7,7 @@ use anon_operator::config::Config;
 use anon_operator::{app, crd, shutdown, telemetry};
 use clap::{Parser, Subcommand};
 
-/// An identity platform that runs as a Kubernetes operator
+/// Identity platform that runs as a Kubernetes operator
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
@@ -40,15 +40,15 @@ fn main() -> ExitCode {
 fn run_until_stopped(config: Config) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(config));
-    // A name that is being resolved cannot be given up, and must not hold up the end.
+    // A name resolution in progress blocks a thread and cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
     result
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
     telemetry::init(config.log_format, &config.log_level)?;
-    // One provider for every TLS connection, chosen here and not by a feature that a dependency
-    // might switch on.
+    // One provider for every TLS connection, chosen here and not by a feature that some dependency
+    // enables.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = app::client().await?;
     app::run(config, client, shutdown::on_signal()?).await
