@@ -1,5 +1,5 @@
-//! The command line: `kubectl anon` when it is on PATH. Parses arguments, runs, turns the outcome
-//! into an exit code.
+//! The command-line tool, `kubectl anon` when it is on the PATH: parses the arguments, runs the
+//! command and sets the exit code.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -15,7 +15,7 @@ fn main() -> ExitCode {
         Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr.by_ref().lock() };
     match cli::run(cli, streams, SystemClock.now()) {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough, as `| head` does.
+        // The reader of the output, such as `| head`, needs no more of it.
         Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "kubectl-anon: {error:#}");

@@ -1,4 +1,4 @@
-//! `token inspect`: decodes, and trusts nothing of what it decodes.
+//! `token inspect`: decodes credentials without verifying them.
 
 use std::fmt::Write as _;
 
@@ -14,14 +14,14 @@ use crate::domain::json::parse_object;
 use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionTokens};
 use crate::domain::token::UnverifiedToken;
 
-/// Shown below the options.
+/// Help text below the options.
 pub const EXAMPLES: &str = "\
-Nothing is verified: anybody can write a token that looks like this. Ask POST /v1/validate whether
-a credential counts. What is given as an argument ends up in the history of the shell; a real
-credential is better read from standard input.
+Nothing is verified: anyone can create a token with this content. POST /v1/validate verifies a
+credential. An argument is recorded in the history of the shell: pass real credentials on standard
+input.
 
 Examples:
-  # what a token says
+  # the header and the claims of a token
   kubectl anon token inspect eyJhbGciOi…
 
   # the id of the ApiKey in a Secret, to compare with `kubectl get sdkclients -o yaml`
@@ -34,42 +34,44 @@ Examples:
 /// Options of `token inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Inspect {
-    /// The token or ApiKey; `-` is standard input
+    /// The token or API key; `-` or no argument reads standard input
     #[arg(default_value = "-", hide_default_value = true)]
     token: String,
 
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
 
-/// Prints what the credential says.
+/// Prints the decoded credential.
 pub fn run(args: &Inspect, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     let text = if args.token == "-" {
         let bytes = read_input("-", streams.stdin)?;
-        String::from_utf8(bytes.to_vec()).ok().context("standard input is not text")?
+        String::from_utf8(bytes.to_vec())
+            .ok()
+            .context("standard input is not UTF-8 text, so it is not a credential")?
     } else {
         args.token.clone()
     };
     let credential = text.trim();
-    // As it stands in a header.
+    // Copied from an Authorization header.
     let credential = match credential.split_at_checked(7) {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
         _ => credential,
     };
-    let found = Found::read(credential)?;
+    let found = Credential::read(credential)?;
     match args.output {
         Format::Text => write!(streams.stdout, "{}", found.text(now))?,
         Format::Json => output::json(streams.stdout, &found.json(now))?,
     }
-    writeln!(streams.stderr, "{}", found.caution())?;
+    writeln!(streams.stderr, "{}", found.note())?;
     Ok(())
 }
 
-/// What was found in a credential.
-enum Found {
+/// A decoded credential.
+enum Credential {
     Jwt(Jwt),
-    /// An ApiKey in the right format, by its id.
+    /// A well-formed API key, by its id.
     ApiKey {
         id: String,
     },
@@ -81,20 +83,20 @@ struct Jwt {
     header: Map<String, Value>,
     claims: Map<String, Value>,
     signature_bytes: usize,
-    /// Why validators refuse it before they look for a key.
-    refusal: Option<crate::domain::decision::Reason>,
+    /// Why validators reject it before they look for a key.
+    rejection: Option<crate::domain::decision::Reason>,
 }
 
 /// The claims that are times (RFC 7519 section 4.1, OpenID Connect Core section 2).
 const TIMES: [&str; 4] = ["iat", "nbf", "exp", "auth_time"];
 
-impl Found {
+impl Credential {
     fn read(credential: &str) -> anyhow::Result<Self> {
         if credential.is_empty() {
-            bail!("no token: give it as the argument, or on standard input");
+            bail!("no token: pass it as the argument or on standard input");
         }
         if credential.starts_with(ApiKeys::PREFIX) {
-            let Some(key) = ApiKey::parse(credential) else { bail!(flaw(credential)) };
+            let Some(key) = ApiKey::parse(credential) else { bail!(api_key_error(credential)) };
             return Ok(Self::ApiKey { id: key.hash().id() });
         }
         if credential.starts_with(SessionTokens::PREFIX) {
@@ -103,15 +105,15 @@ impl Found {
         Jwt::read(credential).map(Self::Jwt)
     }
 
-    fn caution(&self) -> &'static str {
+    fn note(&self) -> &'static str {
         match self {
             Self::Jwt(_) => {
-                "note: decoded, not verified: anybody can write this. POST /v1/validate tells whether it counts"
+                "note: decoded, not verified: anyone can create this. POST /v1/validate verifies it"
             }
             Self::ApiKey { .. } => {
-                "note: only the format was checked. POST /v1/validate tells whether the key counts"
+                "note: only the format was checked. POST /v1/validate tells whether the key is valid"
             }
-            Self::SessionToken => "note: nothing was checked but the prefix",
+            Self::SessionToken => "note: only the prefix was checked",
         }
     }
 
@@ -128,7 +130,7 @@ impl Found {
             Self::Jwt(jwt) => jwt.text(now),
             Self::ApiKey { id } => {
                 format!(
-                    "ApiKey of a service SdkClient\nformat  valid, checksum included\nkey id  {id}\n"
+                    "API key of a service SdkClient\nformat  valid, checksum included\nkey id  {id}\n"
                 )
             }
             Self::SessionToken => "session token of a Member\n".to_owned(),
@@ -142,10 +144,10 @@ impl Jwt {
         let (header, payload, signature) = match parts.as_slice() {
             [header, payload, signature] => (*header, *payload, *signature),
             [_, _, _, _, _] => bail!(
-                "this is an encrypted JWT (JWE, five parts): only who has its key can read it, and validators accept signed JWTs only"
+                "this is an encrypted JWT (JWE, five parts): only the holder of its key can read it, and validators accept only signed JWTs"
             ),
             other => bail!(
-                "neither a JWT nor an ApiKey: a JWT has three parts with two dots between them, this has {}",
+                "neither a JWT nor an API key: a JWT has three parts separated by dots, this has {}",
                 other.len()
             ),
         };
@@ -153,7 +155,7 @@ impl Jwt {
             header: part("header", header)?,
             claims: part("payload", payload)?,
             signature_bytes: decode("signature", signature)?.len(),
-            refusal: UnverifiedToken::parse(token).err(),
+            rejection: UnverifiedToken::parse(token).err(),
         })
     }
 
@@ -180,8 +182,8 @@ impl Jwt {
             .into_iter()
             .map(|(name, time)| (name.to_owned(), time.to_string().into()))
             .collect();
-        let refusal = self
-            .refusal
+        let rejection = self
+            .rejection
             .map(|reason| json!({"reason": reason.as_str(), "message": reason.message()}));
         json!({
             "type": "jwt",
@@ -191,7 +193,7 @@ impl Jwt {
             "times": times,
             "expired": self.expired(now),
             "signatureBytes": self.signature_bytes,
-            "refusedBecause": refusal,
+            "refusedBecause": rejection,
         })
     }
 
@@ -205,13 +207,13 @@ impl Jwt {
             let _ = writeln!(text, "  {name:<9}  {time}  ({})", relative(name, time, now));
         }
         if !self.claims.contains_key("exp") {
-            text.push_str("  exp        none: validators refuse a token that never expires\n");
+            text.push_str("  exp        missing: validators reject a token that never expires\n");
         } else if self.expired(now).is_none() {
-            text.push_str("  exp        not a time\n");
+            text.push_str("  exp        not a valid time\n");
         }
         let _ = writeln!(text, "\nsignature  {} bytes, not checked", self.signature_bytes);
-        if let Some(reason) = self.refusal {
-            let _ = writeln!(text, "refused    by every validator: {}", reason.message());
+        if let Some(reason) = self.rejection {
+            let _ = writeln!(text, "rejected   by every validator: {}", reason.message());
         }
         text
     }
@@ -239,31 +241,33 @@ fn rounded(duration: SignedDuration) -> String {
 }
 
 fn decode(name: &str, part: &str) -> anyhow::Result<Vec<u8>> {
-    // The decoder's own text would quote a byte of the credential.
+    // The decoder's own message would quote a byte of the credential.
     let bytes = URL_SAFE_NO_PAD.decode(part).ok();
-    bytes.with_context(|| format!("not a JWT: its {name} is not base64url without padding"))
+    bytes.with_context(|| {
+        format!("not a JWT: its {name} is not base64url without padding (RFC 7515)")
+    })
 }
 
 fn part(name: &str, part: &str) -> anyhow::Result<Map<String, Value>> {
     let bytes = decode(name, part)?;
     parse_object(&bytes).map_err(|error| {
         anyhow::anyhow!(
-            "not a JWT that validators accept: its {name} is not a JSON object: {error}"
+            "not a JWT that validators accept: its {name} is not a JSON object without duplicate members: {error}"
         )
     })
 }
 
-/// What is wrong with a string that begins like an ApiKey. Says nothing of the string but its
-/// length.
-fn flaw(credential: &str) -> String {
-    // 11 of the prefix, 43 random, 6 of the checksum.
+/// What is wrong with a string that starts like an API key. Reveals only its length.
+fn api_key_error(credential: &str) -> String {
+    // 11 characters of prefix, 43 of random value, 6 of checksum.
     let length = credential.chars().count();
     if !credential.chars().all(|char| char.is_ascii_alphanumeric() || char == '_') {
-        "not a valid ApiKey: it has characters that no ApiKey has".to_owned()
+        "not a valid API key: it contains a character other than letters, digits and `_`; copy it again".to_owned()
     } else if length != 60 {
-        format!("not a valid ApiKey: it has {length} characters instead of 60; copy all of it")
+        format!("not a valid API key: it has {length} characters instead of 60; copy all of it")
     } else {
-        "not a valid ApiKey: its checksum does not fit, so some character is wrong".to_owned()
+        "not a valid API key: its checksum is wrong, so at least one character is; copy it again"
+            .to_owned()
     }
 }
 
@@ -289,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jwt_is_shown_and_not_trusted() {
+    fn decodes_a_jwt_without_verifying_it() {
         let (text, remarks) = inspect(RFC7515).unwrap();
         assert!(
             text.contains(r#""iss": "joe""#) && text.contains("2011-03-22T18:43:00Z"),
@@ -309,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn odd_times_are_no_reason_to_fail() {
+    fn tolerates_malformed_times() {
         for (exp, expired) in
             [("1800000001", Some(false)), ("1.5", Some(true)), ("1e300", None), ("\"x\"", None)]
         {
@@ -323,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_api_key_is_named_and_never_shown() {
+    fn identifies_an_api_key_without_showing_it() {
         let key = ApiKey::generate().unwrap();
         let plain = key.expose();
         let (text, remarks) = inspect(plain).unwrap();
@@ -335,9 +339,9 @@ mod tests {
         let (head, tail) = plain.split_at(30);
         for (bad, text) in [
             (head.to_owned(), "30 characters instead of 60"),
-            (format!("{head}-{tail}"), "characters that no ApiKey has"),
+            (format!("{head}-{tail}"), "other than letters, digits"),
             (format!("{}{}", ApiKeys::PREFIX, "a".repeat(49)), "checksum"),
-            (swapped, "neither a JWT nor an ApiKey"),
+            (swapped, "neither a JWT nor an API key"),
         ] {
             let error = inspect(&bad).unwrap_err();
             assert!(error.contains(text) && !error.contains(&bad), "{error}");
@@ -346,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn junk_is_named() {
+    fn rejects_what_is_no_credential() {
         for (bad, text) in [
             (String::new(), "no token"),
             ("a.b".into(), "three parts"),

@@ -1,5 +1,5 @@
-//! Finds the private key that signs in a JWK or JWKS (RFC 7517). Its errors name keys by place and
-//! `kid`, and members by name; they never hold a value.
+//! Chooses the signing key in a JWK or a JWK Set (RFC 7517). Errors identify keys by position and
+//! `kid`, and members by name; they never contain a value.
 
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -8,115 +8,115 @@ use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
 use crate::domain::json::parse_object;
 use crate::domain::signing::{PrivateJwk, SigningKey};
 
-/// A key that signs, and the `kid` that its tokens name.
+/// A signing key, and the `kid` for the header of its tokens.
 pub struct Chosen {
     /// The private key.
     pub key: SigningKey,
-    /// Its `kid`: as the file says, else the thumbprint (RFC 7638), which is what a JWKS
-    /// published by this operator has.
+    /// Its `kid` in the file, otherwise its RFC 7638 thumbprint, which is the `kid` that the operator
+    /// publishes for such a key.
     pub kid: String,
 }
 
-/// Why no key of a file signs.
+/// Why no key of a file can sign.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub enum KeyError {
-    /// There is nothing in it.
-    #[error("the key file is empty")]
+    /// The file is empty.
+    #[error("the key file is empty: it must contain a JWK or a JWK Set (RFC 7517)")]
     Empty,
-    /// PEM is not JSON.
+    /// The file is PEM.
     #[error(
-        "the key file is PEM, and a JWK or JWKS in JSON (RFC 7517) is needed: export the key as a JWK, or convert it with a JOSE tool"
+        "the key file is PEM, but must be a JWK or a JWK Set in JSON (RFC 7517): export the key as a JWK, or convert it with a JOSE tool"
     )]
     Pem,
-    /// Not JSON.
+    /// The file is not JSON.
     #[error("the key file cannot be read as JSON: {0}")]
     NotJson(String),
-    /// JSON of something else.
+    /// The file is JSON, but not a key.
     #[error(
-        "the key file is neither a JWK (an object with `kty`) nor a JWKS (an object with a list `keys`)"
+        "the key file is neither a JWK (an object with `kty`) nor a JWK Set (an object with an array `keys`)"
     )]
     NotJwks,
     /// An element of `keys` is not a JWK.
-    #[error("{0} is not a JWK: it needs the member `kty`, and its members must be strings")]
+    #[error("{0} is not a JWK: it must have the member `kty`, and its members must be strings")]
     NotJwk(Label),
-    /// Only public parts.
+    /// The file has only public keys.
     #[error(
-        "no key of the file has a private part (member `d`): this is a public set, which verifies but cannot sign; use the file that your identity provider signs with"
+        "no key in the file has a private part (member `d`): public keys can verify but not sign; use the key set that your identity provider signs with"
     )]
     PublicOnly,
-    /// The named key has no private part.
-    #[error("{0} has no private part (member `d`): it verifies but cannot sign")]
+    /// The specified key has no private part.
+    #[error("{0} has no private part (member `d`): it can verify but not sign; choose another key")]
     NotPrivate(Label),
-    /// A shared secret.
+    /// The key is a shared secret.
     #[error(
-        "{0} is a shared secret (`kty` is oct): tokens signed with one are never accepted; use an RSA, EC or Ed25519 key"
+        "{0} is a shared secret (`kty` is oct): tokens signed with it are never accepted; use an RSA, EC or Ed25519 key"
     )]
     Symmetric(Label),
-    /// For encryption.
-    #[error("{0} is not for signatures: its `use` or `key_ops` says so")]
+    /// The key is for encryption.
+    #[error("{0} is not for signatures, according to its `use` or `key_ops`; choose another key")]
     NotForSigning(Label),
-    /// Which one?
-    #[error("several keys of the file can sign; choose one with --kid: {0}")]
+    /// Several keys can sign.
+    #[error("several keys in the file can sign; choose one with --kid: {0}")]
     Several(List),
-    /// No key of this name.
-    #[error("no key of the file has the kid {kid:?}; it has: {has}")]
+    /// No key has this `kid`.
+    #[error("no key in the file has the kid {kid:?}; the file has: {has}")]
     NoSuchKid {
-        /// What was asked for.
+        /// The requested `kid`.
         kid: String,
-        /// What is there.
+        /// The keys of the file.
         has: List,
     },
-    /// Members are missing.
-    #[error("{key} lacks {members}, which a private {kty} key needs")]
+    /// The key lacks members.
+    #[error("{key} lacks {members}, which a private {kty} key must have; export the complete key")]
     Missing {
-        /// Which key.
+        /// The key.
         key: Label,
         /// Its type.
         kty: &'static str,
-        /// What is missing.
+        /// Names of the missing members.
         members: String,
     },
-    /// Another type or curve.
+    /// The type, curve or algorithm is not supported.
     #[error(
-        "{0} has a `kty`, `crv` or `alg` that is not supported: RSA (RS256, PS256), EC on P-256 (ES256) or P-384 (ES384), OKP with Ed25519 (EdDSA)"
+        "{0} has an unsupported `kty`, `crv` or `alg`; supported are RSA (RS256, PS256), EC on P-256 (ES256) or P-384 (ES384), and OKP with Ed25519 (EdDSA)"
     )]
     Unsupported(Label),
-    /// `--alg` is not the key's.
-    #[error("{key} is for {alg}, not for {asked}: leave --alg out")]
+    /// `--alg` is not the algorithm of the key.
+    #[error("{key} is for {alg}, not for {asked}: omit --alg, or choose another key")]
     OtherAlgorithm {
-        /// Which key.
+        /// The key.
         key: Label,
         /// Its algorithm.
         alg: &'static str,
-        /// What was asked for.
+        /// The requested algorithm.
         asked: &'static str,
     },
-    /// The numbers are not a key.
+    /// The members do not form a key.
     #[error(
-        "{key} is not a valid private key for {alg}: its members must be base64url without padding and belong together, and RSA needs at least 2048 bits"
+        "{key} is not a valid private key for {alg}: its members must be base64url without padding and belong to the same key, and RSA requires at least 2048 bits"
     )]
     Invalid {
-        /// Which key.
+        /// The key.
         key: Label,
         /// Its algorithm.
         alg: &'static str,
     },
 }
 
-/// How an error names a key: by its place in the file, and its `kid`.
+/// Identifies a key in an error: by its position in the file, and its `kid`.
 #[derive(Debug, PartialEq, Eq, Error)]
-#[error("key {place}{}", .kid.as_ref().map(|kid| format!(" (kid {kid:?})")).unwrap_or_default())]
+#[error("key {position}{}", .kid.as_ref().map(|kid| format!(" (kid {kid:?})")).unwrap_or_default())]
 pub struct Label {
-    place: usize,
+    position: usize,
     kid: Option<String>,
 }
 
-/// Several keys.
+/// Identifies several keys in an error.
 #[derive(Debug, PartialEq, Eq, Error)]
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
 pub struct List(Vec<Label>);
 
-/// Chooses the key called `kid`, or the only one that can sign.
+/// Chooses the key with this `kid`, or the only one that can sign.
 pub fn choose(
     file: &[u8],
     kid: Option<&str>,
@@ -138,7 +138,7 @@ fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
     if file.starts_with(b"-----BEGIN") {
         return Err(KeyError::Pem);
     }
-    // The text of serde_json's syntax errors has a position and quotes nothing.
+    // The messages of serde_json's syntax errors have a position and quote nothing.
     let mut object = parse_object(file).map_err(|error| KeyError::NotJson(error.to_string()))?;
     let keys = match object.remove("keys") {
         Some(Value::Array(keys)) => keys,
@@ -147,11 +147,11 @@ fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
     };
     keys.into_iter()
         .zip(1..)
-        .map(|(key, place)| match key {
+        .map(|(key, position)| match key {
             Value::Object(members) if members.get("kty").is_some_and(Value::is_string) => {
-                Ok(Candidate { place, members })
+                Ok(Candidate { position, members })
             }
-            _ => Err(KeyError::NotJwk(Label { place, kid: None })),
+            _ => Err(KeyError::NotJwk(Label { position, kid: None })),
         })
         .collect()
 }
@@ -161,13 +161,13 @@ fn named(candidates: Vec<Candidate>, kid: &str) -> Result<Candidate, KeyError> {
     let (mut named, others): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|key| key.text("kid") == Some(kid));
     if named.is_empty() {
-        // A key without a name is known by its thumbprint.
+        // A key without a `kid` is identified by its thumbprint.
         named = others
             .into_iter()
             .filter(|key| key.text("kid").is_none() && key.thumbprint().as_deref() == Some(kid))
             .collect();
     }
-    // A set may hold the public and the private part under one name.
+    // A set may contain the public and the private key with the same `kid`.
     if named.iter().any(Candidate::can_sign) {
         named.retain(Candidate::can_sign);
     }
@@ -183,7 +183,7 @@ fn named(candidates: Vec<Candidate>, kid: &str) -> Result<Candidate, KeyError> {
 }
 
 fn only(candidates: Vec<Candidate>) -> Result<Candidate, KeyError> {
-    // With a single key, what is wrong with it says more than that there is no other.
+    // If there is a single key, what is wrong with it is the better error.
     let obstacle = match candidates.as_slice() {
         [one] => one.obstacle().filter(|error| !matches!(error, KeyError::NotPrivate(_))),
         _ => None,
@@ -199,9 +199,9 @@ fn only(candidates: Vec<Candidate>) -> Result<Candidate, KeyError> {
     }
 }
 
-/// One key of the file.
+/// A key of the file.
 struct Candidate {
-    place: usize,
+    position: usize,
     members: Map<String, Value>,
 }
 
@@ -211,9 +211,9 @@ impl Candidate {
     }
 
     fn label(&self) -> Label {
-        // A thumbprint helps to choose among keys that have no name.
+        // The thumbprint helps to choose among keys without a `kid`.
         let kid = self.text("kid").map(str::to_owned).or_else(|| self.thumbprint());
-        Label { place: self.place, kid }
+        Label { position: self.position, kid }
     }
 
     fn thumbprint(&self) -> Option<String> {
@@ -226,7 +226,7 @@ impl Candidate {
         self.obstacle().is_none()
     }
 
-    /// Why this key is out of the question, at first sight.
+    /// Why this key cannot sign, judged by its members alone.
     fn obstacle(&self) -> Option<KeyError> {
         if self.text("kty") == Some("oct") {
             return Some(KeyError::Symmetric(self.label()));
@@ -236,7 +236,9 @@ impl Candidate {
         }
         let use_ = self.text("use").is_none_or(|use_| use_ == "sig");
         let operations = match self.members.get("key_ops") {
-            Some(Value::Array(operations)) => operations.iter().any(|it| it == "sign"),
+            Some(Value::Array(operations)) => {
+                operations.iter().any(|operation| operation == "sign")
+            }
             _ => true,
         };
         (!use_ || !operations).then(|| KeyError::NotForSigning(self.label()))
@@ -268,7 +270,7 @@ impl Candidate {
         }
         let mut members = self.members;
         members.insert("alg".to_owned(), alg.into());
-        // The error would quote a value of the wrong type, which may be the private part.
+        // The error of serde would quote a value of the wrong type, which may be the private part.
         let Ok(jwk) = serde_json::from_value::<PrivateJwk>(Value::Object(members)) else {
             return Err(KeyError::NotJwk(key));
         };
@@ -280,8 +282,8 @@ impl Candidate {
     }
 }
 
-/// Key type, curve and members of a private key (RFC 7518 section 6, RFC 8037 section 2). RFC 7518
-/// lets an RSA key leave out its factors; signing without them would be slow and unprotected.
+/// Key type, curve and required members of a private key (RFC 7518 section 6, RFC 8037 section 2).
+/// RFC 7518 allows an RSA key without its factors; signing with it would be slow and unprotected.
 const fn shape(
     algorithm: Algorithm,
 ) -> (&'static str, Option<&'static str>, &'static [&'static str]) {
@@ -303,7 +305,7 @@ mod tests {
     const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
     const THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
 
-    /// The key of RFC 8037 appendix A.1, with these members besides.
+    /// The key of RFC 8037 appendix A.1, with more members.
     fn ed25519(more: &str) -> String {
         format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}","x":"{X}"{more}}}"#)
     }
@@ -324,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kid_is_that_of_the_file_or_the_thumbprint() {
+    fn kid_is_from_the_file_or_the_thumbprint() {
         let kid = |file: &str, kid| choose(file.as_bytes(), kid, None).unwrap().kid;
         assert_eq!(kid(&ed25519(r#","kid":"k1""#), None), "k1");
         // RFC 8037 appendix A.3.
@@ -332,7 +334,7 @@ mod tests {
         assert_eq!(kid(&ed25519(""), Some(THUMBPRINT)), THUMBPRINT);
         let two = set(&[ed25519(r#","kid":"k1""#), ed25519(r#","kid":"k2""#)]);
         assert_eq!(kid(&two, Some("k2")), "k2");
-        // A public half of the same name, or a key for encryption, is not in the way.
+        // A public key with the same `kid`, or a key for encryption, is ignored.
         let with_public = set(&[public(), ed25519("")]);
         assert_eq!(kid(&with_public, None), THUMBPRINT);
         assert_eq!(kid(&with_public, Some(THUMBPRINT)), THUMBPRINT);
@@ -342,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_is_wrong_and_never_a_value() {
+    fn errors_explain_and_never_contain_a_value() {
         let k = |kid: &str| ed25519(&format!(r#","kid":"{kid}""#));
         for (file, kid, text) in [
             (String::new(), None, "is empty"),
@@ -351,19 +353,23 @@ mod tests {
             ("[]".into(), None, "not a JSON object"),
             ("{}".into(), None, "neither a JWK"),
             (r#"{"keys":{}}"#.into(), None, "neither a JWK"),
-            (r#"{"keys":[]}"#.into(), None, "no key of the file has a private part"),
+            (r#"{"keys":[]}"#.into(), None, "no key in the file has a private part"),
             (r#"{"keys":[1]}"#.into(), None, "key 1 is not a JWK"),
-            (public(), None, "no key of the file has a private part"),
-            (public(), Some(THUMBPRINT), "it verifies but cannot sign"),
-            (set(&[public(), public()]), None, "no key of the file has a private part"),
+            (public(), None, "no key in the file has a private part"),
+            (public(), Some(THUMBPRINT), "it can verify but not sign"),
+            (set(&[public(), public()]), None, "no key in the file has a private part"),
             (set(&[k("a"), k("b")]), None, r#"--kid: key 1 (kid "a"), key 2 (kid "b")"#),
             (set(&[k("a"), k("a")]), Some("a"), "several keys"),
-            (k("a"), Some("b"), r#"no key of the file has the kid "b"; it has: key 1 (kid "a")"#),
+            (
+                k("a"),
+                Some("b"),
+                r#"no key in the file has the kid "b"; the file has: key 1 (kid "a")"#,
+            ),
             (r#"{"kty":"oct","k":"c2VjcmV0"}"#.into(), None, "shared secret"),
             (ed25519(r#","use":"enc""#), None, "not for signatures"),
             (ed25519(r#","key_ops":["verify"]"#), None, "not for signatures"),
-            (ed25519(r#","alg":"ES256""#), None, "not supported"),
-            (ed25519(r#","alg":"HS256""#), None, "not supported"),
+            (ed25519(r#","alg":"ES256""#), None, "unsupported"),
+            (ed25519(r#","alg":"HS256""#), None, "unsupported"),
             (ed25519(r#","kid":5"#), None, "must be strings"),
             (format!(r#"{{"kty":"OKP","crv":"Ed25519","d":"{D}"}}"#), None, "lacks `x`"),
             (format!(r#"{{"kty":"RSA","n":"","e":"","d":"{D}"}}"#), None, "lacks `p`, `q`, `dp`"),
@@ -377,11 +383,7 @@ mod tests {
                 None,
                 "not a valid",
             ),
-            (
-                format!(r#"{{"kty":"OKP","crv":"X25519","d":"{D}","x":"{X}"}}"#),
-                None,
-                "not supported",
-            ),
+            (format!(r#"{{"kty":"OKP","crv":"X25519","d":"{D}","x":"{X}"}}"#), None, "unsupported"),
             (
                 format!(r#"{{"kty":"OKP","d":["{D}"],"crv":"Ed25519","x":"{X}"}}"#),
                 None,
@@ -394,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn an_algorithm_is_chosen_for_rsa_only() {
+    fn alg_option_must_fit_the_key() {
         let Err(error) = choose(ed25519("").as_bytes(), None, Some(Algorithm::ES256)) else {
             panic!("accepted")
         };

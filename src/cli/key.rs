@@ -1,4 +1,4 @@
-//! `key`: makes ApiKeys whose plaintext no cluster ever stores, and gives a client a new one.
+//! `key`: generates API keys whose plain text is never stored in a cluster, and rotates keys.
 
 mod rotate;
 
@@ -19,29 +19,29 @@ use crate::domain::duration;
 use crate::domain::opaque::ApiKey;
 use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
 
-/// What can be done with ApiKeys.
+/// Commands for API keys.
 #[derive(Debug, Subcommand)]
 pub enum Key {
-    /// Make an ApiKey; print what `spec.service.apiKey.hashes` needs
+    /// Generate an API key; print its entry for `spec.service.apiKey.hashes`
     #[command(after_long_help = GENERATE_EXAMPLES)]
     Generate(Generate),
-    /// Print the id and the SHA-256 of the ApiKey on standard input
+    /// Print the id and the SHA-256 of the API key on standard input
     Id(Id),
-    /// Give a service SdkClient a new ApiKey; the old one counts on
+    /// Rotate a service client's API key; the old key stays valid for the overlap
     #[command(after_long_help = ROTATE_EXAMPLES)]
     Rotate(Rotate),
 }
 
 const GENERATE_EXAMPLES: &str = "\
-Standard output has the entry, which is no secret: put it into the SdkClient. The ApiKey itself is
-shown once, on standard error, or written to the file of --key-file; it is stored nowhere else and
-cannot be had again.
+The entry is printed on standard output and is not secret: add it to the SdkClient. The API key itself
+is shown once, on standard error, or written to the file of --key-file; it is not stored and cannot be
+recovered.
 
 Examples:
-  # an ApiKey for 90 days, in a file; the entry is shown, to go below `hashes:` of the client
+  # an API key for 90 days, in a file; add the printed entry to `hashes:` of the client
   kubectl anon key generate --expires-in 2160h --key-file api-key
 
-  # add it to a client at once (better: `kubectl anon key rotate`)
+  # add the entry to a client immediately (`kubectl anon key rotate` is easier)
   kubectl anon key generate -o json --key-file api-key |
     jq '[{op: \"add\", path: \"/spec/service/apiKey/hashes/-\", value: .}]' |
     kubectl patch sdkclient ci -n acme --type json --patch-file /dev/stdin";
@@ -49,39 +49,39 @@ Examples:
 /// Options of `key generate`.
 #[derive(Debug, Args)]
 pub struct Generate {
-    /// Form of the entry: an element of a YAML list, or a JSON object
+    /// Format of the entry: an element of a YAML list, or a JSON object
     #[arg(short, long, value_enum, default_value_t = EntryFormat::Yaml)]
     output: EntryFormat,
 
     #[command(flatten)]
-    made: MadeHere,
+    new_key: NewKeyArgs,
 }
 
-/// Options for a key that is made here.
+/// Options for a key that this command generates.
 #[derive(Debug, Args)]
-struct MadeHere {
-    /// How long the ApiKey counts, such as 2160h; for ever if left out
+struct NewKeyArgs {
+    /// How long the API key is valid, such as 2160h; if unset, it does not expire
     #[arg(long, value_name = "DURATION")]
     expires_in: Option<String>,
 
-    /// Write the ApiKey to this new file, which nobody else may read, and not to standard error
+    /// Write the API key to this new file (mode 0600) instead of standard error
     #[arg(long, value_name = "FILE")]
     key_file: Option<String>,
 }
 
-/// Form of an entry of `hashes`.
+/// Format of an entry of `hashes`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EntryFormat {
-    /// An element of a list, to be pasted below `hashes:`.
+    /// An element of a YAML list, for `hashes:`.
     Yaml,
-    /// An object.
+    /// A JSON object.
     Json,
 }
 
 /// Options of `key id`.
 #[derive(Debug, Args)]
 pub struct Id {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -100,9 +100,9 @@ pub fn run(command: &Key, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::
 
 fn generate(args: &Generate, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     let key = ApiKey::generate()?;
-    let entry = entry(&key, &args.made, now)?;
-    // The key first: an entry whose key nobody has is of no use.
-    Handed::over(&key, &args.made, streams)?.keep(streams)?;
+    let entry = entry(&key, &args.new_key, now)?;
+    // The key first: an entry whose key nobody has is useless.
+    KeyOutput::open(&key, &args.new_key, streams)?.finish(streams)?;
     match args.output {
         EntryFormat::Yaml => {
             write!(streams.stdout, "{}", serde_saphyr::to_string(&[&entry])?)?;
@@ -116,7 +116,7 @@ fn id(args: &Id, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let input = read_input("-", streams.stdin)?;
     let text = std::str::from_utf8(&input).unwrap_or_default().trim();
     let key = ApiKey::parse(text).ok_or_else(|| {
-        anyhow!("standard input is not an ApiKey: `kubectl anon token inspect` says what is wrong")
+        anyhow!("standard input is not a valid API key; `kubectl anon token inspect` shows what is wrong")
     })?;
     let hash = key.hash();
     match args.output {
@@ -129,16 +129,16 @@ fn id(args: &Id, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The element of `hashes` for a key.
-fn entry(key: &ApiKey, args: &MadeHere, now: Timestamp) -> anyhow::Result<ApiKeyHash> {
+/// The entry of `hashes` for a key.
+fn entry(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<ApiKeyHash> {
     let hash = key.hash();
-    // Kubernetes keeps whole seconds.
+    // Kubernetes stores whole seconds.
     let now = Timestamp::from_second(now.as_second())?;
     let expires_at = args.expires_in.as_deref().map(|text| {
         let lifetime = duration::parse(text).filter(|lifetime| *lifetime > SignedDuration::ZERO);
         lifetime
             .and_then(|lifetime| now.checked_add(lifetime).ok())
-            .ok_or_else(|| anyhow!("--expires-in must be a duration such as 2160h or 1h30m"))
+            .ok_or_else(|| anyhow!("--expires-in must be a positive duration in hours, minutes and seconds, such as 2160h or 1h30m"))
     });
     Ok(ApiKeyHash {
         id: hash.id(),
@@ -148,47 +148,54 @@ fn entry(key: &ApiKey, args: &MadeHere, now: Timestamp) -> anyhow::Result<ApiKey
     })
 }
 
-/// A key that somebody gets: now in a file, or later on standard error.
-struct Handed<'k> {
+/// Where a new key goes: to a file, before the cluster knows it, or to standard error afterwards.
+struct KeyOutput<'k> {
     key: &'k ApiKey,
     file: Option<&'k str>,
 }
 
-impl<'k> Handed<'k> {
-    /// Writes the file, if there is to be one.
-    fn over(
+impl<'k> KeyOutput<'k> {
+    /// Writes the file, if `--key-file` is set.
+    fn open(
         key: &'k ApiKey,
-        args: &'k MadeHere,
+        args: &'k NewKeyArgs,
         streams: &mut Streams<'_>,
     ) -> anyhow::Result<Self> {
         let file = args.key_file.as_deref();
         if let Some(path) = file {
-            // Never over something else, and never readable for others, not even for a moment.
+            // Never overwrite a file, and never let others read it, not even for a moment.
             let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut opened = opened.with_context(|| format!("cannot create `{path}`"))?;
-            // Without a line break: it would become part of the key wherever the file is used whole.
+            let mut opened = opened.with_context(|| {
+                format!("cannot create `{path}`, which must be a new file in an existing directory")
+            })?;
+            // Without a line break, which would become part of the key for programs that use the
+            // whole file.
             let written = opened.write_all(key.expose().as_bytes());
             written.with_context(|| format!("cannot write `{path}`"))?;
-            writeln!(streams.stderr, "the ApiKey is in `{path}`, and stored nowhere else")?;
+            writeln!(streams.stderr, "API key written to `{path}`; it is stored nowhere else")?;
         }
         Ok(Self { key, file })
     }
 
-    /// The key counts: shows it, if it is in no file.
-    fn keep(self, streams: &mut Streams<'_>) -> anyhow::Result<()> {
+    /// The key is in use: shows it, unless it is in a file.
+    fn finish(self, streams: &mut Streams<'_>) -> anyhow::Result<()> {
         if self.file.is_none() {
-            writeln!(streams.stderr, "the ApiKey, shown once and stored nowhere:")?;
+            writeln!(streams.stderr, "API key, shown only once and not stored:")?;
             writeln!(streams.stderr, "{}", self.key.expose())?;
         }
         Ok(())
     }
 
-    /// The key does not count: removes the file.
-    fn withdraw(self, streams: &mut Streams<'_>) {
+    /// The key is not in use: deletes the file.
+    fn discard(self, streams: &mut Streams<'_>) {
         if let Some(path) = self.file {
-            let removed = fs::remove_file(path).is_ok();
-            let done = if removed { "removed again" } else { "useless" };
-            let _ = writeln!(streams.stderr, "`{path}` is {done}");
+            let _ = match fs::remove_file(path) {
+                Ok(()) => writeln!(streams.stderr, "`{path}` was deleted again"),
+                Err(error) => writeln!(
+                    streams.stderr,
+                    "cannot delete `{path}`: {error}; the API key in it is not valid"
+                ),
+            };
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `token mint`: signs an appUserIdToken with a private key of one's own, offline.
+//! `token mint`: signs an appUserIdToken with the user's own private key, offline.
 
 use anyhow::{anyhow, bail, ensure};
 use jiff::Timestamp;
@@ -13,79 +13,79 @@ use crate::domain::token::{MAX_APP_USER_ID_BYTES, MAX_TOKEN_BYTES, sign};
 
 /// Shown below the options.
 pub const EXAMPLES: &str = "\
-The token has the claims sub, iat, exp (in an hour, unless told otherwise) and jti, and those that
-options add. Its header names the key by `kid`: the key's own, else its RFC 7638 thumbprint.
+The token has the claims sub, iat, exp (one hour from now by default) and jti, and those added by
+options. Its header has the `kid` of the key, or the key's RFC 7638 thumbprint if it has no `kid`.
 
 Examples:
   # a token for user-123, with the only private key of a file
   kubectl anon token mint --jwks private.json --sub user-123 \\
     --iss https://id.acme.example --aud shop
 
-  # the set is kept in a Secret; no copy touches the disk
+  # with a key set from a Secret, without writing it to disk
   kubectl get secret idp -o jsonpath='{.data.jwks\\.json}' | base64 -d |
     kubectl anon token mint --jwks - --kid 2026-01 --sub user-123
 
-  # more claims: JSON where it is JSON, else a string
+  # more claims: a value that is valid JSON is used as JSON, any other as a string
   kubectl anon token mint --jwks private.json --sub user-123 \\
     --claim email=ada@acme.example --claim email_verified=true --claim 'roles=[\"buyer\"]'
 
-  # a token that has expired already, to test with
+  # an expired token, for tests
   kubectl anon token mint --jwks private.json --sub user-123 --exp 1700000000
 
-For a pool whose keys the operator keeps (`hosted`), tokens come from POST /org/appUserIdToken.";
+The operator issues the tokens of `hosted` pools: POST /org/appUserIdToken.";
 
 /// Options of `token mint`.
 #[derive(Debug, clap::Args)]
 pub struct Mint {
-    /// File with the private key: a JWK, or a JWKS with one (RFC 7517); `-` is standard input
+    /// File with the private key: a JWK or a JWK Set (RFC 7517), at most 1 MiB; `-` reads standard input
     #[arg(long, value_name = "FILE")]
     jwks: String,
 
-    /// Whom the token is for: the appUserId, which is the id of the user in your own system
+    /// Claim sub: the appUserId, which is the user's id in your own system; 1 to 255 bytes
     #[arg(long, value_name = "ID")]
     sub: String,
 
-    /// The key to sign with, by its kid or RFC 7638 thumbprint; needed if the file has several
+    /// kid or RFC 7638 thumbprint of the key to sign with; required if the file has several
     #[arg(long)]
     kid: Option<String>,
 
-    /// The algorithm: needed only for PS256 with an RSA key that does not say so itself
+    /// Signature algorithm; required only to use PS256 with an RSA key that has no `alg`
     #[arg(long, value_parser = algorithm)]
     alg: Option<Algorithm>,
 
-    /// Claim iss: who issues the token
+    /// Claim iss: the issuer of the token
     #[arg(long, value_name = "URL")]
     iss: Option<String>,
 
-    /// Claim aud: who the token is meant for; may be repeated
+    /// Claim aud: an intended recipient of the token; can be repeated
     #[arg(long, value_name = "VALUE")]
     aud: Vec<String>,
 
-    /// Claim sdkClientId: the client that the token is made for
+    /// Claim sdkClientId: the id of the client that the token is issued for, a UUID
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
 
-    /// How long the token lives, such as 1h, 90s or 1h30m
+    /// How long the token is valid, such as 90s, 1h or 1h30m
     #[arg(long, value_name = "DURATION", default_value = "1h", conflicts_with = "exp")]
     lifetime: String,
 
-    /// Claim exp: when the token expires, in seconds since 1970
+    /// Claim exp: when the token expires, in seconds since 1970-01-01T00:00:00Z
     #[arg(long, value_name = "EPOCH")]
     exp: Option<u32>,
 
-    /// Another claim; may be repeated. A value that is JSON is taken as JSON, any other as a string
+    /// Another claim; can be repeated. A value that is valid JSON is used as JSON, any other as a string
     #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = claim)]
     claims: Vec<(String, Value)>,
 }
 
-/// Claims that have an option of their own, or for which no value would be sound.
+/// Claims that have an option of their own, or that no token may have, and what to use instead.
 const RESERVED: [(&str, &str); 6] = [
     ("sub", "--sub"),
     ("iss", "--iss"),
     ("aud", "--aud"),
     ("exp", "--exp or --lifetime"),
     ("sdkClientId", "--client-id"),
-    ("cnf", "nothing: validators refuse tokens that are bound to a key"),
+    ("cnf", "nothing: validators reject tokens that are bound to a key"),
 ];
 
 /// Prints the token and nothing else on standard output.
@@ -96,21 +96,24 @@ pub fn run(args: &Mint, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Re
     let token = sign(&chosen.key, &chosen.kid, &claims)?;
     ensure!(
         token.len() <= MAX_TOKEN_BYTES,
-        "the token would have {} bytes, and validators refuse more than {MAX_TOKEN_BYTES}: leave out claims",
+        "the token would have {} bytes, and validators reject more than {MAX_TOKEN_BYTES}: remove claims",
         token.len()
     );
     if args.exp.is_some_and(|exp| i64::from(exp) <= now.as_second()) {
-        writeln!(streams.stderr, "note: the token has expired already, as --exp asks")?;
+        writeln!(
+            streams.stderr,
+            "note: the token has already expired, because --exp is in the past"
+        )?;
     }
     writeln!(streams.stdout, "{token}")?;
     Ok(())
 }
 
 fn claims(args: &Mint, now: Timestamp) -> anyhow::Result<Map<String, Value>> {
-    ensure!(!args.sub.is_empty(), "--sub is empty: name the user");
+    ensure!(!args.sub.is_empty(), "--sub is empty: specify the id of the user");
     ensure!(
         args.sub.len() <= MAX_APP_USER_ID_BYTES,
-        "--sub has {} bytes, and an appUserId has at most {MAX_APP_USER_ID_BYTES}",
+        "--sub has {} bytes, and an appUserId can have at most {MAX_APP_USER_ID_BYTES}",
         args.sub.len()
     );
     let issued_at = now.as_second();
@@ -131,7 +134,7 @@ fn claims(args: &Mint, now: Timestamp) -> anyhow::Result<Map<String, Value>> {
     if let Some(id) = &args.client_id {
         ensure!(
             SdkClientId::parse(id).is_some(),
-            "--client-id must be a UUID: `kubectl get sdkclients` shows it in the column CLIENT-ID"
+            "--client-id must be a UUID; `kubectl get sdkclients` shows it in the column CLIENT-ID"
         );
         claims.insert("sdkClientId".to_owned(), id.clone().into());
     }
@@ -153,17 +156,17 @@ fn expiry(args: &Mint, issued_at: i64) -> anyhow::Result<i64> {
     }
     let lifetime = duration::parse(&args.lifetime)
         .filter(|lifetime| lifetime.as_secs() > 0)
-        .ok_or_else(|| anyhow!("--lifetime must be a duration such as 1h, 90s or 1h30m"))?;
+        .ok_or_else(|| anyhow!("--lifetime must be a duration of at least 1s in hours, minutes and seconds, such as 90s, 1h or 1h30m"))?;
     let expiry = issued_at.checked_add(lifetime.as_secs());
     expiry
         .filter(|seconds| Timestamp::from_second(*seconds).is_ok())
-        .ok_or_else(|| anyhow!("--lifetime ends after the year 9999"))
+        .ok_or_else(|| anyhow!("--lifetime ends after the year 9999: choose a shorter one"))
 }
 
 fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Algorithm::ALL.iter().map(|alg| alg.as_str()).collect();
-        format!("one of {}", names.join(", "))
+        format!("must be one of {}", names.join(", "))
     })
 }
 
@@ -171,13 +174,15 @@ fn algorithm(name: &str) -> Result<Algorithm, String> {
 fn claim(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     if name.is_empty() {
-        return Err("the name before `=` is empty".to_owned());
+        return Err("the name before `=` is empty: must be NAME=VALUE".to_owned());
     }
     let value = match serde_json::from_str(value) {
         Ok(json) => json,
-        // Broken JSON would silently become a string.
+        // Malformed JSON would silently become a string.
         Err(error) if value.starts_with(['{', '[', '"']) => {
-            return Err(format!("`{name}` begins like JSON and is not: {error}"));
+            return Err(format!(
+                "the value of `{name}` starts like JSON but is not valid JSON: {error}"
+            ));
         }
         Err(_) => value.into(),
     };
@@ -206,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_are_those_that_were_asked_for() {
+    fn token_has_the_requested_claims() {
         let (mut claims, remarks) = mint(&[]).unwrap();
         assert_eq!(remarks, "");
         let jti = claims.as_object_mut().unwrap().remove("jti").unwrap();
@@ -241,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn an_expired_token_is_minted_and_said() {
+    fn mints_an_expired_token_with_a_note() {
         let (claims, remarks) = mint(&["--exp=1700000000"]).unwrap();
         assert_eq!(claims["exp"], 1_700_000_000);
-        assert!(remarks.contains("expired already"));
+        assert!(remarks.contains("already expired"));
     }
 
     #[test]
-    fn bad_options_are_named() {
+    fn rejects_bad_options_by_name() {
         for (line, text) in [
             (vec!["--lifetime=0s"], "--lifetime"),
             (vec!["--lifetime=1d"], "--lifetime"),
@@ -260,7 +265,7 @@ mod tests {
             (vec!["--claim=a=1", "--claim=a=2"], "sets `a` twice"),
             (vec!["--claim=a"], "NAME=VALUE"),
             (vec!["--claim==1"], "is empty"),
-            (vec!["--claim=a={"], "begins like JSON"),
+            (vec!["--claim=a={"], "starts like JSON"),
             (vec!["--alg=HS256"], "one of RS256"),
             (vec!["--alg=ES256"], "is for EdDSA"),
         ] {
@@ -268,7 +273,7 @@ mod tests {
             assert!(error.contains(text), "{line:?}: {error}");
         }
         let long = format!("--claim=a={}", "x".repeat(MAX_TOKEN_BYTES));
-        assert!(mint(&[&long]).unwrap_err().contains("leave out claims"));
+        assert!(mint(&[&long]).unwrap_err().contains("remove claims"));
         for sub in [String::new(), "x".repeat(256)] {
             let line = ["token", "mint", "--jwks=-", "--sub", &sub];
             assert!(run_with(&line, KEY).unwrap_err().contains("--sub"));

@@ -1,7 +1,7 @@
-//! The command line `kubectl-anon`, also known as `kubectl anon`.
+//! The command-line tool `kubectl-anon`, which is also the kubectl plugin `kubectl anon`.
 //!
-//! The arguments of a command stand beside the code that runs it. Streams and time come in as
-//! arguments, so that tests need no process.
+//! Each module has the arguments of a command and the code that runs it. Streams and time are passed
+//! in, so that tests need no process.
 
 mod inspect;
 mod jwks;
@@ -20,10 +20,10 @@ use zeroize::Zeroizing;
 
 use output::Format;
 
-/// Works with the tokens and keys of anon-operator
+/// Manage anon-operator tokens and API keys
 ///
-/// Only `key rotate` talks to a cluster. As `kubectl-anon` on the PATH it is also a plugin of
-/// kubectl: `kubectl anon …`.
+/// Only `key rotate` connects to a cluster. If `kubectl-anon` is on the PATH, it is also a kubectl
+/// plugin: `kubectl anon …`.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-anon", version, bin_name = "kubectl anon")]
 pub struct Cli {
@@ -33,35 +33,35 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Mint tokens with a key of your own, look into any token
+    /// Mint tokens with your own key, and inspect tokens
     #[command(subcommand)]
     Token(Token),
-    /// Make ApiKeys, and give a client a new one
+    /// Generate, identify and rotate API keys
     #[command(subcommand)]
     Key(key::Key),
     /// Print the version of this program
     Version(Version),
-    /// Print the completions for a shell
+    /// Print a shell completion script
     #[command(after_long_help = COMPLETIONS_HELP)]
     Completions {
-        /// The shell
+        /// The shell that runs the script
         shell: Shell,
     },
 }
 
 #[derive(Debug, Subcommand)]
 enum Token {
-    /// Sign an appUserIdToken with a private key from a file
+    /// Sign an appUserIdToken with a private key from a file, offline
     #[command(after_long_help = mint::EXAMPLES)]
     Mint(Box<mint::Mint>),
-    /// Show what a token or an ApiKey says, without trusting any of it
+    /// Decode a token or check the format of an API key, without verifying it
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::Inspect),
 }
 
 #[derive(Debug, clap::Args)]
 struct Version {
-    /// Form of the output
+    /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
     output: Format,
 }
@@ -71,25 +71,26 @@ Examples:
   # bash, for this shell only
   source <(kubectl-anon completions bash)
 
-  # zsh, for good (the folder has to be in fpath)
+  # zsh, permanently (the directory must be in fpath)
   kubectl-anon completions zsh > ~/.zfunc/_kubectl-anon
 
-They complete `kubectl-anon`. `kubectl anon` is completed by kubectl, which does not ask for them.";
+The script completes `kubectl-anon`. It does not complete `kubectl anon`, because kubectl completes
+that itself.";
 
 /// Where a command reads and writes.
 pub struct Streams<'s> {
-    /// What `-` stands for.
+    /// Read for the file name `-`.
     pub stdin: &'s mut dyn Read,
-    /// The result alone, so that it can be piped on.
+    /// The result and nothing else, so that it can be piped.
     pub stdout: &'s mut dyn Write,
-    /// Remarks for people.
+    /// Notes for people.
     pub stderr: &'s mut dyn Write,
 }
 
 /// Runs a command at time `now`.
 ///
 /// # Errors
-/// What is wrong, with the cure. Never anything of a private key or an ApiKey.
+/// What is wrong, where, and what to do. Never contains a private key or an API key.
 pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     match cli.command {
         Command::Token(Token::Mint(args)) => mint::run(&args, &mut streams, now)?,
@@ -102,7 +103,7 @@ pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result
     Ok(())
 }
 
-/// Whether a command failed only because nobody reads its output any more.
+/// Whether a command failed only because the reader of its output has closed the pipe.
 #[must_use]
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -125,7 +126,7 @@ fn completions(shell: Shell, streams: &mut Streams<'_>) -> io::Result<()> {
     streams.stdout.write_all(&script)
 }
 
-/// The most that is read of any input: a key set of a hundred keys is far smaller.
+/// The maximum size of any input, in bytes; a key set of a hundred keys is far smaller.
 const MAX_INPUT: u64 = 1024 * 1024;
 
 /// Reads the file named `path`, or standard input for `-`.
@@ -140,7 +141,7 @@ fn read_input(path: &str, stdin: &mut dyn Read) -> anyhow::Result<Zeroizing<Vec<
     }
     anyhow::ensure!(
         bytes.len() as u64 <= MAX_INPUT,
-        "the input is larger than 1 MiB: that is neither a key set nor a token"
+        "the input is larger than 1 MiB, so it is neither a key set nor a token; check the file"
     );
     Ok(bytes)
 }

@@ -1,4 +1,4 @@
-//! What is printed, and how a terminal is kept safe from it.
+//! Printing, without terminal escape injection from an inspected token.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use clap::ValueEnum;
 use serde_json::Value;
 
-/// Form of a command's output.
+/// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// For people.
@@ -20,14 +20,14 @@ pub fn json(to: &mut dyn Write, value: &Value) -> io::Result<()> {
     writeln!(to, "{}", pretty(value))
 }
 
-/// Readable JSON in which nothing can speak to a terminal: what is printed was written by
-/// strangers. JSON itself escapes only the control characters below U+0020; the others, and those
-/// that turn the direction of text, occur in strings only, so they can be escaped afterwards.
+/// Indented JSON without terminal escape sequences: its content was written by strangers. JSON itself
+/// escapes only the control characters below U+0020. The others, and those that change the direction
+/// of text, occur only within strings, so they can be escaped afterwards.
 pub fn pretty(value: &Value) -> String {
     let mut safe = String::new();
     for char in format!("{value:#}").chars() {
-        let turns = matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if turns || (char.is_control() && char != '\n') {
+        let changes_direction = matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if changes_direction || (char.is_control() && char != '\n') {
             // Writing into a String cannot fail.
             let _ = write!(safe, "\\u{:04x}", u32::from(char));
         } else {
@@ -43,7 +43,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn nothing_speaks_to_the_terminal_and_the_value_stays() {
+    fn escapes_terminal_control_characters_and_keeps_the_value() {
         let value = json!({"sub": "\u{1b}[2J \u{9b}31m \u{7f} \u{202e}txt é"});
         let text = pretty(&value);
         assert!(text.chars().all(|char| char == '\n' || !char.is_control()), "{text}");

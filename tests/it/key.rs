@@ -123,8 +123,8 @@ fn what_is_wrong_is_said_and_no_key_is_made() {
     for (arguments, stdin, says) in [
         (&["key", "generate", "--expires-in", "90d"][..], "", "--expires-in"),
         (&["key", "generate", "--expires-in", "0h"], "", "--expires-in"),
-        (&["key", "id"], "ory_apikey_secret", "not an ApiKey"),
-        (&["key", "id"], "", "not an ApiKey"),
+        (&["key", "id"], "ory_apikey_secret", "not a valid API key"),
+        (&["key", "id"], "", "not a valid API key"),
         (&["key", "rotate", "backend", "--timeout", "1d"], "", "--timeout"),
         (&["key", "rotate", "backend"], "", "kubeconfig"),
     ] {
@@ -278,12 +278,12 @@ async fn a_delivered_key_is_rotated_by_the_operator() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(
         text(&output.stdout),
-        "sdkclient/backend: ApiKey bbbbbbbbbbbbbbbb is in Secret `backend-key`; aaaaaaaaaaaaaaaa counts until 2030-01-01T00:00:00Z\n"
+        "sdkclient/backend: API key bbbbbbbbbbbbbbbb delivered to Secret `backend-key`; aaaaaaaaaaaaaaaa stays valid until 2030-01-01T00:00:00Z\n"
     );
 
     let output = cluster.run(&["key", "rotate", "backend", "-n", "acme", "--key-file", "x"]).await;
     assert!(!output.status.success());
-    assert!(text(&output.stderr).contains("goes into its Secret"));
+    assert!(text(&output.stderr).contains("into its Secret"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -323,7 +323,7 @@ async fn a_hash_is_added_to_those_that_are_there() {
     assert_eq!(hashes[1]["sha256"], key.hash().to_string());
     assert!(hashes[1]["expiresAt"].is_string());
     assert!(!text(&output.stdout).contains("ory_apikey_"));
-    assert!(text(&output.stdout).ends_with("sdkclient/backend: accepted\n"));
+    assert!(text(&output.stdout).ends_with("sdkclient/backend: hash accepted\n"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
