@@ -14,11 +14,11 @@ use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
 use crate::domain::role::Role;
 
-/// How long a replaced key counts if nothing else is said.
+/// How long a previous key stays valid by default.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
-/// A client with the keys that its status lists, if these were delivered where the spec says, or
-/// with the hashes that its spec lists.
+/// A client with the keys in its status, if they were delivered into the Secret that the spec names, or
+/// with the hashes in its spec.
 ///
 /// # Errors
 /// What is wrong with the spec.
@@ -27,7 +27,12 @@ pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     let kind = match (&object.spec.webapp, &object.spec.service) {
         (Some(webapp), None) => ClientKind::Webapp(parse_webapp(object, &name, webapp)),
         (None, Some(service)) => ClientKind::Service(parse_service(object, service)?),
-        _ => return Err(violation("spec", "set exactly one of `webapp` and `service`")),
+        _ => {
+            return Err(violation(
+                "spec",
+                "set exactly one of `webapp` (a frontend, with userPoolRef) and `service` (a backend, with role and apiKey)",
+            ));
+        }
     };
     let derived = SdkClientId::derive(&name.namespace, &name.name);
     let chosen = object.spec.client_id.as_deref().map(parse_chosen).transpose()?;
@@ -41,11 +46,10 @@ pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     })
 }
 
-/// An id that somebody chose. A derived one cannot be chosen: it belongs to the object it is
-/// derived from.
+/// A chosen id. A derived id cannot be chosen: it belongs to the object that it is derived from.
 fn parse_chosen(id: &str) -> Result<SdkClientId, Violations> {
     SdkClientId::parse(id).filter(|id| !id.is_derived()).ok_or_else(|| {
-        violation("spec.clientId", "must be a UUID in lower case that is not of version 5")
+        violation("spec.clientId", "must be a lower-case UUID of any version but 5, such as `6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111`")
     })
 }
 
@@ -69,7 +73,7 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
     match (&service.api_key.delivery, &service.api_key.hashes) {
         (Some(_), None) if role == Role::Admin => Err(violation(
             "spec.service.role",
-            "an Admin key is never delivered into a Secret; use `hashes`, or Member or ReadOnly",
+            "an Admin key is never delivered into a Secret; use `hashes`, or role `Member` or `ReadOnly`",
         )),
         (Some(delivery), None) => Ok(Service {
             role,
@@ -114,7 +118,9 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
         parsed.transpose().map_err(|()| {
             vec![Violation {
                 field: field(name),
-                message: "must be a duration such as `720h` or `1h30m`".to_owned(),
+                message:
+                    "must be a duration in hours, minutes and seconds, such as `720h` or `1h30m`"
+                        .to_owned(),
             }]
         })
     };
@@ -127,13 +133,13 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
     if lifetime.zip(interval).is_some_and(|(lifetime, interval)| interval + overlap > lifetime) {
         return Err(violation(
             &field("lifetime"),
-            "must be at least rotation.interval plus rotation.overlap, or keys would expire while they are still in use",
+            "must be at least rotation.interval plus rotation.overlap; otherwise keys would expire while they are still in use",
         ));
     }
     Ok(Schedule { lifetime, interval, overlap })
 }
 
-/// The keys of the status, as long as they are those of the Secret that the spec names now.
+/// The keys in status, provided that they were delivered into the Secret that the spec names now.
 fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApiKey> {
     let Some(status) = &object.status else {
         return Vec::new();
@@ -158,7 +164,7 @@ fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violati
         let hash = hash.ok_or_else(|| {
             vec![Violation {
                 field: format!("spec.service.apiKey.hashes[{index}]"),
-                message: "sha256 must be 64 lower-case hex digits and id the first 16 of them"
+                message: "sha256 must be 64 lower-case hexadecimal digits, and id the first 16 of them; `kubectl anon key generate` prints both"
                     .to_owned(),
             }]
         })?;

@@ -1,8 +1,8 @@
-//! From what was written to what is meant: `&crd::X -> Result<domain::X, Violations>`.
+//! Parses custom resources into domain types: `&crd::X -> Result<domain::X, Violations>`.
 //!
-//! The one parser that the index and the reconcilers share, so that what is reported and what is
-//! served cannot disagree. The API server's CEL rules refuse most of what is refused here; this is
-//! for objects that were stored before a rule existed, and for what CEL cannot see.
+//! The index and the reconcilers share this one parser, so that status and validation cannot
+//! disagree. The API server's CEL rules reject most of what is rejected here; this is for objects that
+//! were stored before a rule existed, and for what CEL cannot check.
 
 mod client;
 mod pool;
@@ -28,7 +28,7 @@ use crate::names;
 pub struct Violation {
     /// The field, as a path such as `spec.hosted.tokenLifetime.max`.
     pub field: String,
-    /// What is wrong, and the cure.
+    /// What is wrong, and what to do.
     pub message: String,
 }
 
@@ -45,7 +45,7 @@ fn violation(field: &str, message: impl Into<String>) -> Violations {
     vec![Violation { field: field.to_owned(), message: message.into() }]
 }
 
-/// Namespace and name; an object from the API server has both.
+/// Namespace and name, which every object from the API server has.
 fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
     let ObjectMeta { name, namespace, .. } = object.meta();
     match (namespace, name) {
@@ -56,8 +56,8 @@ fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
     }
 }
 
-/// The rotation that somebody asks for by annotation. A request is told from the last one by its
-/// value, which may be long; this is a digest of it.
+/// The rotation that is requested by annotation: a digest of the value, which may be long. Requests
+/// differ by their value.
 #[must_use]
 pub fn requested_rotation<K: Resource>(object: &K) -> Option<String> {
     let value = object.annotations().get(names::ROTATE)?;

@@ -14,8 +14,8 @@ use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::ClaimsPolicy;
 use crate::domain::pool::{FetchState, Source, UserPool};
 
-/// A pool with the keys that serve: those of its spec, or those that its status publishes if they
-/// were made from this spec.
+/// A pool with the keys in use: those in its spec, or those in its status if they come from the source
+/// that the spec names.
 ///
 /// # Errors
 /// What is wrong with the spec.
@@ -39,7 +39,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     })
 }
 
-/// The keys that stand in the spec of an inline pool, sorted out.
+/// The usable keys in the spec of an inline pool.
 #[must_use]
 pub fn inline_set(spec: &crd::UserPoolSpec, claims: &ClaimsPolicy) -> Option<JwkSet> {
     let inline = spec.inline.as_ref()?;
@@ -59,7 +59,7 @@ fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {
     }
 }
 
-/// What a status says of the last fetch.
+/// The last fetch, according to a status.
 #[must_use]
 pub fn fetch_state(status: &crd::UserPoolStatus) -> FetchState {
     let answer =
@@ -70,7 +70,7 @@ pub fn fetch_state(status: &crd::UserPoolStatus) -> FetchState {
     }
 }
 
-/// The status, as long as it was made from what the spec says now.
+/// The status, provided that it has the source that the spec names now.
 fn current_status<'o>(
     object: &'o crd::UserPool,
     source: &Source,
@@ -79,9 +79,9 @@ fn current_status<'o>(
     (status.source.as_deref() == Some(source.describe().as_str())).then_some(status)
 }
 
-/// The keys of the status, as long as they were made from what the spec says now. A key that
-/// cannot be parsed is left out, since it could verify nothing, and so is one of an algorithm that
-/// the pool no longer accepts.
+/// The keys in status, provided that they come from the source that the spec names now. A key that
+/// cannot be parsed is omitted, since it could not verify anything, and so is a key of an algorithm
+/// that the pool no longer accepts.
 fn of_status(object: &crd::UserPool, source: &Source, claims: &ClaimsPolicy) -> Vec<PublishedKey> {
     let Some(status) = current_status(object, source) else {
         return Vec::new();
@@ -96,12 +96,10 @@ fn of_status(object: &crd::UserPool, source: &Source, claims: &ClaimsPolicy) -> 
             verifying: key.jwk.verifying_key(key.algorithm).ok()?,
         })
     };
-    let counts = |key: &&crd::SigningKeyStatus| claims.allows(key.algorithm);
-    status.keys.iter().filter(counts).filter_map(parse).collect()
+    status.keys.iter().filter(|key| claims.allows(key.algorithm)).filter_map(parse).collect()
 }
 
-/// A duration of the spec, within bounds; `default` if it is not there. What is wrong with it goes
-/// to `violations`.
+/// A duration of the spec, within bounds; `default` if unset.
 fn bounded_duration(
     field: &str,
     text: Option<&str>,
@@ -111,7 +109,7 @@ fn bounded_duration(
     let Some(text) = text else { return Ok(default) };
     duration::parse(text).filter(|duration| bounds.contains(duration)).ok_or_else(|| {
         let message = format!(
-            "must be a duration from {}s to {}s",
+            "must be a duration in hours, minutes and seconds, from `{}s` to `{}s`",
             bounds.start().as_secs(),
             bounds.end().as_secs()
         );

@@ -11,14 +11,14 @@ use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::{Of, Revocation};
 
-/// The times at which the API server creates objects have lost up to this much.
+/// Creation times of the API server are truncated by up to this much.
 const PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
-/// A revocation. One of keys or sessions is about those that were there when it was created,
-/// whatever later time it names: or what replaces them would be revoked again and again.
+/// A revocation. One of keys or sessions covers only those that existed when it was created, even if it
+/// specifies a later time; otherwise their replacements would be revoked again and again.
 ///
 /// # Errors
-/// It does not say whose credentials it revokes.
+/// It does not specify exactly one object whose credentials it revokes.
 pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
     let name = object_name(object)?;
     let created_at = time(object.metadata.creation_timestamp.as_ref());
@@ -58,7 +58,10 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
             created_before: created_before(&Some(member.sessions_created_before.clone())),
             ..of(Of::Member, &member.name)
         }),
-        _ => Err(violation("spec", "set exactly one of `userPool`, `sdkClient` and `member`")),
+        _ => Err(violation(
+            "spec",
+            "set exactly one of `userPool: {name: …}`, `sdkClient: {name: …}` and `member: {name: …}`",
+        )),
     }
 }
 

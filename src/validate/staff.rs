@@ -13,7 +13,7 @@ use crate::domain::session::{SessionPolicy, StoredSession};
 use crate::domain::staff::{KubernetesSubject, Member, Organization, SecretEntry};
 use crate::names;
 
-/// The one name of an Organization object.
+/// The only valid name of an Organization object.
 pub const ORGANIZATION_NAME: &str = "default";
 
 /// An organization with its defaults.
@@ -23,7 +23,10 @@ pub const ORGANIZATION_NAME: &str = "default";
 pub fn organization(object: &crd::Organization) -> Result<Organization, Violations> {
     let name = object_name(object)?;
     if name.name != ORGANIZATION_NAME {
-        return Err(violation("metadata.name", "must be `default`"));
+        return Err(violation(
+            "metadata.name",
+            "must be `default`: each namespace is one organization",
+        ));
     }
     let spec = &object.spec;
     Ok(Organization {
@@ -43,7 +46,10 @@ fn parse_session(spec: Option<&crd::SessionSpec>) -> Result<SessionPolicy, Viola
     let lifetime = spec.lifetime.as_ref().map(|text| {
         let positive = duration::parse(text).filter(SignedDuration::is_positive);
         positive.ok_or_else(|| {
-            violation("spec.session.lifetime", "must be a duration such as `24h` or `1h30m`")
+            violation(
+                "spec.session.lifetime",
+                "must be a duration in hours, minutes and seconds, such as `24h` or `1h30m`",
+            )
         })
     });
     let max_per_member = spec.max_per_member.and_then(|max| usize::try_from(max).ok());
@@ -53,10 +59,10 @@ fn parse_session(spec: Option<&crd::SessionSpec>) -> Result<SessionPolicy, Viola
     })
 }
 
-/// A member with the sessions that its status lists.
+/// A member with the sessions in its status.
 ///
 /// # Errors
-/// The Kubernetes identity is one of the system, or not exactly one.
+/// The Kubernetes identity is a system user, or not exactly one.
 pub fn member(object: &crd::Member) -> Result<Member, Violations> {
     let name = object_name(object)?;
     let field = "spec.kubernetes";
@@ -66,7 +72,7 @@ pub fn member(object: &crd::Member) -> Result<Member, Violations> {
             (Some(user), None) if user.starts_with("system:") => {
                 return Err(violation(
                     "spec.kubernetes.user",
-                    "`system:` users cannot be members; use `serviceAccount`",
+                    "`system:` users cannot be members; use `serviceAccount` for a ServiceAccount of this namespace",
                 ));
             }
             (Some(user), None) => KubernetesSubject::User(user.clone()),
@@ -92,7 +98,7 @@ pub fn member(object: &crd::Member) -> Result<Member, Violations> {
     })
 }
 
-/// A session; one that cannot be read could be presented by nobody.
+/// A session; one that cannot be parsed is omitted, since no token could match it.
 fn parse_one(session: &crd::SessionStatus) -> Option<StoredSession> {
     let (Time(created_at), Time(expires_at)) = (&session.created_at, &session.expires_at);
     let hash = KeyHash::parse(&session.sha256)?;

@@ -1,4 +1,4 @@
-//! What the claims of a pool's tokens have to say.
+//! The claims policy of a pool: requirements for the claims of its tokens.
 
 use jiff::SignedDuration;
 
@@ -12,7 +12,7 @@ const MAX_LEEWAY: SignedDuration = SignedDuration::from_mins(5);
 
 /// The policy of a pool with keys from `source`.
 pub fn parse(spec: &crd::UserPoolSpec, source: &Source) -> Result<ClaimsPolicy, Violations> {
-    refuse_what_the_source_says(spec, source)?;
+    reject_fields_of_other_sources(spec, source)?;
     let leeway = spec.leeway.as_deref();
     let bounds = SignedDuration::ZERO..=MAX_LEEWAY;
     let required = spec.required_claims.iter().flatten().map(|required| {
@@ -29,8 +29,8 @@ pub fn parse(spec: &crd::UserPoolSpec, source: &Source) -> Result<ClaimsPolicy, 
     })
 }
 
-/// A field that would be ignored is refused: who set it relies on it.
-fn refuse_what_the_source_says(
+/// A field that would be ignored is rejected, because its author relies on it.
+fn reject_fields_of_other_sources(
     spec: &crd::UserPoolSpec,
     source: &Source,
 ) -> Result<(), Violations> {
@@ -42,10 +42,13 @@ fn refuse_what_the_source_says(
     match source {
         Source::Hosted(_) if set_for_others => Err(violation(
             "spec",
-            "the operator itself makes the tokens of a hosted pool: leave out idClaim, issuers, anyAudience, algorithms and requiredClaims",
+            "the operator issues the tokens of a hosted pool itself: remove idClaim, issuers, anyAudience, algorithms and requiredClaims",
         )),
         Source::Remote(Remote { location: Location::Issuer(_), .. }) if spec.issuers.is_some() => {
-            Err(violation("spec.issuers", "the issuer of this pool is `oidc.issuer`"))
+            Err(violation(
+                "spec.issuers",
+                "the issuer of this pool is `oidc.issuer`; remove `issuers`",
+            ))
         }
         _ => Ok(()),
     }
@@ -56,18 +59,19 @@ fn audience(spec: &crd::UserPoolSpec, source: &Source) -> Result<Audience, Viola
     match (listed, spec.any_audience == Some(true)) {
         (Some(_), true) => Err(violation(
             "spec.anyAudience",
-            "`audiences` and `anyAudience: true` exclude each other",
+            "`audiences` and `anyAudience: true` are mutually exclusive; remove one of them",
         )),
         (Some(listed), false) => Ok(Audience::OneOf(listed)),
         (None, true) => Ok(Audience::Any),
         (None, false) if source.is_published_here() => Ok(Audience::Own),
-        (None, false) => {
-            Err(violation("spec.audiences", "is required, or an explicit `anyAudience: true`"))
-        }
+        (None, false) => Err(violation(
+            "spec.audiences",
+            "is required: list the `aud` values of this pool's tokens, or set `anyAudience: true`",
+        )),
     }
 }
 
 fn path(field: &str, text: &str) -> Result<ClaimPath, Violations> {
     ClaimPath::parse(text)
-        .ok_or_else(|| violation(field, "must be the name of a claim or a JSON Pointer (RFC 6901)"))
+        .ok_or_else(|| violation(field, "must be the name of a claim, such as `sub`, or a JSON Pointer (RFC 6901), such as `/user/id`"))
 }

@@ -1,4 +1,4 @@
-//! Where the keys of a pool come from: exactly one of five.
+//! The source of a pool's keys: exactly one of five.
 
 use jiff::SignedDuration;
 
@@ -9,12 +9,12 @@ use crate::domain::pool::{Hosted, Location, Remote, Source};
 use crate::domain::staff::SecretEntry;
 use crate::validate::{Violation, Violations, violation};
 
-/// How often a remote set is fetched whose spec does not say.
-const REFRESH: SignedDuration = SignedDuration::from_mins(15);
-const MIN_REFRESH: SignedDuration = SignedDuration::from_mins(1);
-const MAX_REFRESH: SignedDuration = SignedDuration::from_hours(24);
+/// How often a remote key set is fetched by default.
+const DEFAULT_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+const MIN_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
+const MAX_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
-/// The source that the spec names.
+/// The source in a spec.
 pub fn parse(spec: &crd::UserPoolSpec) -> Result<Source, Violations> {
     match (&spec.hosted, &spec.provided, &spec.jwks, &spec.oidc, &spec.inline) {
         (Some(hosted), None, None, None, None) => Ok(Source::Hosted(self::hosted(hosted)?)),
@@ -55,7 +55,9 @@ fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
         duration::parse(text).unwrap_or_else(|| {
             violations.push(Violation {
                 field: format!("spec.hosted.{field}"),
-                message: "must be a duration such as `4380h` or `1h30m`".to_owned(),
+                message:
+                    "must be a duration in hours, minutes and seconds, such as `4380h` or `1h30m`"
+                        .to_owned(),
             });
             SignedDuration::ZERO
         })
@@ -68,7 +70,7 @@ fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
     if violations.is_empty() && default_lifetime > max_lifetime {
         violations.extend(violation(
             "spec.hosted.tokenLifetime.default",
-            "must not be longer than `max`",
+            "must not be longer than tokenLifetime.max",
         ));
     }
     if !violations.is_empty() {
@@ -89,7 +91,12 @@ fn remote(
     field: &str,
     refresh: Option<&str>,
 ) -> Result<Source, Violations> {
-    let refresh_interval = bounded_duration(field, refresh, REFRESH, MIN_REFRESH..=MAX_REFRESH)?;
+    let refresh_interval = bounded_duration(
+        field,
+        refresh,
+        DEFAULT_REFRESH_INTERVAL,
+        MIN_REFRESH_INTERVAL..=MAX_REFRESH_INTERVAL,
+    )?;
     Ok(Source::Remote(Remote { location, ca: ca.map(entry), refresh_interval }))
 }
 
@@ -97,8 +104,8 @@ fn entry(reference: &crd::SecretKeyRef) -> SecretEntry {
     SecretEntry { secret: reference.name.clone(), entry: reference.key.clone() }
 }
 
-/// An https URL without user and fragment, as the CEL rules have it. What else may be wrong with
-/// it the fetcher will find.
+/// An https URL without user and fragment, as in the CEL rules. The fetcher reports what else may be
+/// wrong with it.
 fn https(field: &str, url: &str, query: bool) -> Result<String, Violations> {
     let authority = url.strip_prefix("https://").unwrap_or_default();
     let authority = authority.split(['/', '?']).next().unwrap_or_default();
@@ -109,7 +116,11 @@ fn https(field: &str, url: &str, query: bool) -> Result<String, Violations> {
     if fits {
         Ok(url.to_owned())
     } else {
-        let what = if query { "user and fragment" } else { "user, query and fragment" };
-        Err(violation(field, format!("must be an https URL without {what}")))
+        let message = if query {
+            "must be an https URL without user, fragment and spaces, such as `https://id.acme.example/.well-known/jwks.json`"
+        } else {
+            "must be an https URL without user, query, fragment and spaces, such as `https://id.acme.example`"
+        };
+        Err(violation(field, message))
     }
 }
