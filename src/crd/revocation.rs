@@ -142,7 +142,7 @@ pub struct RevokedApiKeys {
     /// Ids of API keys, as in `status.keys[].id` of the SdkClient: 1 to 64 of 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 64), extend("items" = items(16, key_id())))]
+    #[schemars(length(min = 1, max = 64), extend("items" = items(16, &key_id())))]
     pub key_ids: Option<Vec<String>>,
     /// Every key that was generated before this time, or before the creation of this object if that is
     /// earlier; a key without a time is treated as the oldest. The time must have at most nine

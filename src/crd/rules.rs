@@ -29,7 +29,7 @@ pub fn matches(pattern: &str, message: impl AsRef<str>) -> Rule {
 
 /// The schema of the strings in a list. The `inner` attribute of schemars has no place for a rule;
 /// a rule on the list itself would not tell which of its elements is wrong.
-pub fn items(max_length: u32, rule: Rule) -> Value {
+pub fn items(max_length: u32, rule: &Rule) -> Value {
     json!({"type": "string", "maxLength": max_length, "x-kubernetes-validations": [rule]})
 }
 

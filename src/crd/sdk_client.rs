@@ -101,7 +101,7 @@ pub struct Webapp {
     /// exactly; there are no wildcards.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(max = 32), extend("items" = items(255, matches(
+    #[schemars(length(max = 32), extend("items" = items(255, &matches(
         r"^(https?|chrome-extension)://[A-Za-z0-9.\-\[\]:]+$",
         "must be a browser origin (scheme, host and optional port, no path), such as `https://shop.acme.example` or `chrome-extension://abcdefghijklmnopabcdefghijklmnop`",
     ))))]
@@ -115,7 +115,7 @@ pub struct Webapp {
         validation = Rule::new("!self.exists(url, ['javascript:', 'data:', 'vbscript:', 'blob:', 'file:'].exists(scheme, url.startsWith(scheme)))")
             .message("a redirect URL must lead to a website or an app, such as `https://shop.acme.example/linked`; javascript:, data:, vbscript:, blob: and file: are not allowed")
     )]
-    #[schemars(length(max = 32), extend("items" = items(2048, matches(
+    #[schemars(length(max = 32), extend("items" = items(2048, &matches(
         r"^[a-z][a-z0-9+.\-]*://[^\s#]+$",
         "must be an absolute URL with a lower-case scheme and without fragment and spaces, such as `https://shop.acme.example/linked` or `example.acme.shop://linked`",
     ))))]

@@ -1,7 +1,7 @@
-//! A TLS connection to the host of a URL, to an address that the filter permits.
+//! TLS connections to the host of a URL, at an address that the filter permits.
 //!
-//! The filter looks at the address that is connected to, after the name was resolved and never
-//! before: a name that resolves to something else the second time gains nothing by it.
+//! The filter checks the very address to which a connection is opened, after resolution. So a name
+//! that resolves to another address the second time (DNS rebinding) does not bypass it.
 
 use std::fmt;
 use std::io;
@@ -22,12 +22,12 @@ use super::host::HostFilter;
 use super::trust::Trust;
 use crate::domain::fetch_error::FetchError;
 
-/// How many addresses of a host are tried.
+/// The maximum number of addresses of a host that are tried.
 const MAX_ADDRESSES: usize = 4;
 
-/// Turns the name of a host into addresses.
+/// Resolves host names.
 pub trait Resolve: Send + Sync {
-    /// The addresses of a host.
+    /// The addresses of a host, with `port`.
     fn resolve<'a>(
         &'a self,
         host: &'a str,
@@ -46,7 +46,7 @@ impl Resolve for SystemResolver {
         port: u16,
     ) -> BoxFuture<'a, io::Result<Vec<SocketAddr>>> {
         Box::pin(async move {
-            if is_nobodys(host) {
+            if is_reserved(host) {
                 return Ok(Vec::new());
             }
             Ok(tokio::net::lookup_host((host, port)).await?.collect())
@@ -54,15 +54,15 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// Whether a name belongs to nobody for ever (RFC 2606): it comes from an example, and nobody is
-/// asked for it.
-fn is_nobodys(host: &str) -> bool {
+/// Whether the name is under a reserved TLD (RFC 2606). Such names come from examples and are never
+/// resolved.
+fn is_reserved(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
     let top = host.rsplit('.').next().unwrap_or_default();
     ["example", "invalid"].iter().any(|reserved| top.eq_ignore_ascii_case(reserved))
 }
 
-/// Connects, where it may.
+/// Opens connections that the host filter and the address filter permit.
 #[derive(Clone)]
 pub struct Connector {
     resolver: Arc<dyn Resolve>,
@@ -78,22 +78,22 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Connects to what `filter` permits, and gives up after `timeout`.
+    /// Connects to addresses that `filter` permits, with a timeout for the whole connection.
     #[must_use]
     pub fn new(resolver: Arc<dyn Resolve>, filter: AddressFilter, timeout: Duration) -> Self {
         Self { resolver, hosts: HostFilter::default(), filter, timeout }
     }
 
-    /// The same, for these hosts only.
+    /// Restricts connections to these hosts.
     #[must_use]
     pub fn with_hosts(self, hosts: HostFilter) -> Self {
         Self { hosts, ..self }
     }
 
-    /// A TLS connection to the host of `url`, whose certificate `trust` vouches for.
+    /// A TLS connection to the host of `url`, verified by the CAs of `trust`.
     ///
     /// # Errors
-    /// No address, none that is permitted, none that answers, or no TLS.
+    /// The host is not permitted or has no permitted address, or connection or TLS handshake fail.
     pub async fn connect(
         &self,
         url: &Url,
@@ -124,14 +124,14 @@ impl Connector {
         }
     }
 
-    /// The only place that connects.
+    /// The only place that opens connections, so that no address bypasses the filter.
     async fn connect_tcp(&self, addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
         let permitted = addresses.iter().filter(|address| self.filter.permits(address.ip()));
         let mut outcome = Err(FetchError::AddressRefused);
         for address in permitted.take(MAX_ADDRESSES) {
-            // One that is silent must leave time for the next.
-            let patience = self.timeout / 3;
-            match timeout(patience, TcpStream::connect(address)).await {
+            // An address that does not respond must leave time for the next one.
+            let attempt_timeout = self.timeout / 3;
+            match timeout(attempt_timeout, TcpStream::connect(address)).await {
                 Ok(Ok(stream)) => return Ok(stream),
                 Ok(Err(_)) => outcome = Err(FetchError::NotConnected),
                 Err(_) => outcome = Err(FetchError::TimedOut),
@@ -154,12 +154,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_examples_belong_to_nobody() {
-        for nobodys in ["id.acme.example", "ID.ACME.EXAMPLE.", "example", "a.invalid"] {
-            assert!(is_nobodys(nobodys), "{nobodys}");
+    fn reserved_names_are_not_resolved() {
+        for reserved in ["id.acme.example", "ID.ACME.EXAMPLE.", "example", "a.invalid"] {
+            assert!(is_reserved(reserved), "{reserved}");
         }
-        for somebodys in ["example.com", "id.acme.test", "localhost", "example.", "an-example"] {
-            assert_eq!(is_nobodys(somebodys), somebodys == "example.", "{somebodys}");
+        for other in ["example.com", "id.acme.test", "localhost", "example.", "an-example"] {
+            assert_eq!(is_reserved(other), other == "example.", "{other}");
         }
     }
 }

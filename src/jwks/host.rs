@@ -1,29 +1,28 @@
-//! Which hosts a fetch may ask for at all, by what the URL says. Pure.
+//! The allow-list of hosts from which key sets may be fetched. Pure.
 //!
-//! The address filter keeps fetches out of the cluster's own networks; this keeps them to the
-//! identity providers that whoever runs the operator knows. A host that is not among them is not
-//! even resolved.
+//! The address filter keeps fetches out of the cluster's own networks; this restricts them to the
+//! identity providers that the platform administrator lists. Other hosts are not even resolved.
 
 use url::Host;
 
-/// Tells which hosts may be asked.
+/// The hosts from which key sets may be fetched.
 #[derive(Clone, Debug, Default)]
 pub struct HostFilter(Vec<String>);
 
 impl HostFilter {
-    /// Permits these hosts and no others; every host if none is named. `id.example.com`;
-    /// `*.example.com` for every name below it; an address as a URL writes it.
+    /// Permits only these hosts, or every host if the list is empty. An entry is a host name, such as
+    /// `id.example.com`; `*.example.com` for all its subdomains; or an address as in a URL.
     #[must_use]
     pub fn new(hosts: &[String]) -> Self {
         Self(hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect())
     }
 
-    /// Whether this host may be asked. Names are compared as a parsed URL has them, so in lower
+    /// Whether key sets may be fetched from this host. Names are compared as in a parsed URL: in lower
     /// case and in ASCII.
     #[must_use]
     pub fn permits(&self, host: &Host<&str>) -> bool {
         let host = host.to_string();
-        // The dot at the end makes a name absolute.
+        // A trailing dot makes a name absolute.
         let host = host.strip_suffix('.').unwrap_or(&host);
         self.0.is_empty() || self.0.iter().any(|pattern| covers(pattern, host))
     }
@@ -47,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn every_host_unless_some_are_named() {
+    fn permits_every_host_unless_some_are_listed() {
         assert!(permits(&[], "https://id.example.com"));
         let known = ["ID.example.com", "*.auth0.com", "10.0.0.1", "[::1]"];
         for url in [

@@ -1,21 +1,23 @@
-//! When a key set is fetched. Pure: times come in as arguments.
+//! When a key set is fetched. Pure: times are passed as arguments.
 //!
-//! There are two reasons to fetch: the refresh is due, or somebody asks because a token names a key
-//! that is not in the set. Anybody can make such tokens, so asking has a [`Budget`]; refreshes have
-//! their own pace, which no token changes.
+//! There are two reasons to fetch: the refresh is due, or a validator requests it because the key of a
+//! token is not in the set. Anyone can create such tokens, so requests have a [`Budget`]; refreshes
+//! have their own schedule, which no token affects.
 
 use jiff::{SignedDuration, Timestamp};
 
-/// The least time between two refreshes that the host's `max-age` can bring about.
-const MIN_REFRESH: SignedDuration = SignedDuration::from_mins(5);
-/// The first pause after a failure; doubled with each further one.
-const MIN_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
-/// The longest pause after a failure.
-const MAX_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
-/// The time over which a new leader spreads what is overdue.
-const CATCH_UP: SignedDuration = SignedDuration::from_secs(30);
+use crate::domain::duration::later;
 
-/// When to fetch the set of one pool.
+/// The minimum time between refreshes that the `max-age` of the host can cause.
+const MIN_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(5);
+/// The backoff after the first failure; doubled by each further one.
+const MIN_BACKOFF: SignedDuration = SignedDuration::from_secs(5);
+/// The maximum backoff.
+const MAX_BACKOFF: SignedDuration = SignedDuration::from_mins(5);
+/// The time over which a new leader spreads overdue fetches.
+const CATCH_UP_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+
+/// The fetch schedule of one pool.
 #[derive(Clone, Debug)]
 pub struct Plan {
     seed: u32,
@@ -23,15 +25,15 @@ pub struct Plan {
     due: Timestamp,
     failures: u32,
     asked: bool,
-    /// No earlier is asked for: the host has just failed.
-    rested: Timestamp,
+    /// Requests wait until then, because the host has just failed.
+    not_before: Timestamp,
     in_flight: bool,
     budget: Budget,
 }
 
 impl Plan {
-    /// A plan that goes on where another leader was: its last fetch was at `last`. `seed` is
-    /// what spreads the fetches of different pools.
+    /// Continues the schedule of another leader, whose last fetch was at `last`. `seed` spreads the
+    /// fetches of different pools.
     #[must_use]
     pub fn resume(
         seed: u32,
@@ -39,23 +41,23 @@ impl Plan {
         last: Option<Timestamp>,
         now: Timestamp,
     ) -> Self {
-        // A clock that was ahead must not hold the next fetch up.
+        // A time from a clock that was ahead must not delay the next fetch.
         let due = last.map_or(now, |last| later(last.min(now), refresh));
         let overdue = last.is_some() && due <= now;
-        let due = if overdue { later(now, fraction(CATCH_UP, seed)) } else { due };
+        let due = if overdue { later(now, fraction(CATCH_UP_INTERVAL, seed)) } else { due };
         Self {
             seed,
             refresh,
             due,
             failures: 0,
             asked: false,
-            rested: now,
+            not_before: now,
             in_flight: false,
             budget: Budget::full(now),
         }
     }
 
-    /// Follows a changed interval.
+    /// Applies a changed refresh interval.
     pub fn set_refresh(&mut self, refresh: SignedDuration, now: Timestamp) {
         if refresh != self.refresh {
             self.refresh = refresh;
@@ -63,36 +65,36 @@ impl Plan {
         }
     }
 
-    /// Something that a fetch depends on has changed: the URL or the CA.
+    /// Restarts the schedule, because the URL or the CA has changed.
     pub fn restart(&mut self, now: Timestamp) {
         self.failures = 0;
         self.due = now;
-        // What is under way is no longer waited for.
+        // The result of a fetch in flight is ignored.
         self.in_flight = false;
     }
 
-    /// Somebody asks for a fetch that begins after now.
+    /// Requests a fetch that starts after now.
     pub const fn ask(&mut self) {
         self.asked = true;
     }
 
-    /// When the next refresh is due, whoever asks.
+    /// When the next refresh is due, regardless of requests.
     #[must_use]
     pub const fn refresh_at(&self) -> Timestamp {
         self.due
     }
 
-    /// When to begin the next fetch; `None` while one is under way.
+    /// When to start the next fetch; `None` while one is in flight.
     #[must_use]
     pub fn next(&mut self, now: Timestamp) -> Option<Timestamp> {
-        // A clock that was ahead and is set right must not put everything off.
+        // A clock that was ahead and is corrected must not delay everything.
         self.due = self.due.min(later(now, self.refresh));
-        self.rested = self.rested.min(later(now, MIN_BACKOFF));
-        let asked = self.asked.then(|| self.budget.available(now).max(self.rested));
+        self.not_before = self.not_before.min(later(now, MIN_BACKOFF));
+        let asked = self.asked.then(|| self.budget.available(now).max(self.not_before));
         (!self.in_flight).then(|| asked.map_or(self.due, |asked| asked.min(self.due)))
     }
 
-    /// A fetch begins.
+    /// A fetch starts.
     pub fn begin(&mut self, now: Timestamp) {
         if now < self.due {
             self.budget.take(now);
@@ -101,18 +103,19 @@ impl Plan {
         self.in_flight = true;
     }
 
-    /// It has succeeded. The host's `max_age` can bring the next refresh forward, down to five
-    /// minutes, and never put it off.
+    /// The fetch has succeeded. The host's `max_age` can bring the next refresh forward, to no less than
+    /// five minutes from now, and never delay it.
     pub fn succeeded(&mut self, max_age: Option<SignedDuration>, now: Timestamp) {
         self.in_flight = false;
         self.failures = 0;
-        let floor = MIN_REFRESH.min(self.refresh);
+        let floor = MIN_REFRESH_INTERVAL.min(self.refresh);
         let pause = max_age.map_or(self.refresh, |age| age.max(floor).min(self.refresh));
-        // A tenth early at most: sets that were fetched together drift apart.
+        // Up to 10% earlier, so that sets that were fetched together drift apart.
         self.due = later(now, pause - fraction(pause / 10, self.spread(now)));
     }
 
-    /// It has failed. The next try comes sooner than the next refresh would, and later each time.
+    /// The fetch has failed. The next attempt comes no later than the next refresh would, after a backoff
+    /// that grows with each failure.
     pub fn failed(&mut self, now: Timestamp) {
         self.in_flight = false;
         let doubled = MIN_BACKOFF.saturating_mul(2_i32.saturating_pow(self.failures.min(10)));
@@ -120,10 +123,10 @@ impl Plan {
         let pause = doubled.min(MAX_BACKOFF);
         let pause = pause.saturating_add(fraction(pause / 2, self.spread(now)));
         self.due = later(now, pause.min(self.refresh));
-        self.rested = later(now, MIN_BACKOFF);
+        self.not_before = later(now, MIN_BACKOFF);
     }
 
-    /// Failures in a row.
+    /// Number of consecutive failures.
     #[must_use]
     pub const fn failures(&self) -> u32 {
         self.failures
@@ -137,8 +140,7 @@ impl Plan {
     }
 }
 
-/// How often a set is fetched because somebody asks: four times at once, and once in 30 s after
-/// that. A token bucket.
+/// Limits requested fetches: four at once, and one every 30 s after that. A token bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
     left: u32,
@@ -146,34 +148,34 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// The most fetches at once.
+    /// The maximum number of fetches at once.
     pub const BURST: u32 = 4;
-    /// The time that brings one more.
-    pub const REFILL: SignedDuration = SignedDuration::from_secs(30);
+    /// The time after which one more is available.
+    pub const REFILL_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 
-    /// One that nobody has used yet.
+    /// An unused budget.
     #[must_use]
     pub const fn full(now: Timestamp) -> Self {
         Self { left: Self::BURST, since: now }
     }
 
-    /// From when on there is something left; not after `now` if there is now.
+    /// When a fetch is available: `now`, or later if the budget is used up.
     #[must_use]
     pub fn available(&self, now: Timestamp) -> Timestamp {
         let current = self.refilled(now);
-        if current.left > 0 { now } else { later(current.since, Self::REFILL) }
+        if current.left > 0 { now } else { later(current.since, Self::REFILL_INTERVAL) }
     }
 
-    /// Uses one.
+    /// Uses one fetch.
     pub fn take(&mut self, now: Timestamp) {
         *self = self.refilled(now);
         self.left = self.left.saturating_sub(1);
     }
 
     fn refilled(self, now: Timestamp) -> Self {
-        // A clock that goes backwards brings nothing and takes nothing.
+        // A clock that goes backwards neither adds nor removes fetches.
         let passed = now.duration_since(self.since).as_secs();
-        let gained = u32::try_from(passed / Self::REFILL.as_secs()).unwrap_or(0);
+        let gained = u32::try_from(passed / Self::REFILL_INTERVAL.as_secs()).unwrap_or(0);
         let left = self.left.saturating_add(gained).min(Self::BURST);
         if left == Self::BURST || passed < 0 {
             return Self { left, since: now };
@@ -182,17 +184,13 @@ impl Budget {
             left,
             since: later(
                 self.since,
-                Self::REFILL.saturating_mul(i32::try_from(gained).unwrap_or(0)),
+                Self::REFILL_INTERVAL.saturating_mul(i32::try_from(gained).unwrap_or(0)),
             ),
         }
     }
 }
 
-fn later(time: Timestamp, pause: SignedDuration) -> Timestamp {
-    time.checked_add(pause).unwrap_or(Timestamp::MAX)
-}
-
-/// A part of `whole`, as `spread` says: from nothing to all of it.
+/// A part of `whole`, from none to all of it, determined by `spread`.
 fn fraction(whole: SignedDuration, spread: u32) -> SignedDuration {
     let parts = i32::try_from(spread % 1024).unwrap_or(0);
     whole.saturating_mul(parts) / 1024
@@ -214,18 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn a_pool_that_was_never_fetched_is_due_at_once() {
+    fn first_fetch_is_due_immediately() {
         assert_eq!(Plan::resume(1, HOUR, None, at(0)).next(at(0)), Some(at(0)));
     }
 
     #[test]
-    fn a_new_leader_goes_on_and_spreads_what_is_overdue() {
+    fn new_leader_continues_and_spreads_overdue_fetches() {
         assert_eq!(Plan::resume(1, HOUR, Some(at(-600)), at(0)).next(at(0)), Some(at(3000)));
         let overdue = |seed| seconds(&mut Plan::resume(seed, HOUR, Some(at(-9999)), at(0)), at(0));
         let times: Vec<_> = (0..1024).step_by(100).map(overdue).collect();
         assert!(times.iter().all(|time| (0..30).contains(time)), "{times:?}");
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "{times:?}");
-        // A fetch in the future is one by another clock.
+        // A last fetch in the future comes from another clock.
         assert_eq!(seconds(&mut Plan::resume(1, HOUR, Some(at(99_999)), at(0)), at(0)), 3600);
     }
 
@@ -270,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_gets_a_fetch_while_the_budget_lasts() {
+    fn requests_are_granted_within_the_budget() {
         let mut plan = Plan::resume(7, HOUR, Some(at(0)), at(0));
         for _ in 0..Budget::BURST {
             plan.ask();
@@ -278,7 +276,7 @@ mod tests {
             plan.begin(at(1));
             assert_eq!(plan.next(at(1)), None, "one at a time");
             plan.succeeded(None, at(1));
-            assert!(seconds(&mut plan, at(1)) > 3000, "nobody asks");
+            assert!(seconds(&mut plan, at(1)) > 3000, "no request");
         }
         plan.ask();
         assert_eq!(plan.next(at(1)), Some(at(31)));
@@ -286,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_during_a_fetch_asks_for_another() {
+    fn request_during_a_fetch_triggers_another() {
         let mut plan = Plan::resume(7, HOUR, None, at(0));
         plan.begin(at(0));
         plan.ask();
@@ -295,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_has_just_failed_is_left_alone_for_a_moment() {
+    fn requests_wait_for_the_backoff_after_a_failure() {
         let mut plan = Plan::resume(7, HOUR, Some(at(0)), at(0));
         plan.ask();
         plan.begin(at(1));
@@ -305,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_set_back_puts_nothing_off() {
+    fn clock_set_back_delays_nothing() {
         let mut plan = Plan::resume(7, HOUR, None, at(1_000_000));
         plan.begin(at(1_000_000));
         plan.succeeded(None, at(1_000_000));
@@ -318,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_changed_is_fetched_at_once() {
+    fn restart_fetches_immediately() {
         let mut plan = Plan::resume(7, HOUR, None, at(0));
         plan.begin(at(0));
         plan.restart(at(1));
@@ -326,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refresh_costs_no_budget() {
+    fn refresh_uses_no_budget() {
         let mut plan = Plan::resume(7, HOUR, None, at(0));
         plan.begin(at(0));
         plan.succeeded(None, at(0));
@@ -334,41 +332,41 @@ mod tests {
     }
 
     proptest! {
-        /// However it is asked and whatever comes of it: the fetches are those of the schedule
-        /// and of the budget, and who asks is never forgotten.
+        /// Whatever the requests and the results: fetches are limited by the schedule and the budget,
+        /// and no request is forgotten.
         #[test]
-        fn a_flood_is_bounded(
+        fn flood_of_requests_is_bounded(
             steps in prop::collection::vec((0_i64..40, any::<bool>(), any::<bool>()), 1..400),
         ) {
             let mut plan = Plan::resume(7, HOUR, None, at(0));
-            let (mut now, mut asked_for, mut refreshes) = (at(0), 0_i64, 0_i64);
+            let (mut now, mut requested, mut refreshes) = (at(0), 0_i64, 0_i64);
             for (pause, ask, succeeds) in steps {
                 now = later(now, SignedDuration::from_secs(pause));
                 if ask {
                     plan.ask();
                     let next = plan.next(now).unwrap();
-                    prop_assert!(next <= later(now, Budget::REFILL), "asked, and nothing comes");
+                    prop_assert!(next <= later(now, Budget::REFILL_INTERVAL), "a request is not served");
                 }
                 if plan.next(now).unwrap() > now {
                     continue;
                 }
-                if plan.refresh_at() <= now { refreshes += 1 } else { asked_for += 1 }
+                if plan.refresh_at() <= now { refreshes += 1 } else { requested += 1 }
                 plan.begin(now);
                 if succeeds { plan.succeeded(None, now) } else { plan.failed(now) }
             }
             let passed = now.duration_since(at(0)).as_secs();
-            prop_assert!(asked_for <= i64::from(Budget::BURST) + passed / 30);
+            prop_assert!(requested <= i64::from(Budget::BURST) + passed / 30);
             prop_assert!(refreshes <= 1 + passed / 5);
         }
 
         #[test]
-        fn a_clock_that_jumps_never_fills_the_budget_twice(jumps in prop::collection::vec(-100_000_i64..100_000, 1..50)) {
+        fn jumping_clock_does_not_refill_the_budget_twice(jumps in prop::collection::vec(-100_000_i64..100_000, 1..50)) {
             let mut budget = Budget::full(at(0));
             for jump in jumps {
                 let now = at(jump);
                 budget.take(now);
                 prop_assert!(budget.left < Budget::BURST);
-                prop_assert!(budget.available(now) <= later(now, Budget::REFILL));
+                prop_assert!(budget.available(now) <= later(now, Budget::REFILL_INTERVAL));
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Whose certificates are believed: those of the platform's CAs, or of one bundle and no other.
+//! The CAs that verify a server: those of the platform, or those of one bundle and no others.
 
 use std::sync::Arc;
 
@@ -9,13 +9,13 @@ use tracing::warn;
 
 use crate::domain::fetch_error::FetchError;
 
-/// The certificate authorities of a connection.
+/// The trusted CAs of a connection.
 #[derive(Clone, Debug)]
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// The CAs of the platform: `/etc/ssl/certs`, or where `SSL_CERT_FILE` says. Blocks while it
-    /// reads them.
+    /// The CAs of the platform, from `/etc/ssl/certs` or from `SSL_CERT_FILE`. Blocks while it reads
+    /// them.
     #[must_use]
     pub fn platform() -> Self {
         let mut roots = RootCertStore::empty();
@@ -24,16 +24,16 @@ impl Trust {
         if added == 0 {
             warn!(
                 ignored,
-                "the platform has no CA certificates: key sets can be fetched with `caRef` only"
+                "no CA certificates on this platform: only key sets with `caRef` can be fetched"
             );
         }
         Self::only(roots)
     }
 
-    /// The CAs in a PEM bundle, and no other.
+    /// Only the CAs in a PEM bundle.
     ///
     /// # Errors
-    /// There is none in it.
+    /// The bundle contains no certificate.
     pub fn bundle(pem: &[u8]) -> Result<Self, FetchError> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let mut roots = RootCertStore::empty();

@@ -56,7 +56,7 @@ async fn a_connection_that_reads_slowly_and_is_done_in_time_stays() {
     let server = start(large(), Duration::ZERO);
     for _ in 0..2 {
         let mut stream = connect(&server, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-        let mut left = 8 * 1024 * 1024;
+        let mut left: usize = 8 * 1024 * 1024;
         while left > 0 {
             let mut part = vec![0; 1024 * 1024];
             let read = stream.read(&mut part).await.unwrap();

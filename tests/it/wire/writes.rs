@@ -208,7 +208,7 @@ async fn children_are_applied_only_where_they_differ_and_are_ours() {
 async fn deletions_name_what_was_read() {
     let api = FakeApi::new(|_| status(404, "NotFound"));
     let object: ConfigMap = parse(stored("uid", "b"));
-    let maps: Api<ConfigMap> = Api::namespaced(api.client(), "acme");
+    let maps: Api<Tolerant<ConfigMap>> = Api::namespaced(api.client(), "acme");
     delete_exactly(&maps, &object).await.expect("gone is gone");
     assert_eq!(api.log(), [format!("DELETE {MAPS}/m")]);
     assert_eq!(
