@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::domain::ids::ObjectName;
+use crate::domain::role::Role;
 use crate::domain::staff::Member;
 
 /// Field manager of `Member.status.sessions`. Not the one of the rest of the status, so that
@@ -166,8 +167,16 @@ pub fn jwks_config_map(pool: &str) -> String {
 
 /// Name of a member's RoleBinding. The role is in the name because a `roleRef` cannot change.
 #[must_use]
-pub fn role_binding(member: &str, role: crate::domain::role::Role) -> String {
+pub fn role_binding(member: &str, role: Role) -> String {
     format!("anon-member-{member}-{}", role.as_str().to_ascii_lowercase())
+}
+
+/// Name of the member that a RoleBinding of this name is for.
+#[must_use]
+pub fn member_of_role_binding(binding: &str) -> Option<&str> {
+    let (member, role) = binding.strip_prefix("anon-member-")?.rsplit_once('-')?;
+    let is_role = Role::ALL.iter().any(|it| it.as_str().eq_ignore_ascii_case(role));
+    is_role.then_some(member)
 }
 
 /// `Retain` or `Delete`.
@@ -180,8 +189,18 @@ pub const fn deletion_policy(retain: bool) -> &'static str {
 mod tests {
     use super::*;
     use crate::domain::ids::{MemberId, OrganizationId};
-    use crate::domain::role::Role;
     use crate::domain::staff::SecretEntry;
+
+    #[test]
+    fn role_bindings_name_their_member() {
+        for role in Role::ALL {
+            let binding = role_binding("ada-admin.x", role);
+            assert_eq!(member_of_role_binding(&binding), Some("ada-admin.x"), "{binding}");
+        }
+        for other in ["anon-member-ada", "anon-member-ada-owner", "ada-admin", "anon-member-admin"] {
+            assert_eq!(member_of_role_binding(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn a_hash_is_of_one_member_and_one_source() {

@@ -14,24 +14,41 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::{Client, ResourceExt as _};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
-use super::{Context, Error, Guarded, sign_ups};
+use super::{Context, Error, Guarded, bindings, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::names;
 
 /// The longest time between two looks.
 const MAX_INTERVAL: Duration = Duration::from_mins(5);
+/// How long after a hint RoleBindings are looked at.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Sweeps for as long as it is not dropped.
 pub async fn run(context: &Context) {
     let grace = context.settings.orphan_grace;
     let interval = (grace / 4).clamp(Duration::from_millis(500), MAX_INTERVAL);
     let mut orphans = Orphans::default();
+    let mut look = tokio::time::interval(interval);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is immediate.
+    look.tick().await;
     loop {
-        tokio::time::sleep(interval).await;
+        if let Err(error) = bindings::collect(context).await {
+            warn!(%error, "could not look for RoleBindings without a Member; the next pass tries again");
+        }
+        tokio::select! {
+            _ = look.tick() => {}
+            () = context.orphaned.notified() => {
+                // Many members may go together, and the index hears of it in its own time.
+                tokio::time::sleep(MOMENT).await;
+                continue;
+            }
+        }
         let mut complete = true;
         for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
             if let Err(error) = pass(context, sweep, &mut orphans, grace).await {

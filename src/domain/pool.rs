@@ -21,6 +21,8 @@ pub struct UserPool {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
+    /// When that object was created.
+    pub created_at: Option<Timestamp>,
     /// Where its keys come from.
     pub source: Source,
     /// What the claims of its tokens have to say.

@@ -4,6 +4,7 @@ mod policy;
 mod source;
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Violation, Violations, object_name};
 use crate::crd;
@@ -32,6 +33,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
         id: UserPoolId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
         name,
+        created_at: object.metadata.creation_timestamp.as_ref().map(|Time(time)| *time),
         source,
         claims,
         keys,

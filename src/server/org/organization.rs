@@ -15,7 +15,6 @@ use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
-use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
 /// The name of the one object that refines an organization.
@@ -61,7 +60,7 @@ pub async fn patch(
     let operation = Operation::PatchOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let fields = Fields::required_body(&body)?;
+    let fields = caller.fields(&body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
     fields.patch_text("logoUrl", &mut spec)?;

@@ -256,7 +256,10 @@ async fn same<K: Written>(
 /// How often a change is tried that writes of status come in the way of.
 pub const TRIES: u32 = 5;
 
-/// Deletes an object that was read.
+/// Deletes an object that was read. In the background, whatever its finalizers ask for: anyone who
+/// may write the object can set the finalizer `orphan` on it, and a deletion that follows the
+/// default would obey and leave the RoleBinding of a removed Member. An explicit policy overrides
+/// `orphan` and `foregroundDeletion`.
 pub async fn delete<K: Written>(
     state: &AppState,
     api: &Api<K>,
@@ -270,7 +273,7 @@ pub async fn delete<K: Written>(
                 uid: object.uid(),
                 resource_version: version.clone(),
             }),
-            ..DeleteParams::default()
+            ..DeleteParams::background()
         };
         match api.delete(&object.name_any(), &parameters).await {
             Ok(deleted) => {

@@ -6,7 +6,9 @@ use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
 use axum::body::Body;
 use http::Request;
+use serde_json::json;
 
+use crate::support::api::{ok, status};
 use crate::support::{Reply, World, objects};
 
 /// Two organizations with the same objects in them.
@@ -83,4 +85,40 @@ async fn another_organization_does_not_exist() {
     }
     assert!(checked >= 10);
     assert!(world.api.log().is_empty(), "nothing was asked about a foreign id");
+}
+
+/// Older clients send their organization along. Another one's is refused, by name, wherever a body is
+/// read.
+#[tokio::test]
+async fn rejects_a_foreign_organization_id_in_the_body() {
+    let world = world();
+    let session = SessionToken::generate().unwrap();
+    world.add(&objects::member("acme", "caller", "Admin", &session));
+    world.api.answer(|seen| {
+        let token = SessionToken::generate().unwrap();
+        let webapp = || serde_json::to_value(objects::webapp("acme", "web", "users")).unwrap();
+        match seen.path.rsplit('/').next().unwrap() {
+            "ada" => ok(&objects::member_json("acme", "ada", "Admin", &token)),
+            "users" => ok(&objects::pool_json("acme", "users", objects::signing_key())),
+            "web" => ok(&webapp()),
+            _ => status(404, "NotFound"),
+        }
+    });
+    let body = json!({"organizationId": OrganizationId::derive("globex")});
+    let description = world.get("/openapi.json").await.json();
+    let mut checked = 0;
+    for &operation in Operation::ALL.iter().filter(|operation| operation.needs().is_some()) {
+        let method = operation.method().to_lowercase();
+        if description["paths"][operation.path()][method]["requestBody"].is_null() {
+            continue;
+        }
+        let path = path(operation, "acme", str::to_owned);
+        let request = Request::builder().method(operation.method()).uri(path);
+        let request = request.header("authorization", format!("Bearer {}", session.expose()));
+        let reply = world.send(request.body(Body::from(body.to_string())).unwrap()).await;
+        assert_eq!(reply.error(), (403, "ForbiddenError".into()), "{operation:?} {}", reply.text);
+        assert!(reply.text.contains("organizationId"), "{operation:?} {}", reply.text);
+        checked += 1;
+    }
+    assert!(checked >= 7, "{checked}");
 }
