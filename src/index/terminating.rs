@@ -87,8 +87,8 @@ enum Found {
     Gone,
 }
 
-/// A Withdrawn Revocation and the number of its deletion.
-type Withdrawn = Vec<(ObjectName, u64)>;
+/// A deleted Revocation and the number of its deletion.
+type Withdrawn = (ObjectName, u64);
 
 impl Index {
     /// The namespaces that have to be read.
@@ -98,7 +98,7 @@ impl Index {
         withdrawn.chain(state.terminating.iter().cloned()).collect()
     }
 
-    fn withdrawn_in(&self, namespace: &str) -> Withdrawn {
+    fn withdrawn_in(&self, namespace: &str) -> Vec<Withdrawn> {
         let state = self.state.read();
         let here = state.withdrawn.iter().filter(|(name, _)| name.namespace == namespace);
         here.map(|(name, number)| (name.clone(), *number)).collect()
@@ -106,7 +106,7 @@ impl Index {
 
     /// Draws the conclusion from what was found after `withdrawn` had been deleted. Whether the
     /// namespace has to be read again.
-    fn settle(&self, namespace: &str, found: &Found, withdrawn: &Withdrawn) -> bool {
+    fn settle(&self, namespace: &str, found: &Found, withdrawn: &[Withdrawn]) -> bool {
         let mut state = self.state.write();
         let terminating = match found {
             Found::Terminating => true,
@@ -292,12 +292,12 @@ mod tests {
         assert_eq!(served(&index), (false, 0));
         // Not even when it is gone and another one has its name: the event of the old pool's
         // deletion may be late.
-        assert!(index.settle("acme", &Found::Gone, &vec![]));
-        assert!(index.settle("acme", &living(LATER), &vec![]));
+        assert!(index.settle("acme", &Found::Gone, &[]));
+        assert!(index.settle("acme", &living(LATER), &[]));
         assert_eq!(served(&index), (false, 0));
         index.delete::<UserPool>(&name("users"));
         index.apply(&pool(LATER));
-        assert!(!index.settle("acme", &living(LATER), &vec![]));
+        assert!(!index.settle("acme", &living(LATER), &[]));
         assert_eq!(served(&index), (true, 0), "the pool of the new namespace");
     }
 

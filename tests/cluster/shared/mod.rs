@@ -24,5 +24,6 @@ mod roles;
 mod secrecy;
 mod signing_keys;
 mod tenancy;
+mod terminating;
 mod unready;
 mod walk_through;

@@ -255,7 +255,8 @@ async fn a_role_binding_with_a_finalizer_is_emptied_and_deleted() {
     held["finalizers"] = json!(["example.com/mine"]);
     let list = metadata_list(std::slice::from_ref(&held));
     held["resourceVersion"] = json!("2");
-    let emptied = json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": held});
+    let emptied =
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": held});
     let api = FakeApi::new(move |seen| match seen.method {
         Method::GET => ok(&list),
         Method::PATCH => ok(&emptied),
@@ -292,7 +293,9 @@ async fn role_bindings_without_a_member_are_collected() {
         // Still there, whatever keeps it.
         (&Method::GET, "/apis/anon.dev/v1beta1/namespaces/acme/members/held") => {
             let metadata = metadata("acme", "held");
-            ok(&json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}))
+            ok(
+                &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+            )
         }
         _ => status(404, "NotFound"),
     });
