@@ -22,9 +22,12 @@ use super::{Context, Error, Guarded, bindings, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::names;
+use crate::validate;
 
 /// The longest time between two looks.
 const MAX_INTERVAL: Duration = Duration::from_mins(5);
+/// A password is stored before its Member names it: at least this much later it is nobody's.
+const NAMED_BY_THEN: Duration = Duration::from_mins(3);
 /// How long after a hint RoleBindings are looked at.
 const MOMENT: Duration = Duration::from_secs(1);
 
@@ -51,10 +54,14 @@ pub async fn run(context: &Context) {
         }
         let mut complete = true;
         for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
-            if let Err(error) = pass(context, sweep, &mut orphans, grace).await {
+            if let Err(error) = pass(context, sweep, &mut orphans, sweep.grace(grace)).await {
                 complete = false;
                 warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
             }
+        }
+        if let Err(error) = sign_ups::records(context, &mut orphans, grace).await {
+            complete = false;
+            warn!(%error, "could not remove records of sign-ups; the next pass tries again");
         }
         if context.settings.allow_sign_up
             && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
@@ -82,6 +89,13 @@ impl Sweep {
             Self::SigningKeys => names::SIGNING_KEYS,
             Self::Passwords => names::PASSWORD,
             Self::ApiKeys => names::API_KEY,
+        }
+    }
+
+    fn grace(self, grace: Duration) -> Duration {
+        match self {
+            Self::Passwords => grace.max(NAMED_BY_THEN),
+            Self::SigningKeys | Self::ApiKeys => grace,
         }
     }
 }
@@ -164,11 +178,15 @@ struct Owned {
     claims: HashSet<Claim>,
     /// Namespaces with an object that cannot be read: whatever is in there may be its.
     unclear: HashSet<String>,
+    /// Ids of objects that cannot be read: whatever bears one may be theirs.
+    unclear_ids: HashSet<String>,
 }
 
 impl Owned {
     fn holds(&self, sweep: Sweep, secret: &PartialObjectMeta<Secret>) -> bool {
-        self.claims.contains(&claim(sweep, secret))
+        let claim = claim(sweep, secret);
+        self.claims.contains(&claim)
+            || self.unclear_ids.contains(&claim.0)
             || secret.namespace().is_some_and(|namespace| self.unclear.contains(&namespace))
     }
 }
@@ -189,16 +207,27 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
             Ok(Owned { claims: pools.iter().filter_map(claim).collect(), ..Owned::default() })
         }
         Sweep::Passwords => {
-            let members = Api::<Member>::all(client.clone()).list_metadata(&all).await;
+            let members = Api::<Guarded<Member>>::all(client.clone()).list(&all).await;
             let members = members.map_err(Error::api("list Members"))?;
             let uids = namespace_uids(client).await?;
-            let claim = |member: &PartialObjectMeta<Member>| {
-                let (namespace, name) = (member.namespace()?, member.name_any());
-                let uid = uids.get(&namespace)?.as_deref()?;
-                let id = MemberId::derive(&namespace, &name);
-                Some((id.to_string(), names::password_secret(uid, &name)))
-            };
-            Ok(Owned { claims: members.iter().filter_map(claim).collect(), ..Owned::default() })
+            let mut owned = Owned::default();
+            for member in members {
+                let (namespace, name) = (member.namespace().unwrap_or_default(), member.name_any());
+                let id = MemberId::derive(&namespace, &name).to_string();
+                match &member.0 {
+                    Ok(member) => {
+                        let uid = uids.get(&namespace).and_then(Option::as_deref);
+                        let claimed = uid.zip(validate::password_id(member));
+                        owned.claims.extend(claimed.map(|(uid, password)| {
+                            (id, names::password_secret(uid, &name, password))
+                        }));
+                    }
+                    Err(_) => {
+                        owned.unclear_ids.insert(id);
+                    }
+                }
+            }
+            Ok(owned)
         }
         Sweep::ApiKeys => {
             let clients = Api::<Guarded<SdkClient>>::all(client.clone()).list(&all).await;
@@ -310,5 +339,8 @@ mod tests {
         let owned = Owned { unclear: ["acme".to_owned()].into(), ..Owned::default() };
         assert!(owned.holds(Sweep::ApiKeys, &secret("acme", "key", "x")));
         assert!(!owned.holds(Sweep::ApiKeys, &secret("other", "key", "x")));
+        let owned = Owned { unclear_ids: ["x".to_owned()].into(), ..Owned::default() };
+        assert!(owned.holds(Sweep::Passwords, &secret("anon-system", "key", "x")));
+        assert!(!owned.holds(Sweep::Passwords, &secret("anon-system", "key", "y")));
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{Role, SecretKeyRef};
+use super::{NO_CONTROLS, Role, SecretKeyRef};
 
 /// Desired state of a Member.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,10 +35,13 @@ use super::{Role, SecretKeyRef};
 pub struct MemberSpec {
     /// The name that people see. The object's name if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("pattern" = NO_CONTROLS))]
     pub display_name: Option<String>,
     /// E-mail address, unique within the organization.
-    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[^@\s]+@[^@\s]+$"))]
+    #[schemars(
+        length(min = 3, max = 254),
+        regex(pattern = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$")
+    )]
     pub email: String,
     /// What this person may do: ReadOnly, Member or Admin.
     pub role: Role,
@@ -69,7 +72,7 @@ pub struct KubernetesIdentity {
     /// A user name as the API server's authenticators report it. Names of the system
     /// (`system:…`) are refused; a ServiceAccount of this namespace goes into `serviceAccount`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), extend("pattern" = NO_CONTROLS))]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
         .message("`system:` users cannot be members; use `serviceAccount` for a ServiceAccount of this namespace"))]
     pub user: Option<String>,
@@ -103,6 +106,11 @@ pub struct MemberStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 64))]
     pub sessions: Vec<SessionStatus>,
+    /// Which password is in force, if it comes from `passwordSecretRef`. Another password has another
+    /// id, and ends the sessions that began with the one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub password_id: Option<String>,
     /// The `metadata.generation` that this status describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -127,4 +135,8 @@ pub struct SessionStatus {
     pub created_at: Time,
     /// When the session stops to count.
     pub expires_at: Time,
+    /// Which password the member had when it began. The session ends when the member has another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub password_id: Option<String>,
 }

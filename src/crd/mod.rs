@@ -61,6 +61,10 @@ fn readable_time() -> Rule {
 /// tell: the API server cuts off the rest before it looks.
 const READABLE_FRACTION: &str = "^[^.]+([.][0-9]{1,9}([^0-9].*)?)?$";
 
+/// The pattern of a name for people: no control characters (Unicode category Cc), which could forge
+/// a line of a log or of a table, or steer a terminal.
+const NO_CONTROLS: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
+
 /// A duration as people write it.
 const DURATION: &str =
     "^([0-9]{1,6}h([0-9]{1,6}m)?([0-9]{1,6}s)?|[0-9]{1,6}m([0-9]{1,6}s)?|[0-9]{1,6}s)$";

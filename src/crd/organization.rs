@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::{LocalRef, duration, of_durations};
+use super::{LocalRef, NO_CONTROLS, duration, of_durations};
 
 /// Desired state of an Organization.
 #[derive(
@@ -33,7 +33,7 @@ use super::{LocalRef, duration, of_durations};
 pub struct OrganizationSpec {
     /// The name that people see. The namespace's name if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("pattern" = NO_CONTROLS))]
     pub display_name: Option<String>,
     /// URL of the organization's logo, shown by the Link SDK.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ApiKeyState, DeletionPolicy, LocalRef, READABLE_FRACTION, Role, duration, of_durations,
-    readable_time,
+    ApiKeyState, DeletionPolicy, LocalRef, NO_CONTROLS, READABLE_FRACTION, Role, duration,
+    of_durations, readable_time,
 };
 
 /// Desired state of an SdkClient.
@@ -57,7 +57,7 @@ use super::{
 pub struct SdkClientSpec {
     /// The name that people see. The object's name if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("pattern" = NO_CONTROLS))]
     pub display_name: Option<String>,
     /// What this client is for.
     #[serde(skip_serializing_if = "Option::is_none")]

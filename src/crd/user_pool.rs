@@ -7,8 +7,8 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm, duration,
-    of_durations,
+    Algorithm, DeletionPolicy, FetchError, Jwk, NO_CONTROLS, SigningKeyState, VerifyingAlgorithm,
+    duration, of_durations,
 };
 pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
@@ -68,7 +68,7 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 pub struct UserPoolSpec {
     /// The name that people see. The object's name if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), extend("pattern" = NO_CONTROLS))]
     pub display_name: Option<String>,
     /// What this pool is for.
     #[serde(skip_serializing_if = "Option::is_none")]

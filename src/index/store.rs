@@ -18,6 +18,7 @@ use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
+use crate::names;
 use crate::validate;
 
 /// The kinds that are indexed.
@@ -136,7 +137,8 @@ impl State {
     }
 
     /// The members that hold this e-mail address: one of an organization, the oldest first, so that
-    /// nobody is crowded out by those who come later.
+    /// nobody is crowded out by those who come later. Those of organizations by sign-up come last:
+    /// anyone can make these, with anyone's address.
     pub(super) fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
         let claims = self.emails.get(login_name).into_iter().flatten();
         let member = |claim: &Claim| {
@@ -144,7 +146,10 @@ impl State {
             self.members.get(&MemberId::derive(namespace, name)).cloned()
         };
         let mut organizations = HashSet::new();
-        claims.filter_map(member).filter(|it| organizations.insert(it.organization)).collect()
+        let members = claims.filter_map(member).filter(|it| organizations.insert(it.organization));
+        let mut members: Vec<_> = members.collect();
+        members.sort_by_key(|member| member.name.namespace.starts_with(names::SIGN_UP_PREFIX));
+        members
     }
 
     /// These members.

@@ -6,7 +6,7 @@ mod source;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Violation, Violations, object_name};
+use super::{Violation, Violations, displayed, object_name};
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::ids::{OrganizationId, UserPoolId};
@@ -22,6 +22,7 @@ use crate::domain::pool::{FetchState, Source, UserPool};
 /// What is wrong with the spec.
 pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     let name = object_name(object)?;
+    displayed("spec.displayName", object.spec.display_name.as_ref())?;
     let source = source::parse(&object.spec)?;
     let claims = policy::parse(&object.spec, &source)?;
     let keys = match inline_set(&object.spec, &claims) {

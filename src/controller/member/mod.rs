@@ -125,13 +125,21 @@ impl Reconcile for Member {
         let blocked = applied.is_err();
         let mut standing = desired::standing(&member, applied);
         let within_reach = desired::within_reach(&member);
-        if let (State::Ready, false, Err(problem)) = (standing.state, member.suspended, password) {
+        let (password, problem) = match password {
+            Ok(id) => (id, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        if let (State::Ready, false, Some(problem)) = (standing.state, member.suspended, problem) {
             standing = problem;
         }
         if let (State::Ready, false) = (standing.state, member.suspended) {
             standing = contested(context, &member).unwrap_or(standing);
         }
-        let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
+        let desired = MemberStatus {
+            id: Some(member.id.to_string()),
+            password_id: password.map(|id| id.to_string()),
+            ..MemberStatus::default()
+        };
         standing.notes.extend(within_reach);
         let blocked = blocked || standing.state == State::Stalled;
         let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };

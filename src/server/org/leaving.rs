@@ -12,7 +12,6 @@ use kube::api::{Api, Patch};
 use serde_json::json;
 
 use super::caller::Caller;
-use super::managed::managed_here;
 use super::resources::{self, own};
 use crate::crd;
 use crate::domain::role::Role;
@@ -23,7 +22,8 @@ use crate::server::{ApiError, AppState};
 const ABANDONED: SignedDuration = SignedDuration::from_mins(1);
 
 /// Lets the member leave the Admins, if there is another one. Returns it as it then is: with a
-/// mark that the write which follows has to take away, or [`stay`].
+/// mark that the write which follows has to take away, or [`stay`]. Whether another tool would undo
+/// that write has been asked before.
 ///
 /// # Errors
 /// It is the last one, or the only other one is leaving at this very moment.
@@ -35,7 +35,6 @@ pub async fn leave(
     if !is_admin(&member) {
         return Ok(member);
     }
-    managed_here(&member)?;
     let api: Api<crd::Member> = own(state, caller);
     let now = state.clock.now();
     let text = format!("{now} {}", uuid::Uuid::new_v4());

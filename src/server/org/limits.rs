@@ -1,6 +1,7 @@
 //! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
 //! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
-//! peer address.
+//! peer address, and per e-mail address, which is not verified: a login without an organization looks
+//! at a few members of an address only.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -26,6 +27,9 @@ const PER_PEER: Duration = Duration::from_millis(500);
 /// Sign-ups in a row from one peer address; each makes a namespace.
 const SIGN_UP_BURST: u32 = 5;
 const PER_SIGN_UP: Duration = Duration::from_mins(1);
+/// New organizations in a row for one e-mail address. One less than would fill the places of a login.
+const SIGN_UP_EMAIL_BURST: u32 = 2;
+const PER_SIGN_UP_EMAIL: Duration = Duration::from_hours(1);
 
 /// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
 /// nobody can fill the memory, nor choose whose budget he shares.
@@ -34,6 +38,7 @@ pub struct Limits {
     emails_total: Option<Limiter>,
     peers: Option<Limiter>,
     sign_ups: Option<Limiter>,
+    sign_up_emails: Option<Limiter>,
     hasher: RandomState,
 }
 
@@ -50,6 +55,7 @@ impl Default for Limits {
             emails_total: limiter(PER_EMAIL_TOTAL, EMAIL_TOTAL_BURST),
             peers: limiter(PER_PEER, PEER_BURST),
             sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
+            sign_up_emails: limiter(PER_SIGN_UP_EMAIL, SIGN_UP_EMAIL_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -80,6 +86,15 @@ impl Limits {
     /// There were too many; when to try again.
     pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
         self.of_peer(self.sign_ups.as_ref(), peer)
+    }
+
+    /// Counts a new organization by sign-up for this e-mail address. A request that is repeated makes
+    /// none.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
+        check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
     }
 
     fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
@@ -138,6 +153,9 @@ mod tests {
         assert!(limits.peer(None).is_ok());
         let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
         assert_eq!(passed.count(), 5);
+        let passed = (0..9).take_while(|_| limits.sign_up_email("ada@acme.example").is_ok());
+        assert_eq!(passed.count(), 2);
+        assert!(limits.sign_up_email("bob@acme.example").is_ok());
     }
 
     #[test]

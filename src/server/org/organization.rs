@@ -2,14 +2,14 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use kube::api::Api;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::managed::managed_here;
+use super::managed::{Force, deletable};
 use super::resources::{self, Written, id_in_path, own, unknown};
 use super::{audit, members, reply};
 use crate::crd;
@@ -82,27 +82,35 @@ pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let clients: Vec<crd::SdkClient> = all(&state, &caller).await?;
-    let pools: Vec<crd::UserPool> = all(&state, &caller).await?;
-    let people: Vec<crd::Member> = all(&state, &caller).await?;
-    let organizations: Vec<crd::Organization> = all(&state, &caller).await?;
+    let force = Force::read(&caller, query.as_deref())?;
+    let clients: Vec<crd::SdkClient> = all(&state, &caller, force).await?;
+    let pools: Vec<crd::UserPool> = all(&state, &caller, force).await?;
+    let people: Vec<crd::Member> = all(&state, &caller, force).await?;
+    let organizations: Vec<crd::Organization> = all(&state, &caller, force).await?;
     // The members last: whoever is interrupted here can go on.
-    each(&state, &caller, &clients).await?;
-    each(&state, &caller, &pools).await?;
-    each(&state, &caller, &organizations).await?;
-    each(&state, &caller, &people).await?;
+    each(&state, &caller, &clients, force).await?;
+    each(&state, &caller, &pools, force).await?;
+    each(&state, &caller, &organizations, force).await?;
+    each(&state, &caller, &people, force).await?;
     audit::object(&caller.organization);
     Ok(reply(&true))
 }
 
 /// Everything of a kind; refused where another tool would bring some of it back.
-async fn all<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+async fn all<K: Written>(
+    state: &AppState,
+    caller: &Caller,
+    force: Force,
+) -> Result<Vec<K>, ApiError> {
     let found: Vec<K> = resources::list(state, caller).await?;
-    found.iter().try_for_each(managed_here)?;
+    for object in &found {
+        deletable(object, force)?;
+    }
     Ok(found)
 }
 
@@ -110,10 +118,11 @@ async fn each<K: Written>(
     state: &AppState,
     caller: &Caller,
     objects: &[K],
+    force: Force,
 ) -> Result<(), ApiError> {
     let api = own(state, caller);
     for object in objects {
-        resources::delete(state, &api, object).await?;
+        resources::delete(state, &api, object, force).await?;
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use tracing::warn;
 
 use super::audit;
 use super::caller::Caller;
-use super::managed::managed_here;
+use super::managed::{Force, deletable, managed_here};
 use super::repeat::{is_repeat, mark, names_for, says_the_same};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
@@ -264,8 +264,9 @@ pub async fn delete<K: Written>(
     state: &AppState,
     api: &Api<K>,
     object: &K,
+    force: Force,
 ) -> Result<(), ApiError> {
-    managed_here(object)?;
+    deletable(object, force)?;
     let mut version = object.resource_version();
     for _ in 0..TRIES {
         let parameters = DeleteParams {

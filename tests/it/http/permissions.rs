@@ -5,7 +5,7 @@ use anon_operator::domain::opaque::{ApiKey, SessionToken};
 use anon_operator::domain::permission::Operation;
 use anon_operator::domain::role::Role;
 use axum::body::Body;
-use http::Request;
+use http::{Method, Request};
 use serde_json::json;
 
 use crate::support::api::{ok, status};
@@ -121,4 +121,56 @@ async fn rejects_a_foreign_organization_id_in_the_body() {
         checked += 1;
     }
     assert!(checked >= 7, "{checked}");
+}
+
+/// Anyone who may edit an object can give it the marks of a tool, which would keep it for good. What
+/// is deleted goes whatever its finalizers are.
+#[tokio::test]
+async fn an_admin_can_force_a_deletion() {
+    let world = world();
+    let mut client = serde_json::to_value(objects::webapp("acme", "web", "users")).unwrap();
+    client["metadata"]["annotations"] = json!({"meta.helm.sh/release-name": "x"});
+    let done = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Success"});
+    world.api.answer(move |seen| match seen.method.as_str() {
+        "DELETE" => ok(&done),
+        _ => ok(&client),
+    });
+    let operation = Operation::DeleteSdkClient;
+    let path = path(operation, "acme", str::to_owned);
+    for (role, query, expected) in [
+        ("Admin", "", 422),
+        ("Admin", "?force=false", 422),
+        ("Admin", "?force=x", 400),
+        ("Member", "?force=true", 403),
+        ("Admin", "?force=true", 200),
+    ] {
+        let session = SessionToken::generate().unwrap();
+        world.add(&objects::member("acme", "caller", role, &session));
+        let path = format!("{path}{query}");
+        let reply = call(&world, operation, &path, Some(session.expose())).await;
+        assert_eq!(reply.status.as_u16(), expected, "{role} {query} {}", reply.text);
+    }
+    let seen = world.api.seen().into_iter().filter(|seen| seen.method == Method::DELETE);
+    let bodies: Vec<_> = seen.map(|seen| seen.body).collect();
+    assert_eq!(bodies.len(), 1, "{bodies:?}");
+    assert_eq!(bodies[0]["propagationPolicy"], "Background");
+}
+
+#[tokio::test]
+async fn rejects_control_characters_in_names_and_email_addresses() {
+    let world = world();
+    let session = SessionToken::generate().unwrap();
+    world.add(&objects::member("acme", "caller", "Admin", &session));
+    let member = |name: &str, email: &str| json!({"name": name, "email": email, "password": "correct horse", "role": "Member"});
+    for (path, body, field) in [
+        ("/org/userPool", json!({"name": "Users\u{1b}[2K"}), "name"),
+        ("/org/member", member("Ada\nEve", "ada@acme.example"), "name"),
+        ("/org/member", member("Ada", "ada\u{9b}@acme.example"), "email"),
+        ("/org/member", member("Ada", "ada@acme\u{7f}.example"), "email"),
+    ] {
+        let reply = world.post(path, Some(session.expose()), &body).await;
+        assert_eq!(reply.error(), (400, "InvalidFieldError".into()), "{body} {}", reply.text);
+        assert_eq!(reply.json()["field"], field, "{body}");
+    }
+    assert!(world.api.log().is_empty());
 }
