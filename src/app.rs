@@ -19,7 +19,7 @@ use crate::controller::{self, Settings};
 use crate::crd;
 use crate::index::propagation::Propagation;
 use crate::index::publish::Publisher;
-use crate::index::{Index, Reader, watch};
+use crate::index::{Index, Reader, terminating, watch};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
 use crate::kube_ext::utf8;
@@ -165,6 +165,7 @@ fn index_kinds(
                 watch::drive::<crd::UserPool>(client.clone(), &index),
                 watch::drive::<crd::SdkClient>(client.clone(), &index),
                 watch::drive::<crd::Revocation>(client.clone(), &index),
+                terminating::drive(client.clone(), &index),
             )
         };
         stop.run_until_cancelled(Box::pin(watches)).await;

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::ids::ObjectName;
-use crate::domain::staff::Member;
+use crate::domain::ids::{ObjectName, PasswordId};
+use crate::domain::role::Role;
 
 /// Field manager of `Member.status.sessions`. Not the one of the rest of the status, so that
 /// `managedFields` tells who wrote what.
@@ -49,6 +49,8 @@ pub const LEAVING: &str = "anon.dev/leaving";
 pub const SIGN_UP_PREFIX: &str = "anon-org-";
 /// Label on a Namespace that a sign-up is at work on. The chart's admission policy keeps it to us.
 pub const SIGN_UP: &str = "anon.dev/sign-up";
+/// Value of [`COMPONENT`]: the Secret that says which namespace a sign-up was given.
+pub const SIGN_UP_RECORD: &str = "sign-up";
 /// Value of [`SIGN_UP`].
 pub const SIGN_UP_PENDING: &str = "pending";
 
@@ -81,9 +83,9 @@ pub const PASSWORD_SOURCE: &str = "anon.dev/password-source";
 /// like it: those have spaces.
 pub const MADE_BY_API: &str = "api";
 
-/// Annotation on a Member that the API gave a password, and on the Secret with its hash: random, and
-/// the same on both, or the hash does not count. A uid would do for a member that was deleted and
-/// made again, but a restore changes it; this one comes back with the Member's manifest.
+/// Annotation on a Member that the API gave a password: which one, as the name of the Secret with its
+/// hash says it. A member that was deleted and made again has no such annotation, and so no password;
+/// one that comes back with its manifest has.
 pub const PASSWORD_ID: &str = "anon.dev/password-id";
 
 /// Value of [`COMPONENT`]: the Secret with the password hash of a member.
@@ -148,11 +150,12 @@ pub fn signing_secret(namespace_uid: &str, pool: &str) -> String {
     format!("{namespace_uid}.{pool}.signing-keys")
 }
 
-/// Name of the Secret with a member's password hash, in the operator's namespace. The uid as for
-/// [`signing_secret`].
+/// Name of the Secret with the hash of a member's password, in the operator's namespace. The uid as
+/// for [`signing_secret`]. Another password has another Secret, so which one the member has is for the
+/// Member to say, in one write.
 #[must_use]
-pub fn password_secret(namespace_uid: &str, member: &str) -> String {
-    format!("{namespace_uid}.{member}.password-hash")
+pub fn password_secret(namespace_uid: &str, member: &str, id: PasswordId) -> String {
+    format!("{namespace_uid}.{member}.{id}.password-hash")
 }
 
 /// The annotations of that Secret, whose hash was made from `source`.
@@ -167,19 +170,6 @@ pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<Strin
     ])
 }
 
-/// Whether a Secret with these annotations has the hash of this member's password: made from the
-/// Secret that the member names, or by the API for this very member. What a deleted member of the
-/// same name has left behind is neither.
-#[must_use]
-pub fn is_password_of(annotations: &BTreeMap<String, String>, member: &Member) -> bool {
-    let Some(source) = annotations.get(PASSWORD_SOURCE) else { return false };
-    if let Some(entry) = &member.password {
-        return source.starts_with(&format!("{}/{} ", entry.secret, entry.entry));
-    }
-    let id = annotations.get(PASSWORD_ID);
-    source == MADE_BY_API && id.is_some() && id == member.password_id.as_ref()
-}
-
 /// Name of the ConfigMap with a pool's public set, to be mounted by workloads.
 #[must_use]
 pub fn jwks_config_map(pool: &str) -> String {
@@ -188,8 +178,16 @@ pub fn jwks_config_map(pool: &str) -> String {
 
 /// Name of a member's RoleBinding. The role is in the name because a `roleRef` cannot change.
 #[must_use]
-pub fn role_binding(member: &str, role: crate::domain::role::Role) -> String {
+pub fn role_binding(member: &str, role: Role) -> String {
     format!("anon-member-{member}-{}", role.as_str().to_ascii_lowercase())
+}
+
+/// Name of the member that a RoleBinding of this name is for.
+#[must_use]
+pub fn member_of_role_binding(binding: &str) -> Option<&str> {
+    let (member, role) = binding.strip_prefix("anon-member-")?.rsplit_once('-')?;
+    let is_role = Role::ALL.iter().any(|it| it.as_str().eq_ignore_ascii_case(role));
+    is_role.then_some(member)
 }
 
 /// `Retain` or `Delete`.
@@ -201,42 +199,16 @@ pub const fn deletion_policy(retain: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::{MemberId, OrganizationId};
-    use crate::domain::role::Role;
-    use crate::domain::staff::SecretEntry;
 
     #[test]
-    fn a_hash_is_of_one_member_and_one_source() {
-        let name = ObjectName { namespace: "acme".into(), name: "ada".into() };
-        let mut ada = Member {
-            id: MemberId::derive("acme", "ada"),
-            organization: OrganizationId::derive("acme"),
-            name: name.clone(),
-            created_at: None,
-            email: "ada@acme.example".into(),
-            role: Role::Admin,
-            suspended: false,
-            password: None,
-            password_id: Some("1".into()),
-            kubernetes: None,
-            sessions: vec![],
-        };
-        let mut by_api = password_annotations(&name, MADE_BY_API);
-        assert!(!is_password_of(&by_api, &ada), "of nobody in particular");
-        by_api.insert(PASSWORD_ID.to_owned(), "1".to_owned());
-        assert!(is_password_of(&by_api, &ada));
-        ada.password_id = Some("2".into());
-        assert!(!is_password_of(&by_api, &ada), "of an earlier Ada");
-        ada.password_id = None;
-        assert!(!is_password_of(&by_api, &ada));
-
-        let by_secret = password_annotations(&name, "ada/password uid 7");
-        assert!(!is_password_of(&by_secret, &ada));
-        ada.password = Some(SecretEntry { secret: "ada".into(), entry: "password".into() });
-        assert!(is_password_of(&by_secret, &ada));
-        assert!(!is_password_of(&by_api, &ada));
-        ada.password = Some(SecretEntry { secret: "ada".into(), entry: "pass".into() });
-        assert!(!is_password_of(&by_secret, &ada));
-        assert!(!is_password_of(&BTreeMap::new(), &ada));
+    fn role_bindings_name_their_member() {
+        for role in Role::ALL {
+            let binding = role_binding("ada-admin.x", role);
+            assert_eq!(member_of_role_binding(&binding), Some("ada-admin.x"), "{binding}");
+        }
+        for other in ["anon-member-ada", "anon-member-ada-owner", "ada-admin", "anon-member-admin"]
+        {
+            assert_eq!(member_of_role_binding(other), None, "{other}");
+        }
     }
 }

@@ -11,9 +11,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{
-    Api, DeleteParams, ListParams, PartialObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -184,32 +182,6 @@ async fn create_child<K: Child>(api: &Api<Tolerant<K>>, child: &K) -> Result<(),
 
 fn children_manager() -> String {
     format!("{}/children", names::MANAGER)
-}
-
-/// Deletes the children of `selector`, except the one named `keep`. All of them: whoever may change
-/// owner references must not be able to keep one by that.
-///
-/// # Errors
-/// The API server refused.
-pub async fn prune_children<K: Child>(
-    client: &Client,
-    namespace: &str,
-    selector: &str,
-    keep: Option<&str>,
-) -> Result<(), Error> {
-    let api: Api<Tolerant<PartialObjectMeta<K>, Lean>> =
-        Api::namespaced(client.clone(), namespace);
-    let mut children = Vec::new();
-    pages::each(&api, ListParams::default().labels(selector), |child| children.push(child))
-        .await
-        .map_err(Error::api("list children"))?;
-    for child in children {
-        let name = child.name_any();
-        if keep != Some(name.as_str()) {
-            delete_exactly(&api, &child).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Deletes the very object that was read: a new one of the same name, or a changed one, stays.

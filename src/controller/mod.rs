@@ -13,6 +13,7 @@
 //! error: retried with backoff, and a fresh leader starts over from what is stored.
 
 pub mod apply;
+pub mod bindings;
 mod consent;
 mod error;
 mod member;
@@ -40,7 +41,7 @@ use kube::runtime::controller::{Action, Config, Controller, Error as ControllerE
 use kube::runtime::watcher;
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
@@ -114,6 +115,8 @@ pub struct Context {
     pub fetches: Fetches,
     /// See `Echoes`.
     pub echoes: Arc<Echoes>,
+    /// Told when a RoleBinding may have lost its Member. See [`bindings`].
+    pub orphaned: Arc<Notify>,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
     /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
@@ -161,6 +164,7 @@ impl Context {
             propagation,
             pending: PendingKeys::default(),
             echoes: Arc::default(),
+            orphaned: Arc::default(),
             hashing: tokio::sync::Mutex::default(),
             generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),
         }
@@ -178,6 +182,17 @@ type GuardedMeta<K> = Guarded<PartialObjectMeta<K>>;
 trait Reconcile: HasStatus {
     /// Brings the cluster to what the object says.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Outcome, Error>> + Send;
+
+    /// Takes away what an object gave, once it is being deleted. A finalizer, anyone's, can keep
+    /// such an object for as long as it likes; the rights that it gives must not last as long.
+    /// Whatever its spec says: it may be changed meanwhile, or not be readable.
+    fn end(
+        _context: &Context,
+        _namespace: &str,
+        _name: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Forgets what the context has, besides [`Memory`], of an object that is gone.
     fn forget(_context: &Context, _namespace: &str, _name: &str) {}
@@ -302,7 +317,11 @@ async fn reconcile<K: Reconcile>(
     object: Arc<Guarded<K>>,
     context: Arc<Context>,
 ) -> Result<Action, Error> {
-    if object.meta().deletion_timestamp.is_some() || context.memory.is_superseded(object.as_ref()) {
+    if object.meta().deletion_timestamp.is_some() {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
+    }
+    if context.memory.is_superseded(object.as_ref()) {
         return Ok(Action::await_change());
     }
     let start = Instant::now();

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
@@ -16,6 +16,28 @@ use super::{Context, Error, GuardedMeta};
 use crate::crd::Member;
 use crate::kube_ext::pages;
 use crate::names;
+
+/// How long a record is kept at least: as long as a request can be repeated, and longer.
+const RECORDED: Duration = Duration::from_mins(3);
+
+/// Removes the records of sign-ups that nobody can repeat any more: see `server/org/reservation.rs`.
+pub async fn records(
+    context: &Context,
+    orphans: &mut Orphans,
+    grace: Duration,
+) -> Result<(), Error> {
+    let namespace = &context.settings.operator_namespace;
+    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
+    let ours = ListParams::default().labels(&names::selector(names::SIGN_UP_RECORD));
+    for record in api.list_metadata(&ours).await.map_err(Error::api("list Secrets"))? {
+        let Some(uid) = record.uid() else { continue };
+        if orphans.ripe(&uid, Instant::now(), grace.max(RECORDED)) {
+            delete_exactly(&api, &record).await?;
+            orphans.clear(&uid);
+        }
+    }
+    Ok(())
+}
 
 /// Looks once at every namespace that is pending.
 pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> Result<(), Error> {

@@ -14,31 +14,55 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource, ResourceExt as _};
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
-use super::{Context, Error, Guarded, GuardedMeta, sign_ups};
+use super::{Context, Error, Guarded, GuardedMeta, bindings, sign_ups};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
 use crate::kube_ext::pages;
 use crate::names;
+use crate::validate;
 
 /// The longest time between two looks.
 const MAX_INTERVAL: Duration = Duration::from_mins(5);
+/// A password is stored before its Member names it: at least this much later it is nobody's.
+const NAMED_BY_THEN: Duration = Duration::from_mins(3);
+/// How long after a hint RoleBindings are looked at.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// Sweeps for as long as it is not dropped.
 pub async fn run(context: &Context) {
     let grace = context.settings.orphan_grace;
     let interval = (grace / 4).clamp(Duration::from_millis(500), MAX_INTERVAL);
     let mut orphans = Orphans::default();
+    let mut look = tokio::time::interval(interval);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is immediate.
+    look.tick().await;
     loop {
-        tokio::time::sleep(interval).await;
+        if let Err(error) = bindings::collect(context).await {
+            warn!(%error, "could not look for RoleBindings without a Member; the next pass tries again");
+        }
+        tokio::select! {
+            _ = look.tick() => {}
+            () = context.orphaned.notified() => {
+                // Many members may go together, and the index hears of it in its own time.
+                tokio::time::sleep(MOMENT).await;
+                continue;
+            }
+        }
         let mut complete = true;
         for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
-            if let Err(error) = pass(context, sweep, &mut orphans, grace).await {
+            if let Err(error) = pass(context, sweep, &mut orphans, sweep.grace(grace)).await {
                 complete = false;
                 warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
             }
+        }
+        if let Err(error) = sign_ups::records(context, &mut orphans, grace).await {
+            complete = false;
+            warn!(%error, "could not remove records of sign-ups; the next pass tries again");
         }
         if context.settings.allow_sign_up
             && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
@@ -66,6 +90,13 @@ impl Sweep {
             Self::SigningKeys => names::SIGNING_KEYS,
             Self::Passwords => names::PASSWORD,
             Self::ApiKeys => names::API_KEY,
+        }
+    }
+
+    fn grace(self, grace: Duration) -> Duration {
+        match self {
+            Self::Passwords => grace.max(NAMED_BY_THEN),
+            Self::SigningKeys | Self::ApiKeys => grace,
         }
     }
 }
@@ -150,11 +181,15 @@ struct Owned {
     claims: HashSet<Claim>,
     /// Namespaces with an object that cannot be read: whatever is in there may be its.
     unclear: HashSet<String>,
+    /// Ids of objects that cannot be read: whatever bears one may be theirs.
+    unclear_ids: HashSet<String>,
 }
 
 impl Owned {
     fn holds(&self, sweep: Sweep, secret: &GuardedMeta<Secret>) -> bool {
-        self.claims.contains(&claim(sweep, secret))
+        let claim = claim(sweep, secret);
+        self.claims.contains(&claim)
+            || self.unclear_ids.contains(&claim.0)
             || secret.namespace().is_some_and(|namespace| self.unclear.contains(&namespace))
     }
 }
@@ -177,18 +212,27 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
             owned.claims = pools.iter().filter_map(claim).collect();
         }
         Sweep::Passwords => {
-            let mut members = Vec::new();
-            let api: Api<GuardedMeta<Member>> = Api::all(client.clone());
-            let take = |member: GuardedMeta<Member>| members.extend(name_of(&member));
-            let listed = pages::each(&api, ListParams::default(), take).await;
-            listed.map_err(Error::api("list Members"))?;
+            let mut members: Vec<Guarded<Member>> = Vec::new();
+            let api: Api<Guarded<Member>> = Api::all(client.clone());
+            let listed = pages::each(&api, ListParams::default(), |member| members.push(member));
+            listed.await.map_err(Error::api("list Members"))?;
             let uids = namespace_uids(client).await?;
-            let claim = |(namespace, name): &(String, String)| {
-                let uid = uids.get(namespace)?.as_deref()?;
-                let id = MemberId::derive(namespace, name);
-                Some((id.to_string(), names::password_secret(uid, name)))
-            };
-            owned.claims = members.iter().filter_map(claim).collect();
+            for member in members {
+                let (namespace, name) = (member.namespace().unwrap_or_default(), member.name_any());
+                let id = MemberId::derive(&namespace, &name).to_string();
+                match &member.0 {
+                    Ok(member) => {
+                        let uid = uids.get(&namespace).and_then(Option::as_deref);
+                        let claimed = uid.zip(validate::password_id(member));
+                        owned.claims.extend(claimed.map(|(uid, password)| {
+                            (id, names::password_secret(uid, &name, password))
+                        }));
+                    }
+                    Err(_) => {
+                        owned.unclear_ids.insert(id);
+                    }
+                }
+            }
         }
         Sweep::ApiKeys => {
             let api: Api<Guarded<SdkClient>> = Api::all(client.clone());
@@ -308,5 +352,8 @@ mod tests {
         let owned = Owned { unclear: ["acme".to_owned()].into(), ..Owned::default() };
         assert!(owned.holds(Sweep::ApiKeys, &secret("acme", "key", "x")));
         assert!(!owned.holds(Sweep::ApiKeys, &secret("other", "key", "x")));
+        let owned = Owned { unclear_ids: ["x".to_owned()].into(), ..Owned::default() };
+        assert!(owned.holds(Sweep::Passwords, &secret("anon-system", "key", "x")));
+        assert!(!owned.holds(Sweep::Passwords, &secret("anon-system", "key", "y")));
     }
 }

@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::rules::{matches, object_name};
+use super::rules::{matches, no_control_characters, object_name};
 use super::{Role, SecretKeyRef};
 
 /// Desired state of a Member.
@@ -36,13 +36,14 @@ use super::{Role, SecretKeyRef};
 pub struct MemberSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128)))]
+    #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// E-mail address, unique within the organization: 3 to 254 characters.
     #[schemars(length(min = 3, max = 254))]
     #[x_kube(validation = matches(
-        r"^[^@\s]+@[^@\s]+$",
-        "must be an e-mail address without spaces, such as `ada@acme.example`",
+        r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$",
+        "must be an e-mail address without spaces and control characters, such as `ada@acme.example`",
     ))]
     pub email: String,
     /// Permissions of this member: ReadOnly, Member or Admin.
@@ -75,7 +76,8 @@ pub struct KubernetesIdentity {
     /// User name as reported by the API server's authenticators: 1 to 256 characters. Names that start
     /// with `system:` are rejected; for a ServiceAccount of this namespace, use `serviceAccount`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256)))]
+    #[x_kube(validation = no_control_characters())]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
         .message("`system:` users cannot be members; use `serviceAccount` for a ServiceAccount of this namespace"))]
     pub user: Option<String>,
@@ -108,6 +110,11 @@ pub struct MemberStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 64))]
     pub sessions: Vec<SessionStatus>,
+    /// Id of the password in force, if it comes from `passwordSecretRef`: at most 36 characters. Sessions
+    /// that began with another password are no longer valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub password_id: Option<String>,
     /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -132,4 +139,8 @@ pub struct SessionStatus {
     pub created_at: Time,
     /// When the session expires.
     pub expires_at: Time,
+    /// Which password the member had when it began. The session ends when the member has another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub password_id: Option<String>,
 }

@@ -5,7 +5,7 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::LocalRef;
-use super::rules::{comparing_durations, duration, logo_url};
+use super::rules::{comparing_durations, duration, logo_url, no_control_characters};
 
 /// Desired state of an Organization.
 #[derive(
@@ -34,7 +34,8 @@ use super::rules::{comparing_durations, duration, logo_url};
 pub struct OrganizationSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128)))]
+    #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// URL of the organization's logo: http or https, at most 2048 characters. Shown by Link, the web
     /// page on which end users connect their accounts at other services.

@@ -61,6 +61,12 @@ pub fn logo_url() -> Rule {
     )
 }
 
+/// Text for people. Control characters (Unicode category Cc) could forge a line of a log or of a
+/// table, or control a terminal.
+pub fn no_control_characters() -> Rule {
+    matches(r"^[^\x00-\x1f\x7f-\x9f]+$", "must not contain control characters, such as line breaks")
+}
+
 /// The id of an API key.
 pub fn key_id() -> Rule {
     matches(

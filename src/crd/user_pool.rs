@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-use super::rules::{comparing_durations, duration};
+use super::rules::{comparing_durations, duration, no_control_characters};
 use super::{Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm};
 pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
@@ -66,7 +66,8 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 pub struct UserPoolSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128)))]
+    #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// What this pool is for: at most 1024 characters.
     #[serde(skip_serializing_if = "Option::is_none")]

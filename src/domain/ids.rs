@@ -50,6 +50,24 @@ id! {
     /// Id of a Member.
     MemberId
 }
+id! {
+    /// Tells a password of a member from those before and after it.
+    PasswordId
+}
+
+impl PasswordId {
+    /// The id of a new password.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+
+    /// The id of the password that comes from this source, whatever it is.
+    #[must_use]
+    pub fn derive(source: &[&str]) -> Self {
+        Self(Uuid::new_v5(&NAMESPACE, format!("password/{}", source.join("/")).as_bytes()))
+    }
+}
 
 impl OrganizationId {
     /// The id of the organization that `namespace` is.

@@ -11,12 +11,13 @@ pub const MIN_CHARS: usize = 8;
 /// The longest, in bytes: what a request may make us hash.
 pub const MAX_BYTES: usize = 1024;
 
-/// Caps on the parameters of a hash that others bring: each check of it costs us this much.
-const MAX_MEMORY_KIB: u32 = 64 * 1024;
+/// Caps on the parameters of a hash that others bring: checking it costs no more than checking one of
+/// ours. Otherwise the time of a failed login would tell that there is such a member.
+const MAX_MEMORY_KIB: u32 = Params::DEFAULT_M_COST;
 const MAX_PASSES: u32 = 8;
 const MAX_LANES: u32 = 4;
-/// A cap on memory times passes, so that not both are at their cap.
-const MAX_WORK: u64 = 4 * 64 * 1024;
+/// The same for memory times passes, which is what a check costs: lanes only divide it.
+const WORK: u32 = Params::DEFAULT_M_COST * Params::DEFAULT_T_COST;
 /// The longest PHC string that is looked at.
 const MAX_PHC_BYTES: usize = 512;
 const SALT_BYTES: usize = 16;
@@ -32,7 +33,7 @@ pub enum Refused {
     TooLong,
     /// It looks like a hash, and is not one that is taken.
     #[error(
-        "a hash must be argon2id in PHC form, version 19, with at most 64 MiB of memory, 8 passes and 4 lanes"
+        "a hash must be argon2id in PHC form, version 19, with `m` at most {MAX_MEMORY_KIB}, `m` times `t` at most {WORK}, `t` at most {MAX_PASSES} and `p` at most {MAX_LANES}"
     )]
     Hash,
     /// The system failed.
@@ -117,7 +118,7 @@ impl PasswordHash {
         let cheap_enough = memory <= MAX_MEMORY_KIB
             && passes <= MAX_PASSES
             && params.p_cost() <= MAX_LANES
-            && u64::from(memory) * u64::from(passes) <= MAX_WORK;
+            && memory.saturating_mul(passes) <= WORK;
         let whole = phc.salt.is_some() && phc.hash.is_some_and(|hash| hash.len() >= 16);
         let argon2id = phc.algorithm.as_str() == "argon2id" && phc.version == Some(19);
         (cheap_enough && whole && argon2id).then(|| Self(Zeroizing::new(text.to_owned())))
@@ -128,13 +129,21 @@ impl PasswordHash {
     /// # Errors
     /// It is neither a hash that is taken nor a password that may be chosen.
     pub fn from_entry(entry: &str) -> Result<Self, Refused> {
-        // Editors and `kubectl create secret --from-file` leave a line break at the end.
-        let entry = entry.strip_suffix('\n').unwrap_or(entry);
-        let entry = entry.strip_suffix('\r').unwrap_or(entry);
+        let entry = without_line_break(entry);
         if entry.starts_with("$argon2") {
             return Self::parse(entry).ok_or(Refused::Hash);
         }
         Self::of(&Password::chosen(entry)?)
+    }
+
+    /// Whether the hash is what this entry of a Secret says: see [`PasswordHash::from_entry`].
+    #[must_use]
+    pub fn is_of_entry(&self, entry: &str) -> bool {
+        let entry = without_line_break(entry);
+        if entry.starts_with("$argon2") {
+            return self.expose() == entry;
+        }
+        self.matches(&Password::typed(entry), &mut Scratch::default())
     }
 
     /// Whether the hash is of this password. Takes tens of milliseconds and 19 MiB of `scratch`, or
@@ -155,11 +164,43 @@ impl PasswordHash {
             && constant_time::verify_slices_are_equal(&computed, hash.as_ref()).is_ok()
     }
 
+    /// The same at the cost of one of our own hashes, whatever the parameters of this one are.
+    #[must_use]
+    pub fn check(&self, password: &Password, scratch: &mut Scratch) -> bool {
+        let matches = self.matches(password, scratch);
+        let params = Phc::new(&self.0).ok().and_then(|phc| Params::try_from(&phc).ok());
+        let done = params.map_or(0, |params| params.m_cost().saturating_mul(params.t_cost()));
+        for memory in rest(done) {
+            let Ok(params) = Params::new(memory, 1, 1, None) else { continue };
+            let blocks = scratch.blocks(params.block_count());
+            let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
+            let (password, salt, mut unused) = (password.0.as_bytes(), [0; SALT_BYTES], [0; 32]);
+            let _ = argon2.hash_password_into_with_memory(password, &salt, &mut unused, blocks);
+        }
+        matches
+    }
+
     /// The PHC string, for the one place that stores it.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
+}
+
+/// What is left to do where so much of [`WORK`] is done: the memory of hashes of one pass.
+fn rest(done: u32) -> impl Iterator<Item = u32> {
+    let mut left = WORK.saturating_sub(done);
+    std::iter::from_fn(move || {
+        let memory = left.min(MAX_MEMORY_KIB);
+        left -= memory;
+        (memory >= Params::MIN_M_COST).then_some(memory)
+    })
+}
+
+/// Editors and `kubectl create secret --from-file` leave a line break at the end.
+fn without_line_break(entry: &str) -> &str {
+    let entry = entry.strip_suffix('\n').unwrap_or(entry);
+    entry.strip_suffix('\r').unwrap_or(entry)
 }
 
 #[cfg(test)]
@@ -187,6 +228,9 @@ mod tests {
         assert!(plain.matches(&Password::typed("correct horse"), &mut Scratch::default()));
         let copied = PasswordHash::from_entry(&format!("{}\n", plain.expose())).unwrap();
         assert!(copied.expose() == plain.expose(), "a hash is kept as it is");
+        assert!(plain.is_of_entry("correct horse\r\n") && !plain.is_of_entry("another horse"));
+        assert!(plain.is_of_entry(&format!("{}\n", plain.expose())));
+        assert!(!plain.is_of_entry(made("correct horse").expose()), "another hash");
         let refused = |entry: &str| PasswordHash::from_entry(entry).map(drop).unwrap_err();
         assert_eq!(refused("short"), Refused::TooShort);
         assert_eq!(refused(""), Refused::TooShort);
@@ -201,18 +245,40 @@ mod tests {
             PasswordHash::parse(&format!("${algorithm}$v={version}$m={m},t={t},p={p}${tail}"))
                 .is_some()
         };
-        assert!(hash("argon2id", 19, 65536, 3, 4));
+        assert!(hash("argon2id", 19, 19456, 2, 1));
+        assert!(hash("argon2id", 19, 12288, 3, 4));
         assert!(hash("argon2id", 19, 7168, 5, 1));
-        assert!(!hash("argon2id", 19, 65537, 1, 1));
+        assert!(!hash("argon2id", 19, 19457, 1, 1), "more memory than ours");
+        assert!(!hash("argon2id", 19, 19456, 3, 1), "more work than ours");
+        assert!(!hash("argon2id", 19, 65536, 3, 4));
         assert!(!hash("argon2id", 19, 4_194_304, 1, 1));
         assert!(!hash("argon2id", 19, 8, 1000, 1));
-        assert!(!hash("argon2id", 19, 65536, 8, 1), "both at their cap");
-        assert!(!hash("argon2id", 19, 65536, 1, 200));
+        assert!(!hash("argon2id", 19, 19456, 8, 1), "both at their cap");
+        assert!(!hash("argon2id", 19, 19456, 1, 200));
         assert!(!hash("argon2i", 19, 19456, 2, 1));
         assert!(!hash("argon2d", 19, 19456, 2, 1));
         assert!(!hash("argon2id", 16, 19456, 2, 1));
         assert!(PasswordHash::parse("").is_none());
         assert!(PasswordHash::parse(&"$argon2id".repeat(100)).is_none());
         assert!(PasswordHash::parse("$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHQ").is_none());
+    }
+
+    #[test]
+    fn every_check_is_the_same_work() {
+        for (memory, passes) in
+            [(19_456, 2), (19_456, 1), (7168, 5), (8, 1), (4096, 3), (12_345, 3)]
+        {
+            let done = memory * passes;
+            let more: Vec<_> = rest(done).collect();
+            let total = done + more.iter().sum::<u32>();
+            assert!(WORK - total < Params::MIN_M_COST, "{memory} {passes}: {more:?}");
+            assert!(more.iter().all(|memory| *memory <= MAX_MEMORY_KIB));
+        }
+        let cheap = Params::new(64, 1, 1, None).unwrap();
+        let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, cheap);
+        let hash = argon2.hash_password_with_salt(b"correct horse", &[7; 16]).unwrap();
+        let hash = PasswordHash::parse(&hash.to_string()).unwrap();
+        assert!(hash.check(&Password::typed("correct horse"), &mut Scratch::default()));
+        assert!(!hash.check(&Password::typed("another horse"), &mut Scratch::default()));
     }
 }

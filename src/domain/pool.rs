@@ -23,6 +23,8 @@ pub struct UserPool {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
+    /// When that object was created.
+    pub created_at: Option<Timestamp>,
     /// The source of its keys.
     pub source: Source,
     /// The claim requirements of its tokens.

@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::ids::PasswordId;
 use super::opaque::KeyHash;
 
 /// The most sessions that a member's status can hold.
@@ -31,14 +32,21 @@ pub struct StoredSession {
     pub created_at: Timestamp,
     /// When the session stops to count.
     pub expires_at: Timestamp,
+    /// The password that the member had when it began, if there was one. Another one ends it.
+    pub password: Option<PasswordId>,
 }
 
 impl SessionPolicy {
-    /// A session that begins now.
+    /// A session that begins now, of a member who has this password.
     #[must_use]
-    pub fn begin(&self, hash: KeyHash, now: Timestamp) -> StoredSession {
+    pub fn begin(
+        &self,
+        hash: KeyHash,
+        password: Option<PasswordId>,
+        now: Timestamp,
+    ) -> StoredSession {
         let expires_at = now.checked_add(self.lifetime).unwrap_or(Timestamp::MAX);
-        StoredSession { hash, created_at: now, expires_at }
+        StoredSession { hash, created_at: now, expires_at, password }
     }
 
     /// The sessions of a member once `new` has begun, oldest first: without the expired ones, and
@@ -76,10 +84,10 @@ mod tests {
     #[test]
     fn the_expired_go_and_then_the_oldest() {
         let policy = SessionPolicy { lifetime: SignedDuration::from_secs(100), max_per_member: 2 };
-        let sessions = [policy.begin(hash(), at(0)), policy.begin(hash(), at(60))];
-        let third = policy.begin(hash(), at(90));
+        let sessions = [policy.begin(hash(), None, at(0)), policy.begin(hash(), None, at(60))];
+        let third = policy.begin(hash(), None, at(90));
         assert_eq!(policy.admit(&sessions, third), [sessions[1], third], "the oldest goes");
-        let late = policy.begin(hash(), at(130));
+        let late = policy.begin(hash(), None, at(130));
         assert_eq!(policy.admit(&sessions, late), [sessions[1], late], "the first has expired");
         assert_eq!(living(&sessions, at(100)), [sessions[1]]);
     }
@@ -88,8 +96,9 @@ mod tests {
     fn there_is_always_room_for_the_new_one() {
         for max_per_member in [0, 1, 1000] {
             let policy = SessionPolicy { max_per_member, ..SessionPolicy::default() };
-            let many: Vec<_> = (0..200).map(|second| policy.begin(hash(), at(second))).collect();
-            let new = policy.begin(hash(), at(300));
+            let many: Vec<_> =
+                (0..200).map(|at_second| policy.begin(hash(), None, at(at_second))).collect();
+            let new = policy.begin(hash(), None, at(300));
             let kept = policy.admit(&many, new);
             assert_eq!(kept.last(), Some(&new));
             assert!(kept.len() <= MAX_SESSIONS);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::decision::{Principal, Reason, SessionHolder, Verified};
-use super::ids::{MemberId, ObjectName, OrganizationId};
+use super::ids::{MemberId, ObjectName, OrganizationId, PasswordId};
 use super::opaque::KeyHash;
 use super::revocation::Revocation;
 use super::role::Role;
-use super::session::{SessionPolicy, StoredSession};
+use super::session::{SessionPolicy, StoredSession, living};
 
 /// What an Organization object adds to the organization that its namespace is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,9 +49,9 @@ pub struct Member {
     pub suspended: bool,
     /// The Secret of the member's namespace that the password is in, if it is in one.
     pub password: Option<SecretEntry>,
-    /// Tells the password that the API gave this member from one that it gave an earlier member
-    /// of the same name.
-    pub password_id: Option<String>,
+    /// Which password this member has. The object itself says so, and its sessions say which one
+    /// they began with: so one write changes the password and ends every session.
+    pub password_id: Option<PasswordId>,
     /// The Kubernetes identity that gets the rights of the role.
     pub kubernetes: Option<KubernetesSubject>,
     /// The sessions that status lists.
@@ -101,6 +101,15 @@ impl Member {
         self.kubernetes.as_ref().map(|subject| subject.username(&self.name.namespace))
     }
 
+    /// The sessions that go on at `now`: they have not expired, and the password is still the one
+    /// that they began with.
+    #[must_use]
+    pub fn live_sessions(&self, now: Timestamp) -> Vec<StoredSession> {
+        let mut sessions = living(&self.sessions, now);
+        sessions.retain(|session| session.password == self.password_id);
+        sessions
+    }
+
     /// Proves that the holder of the session token with this hash is this member.
     ///
     /// # Errors
@@ -113,6 +122,7 @@ impl Member {
         now: Timestamp,
     ) -> Result<Verified, Reason> {
         let session = self.sessions.iter().find(|session| session.hash == *hash);
+        let session = session.filter(|session| session.password == self.password_id);
         let session = session.ok_or(Reason::SessionUnknown)?;
         if self.suspended {
             return Err(Reason::MemberSuspended);

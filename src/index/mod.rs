@@ -10,6 +10,7 @@ pub mod publish;
 pub mod questions;
 pub mod ready;
 mod store;
+pub mod terminating;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
+use tokio::sync::Notify;
 
 use crate::domain::client::SdkClient;
 use crate::domain::decision::Reason;
@@ -40,6 +42,7 @@ pub struct Index {
     progress: Progress,
     questions: Questions,
     max_jwks_age: OnceLock<SignedDuration>,
+    withdrawals: Notify,
 }
 
 impl Index {
@@ -49,9 +52,13 @@ impl Index {
         K::apply(&mut self.state.write(), object);
     }
 
-    /// Forgets an object.
+    /// Forgets an object that was deleted. A Revocation is in force for a moment longer: see
+    /// [`terminating`].
     pub fn delete<K: Indexed>(&self, name: &ObjectName) {
-        K::delete(&mut self.state.write(), name);
+        K::deleted(&mut self.state.write(), name);
+        if K::KIND == Kind::Revocation {
+            self.withdrawals.notify_one();
+        }
     }
 
     /// Notes that everything of a kind up to this resourceVersion has been taken up.
@@ -62,6 +69,18 @@ impl Index {
     /// Notes that a kind was listed completely for the first time.
     pub fn listed(&self, kind: Kind) {
         self.ready.listed(kind);
+    }
+
+    /// Notes that the namespaces were listed, and that these are being deleted.
+    pub fn namespaces_listed(&self, terminating: impl IntoIterator<Item = String>) {
+        let mut state = self.state.write();
+        for namespace in terminating {
+            if state.has_older(&namespace, None) {
+                state.terminating.insert(namespace);
+            }
+        }
+        drop(state);
+        self.ready.namespaces_listed();
     }
 }
 
@@ -153,7 +172,8 @@ impl Reader {
     /// The pool of this id.
     #[must_use]
     pub fn pool(&self, id: UserPoolId) -> Option<Arc<UserPool>> {
-        self.0.state.read().pools.get(&id).cloned()
+        let state = self.0.state.read();
+        state.pools.get(&id).filter(|pool| state.serves(&pool.name)).cloned()
     }
 
     /// The pools of an organization, by name.
@@ -161,52 +181,63 @@ impl Reader {
     pub fn pools_of(&self, organization: OrganizationId) -> Vec<Arc<UserPool>> {
         let state = self.0.state.read();
         let ids = state.pools_of.get(&organization);
-        ids.into_iter().flatten().filter_map(|id| state.pools.get(id).cloned()).collect()
+        let pools = ids.into_iter().flatten().filter_map(|id| state.pools.get(id));
+        pools.filter(|pool| state.serves(&pool.name)).cloned().collect()
     }
 
     /// The client of this id.
     #[must_use]
     pub fn client(&self, id: SdkClientId) -> Option<Arc<SdkClient>> {
-        self.0.state.read().client(id).cloned()
+        let state = self.0.state.read();
+        state.client(id).filter(|client| state.serves(&client.name)).cloned()
     }
 
     /// The client of this name. One that does not hold its clientId is not served.
     #[must_use]
     pub fn client_named(&self, name: &ObjectName) -> Option<Arc<SdkClient>> {
-        self.0.state.read().client_named(name).cloned()
+        let state = self.0.state.read();
+        state.client_named(name).filter(|client| state.serves(&client.name)).cloned()
     }
 
     /// The client that holds the ApiKey with this hash.
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
-        self.0.state.read().client_by_key(hash).cloned()
+        let state = self.0.state.read();
+        state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
     }
 
     /// The member whose session token has this hash.
     #[must_use]
     pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
         let state = self.0.state.read();
-        state.members.get(state.sessions.get(hash)?).cloned()
+        let member = state.members.get(state.sessions.get(hash)?);
+        member.filter(|member| state.serves(&member.name)).cloned()
     }
 
     /// The member of this id.
     #[must_use]
     pub fn member(&self, id: MemberId) -> Option<Arc<Member>> {
-        self.0.state.read().members.get(&id).cloned()
+        let state = self.0.state.read();
+        state.members.get(&id).filter(|member| state.serves(&member.name)).cloned()
     }
 
     /// The members, of whatever organization, with this e-mail address in the form of
     /// [`Member::login_name`]: one of each organization, the oldest first.
     #[must_use]
     pub fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
-        self.0.state.read().members_by_email(login_name)
+        let state = self.0.state.read();
+        let mut members = state.members_by_email(login_name);
+        members.retain(|member| state.serves(&member.name));
+        members
     }
 
     /// The members that the API server knows by this user name, in the order of their ids.
     #[must_use]
     pub fn members_by_username(&self, username: &str) -> Vec<Arc<Member>> {
         let state = self.0.state.read();
-        state.members_of(state.usernames.get(username))
+        let mut members = state.members_of(state.usernames.get(username));
+        members.retain(|member| state.serves(&member.name));
+        members
     }
 
     /// The revocations of credentials of an object that are in force at `now`.

@@ -1,4 +1,5 @@
-//! Readiness of the index: true once every kind has been listed.
+//! Readiness of the index: true once every kind has been listed, and after that the namespaces that
+//! are being deleted (see [`super::terminating`]).
 
 use tokio::sync::watch;
 
@@ -8,11 +9,15 @@ use super::Kind;
 #[derive(Debug)]
 pub struct Ready {
     listed: watch::Sender<[bool; Kind::ALL.len()]>,
+    namespaces: watch::Sender<bool>,
 }
 
 impl Default for Ready {
     fn default() -> Self {
-        Self { listed: watch::Sender::new([false; Kind::ALL.len()]) }
+        Self {
+            listed: watch::Sender::new([false; Kind::ALL.len()]),
+            namespaces: watch::Sender::new(false),
+        }
     }
 }
 
@@ -27,16 +32,27 @@ impl Ready {
         });
     }
 
-    /// Whether every kind has been listed.
+    /// Notes that the namespaces have been listed, after every kind.
+    pub fn namespaces_listed(&self) {
+        self.namespaces.send_replace(true);
+    }
+
+    /// Whether all of it has been listed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.listed.borrow().iter().all(|listed| *listed)
+        *self.namespaces.borrow() && self.listed.borrow().iter().all(|listed| *listed)
+    }
+
+    /// Waits until all of it has been listed.
+    pub async fn wait(&self) {
+        self.kinds().await;
+        // The sender lives in `self`, so the channel cannot close while this waits.
+        let _ = self.namespaces.subscribe().wait_for(|listed| *listed).await;
     }
 
     /// Waits until every kind has been listed.
-    pub async fn wait(&self) {
+    pub async fn kinds(&self) {
         let mut listed = self.listed.subscribe();
-        // The sender lives in `self`, so the channel cannot close while this waits.
         let _ = listed.wait_for(|listed| listed.iter().all(|listed| *listed)).await;
     }
 }
@@ -46,13 +62,16 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn ready_when_every_kind_was_listed() {
+    async fn ready_when_every_kind_and_then_the_namespaces_were_listed() {
         let ready = Ready::default();
         for kind in Kind::ALL {
             assert!(!ready.is_ready());
             ready.listed(kind);
             ready.listed(kind);
         }
+        ready.kinds().await;
+        assert!(!ready.is_ready());
+        ready.namespaces_listed();
         assert!(ready.is_ready());
         ready.wait().await;
     }

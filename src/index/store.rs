@@ -18,6 +18,7 @@ use crate::domain::opaque::KeyHash;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::{Of, Revocation};
 use crate::domain::staff::{Member, Organization};
+use crate::names;
 use crate::validate;
 
 /// The kinds that are indexed.
@@ -71,6 +72,11 @@ pub trait Indexed:
 
     /// Serves the object no longer.
     fn delete(state: &mut State, name: &ObjectName);
+
+    /// The object was deleted. What it served ends, what it denied may have to last.
+    fn deleted(state: &mut State, name: &ObjectName) {
+        Self::delete(state, name);
+    }
 }
 
 /// Everything that is served.
@@ -96,6 +102,13 @@ pub struct State {
     pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
     /// Which object each of them is about.
     pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
+    /// Revocations that were deleted and are enforced until it is known why, each with a number that
+    /// tells one deletion from the next.
+    pub(super) withdrawn: HashMap<ObjectName, u64>,
+    /// The last of these numbers.
+    pub(super) withdrawals: u64,
+    /// Namespaces that are being deleted. Nothing in them is served.
+    pub(super) terminating: HashSet<String>,
 }
 
 impl State {
@@ -124,7 +137,8 @@ impl State {
     }
 
     /// The members that hold this e-mail address: one of an organization, the oldest first, so that
-    /// nobody is crowded out by those who come later.
+    /// nobody is crowded out by those who come later. Those of organizations by sign-up come last:
+    /// anyone can make these, with anyone's address.
     pub(super) fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
         let claims = self.emails.get(login_name).into_iter().flatten();
         let member = |claim: &Claim| {
@@ -132,7 +146,10 @@ impl State {
             self.members.get(&MemberId::derive(namespace, name)).cloned()
         };
         let mut organizations = HashSet::new();
-        claims.filter_map(member).filter(|it| organizations.insert(it.organization)).collect()
+        let members = claims.filter_map(member).filter(|it| organizations.insert(it.organization));
+        let mut members: Vec<_> = members.collect();
+        members.sort_by_key(|member| member.name.namespace.starts_with(names::SIGN_UP_PREFIX));
+        members
     }
 
     /// These members.
@@ -271,7 +288,8 @@ impl Indexed for crd::Revocation {
 
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
-        if let Some(revocation) = served(object, validate::revocation) {
+        // One that is being deleted, too: it takes credentials away, so it counts until it is gone.
+        if let Ok(revocation) = validate::revocation(object).map(Arc::new) {
             let (of, owner) = (revocation.of, revocation.owner.clone());
             state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
             let revocations = state.revocations.entry(of).or_default();
@@ -280,6 +298,7 @@ impl Indexed for crd::Revocation {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
+        state.withdrawn.remove(name);
         let Some((of, owner)) = state.revoked.remove(name) else { return };
         let owners = state.revocations.entry(of).or_default();
         if let Some(revocations) = owners.get_mut(&owner) {
@@ -287,6 +306,15 @@ impl Indexed for crd::Revocation {
             if revocations.is_empty() {
                 owners.remove(&owner);
             }
+        }
+    }
+
+    /// Stays in force: whether somebody took it back or its namespace is being deleted, with what it
+    /// revokes still there, [`super::terminating`] finds out.
+    fn deleted(state: &mut State, name: &ObjectName) {
+        if state.revoked.contains_key(name) {
+            state.withdrawals = state.withdrawals.wrapping_add(1);
+            state.withdrawn.insert(name.clone(), state.withdrawals);
         }
     }
 }

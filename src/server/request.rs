@@ -152,9 +152,14 @@ impl Fields {
     /// The required `name` of something.
     ///
     /// # Errors
-    /// It is missing, too long, or something else than a string.
+    /// It is missing, too long, has control characters, or is something else than a string.
     pub fn name(&self) -> Result<String, ApiError> {
-        bounded("name", self.required("name")?, 128)
+        let name = bounded("name", self.required("name")?, 128)?;
+        if name.chars().any(char::is_control) {
+            let message = "`name` must not contain control characters";
+            return Err(ApiError::invalid_field("name", message));
+        }
+        Ok(name)
     }
 
     /// The optional `description` of something.

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Violation, Violations, object_name, requested_rotation, violation};
+use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
 use crate::crd;
 use crate::domain::api_key_life::{ApiKeyState, Schedule};
 use crate::domain::client::{
@@ -24,6 +24,7 @@ const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 /// What is wrong with the spec.
 pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     let name = object_name(object)?;
+    displayed("spec.displayName", object.spec.display_name.as_ref())?;
     let kind = match (&object.spec.webapp, &object.spec.service) {
         (Some(webapp), None) => ClientKind::Webapp(parse_webapp(object, &name, webapp)),
         (None, Some(service)) => ClientKind::Service(parse_service(object, service)?),

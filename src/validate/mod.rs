@@ -17,7 +17,7 @@ use kube::{Resource, ResourceExt as _};
 pub use client::sdk_client;
 pub use pool::{fetch_state, inline_set, user_pool};
 pub use revocation::revocation;
-pub use staff::{ORGANIZATION_NAME, member, organization};
+pub use staff::{ORGANIZATION_NAME, member, organization, password_id};
 
 use crate::domain::digest::short_hex;
 use crate::domain::ids::ObjectName;
@@ -53,6 +53,16 @@ fn object_name<K: Resource>(object: &K) -> Result<ObjectName, Violations> {
             Ok(ObjectName { namespace: namespace.clone(), name: name.clone() })
         }
         _ => Err(violation("metadata", "name and namespace are required")),
+    }
+}
+
+/// A display name: control characters could forge a log line or control a terminal.
+fn displayed(field: &str, text: Option<&String>) -> Result<(), Violations> {
+    match text {
+        Some(text) if text.chars().any(char::is_control) => {
+            Err(violation(field, "must not contain control characters"))
+        }
+        _ => Ok(()),
     }
 }
 

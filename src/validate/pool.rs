@@ -6,8 +6,9 @@ mod source;
 use std::sync::OnceLock;
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Violation, Violations, object_name};
+use super::{Violation, Violations, displayed, object_name};
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::ids::{OrganizationId, UserPoolId};
@@ -23,6 +24,7 @@ use crate::domain::pool::{FetchState, Source, UserPool};
 /// What is wrong with the spec.
 pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     let name = object_name(object)?;
+    displayed("spec.displayName", object.spec.display_name.as_ref())?;
     let source = source::parse(&object.spec)?;
     let claims = policy::parse(&object.spec, &source)?;
     let keys = match inline_set(&object.spec, &claims) {
@@ -34,6 +36,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
         id: UserPoolId::derive(&name.namespace, &name.name),
         organization: OrganizationId::derive(&name.namespace),
         name,
+        created_at: object.metadata.creation_timestamp.as_ref().map(|Time(time)| *time),
         source,
         claims,
         keys,

@@ -50,6 +50,7 @@ fn world(listed: bool) -> (Arc<Index>, AppState) {
         for kind in Kind::ALL {
             index.listed(kind);
         }
+        index.namespaces_listed([]);
     }
     let reader = Reader::new(Arc::clone(&index));
     // The signer is not asked.

@@ -128,8 +128,7 @@ const BARE: [(&str, &str); 3] = [
 
 /// `Api<` of something else than the types of `kube_ext`, which read each object by itself.
 fn bare_apis(text: &str) -> Vec<&str> {
-    const TOLERANT: [&str; 5] =
-        ["Tolerant<", "Guarded<", "GuardedMeta<", "LeaseMeta>", "K>"];
+    const TOLERANT: [&str; 5] = ["Tolerant<", "Guarded<", "GuardedMeta<", "LeaseMeta>", "K>"];
     const METADATA: [&str; 3] = [".get_metadata", ".list_metadata", ".patch_metadata"];
     let (code, _) = text.split_once("#[cfg(test)]").unwrap_or((text, ""));
     code.lines()

@@ -4,6 +4,8 @@ mod desired;
 mod password;
 mod sessions;
 
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::Api;
@@ -13,8 +15,8 @@ use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, consent, ours, owner, revoked,
-    status, triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, consent, ours, owner,
+    revoked, status, triggers,
 };
 use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
@@ -34,13 +36,18 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let controller = triggers::controller::<Member>(Api::all(client.clone()));
     let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
+    let orphaned = Arc::clone(&context.orphaned);
     controller
         .watches_stream(triggers::touched(bindings, ours(names::MEMBER_ROLE)), move |binding| {
             let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
             let noted = noted.map(|owner| &*owner.name);
-            owner::of(&bound, &binding.namespace()?, noted, |member: &Member| {
+            let owner = owner::of(&bound, &binding.namespace()?, noted, |member: &Member| {
                 Role::ALL.iter().any(|role| names::role_binding(&member.name_any(), *role) == name)
-            })
+            });
+            if owner.is_none() {
+                orphaned.notify_one();
+            }
+            owner
         })
         .watches_stream(triggers::touched(hashes, ours(names::PASSWORD)), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
@@ -63,6 +70,14 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
 }
 
 impl Reconcile for Member {
+    async fn end(context: &Context, namespace: &str, name: &str) -> Result<(), Error> {
+        bindings::prune(&context.client, namespace, MemberId::derive(namespace, name), None).await
+    }
+
+    fn forget(context: &Context, _namespace: &str, _name: &str) {
+        context.orphaned.notify_one();
+    }
+
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         // resolve: nothing; a member refers to no object.
         let uid = self.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
@@ -76,7 +91,7 @@ impl Reconcile for Member {
                 // Whose identity cannot be told has no rights.
                 let namespace = self.namespace().unwrap_or_default();
                 let id = MemberId::derive(&namespace, &self.name_any());
-                prune(context, &namespace, id, None).await?;
+                bindings::prune(&context.client, &namespace, id, None).await?;
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
                 return Ok(Outcome::INVALID);
@@ -95,7 +110,8 @@ impl Reconcile for Member {
 
         // apply; what is too much goes first, so that a demotion never leaves both roles
         let keep = binding.as_ref().map(kube::ResourceExt::name_any);
-        prune(context, &member.name.namespace, member.id, keep.as_deref()).await?;
+        let (client, namespace) = (&context.client, &member.name.namespace);
+        bindings::prune(client, namespace, member.id, keep.as_deref()).await?;
         let applied = match &binding {
             Some(binding) => apply::apply_child(&context.client, &uid, binding).await?,
             None => Ok(()),
@@ -107,13 +123,21 @@ impl Reconcile for Member {
         let blocked = applied.is_err();
         let mut standing = desired::standing(&member, applied);
         let within_reach = desired::within_reach(&member);
-        if let (State::Ready, false, Err(problem)) = (standing.state, member.suspended, password) {
+        let (password, problem) = match password {
+            Ok(id) => (id, None),
+            Err(problem) => (None, Some(problem)),
+        };
+        if let (State::Ready, false, Some(problem)) = (standing.state, member.suspended, problem) {
             standing = problem;
         }
         if let (State::Ready, false) = (standing.state, member.suspended) {
             standing = contested(context, &member).unwrap_or(standing);
         }
-        let desired = MemberStatus { id: Some(member.id.to_string()), ..MemberStatus::default() };
+        let desired = MemberStatus {
+            id: Some(member.id.to_string()),
+            password_id: password.map(|id| id.to_string()),
+            ..MemberStatus::default()
+        };
         standing.notes.extend(within_reach);
         let blocked = blocked || standing.state == State::Stalled;
         let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
@@ -128,15 +152,4 @@ fn contested(context: &Context, member: &domain::staff::Member) -> Option<Standi
     let holders = context.reader.members_by_email(&login_name);
     let holder = holders.iter().find(|holder| holder.organization == member.organization)?;
     (holder.name != member.name).then(|| desired::email_conflict(&holder.name.name))
-}
-
-/// Removes the member's RoleBindings but one.
-async fn prune(
-    context: &Context,
-    namespace: &str,
-    id: MemberId,
-    keep: Option<&str>,
-) -> Result<(), Error> {
-    let selector = names::selector_of(names::MEMBER_ROLE, &id);
-    apply::prune_children::<RoleBinding>(&context.client, namespace, &selector, keep).await
 }

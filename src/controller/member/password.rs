@@ -1,61 +1,100 @@
 //! The password of a member whose spec names a Secret: an argon2id hash of it in the operator's
 //! own namespace, where the API looks at a login.
 //!
-//! The hash follows its source: another value is hashed again, and a source that is gone, or no
-//! longer carries the label of consent, takes the hash with it. While the spec names no Secret, the
-//! hash that the API has made for this very member is left alone, and any other removed.
+//! Each password has an id and a Secret of its own, and status says which one is in force. So one
+//! write of status takes over a new password, and ends the sessions that began with the one before
+//! ([`crate::domain::staff::Member::prove`]). Until then the old one is in force, after that the new one is; a leader that
+//! is killed in between finds the Secret that it has created, since the id follows from the source.
+//! What is no longer named is left to the sweep.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::{Api, ObjectMeta};
+use kube::api::ObjectMeta;
 use tracing::info;
 
 use crate::controller::apply::{self, Created};
 use crate::controller::{Context, Error, consent};
 use crate::crd::condition::Standing;
+use crate::domain::ids::PasswordId;
 use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::staff::{Member, SecretEntry};
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
-/// Sees to it that the hash is that of the Secret in the spec. `Err` in the result says what
-/// stands in the way.
-pub async fn follow(context: &Context, member: &Member) -> Result<Result<(), Standing>, Error> {
-    let uid = context.namespace_uid(&member.name.namespace).await?;
-    let name = names::password_secret(&uid, &member.name.name);
-    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
-    let stored = apply::read_secret(client, namespace, &name).await?;
-    let Some(entry) = &member.password else {
-        let left_over = stored.filter(|it| !names::is_password_of(it.annotations(), member));
-        remove(context, left_over).await?;
-        return Ok(Ok(()));
-    };
+/// Which password is in force, for status: that of the Secret in the spec, of which there is a hash
+/// by now. None while the spec names no Secret. `Err` in the result says what stands in the way.
+pub async fn follow(
+    context: &Context,
+    member: &Member,
+) -> Result<Result<Option<PasswordId>, Standing>, Error> {
+    let Some(entry) = &member.password else { return Ok(Ok(None)) };
     let source = consent::read(context, &member.name.namespace, entry, names::USE_PASSWORD).await?;
     let text = source.as_ref().and_then(|source| std::str::from_utf8(&source.bytes).ok());
     let (Some(source), Some(text)) = (source.as_ref(), text) else {
-        remove(context, stored).await?;
         return Ok(Err(unusable(entry)));
     };
+    let uid = context.namespace_uid(&member.name.namespace).await?;
     let mark = mark(&source.version, entry);
-    if stored.as_ref().is_some_and(|stored| source_of(stored) == Some(mark.as_str())) {
-        return Ok(Ok(()));
+    if let Some(id) = member.password_id
+        && stays(context, &uid, member, id, &mark, text).await?
+    {
+        return Ok(Ok(Some(id)));
+    }
+    let id = PasswordId::derive(&[&uid, &member.name.name, &mark]);
+    let name = names::password_secret(&uid, &member.name.name, id);
+    if stored(context, &name).await?.is_some() {
+        return Ok(Ok(Some(id)));
     }
     match hash(context, text.to_owned()).await? {
         Ok(hash) => {
-            let secret = desired(member, name, &mark, &hash);
-            store(context, stored, secret).await?;
-            Ok(Ok(()))
+            create(context, &desired(member, name, &mark, &hash)).await?;
+            Ok(Ok(Some(id)))
         }
         Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
-        Err(refused) => {
-            remove(context, stored).await?;
-            Ok(Err(Standing::stalled(
-                "PasswordRefused",
-                format!("spec.passwordSecretRef: {refused}"),
-            )))
-        }
+        Err(refused) => Ok(Err(Standing::stalled(
+            "PasswordRefused",
+            format!("spec.passwordSecretRef: {refused}"),
+        ))),
     }
+}
+
+/// Whether the password in force is still that of the source. It may have been written again with the
+/// same text, or only been annotated: that ends no session.
+async fn stays(
+    context: &Context,
+    uid: &str,
+    member: &Member,
+    id: PasswordId,
+    mark: &str,
+    text: &str,
+) -> Result<bool, Error> {
+    let name = names::password_secret(uid, &member.name.name, id);
+    let Some(mut secret) = stored(context, &name).await? else { return Ok(false) };
+    if source_of(&secret) == Some(mark) {
+        return Ok(true);
+    }
+    if !is_of(context, &secret, text.to_owned()).await? {
+        return Ok(false);
+    }
+    secret.annotations_mut().insert(names::PASSWORD_SOURCE.to_owned(), mark.to_owned());
+    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
+    apply::replace_secret(client, namespace, &secret).await?;
+    Ok(true)
+}
+
+async fn stored(context: &Context, name: &str) -> Result<Option<Secret>, Error> {
+    apply::read_secret(&context.client, &context.settings.operator_namespace, name).await
+}
+
+/// Whether a stored hash is that of the text.
+async fn is_of(context: &Context, secret: &Secret, text: String) -> Result<bool, Error> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(names::PASSWORD_HASH));
+    let hash = bytes.and_then(|ByteString(bytes)| std::str::from_utf8(bytes).ok());
+    let Some(hash) = hash.and_then(PasswordHash::parse) else { return Ok(false) };
+    let _turn = context.hashing.lock().await;
+    let text = zeroize::Zeroizing::new(text);
+    Ok(tokio::task::spawn_blocking(move || hash.is_of_entry(&text)).await?)
 }
 
 /// Hashes off the async threads, and one at a time: a hash takes 19 MiB.
@@ -65,30 +104,12 @@ async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Re
     Ok(tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await?)
 }
 
-async fn store(context: &Context, stored: Option<Secret>, secret: Secret) -> Result<(), Error> {
+async fn create(context: &Context, secret: &Secret) -> Result<(), Error> {
     let (client, namespace) = (&context.client, &context.settings.operator_namespace);
-    let written = match stored {
-        None => match apply::create_secret(client, namespace, &secret).await? {
-            Created::New(made) => made,
-            // Somebody was faster; the next look compares.
-            Created::Existing(_) => return Err(Error::Conflict { action: "create Secret" }),
-        },
-        Some(stored) => {
-            let mut replacement = secret;
-            replacement.metadata.resource_version = stored.metadata.resource_version;
-            apply::replace_secret(client, namespace, &replacement).await?
-        }
-    };
-    info!(name = %written.name_any(), "stored a password hash");
-    Ok(())
-}
-
-async fn remove(context: &Context, stored: Option<Secret>) -> Result<(), Error> {
-    let Some(stored) = stored else { return Ok(()) };
-    let namespace = &context.settings.operator_namespace;
-    let api: Api<Tolerant<Secret>> = Api::namespaced(context.client.clone(), namespace);
-    apply::delete_exactly(&api, &stored).await?;
-    info!(name = %stored.name_any(), "removed a password hash that has no source");
+    // One that exists was made from the same source, by another leader in this very moment.
+    if let Created::New(made) = apply::create_secret(client, namespace, secret).await? {
+        info!(name = %made.name_any(), "stored a password hash");
+    }
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The sessions of a suspended member end, and those that a Revocation covers. They are refused as
-//! soon as that is known; this keeps them from coming back with the member, or when the Revocation
+//! The sessions of a suspended member end, those that a Revocation covers, and those that began with
+//! another password. They are refused as soon as that is known; this keeps them from coming back with the member, or when the Revocation
 //! is gone.
 //!
 //! The one thing that the leader does to `status.sessions`, and in the name of those who write
@@ -24,7 +24,11 @@ pub fn remaining(
 ) -> Option<Vec<SessionStatus>> {
     let now = context.clock.now();
     let revocations = context.reader.revocations(Of::Member, &member.name, now);
+    let password = member.password_id.map(|id| id.to_string());
     let goes_on = |session: &&SessionStatus| {
+        if session.password_id != password {
+            return false;
+        }
         let created_at = Some(session.created_at.0);
         !member.suspended && !revocations.iter().any(|it| it.covers_age(created_at))
     };

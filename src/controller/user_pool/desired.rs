@@ -228,6 +228,7 @@ mod tests {
             id: UserPoolId::derive("acme", "users"),
             organization: OrganizationId::derive("acme"),
             name: ObjectName { namespace: "acme".into(), name: "users".into() },
+            created_at: None,
             source: Source::Hosted(HOSTED),
             claims: ClaimsPolicy::default(),
             keys: vec![],

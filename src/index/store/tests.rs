@@ -159,3 +159,22 @@ fn of_two_members_with_one_address_the_older_has_it() {
         assert_eq!(names(&state), ["a-new", "eve"]);
     }
 }
+
+#[test]
+fn members_of_organizations_by_sign_up_come_last() {
+    let member = |namespace: &str, created: &str| -> crd::Member {
+        let spec = json!({"email": "ada@acme.example", "role": "Admin"});
+        let mut member: crd::Member = object("ada", created, &spec, &json!({}));
+        member.metadata.namespace = Some(namespace.to_owned());
+        member
+    };
+    let mut state = State::default();
+    for namespace in ["anon-org-1", "anon-org-2", "anon-org-3"] {
+        crd::Member::apply(&mut state, &member(namespace, OLD));
+    }
+    crd::Member::apply(&mut state, &member("acme", NEW));
+    crd::Member::apply(&mut state, &member("anon-org-0", NEW));
+    let found = state.members_by_email("ada@acme.example");
+    let found: Vec<_> = found.iter().map(|member| member.name.namespace.as_str()).collect();
+    assert_eq!(found, ["acme", "anon-org-1", "anon-org-2", "anon-org-3", "anon-org-0"]);
+}

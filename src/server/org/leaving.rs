@@ -12,7 +12,6 @@ use kube::api::Patch;
 use serde_json::json;
 
 use super::caller::Caller;
-use super::managed::managed_here;
 use super::resources::{self, Objects, own};
 use crate::crd;
 use crate::domain::role::Role;
@@ -24,7 +23,8 @@ use crate::server::{ApiError, AppState};
 const ABANDONED: SignedDuration = SignedDuration::from_mins(1);
 
 /// Lets the member leave the Admins, if there is another one. Returns it as it then is: with a
-/// mark that the write which follows has to take away, or [`stay`].
+/// mark that the write which follows has to take away, or [`stay`]. Whether another tool would undo
+/// that write has been asked before.
 ///
 /// # Errors
 /// It is the last one, or the only other one is leaving at this very moment.
@@ -36,7 +36,6 @@ pub async fn leave(
     if !is_admin(&member) {
         return Ok(member);
     }
-    managed_here(&member)?;
     let api: Objects<crd::Member> = own(state, caller);
     let now = state.clock.now();
     let text = format!("{now} {}", uuid::Uuid::new_v4());

@@ -1,7 +1,8 @@
 //! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
 //! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
-//! peer address. And of members, whose calls cost the API server work: per member and per
-//! organization. Not of ApiKeys, by which a backend logs in all of its users.
+//! peer address, and per e-mail address, which is not verified: a login without an organization looks
+//! at a few members of an address only. And of members, whose calls cost the API server work: per
+//! member and per organization. Not of ApiKeys, by which a backend logs in all of its users.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -34,6 +35,9 @@ const PER_MEMBER: Duration = Duration::from_millis(50);
 /// The same of all members of an organization together.
 const MEMBERS_BURST: u32 = 5000;
 const PER_MEMBERS: Duration = Duration::from_millis(10);
+/// New organizations in a row for one e-mail address. One less than would fill the places of a login.
+const SIGN_UP_EMAIL_BURST: u32 = 2;
+const PER_SIGN_UP_EMAIL: Duration = Duration::from_hours(1);
 
 /// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
 /// nobody can fill the memory, nor choose whose budget he shares.
@@ -44,6 +48,7 @@ pub struct Limits {
     sign_ups: Option<Limiter>,
     members: Option<Limiter>,
     organizations: Option<Limiter>,
+    sign_up_emails: Option<Limiter>,
     hasher: RandomState,
 }
 
@@ -62,6 +67,7 @@ impl Default for Limits {
             sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
             members: limiter(PER_MEMBER, MEMBER_BURST),
             organizations: limiter(PER_MEMBERS, MEMBERS_BURST),
+            sign_up_emails: limiter(PER_SIGN_UP_EMAIL, SIGN_UP_EMAIL_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -101,6 +107,15 @@ impl Limits {
     pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
         check(self.members.as_ref(), self.hasher.hash_one(member))?;
         check(self.organizations.as_ref(), self.hasher.hash_one(organization))
+    }
+
+    /// Counts a new organization by sign-up for this e-mail address. A request that is repeated makes
+    /// none.
+    ///
+    /// # Errors
+    /// There were too many; when to try again.
+    pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
+        check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
     }
 
     fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
@@ -159,6 +174,9 @@ mod tests {
         assert!(limits.peer(None).is_ok());
         let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
         assert_eq!(passed.count(), 5);
+        let passed = (0..9).take_while(|_| limits.sign_up_email("ada@acme.example").is_ok());
+        assert_eq!(passed.count(), 2);
+        assert!(limits.sign_up_email("bob@acme.example").is_ok());
     }
 
     #[test]

@@ -20,6 +20,7 @@ use tracing::warn;
 
 use super::caller::{Who, authorize};
 use super::passwords::CANDIDATES;
+use super::sessions::Proof;
 use super::{audit, limits, reply, sessions};
 use crate::domain::decision::Reason;
 use crate::domain::ids::OrganizationId;
@@ -68,22 +69,12 @@ pub async fn login(
         }
         None => by_password(&state, fields, organization, peer).await?,
     };
-    let member = match found.as_slice() {
-        [] => None,
-        [member] => Some(member),
-        // Whoever comes here has proven to be each of them.
-        _ => {
-            return Err(ApiError::missing_field(
-                "organizationId",
-                "`organizationId` is required: you are a member of several organizations",
-            ));
-        }
-    };
-    let token = match member {
-        Some(member) => sessions::begin(&state, &member.name).await?,
+    let found = the_one(found)?;
+    let token = match &found {
+        Some((member, proof)) => sessions::begin(&state, &member.name, proof).await?,
         None => None,
     };
-    let (Some(member), Some(token)) = (member, token) else {
+    let (Some((member, _)), Some(token)) = (found, token) else {
         let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
         let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
@@ -94,13 +85,36 @@ pub async fn login(
     Ok(reply(&LoggedIn { token: token.expose() }))
 }
 
+/// Those that were found, and how.
+type Found = Vec<(Arc<Member>, Proof)>;
+
+/// The one member that was found. Anyone who comes here with several has proven to be each of them,
+/// the suspended ones too: these must not be left out before, or a login would end up in another
+/// organization than before the suspension, and anyone can make an organization that claims someone.
+fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
+    let Some((last, proof)) = found.pop() else { return Ok(None) };
+    let organization = last.organization;
+    if found.iter().any(|(member, _)| member.organization != organization) {
+        return Err(ApiError::missing_field(
+            "organizationId",
+            "`organizationId` is required: you are a member of several organizations",
+        ));
+    }
+    if !found.is_empty() {
+        return Err(ApiError::unprocessable(
+            "several members of the organization have this Kubernetes identity: ask an Admin to leave it to one of them",
+        ));
+    }
+    Ok(Some((last, proof)))
+}
+
 /// The members whose e-mail address and password these are.
 async fn by_password(
     state: &AppState,
     fields: Fields,
     organization: Option<&str>,
     peer: Option<IpAddr>,
-) -> Result<Vec<Arc<Member>>, ApiError> {
+) -> Result<Found, ApiError> {
     let login_name = Member::login_name(fields.required("email")?);
     let password = Password::typed(fields.required("password")?);
     // Not held while it waits.
@@ -115,20 +129,25 @@ async fn by_password(
         candidates.clear();
     }
     let passwords = &state.platform.passwords;
-    let reads = join_all(candidates.iter().map(|member| passwords.read(member))).await;
-    let mut hashes = Vec::with_capacity(reads.len());
+    let reads = join_all(candidates.iter().map(|member| passwords.read(&member.name))).await;
+    let (mut known, mut hashes) = (Vec::new(), Vec::new());
     for read in reads {
-        hashes.push(read.map_err(|error| {
+        let read = read.map_err(|error| {
             warn!(%error, "could not read a password hash");
             ApiError::unavailable("logins are not possible now; try again")
-        })?);
+        })?;
+        let read = read.filter(|stored| Member::login_name(&stored.member.email) == login_name);
+        if let Some(stored) = read {
+            known.push((Arc::new(stored.member), Proof::Password(stored.id)));
+            hashes.push(stored.hash);
+        }
     }
     let mut hashes = hashes.into_iter();
-    let slots = std::array::from_fn(|_| hashes.next().flatten());
+    let slots = std::array::from_fn(|_| hashes.next());
     let password = if password.is_oversized() { Password::typed("") } else { password };
     let matches = passwords.check(password, slots).await?;
-    let found = candidates.into_iter().zip(matches).filter(|(_, matches)| *matches);
-    Ok(found.map(|(member, _)| member).filter(|member| !member.suspended).collect())
+    let found = known.into_iter().zip(matches).filter(|(_, matches)| *matches);
+    Ok(found.map(|(found, _)| found).collect())
 }
 
 /// The members whose Kubernetes identity this token is of. It must have been made for us: a token
@@ -138,7 +157,7 @@ async fn by_kubernetes(
     organization: Option<&str>,
     peer: Option<IpAddr>,
     token: &str,
-) -> Result<Vec<Arc<Member>>, ApiError> {
+) -> Result<Found, ApiError> {
     state.platform.limits.peer(peer)?;
     let ours = &state.platform.audiences;
     let spec = TokenReviewSpec { audiences: Some(ours.clone()), token: Some(token.to_owned()) };
@@ -157,8 +176,8 @@ async fn by_kubernetes(
     let Some(username) = username else { return Ok(Vec::new()) };
     let mut found = state.reader.members_by_username(&username);
     narrow(&mut found, organization);
-    found.retain(|member| !member.suspended);
-    Ok(found)
+    let proof = |member| (member, Proof::Username(username.clone()));
+    Ok(found.into_iter().map(proof).collect())
 }
 
 fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {

@@ -1,9 +1,15 @@
 //! Detects objects managed by GitOps tools or Helm. These tools would undo a change, so the API
 //! refuses it and says where to make it.
+//!
+//! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set, and
+//! that must not keep an Admin from taking a credential away.
 
 use kube::{Resource, ResourceExt as _};
 
+use super::caller::Caller;
+use crate::domain::role::Role;
 use crate::server::ApiError;
+use crate::server::request::Fields;
 
 /// Labels and annotations by which the tools mark their objects, with the value if only that
 /// identifies the tool.
@@ -34,6 +40,42 @@ pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
             "this object is managed by {tool}, which would undo the change; change it there"
         )))
     })
+}
+
+/// Whether the object may be deleted here.
+///
+/// # Errors
+/// It is a tool's, and the deletion is not forced.
+pub fn deletable<K: Resource>(object: &K, force: Force) -> Result<(), ApiError> {
+    let Some(tool) = tool(object).filter(|_| force == Force::No) else { return Ok(()) };
+    Err(ApiError::unprocessable(format!(
+        "this object comes from {tool}, which would bring it back: delete it there; if that is not so, an Admin can delete it here with `?force=true`"
+    )))
+}
+
+/// Whether a deletion is carried out whatever tool the object seems to come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Not if it comes from a tool.
+    No,
+    /// In any case.
+    Yes,
+}
+
+impl Force {
+    /// What the query of a request says.
+    ///
+    /// # Errors
+    /// It says neither, or the caller may not force anything.
+    pub fn read(caller: &Caller, query: Option<&str>) -> Result<Self, ApiError> {
+        let fields = Fields::from_query(query.unwrap_or_default())?;
+        match fields.string("force")? {
+            None | Some("false") => Ok(Self::No),
+            Some("true") if caller.role == Role::Admin => Ok(Self::Yes),
+            Some("true") => Err(ApiError::forbidden("`force` takes role Admin")),
+            Some(_) => Err(ApiError::invalid_field("force", "`force` must be true or false")),
+        }
+    }
 }
 
 fn tool<K: Resource>(object: &K) -> Option<&'static str> {
@@ -80,7 +122,9 @@ mod tests {
             (json!({"managedFields": [{"manager": "x"}, {"manager": "helm"}]}), "Helm"),
         ] {
             assert_eq!(tool(&pool(metadata.clone())), Some(expected), "{metadata}");
-            assert!(managed_here(&pool(metadata)).is_err());
+            assert!(managed_here(&pool(metadata.clone())).is_err());
+            assert!(deletable(&pool(metadata.clone()), Force::No).is_err());
+            assert!(deletable(&pool(metadata), Force::Yes).is_ok());
         }
     }
 

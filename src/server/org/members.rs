@@ -2,18 +2,19 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
+use super::managed::{Force, deletable, managed_here};
 use super::resources::{self, find, own};
 use super::{audit, leaving, reply, sessions};
 use crate::crd;
-use crate::domain::ids::{MemberId, OrganizationId};
-use crate::domain::password::Password;
+use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
+use crate::domain::password::{Password, PasswordHash};
 use crate::domain::permission::Operation;
 use crate::domain::role::Role;
 use crate::domain::staff::Member;
@@ -66,7 +67,8 @@ pub async fn create(
     let wish = spec.display_name.clone().unwrap_or_default();
     let make = |name: &str| {
         let mut member = crd::Member::new(name, spec.clone());
-        member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), new_password_id());
+        let id = PasswordId::random().to_string();
+        member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), id);
         member
     };
     let taken = email_taken(&state, &caller, &spec.email, None);
@@ -76,9 +78,22 @@ pub async fn create(
         None if taken => return Err(email_in_use()),
         None => resources::create(&state, &caller, &wish, &content, make).await?,
     };
-    let hash = state.platform.passwords.hash(password).await?;
     let member = validate::member(&object).map_err(|_| ApiError::internal())?;
-    state.platform.passwords.write(&member, &hash).await.map_err(|it| resources::refused(&it))?;
+    let hash = state.platform.passwords.hash(password).await?;
+    let made = match member.password_id {
+        Some(id) => create_password(&state, &member, id, &hash).await?,
+        None => false,
+    };
+    if !made {
+        // A repeated request, of which the first has come further, perhaps with another password.
+        // Or somebody has taken the annotation away.
+        let id = PasswordId::random();
+        create_password(&state, &member, id, &hash).await?;
+        let annotations = json!({ names::PASSWORD_ID: id.to_string() });
+        let api = own(&state, &caller);
+        resources::patch_with(&state, &api, &object, annotations, json!({})).await?;
+        after_change(&state, &member, id).await?;
+    }
     audit::object(&member.id);
     Ok(reply(&show(&object)))
 }
@@ -139,15 +154,25 @@ pub async fn patch(
         }
         spec.insert("email".to_owned(), json!(email));
     }
+    let before = validate::member(&object).map_err(|_| ApiError::internal())?;
     if password.is_some() && object.spec.password_secret_ref.is_some() {
         return Err(ApiError::unprocessable(
             "the password of this member comes from a Secret: change it there",
         ));
     }
+    // Before anything is written.
+    managed_here(&object)?;
     let mut annotations = Map::new();
-    if password.is_some() && !object.annotations().contains_key(names::PASSWORD_ID) {
-        annotations.insert(names::PASSWORD_ID.to_owned(), json!(new_password_id()));
-    }
+    // Stored first, and in force once the Member names it.
+    let new_password = if let Some(password) = password {
+        let hash = state.platform.passwords.hash(password).await?;
+        let id = PasswordId::random();
+        create_password(&state, &before, id, &hash).await?;
+        annotations.insert(names::PASSWORD_ID.to_owned(), json!(id.to_string()));
+        Some(id)
+    } else {
+        None
+    };
     let api = own(&state, &caller);
     let leaves = role.is_some_and(|role| role < Role::Admin) || suspended == Some(true);
     let object = if leaves { leaving::leave(&state, &caller, object).await? } else { object };
@@ -163,13 +188,10 @@ pub async fn patch(
         }
     };
     let member = validate::member(&patched).map_err(|_| ApiError::internal())?;
-    let new_password = password.is_some();
-    if let Some(password) = password {
-        let hash = state.platform.passwords.hash(password).await?;
-        let written = state.platform.passwords.write(&member, &hash).await;
-        written.map_err(|error| resources::refused(&error))?;
+    if let Some(id) = new_password {
+        after_change(&state, &before, id).await?;
     }
-    if new_password || member.suspended {
+    if member.suspended {
         sessions::end(&state, &member.name, |_| true).await?;
     }
     audit::object(&member.id);
@@ -181,28 +203,49 @@ pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteMember;
     let caller = authorize(&state, &headers, operation)?;
+    let force = Force::read(&caller, query.as_deref())?;
     let object: crd::Member = find(&state, &caller, path).await?;
+    deletable(&object, force)?;
     let object = leaving::leave(&state, &caller, object).await?;
     let api = own(&state, &caller);
-    if let Err(error) = resources::delete(&state, &api, &object).await {
+    if let Err(error) = resources::delete(&state, &api, &object, force).await {
         leaving::stay(&api, &object).await;
         return Err(error);
     }
     if let Ok(member) = validate::member(&object) {
         // At once, and not with the sweep: somebody of the same name may come.
-        let removed = state.platform.passwords.remove(&member).await;
-        removed.map_err(|error| resources::refused(&error))?;
+        if let Some(id) = member.password_id {
+            let removed = state.platform.passwords.remove(&member, id).await;
+            removed.map_err(|error| resources::refused(&error))?;
+        }
     }
     audit::object(&MemberId::derive(&caller.namespace, &object.name_any()));
     Ok(reply(&true))
 }
 
-/// See [`names::PASSWORD_ID`].
-fn new_password_id() -> String {
-    uuid::Uuid::new_v4().to_string()
+async fn create_password(
+    state: &AppState,
+    member: &Member,
+    id: PasswordId,
+    hash: &PasswordHash,
+) -> Result<bool, ApiError> {
+    let created = state.platform.passwords.create(member, id, hash).await;
+    created.map_err(|error| resources::refused(&error))
+}
+
+/// What is left to do once the Member names another password than in `before`. Nothing depends on it:
+/// the sessions that began with the old one are refused already, and nobody can log in with it.
+async fn after_change(state: &AppState, before: &Member, now: PasswordId) -> Result<(), ApiError> {
+    sessions::end(state, &before.name, |session| session.password != Some(now)).await?;
+    if let Some(old) = before.password_id.filter(|old| *old != now) {
+        let removed = state.platform.passwords.remove(before, old).await;
+        removed.map_err(|error| resources::refused(&error))?;
+    }
+    Ok(())
 }
 
 /// The e-mail address in a body, in the form that the kind asks for.
@@ -211,7 +254,8 @@ pub fn email(fields: &Fields) -> Result<String, ApiError> {
     let parts = email.split_once('@').filter(|(user, host)| {
         !user.is_empty() && !host.is_empty() && !host.contains('@') && email.chars().count() <= 254
     });
-    if parts.is_none() || email.chars().any(char::is_whitespace) {
+    let odd = |char: char| char.is_whitespace() || char.is_control();
+    if parts.is_none() || email.chars().any(odd) {
         return Err(ApiError::invalid_field("email", "`email` must be an e-mail address"));
     }
     Ok(email.to_owned())

@@ -15,6 +15,7 @@ pub mod openapi;
 mod organization;
 mod passwords;
 mod repeat;
+mod reservation;
 mod resources;
 mod sdk_clients;
 mod sessions;
@@ -58,6 +59,8 @@ pub struct Platform {
     link_url: Option<String>,
     /// Whether sign-up is allowed.
     allow_sign_up: bool,
+    /// The namespace with password hashes and records of sign-ups.
+    operator_namespace: String,
     /// How many proxies in front of us are trusted to report the client's address.
     proxy_hops: usize,
     /// Name of this replica.
@@ -99,6 +102,7 @@ impl Platform {
             public_url: settings.public_url,
             link_url: settings.link_url,
             allow_sign_up: settings.allow_sign_up,
+            operator_namespace: settings.operator_namespace,
             proxy_hops: settings.proxy_hops,
             identity: settings.identity,
             propagation: settings.propagation,

@@ -100,6 +100,12 @@ fn describe(operation: Operation) -> Value {
         let parameter = |(name, required): &(&str, bool)| json!({ "name": name, "in": "query", "required": required, "schema": { "type": "string" } });
         parameters.extend(link::PARAMETERS.iter().map(parameter));
     }
+    if operation.method() == "DELETE" {
+        parameters.push(json!({
+            "name": "force", "in": "query", "required": false, "schema": { "type": "boolean" },
+            "description": "Delete it even if it seems to come from Helm, Argo CD or Flux, which would bring it back. Takes role Admin",
+        }));
+    }
     let needs = operation.needs().map(Role::as_str);
     let mut responses = Map::new();
     responses

@@ -2,20 +2,19 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::managed::managed_here;
+use super::managed::{Force, deletable};
 use super::resources::{self, Objects, Written, id_in_path, own, unknown};
 use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::permission::Operation;
 use crate::kube_ext::api::ReadExt as _;
-use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
 /// The name of the one object that refines an organization.
@@ -61,7 +60,7 @@ pub async fn patch(
     let operation = Operation::PatchOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let fields = Fields::required_body(body)?;
+    let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
     fields.patch_text("logoUrl", &mut spec)?;
@@ -84,27 +83,35 @@ pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteOrganization;
     let caller = authorize(&state, &headers, operation)?;
     only_own(&caller, path)?;
-    let clients: Vec<crd::SdkClient> = all(&state, &caller).await?;
-    let pools: Vec<crd::UserPool> = all(&state, &caller).await?;
-    let people: Vec<crd::Member> = all(&state, &caller).await?;
-    let organizations: Vec<crd::Organization> = all(&state, &caller).await?;
+    let force = Force::read(&caller, query.as_deref())?;
+    let clients: Vec<crd::SdkClient> = all(&state, &caller, force).await?;
+    let pools: Vec<crd::UserPool> = all(&state, &caller, force).await?;
+    let people: Vec<crd::Member> = all(&state, &caller, force).await?;
+    let organizations: Vec<crd::Organization> = all(&state, &caller, force).await?;
     // The members last: whoever is interrupted here can go on.
-    each(&state, &caller, &clients).await?;
-    each(&state, &caller, &pools).await?;
-    each(&state, &caller, &organizations).await?;
-    each(&state, &caller, &people).await?;
+    each(&state, &caller, &clients, force).await?;
+    each(&state, &caller, &pools, force).await?;
+    each(&state, &caller, &organizations, force).await?;
+    each(&state, &caller, &people, force).await?;
     audit::object(&caller.organization);
     Ok(reply(&true))
 }
 
 /// Everything of a kind; refused where another tool would bring some of it back.
-async fn all<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+async fn all<K: Written>(
+    state: &AppState,
+    caller: &Caller,
+    force: Force,
+) -> Result<Vec<K>, ApiError> {
     let found: Vec<K> = resources::list(state, caller).await?;
-    found.iter().try_for_each(managed_here)?;
+    for object in &found {
+        deletable(object, force)?;
+    }
     Ok(found)
 }
 
@@ -112,10 +119,11 @@ async fn each<K: Written>(
     state: &AppState,
     caller: &Caller,
     objects: &[K],
+    force: Force,
 ) -> Result<(), ApiError> {
     let api = own(state, caller);
     for object in objects {
-        resources::delete(state, &api, object).await?;
+        resources::delete(state, &api, object, force).await?;
     }
     Ok(())
 }

@@ -1,4 +1,9 @@
 //! Password hashes in the operator's namespace, and the hash function on a short leash.
+//!
+//! Each password has an id, and a Secret of its own by that name, created and deleted but never
+//! changed. The Member names the id (see [`validate::password_id`]), so a password changes with one
+//! write of the Member, and a crash before or after it leaves the old one or the new one in force.
+//! A Secret that no Member names is removed by the sweep.
 
 use std::io;
 use std::sync::Arc;
@@ -6,11 +11,13 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
 
+use crate::crd;
+use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::password::{Password, PasswordHash, Scratch};
 use crate::domain::staff::Member;
 use crate::kube_ext::api::{ReadExt as _, delete};
@@ -18,16 +25,24 @@ use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::ApiError;
 use crate::server::org::hashers::Hashers;
+use crate::validate;
 
 /// How many members are compared at a login: always this many hashes are computed.
 pub const CANDIDATES: usize = 3;
-/// How many requests hash at the same time. Each takes 19 MiB, at the most 64, and a core; the
-/// validator beside it keeps the others.
+/// How many requests hash at the same time. Each takes 19 MiB and a core; the validator beside it
+/// keeps the others.
 const CONCURRENT: usize = 2;
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a write of a hash is tried that others come in the way of.
-const TRIES: u32 = 5;
+/// A member who has a password.
+pub struct Stored {
+    /// As the API server has it.
+    pub member: Member,
+    /// Which password it is.
+    pub id: PasswordId,
+    /// Its hash.
+    pub hash: PasswordHash,
+}
 
 /// Reads, writes and checks password hashes.
 pub struct Passwords {
@@ -54,22 +69,38 @@ impl Passwords {
         })
     }
 
-    /// The hash of a member's password, if there is one that can be read.
+    /// A member as the API server has it now, and the hash of its password, if there is one that can
+    /// be read. Not as the index has it: that may be behind, and what is decided on here is what a
+    /// session begins with.
     ///
     /// # Errors
     /// The API server did not answer.
-    pub async fn read(&self, member: &Member) -> kube::Result<Option<PasswordHash>> {
-        let Some(name) = self.secret_name(member).await? else { return Ok(None) };
+    pub async fn read(&self, name: &ObjectName) -> kube::Result<Option<Stored>> {
+        let members: Api<Tolerant<crd::Member>> =
+            Api::namespaced(self.client.clone(), &name.namespace);
+        // One that cannot be read has no password; others of the same e-mail address go on.
+        let found = members.get_opt(&name.name).await?.and_then(|found| found.0.ok());
+        let living = found.filter(|found| found.metadata.deletion_timestamp.is_none());
+        let Some(member) = living.and_then(|found| validate::member(&found).ok()) else {
+            return Ok(None);
+        };
+        let Some(id) = member.password_id else { return Ok(None) };
+        let secret = self.stored(&member, id).await?;
+        let hash = secret.and_then(hash_in);
+        Ok(hash.map(|hash| Stored { member, id, hash }))
+    }
+
+    async fn stored(&self, member: &Member, id: PasswordId) -> kube::Result<Option<Secret>> {
+        let Some(name) = self.secret_name(member, id).await? else { return Ok(None) };
         let secret = self.secrets().find(&name).await?;
-        let ours = secret.filter(|secret| {
+        let is_its = |secret: &Secret| {
             secret.labels().get(names::ID).is_some_and(|id| *id == member.id.to_string())
-                && names::is_password_of(secret.annotations(), member)
-        });
-        Ok(ours.and_then(hash_in))
+        };
+        Ok(secret.filter(is_its))
     }
 
     /// Whether each of the hashes is of this password. The same work whatever there is: a decoy
-    /// stands in for a hash that is not there, and none is skipped.
+    /// stands in for a hash that is not there, a cheaper one is made up for, and none is skipped.
     ///
     /// # Errors
     /// Too many others are at it.
@@ -87,7 +118,7 @@ impl Passwords {
         let decoy = Arc::clone(decoy.await?);
         self.work(move |scratch| {
             hashes.map(|hash| {
-                let matches = hash.as_ref().unwrap_or(&decoy).matches(&password, scratch);
+                let matches = hash.as_ref().unwrap_or(&decoy).check(&password, scratch);
                 matches && hash.is_some()
             })
         })
@@ -103,83 +134,66 @@ impl Passwords {
         hash.map_err(|_| ApiError::internal())
     }
 
-    /// Stores the hash of the password of a member who does not exist yet. Returns the
-    /// [`names::PASSWORD_ID`] that the member has to carry. If there is a hash, that of the same
-    /// password counts; `None` if it is of another.
-    ///
-    /// # Errors
-    /// Too many others are at it, or the API server did not take it.
-    pub async fn claim(&self, member: &Member, text: &str) -> Result<Option<String>, ApiError> {
-        let refused = |error| super::resources::refused(&error);
-        let name = self.secret_name(member).await.map_err(refused)?;
-        let name = name.ok_or_else(super::resources::unknown)?;
-        let secrets = self.secrets();
-        if self.stored(&name).await.map_err(refused)?.is_none() {
-            let mut member = member.clone();
-            let id = uuid::Uuid::new_v4().to_string();
-            member.password_id = Some(id.clone());
-            let hash = self.hash(Password::typed(text)).await?;
-            let secret = desired(&member, &name, &hash);
-            match secrets.create(&PostParams::default(), &Tolerant::new(secret)).await {
-                Err(kube::Error::Api(status)) if status.is_already_exists() => {}
-                created => return created.map(|_| Some(id)).map_err(refused),
-            }
-        }
-        let stored = secrets.read(&name).await.map_err(refused)?;
-        let id = stored.annotations().get(names::PASSWORD_ID).cloned();
-        let Some(hash) = hash_in(stored) else { return Ok(None) };
-        let password = Password::typed(text);
-        let matches = self.work(move |scratch| hash.matches(&password, scratch)).await?;
-        Ok(id.filter(|_| matches))
-    }
-
-    /// Stores the hash of a password that was sent to the API. What was there before goes.
+    /// Stores the hash of a password, under an id that the Member does not name yet, or that nobody
+    /// else can have taken. Whether it did: not if there is one under that id.
     ///
     /// # Errors
     /// The API server did not take it.
-    pub async fn write(&self, member: &Member, hash: &PasswordHash) -> kube::Result<()> {
-        let Some(name) = self.secret_name(member).await? else { return Ok(()) };
-        let mut secret = desired(member, &name, hash);
-        let secrets = self.secrets();
-        let (mut tries, parameters) = (1..=TRIES, PostParams::default());
-        loop {
-            let existing = self.stored(&name).await?;
-            secret.metadata.resource_version =
-                existing.as_ref().and_then(ResourceExt::resource_version);
-            let written = match existing {
-                None => secrets.create(&parameters, &Tolerant::new(secret.clone())).await,
-                Some(_) => {
-                    let replacement = Tolerant::new(secret.clone());
-                    secrets.replace(&name, &parameters, &replacement).await
-                }
-            };
-            match written {
-                // Another replica, or the leader, which removes what an earlier member left.
-                Err(kube::Error::Api(status))
-                    if matches!(status.code, 404 | 409) && tries.next().is_some() => {}
-                written => return written.map(drop),
-            }
+    pub async fn create(
+        &self,
+        member: &Member,
+        id: PasswordId,
+        hash: &PasswordHash,
+    ) -> kube::Result<bool> {
+        let Some(name) = self.secret_name(member, id).await? else { return Ok(false) };
+        let secret = desired(member, name, hash);
+        match self.secrets().create(&PostParams::default(), &Tolerant::new(secret)).await {
+            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
+            created => created.map(|_| true),
         }
     }
 
-    /// Removes the hash of a member's password; not that of a later member of the same name.
+    /// Whether the password stored under this id is this one.
+    ///
+    /// # Errors
+    /// Too many others are at it, or the API server did not answer.
+    pub async fn is(&self, member: &Member, id: PasswordId, text: &str) -> Result<bool, ApiError> {
+        let stored = self.stored(member, id).await;
+        let stored = stored.map_err(|error| super::resources::refused(&error))?;
+        let Some(hash) = stored.and_then(hash_in) else { return Ok(false) };
+        let password = Password::typed(text);
+        self.work(move |scratch| hash.matches(&password, scratch)).await
+    }
+
+    /// Stores a password of this text under `id`, or finds it there. `false` if what is there is
+    /// another one.
+    ///
+    /// # Errors
+    /// Too many others are at it, or the API server did not take it.
+    pub async fn claim(
+        &self,
+        member: &Member,
+        id: PasswordId,
+        text: &str,
+    ) -> Result<bool, ApiError> {
+        let refused = |error| super::resources::refused(&error);
+        if self.stored(member, id).await.map_err(refused)?.is_none() {
+            let hash = self.hash(Password::typed(text)).await?;
+            if self.create(member, id, &hash).await.map_err(refused)? {
+                return Ok(true);
+            }
+        }
+        self.is(member, id, text).await
+    }
+
+    /// Removes the hash of a password that is no longer one of the member. The sweep would, later.
     ///
     /// # Errors
     /// The API server did not do it.
-    pub async fn remove(&self, member: &Member) -> kube::Result<()> {
-        let Some(name) = self.secret_name(member).await? else { return Ok(()) };
-        let stored = self.stored(&name).await?;
-        let stored = stored.filter(|it| names::is_password_of(it.annotations(), member));
-        let Some(stored) = stored else { return Ok(()) };
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: stored.uid(),
-                resource_version: stored.resource_version(),
-            }),
-            ..DeleteParams::default()
-        };
-        match delete(&self.secrets(), &name, &parameters).await {
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+    pub async fn remove(&self, member: &Member, id: PasswordId) -> kube::Result<()> {
+        let Some(name) = self.secret_name(member, id).await? else { return Ok(()) };
+        match delete(&self.secrets(), &name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             deleted => deleted.map(drop),
         }
     }
@@ -210,22 +224,12 @@ impl Passwords {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
     }
 
-    /// The metadata of a Secret of this name.
-    async fn stored(
-        &self,
-        name: &str,
-    ) -> kube::Result<Option<Tolerant<PartialObjectMeta<Secret>>>> {
-        let secrets: Api<Tolerant<PartialObjectMeta<Secret>>> =
-            Api::namespaced(self.client.clone(), &self.operator_namespace);
-        secrets.get_opt(name).await
-    }
-
     /// The uid is read afresh: a namespace that was deleted and created again has new passwords.
-    async fn secret_name(&self, member: &Member) -> kube::Result<Option<String>> {
+    async fn secret_name(&self, member: &Member, id: PasswordId) -> kube::Result<Option<String>> {
         let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(self.client.clone());
         let namespace = namespaces.get_opt(&member.name.namespace).await?;
         let uid = namespace.and_then(|namespace| namespace.uid());
-        Ok(uid.map(|uid| names::password_secret(&uid, &member.name.name)))
+        Ok(uid.map(|uid| names::password_secret(&uid, &member.name.name, id)))
     }
 }
 
@@ -235,15 +239,13 @@ fn hash_in(secret: Secret) -> Option<PasswordHash> {
     PasswordHash::parse(std::str::from_utf8(&bytes).ok()?)
 }
 
-fn desired(member: &Member, name: &str, hash: &PasswordHash) -> Secret {
-    let mut annotations = names::password_annotations(&member.name, names::MADE_BY_API);
-    annotations.extend(member.password_id.clone().map(|id| (names::PASSWORD_ID.to_owned(), id)));
+fn desired(member: &Member, name: String, hash: &PasswordHash) -> Secret {
     let data = ByteString(hash.expose().as_bytes().to_vec());
     Secret {
         metadata: ObjectMeta {
-            name: Some(name.to_owned()),
+            name: Some(name),
             labels: Some(names::labels(names::PASSWORD, &member.id)),
-            annotations: Some(annotations),
+            annotations: Some(names::password_annotations(&member.name, names::MADE_BY_API)),
             ..ObjectMeta::default()
         },
         type_: Some("Opaque".to_owned()),

@@ -18,7 +18,7 @@ use tracing::warn;
 
 use super::audit;
 use super::caller::Caller;
-use super::managed::managed_here;
+use super::managed::{Force, deletable, managed_here};
 use super::repeat::{is_repeat, mark, names_for, says_the_same};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
@@ -266,13 +266,17 @@ async fn same<K: Written>(
 /// How often a change is tried that writes of status come in the way of.
 pub const TRIES: u32 = 5;
 
-/// Deletes an object that was read.
+/// Deletes an object that was read. In the background, whatever its finalizers ask for: anyone who
+/// may write the object can set the finalizer `orphan` on it, and a deletion that follows the
+/// default would obey and leave the RoleBinding of a removed Member. An explicit policy overrides
+/// `orphan` and `foregroundDeletion`.
 pub async fn delete<K: Written>(
     state: &AppState,
     api: &Objects<K>,
     object: &K,
+    force: Force,
 ) -> Result<(), ApiError> {
-    managed_here(object)?;
+    deletable(object, force)?;
     let mut version = object.resource_version();
     for _ in 0..TRIES {
         let parameters = DeleteParams {
@@ -280,7 +284,7 @@ pub async fn delete<K: Written>(
                 uid: object.uid(),
                 resource_version: version.clone(),
             }),
-            ..DeleteParams::default()
+            ..DeleteParams::background()
         };
         match api::delete(api, &object.name_any(), &parameters).await {
             Ok(left) => {

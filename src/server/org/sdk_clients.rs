@@ -2,7 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
+use super::managed::Force;
 use super::resources::{self, find, own};
 use super::{audit, reply, user_pools};
 use crate::crd;
@@ -259,11 +260,13 @@ pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteSdkClient;
     let caller = authorize(&state, &headers, operation)?;
+    let force = Force::read(&caller, query.as_deref())?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
-    resources::delete(&state, &own(&state, &caller), &client).await?;
+    resources::delete(&state, &own(&state, &caller), &client, force).await?;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&true))
 }

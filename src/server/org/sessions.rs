@@ -10,9 +10,9 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::crd;
-use crate::domain::ids::ObjectName;
+use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::opaque::SessionToken;
-use crate::domain::session::{StoredSession, living};
+use crate::domain::session::StoredSession;
 use crate::domain::staff::Member;
 use crate::index::Kind;
 use crate::kube_ext::api::ReadExt as _;
@@ -27,20 +27,51 @@ const TRIES: u32 = 10;
 /// The pause after the first of them; each is longer by as much again.
 const PAUSE: Duration = Duration::from_millis(15);
 
-/// Begins a session of a member; `None` if the member is gone or suspended by now. Expired ones
-/// are swept in the same write, and the oldest goes where there would be too many.
+/// What a caller has proven at a login.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// That it knows this password of the member.
+    Password(PasswordId),
+    /// That the API server knows it by this name.
+    Username(String),
+}
+
+impl Proof {
+    /// Whether it is still a proof of being this member.
+    fn holds(&self, member: &Member) -> bool {
+        match self {
+            Self::Password(id) => member.password_id == Some(*id),
+            Self::Username(name) => member.username().as_ref() == Some(name),
+        }
+    }
+}
+
+/// Begins a session of a member; `None` if the member is gone or suspended by now, or is no longer
+/// proven by what was checked. Expired ones are swept in the same write, and the oldest goes where
+/// there would be too many.
+///
+/// A login that races a change of the password leaves nothing behind. The write has the
+/// resourceVersion of the Member as it was read here, whose password is the one that was checked. A
+/// change of the password is a write of the same Member. If it comes first, this one is refused, and
+/// the next try finds that the proof no longer holds. If it comes second, the session that is stored
+/// names a password that is no longer the member's, and is refused from that very write on.
 ///
 /// # Errors
 /// The API server did not take it.
-pub async fn begin(state: &AppState, name: &ObjectName) -> Result<Option<SessionToken>, ApiError> {
+pub async fn begin(
+    state: &AppState,
+    name: &ObjectName,
+    proof: &Proof,
+) -> Result<Option<SessionToken>, ApiError> {
     let token = SessionToken::generate().map_err(|_| ApiError::internal())?;
     let hash = token.hash();
     let done = change(state, name, |member| {
         let organization = state.reader.organization(member.organization);
         let policy = organization.map(|organization| organization.session).unwrap_or_default();
         let now = state.clock.now();
-        let new = policy.begin(hash, now);
-        (!member.suspended).then(|| policy.admit(&member.sessions, new))
+        let new = policy.begin(hash, member.password_id, now);
+        let proven = !member.suspended && proof.holds(member);
+        proven.then(|| policy.admit(&member.live_sessions(now), new))
     });
     Ok(done.await?.then_some(token))
 }
@@ -55,7 +86,7 @@ pub async fn end(
     ends: impl Fn(&StoredSession) -> bool,
 ) -> Result<(), ApiError> {
     let rest = |member: &Member| {
-        let mut sessions = living(&member.sessions, state.clock.now());
+        let mut sessions = member.live_sessions(state.clock.now());
         sessions.retain(|session| !ends(session));
         Some(sessions)
     };
@@ -102,6 +133,7 @@ async fn write(
         sha256: session.hash.to_string(),
         created_at: Time(session.created_at),
         expires_at: Time(session.expires_at),
+        password_id: session.password.map(|id| id.to_string()),
     };
     let sessions: Vec<_> = sessions.iter().map(status).collect();
     let patch = json!({

@@ -2,14 +2,13 @@
 //! credential yet. Off unless `--allow-sign-up`.
 //!
 //! All or nothing. One namespace is one organization, so a namespace comes first, labelled as
-//! pending; then the hash of the password, the Organization, and last the Member, with which the
-//! organization begins to be: before that nobody can log in. At the end the label goes. What a crash
-//! leaves without a Member the leader removes ([`crate::controller`]'s `sign_ups`), and from what has
-//! one it takes the label.
+//! pending ([`reservation`]); then the hash of the password, the Organization, and last the Member, with
+//! which the organization begins to be: before that nobody can log in. At the end the label goes. What
+//! a crash leaves without a Member the leader removes ([`crate::controller`]'s `sign_ups`), and from
+//! what has one it takes the label.
 //!
-//! Every write is a POST under a name that follows from what is asked for and when: so the same
-//! request within a minute finds what there is and goes on with it, if its password is the one that
-//! was stored. Another's request for the same makes another organization.
+//! The same request within a minute finds what there is and goes on with it, if its password is the
+//! one that was stored. Another's request for the same makes another organization.
 
 use std::fmt::Debug;
 
@@ -18,19 +17,21 @@ use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
 use axum::response::Response;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::api::{Api, ObjectMeta, PartialObjectMeta, Patch};
+use kube::api::{Api, PartialObjectMeta, Patch};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use super::repeat::slug;
+use super::reservation::{self, Place};
 use super::{audit, limits, members, organization, reply, resources};
 use crate::crd;
 use crate::domain::digest::short_hex;
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{OrganizationId, PasswordId};
 use crate::domain::password::Password;
 use crate::domain::role::Role;
+use crate::domain::staff::Member;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
@@ -58,10 +59,10 @@ impl Wish {
         Ok(Self { organization, name: member.name()?, email: members::email(&member)?, password })
     }
 
-    /// A name for the namespace. It is not to be guessed from the outside, nor a secret.
-    fn namespace(&self, minute: i64) -> String {
+    /// What tells a repeated request: never the password, which could be guessed from it.
+    fn key(&self, minute: i64) -> String {
         let text = json!([self.organization, self.name, self.email, minute]).to_string();
-        format!("{}{}", names::SIGN_UP_PREFIX, short_hex(text.as_bytes(), 6))
+        short_hex(text.as_bytes(), 16)
     }
 
     fn member(&self, namespace: &str) -> crd::Member {
@@ -97,48 +98,44 @@ pub async fn sign_up(
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;
-    let random = uuid::Uuid::new_v4().simple().to_string();
-    let random = format!("{}{}", names::SIGN_UP_PREFIX, random.get(..12).unwrap_or(&random));
-    // The first is there only if this request was made before.
-    let names =
-        [(wish.namespace(minute - 1), false), (wish.namespace(minute), true), (random, true)];
-    for (namespace, may_begin) in names {
-        let Some((spec, member)) = complete(&state, &wish, &namespace, may_begin).await? else {
-            continue;
-        };
-        resources::known(&state, &member).await;
-        let id = OrganizationId::derive(&namespace);
-        audit::organization(id);
-        return Ok(reply(&organization::show(&namespace, spec, &[member])));
+    // The first two are there only if this request was made before.
+    for key in [wish.key(minute - 1), wish.key(minute)] {
+        if let Some(place) = reservation::find(&state, &key).await?
+            && let Some(reply) = complete(&state, &wish, &place).await?
+        {
+            return Ok(reply);
+        }
     }
-    Err(ApiError::unavailable("no free name was found; try again"))
+    state.platform.limits.sign_up_email(&Member::login_name(&wish.email))?;
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    for key in [wish.key(minute), random] {
+        let place = reservation::take(&state, &key).await?;
+        if let Some(reply) = complete(&state, &wish, &place).await? {
+            return Ok(reply);
+        }
+    }
+    Err(ApiError::unavailable("no namespace could be had; try again"))
 }
 
 /// Makes of the namespace what is asked for, or goes on where an earlier request was interrupted.
-/// `None` if it is somebody else's.
+/// `None` if that was for another password, or the namespace is not the one that was created for it.
 async fn complete(
     state: &AppState,
     wish: &Wish,
-    namespace: &str,
-    may_begin: bool,
-) -> Result<Option<(crd::OrganizationSpec, crd::Member)>, ApiError> {
+    place: &Place,
+) -> Result<Option<Response>, ApiError> {
     let refused = |error: kube::Error| resources::refused(&error);
-    let client = &state.platform.client;
-    let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
-    if may_begin {
-        created(&Api::all(client.clone()), pending(namespace)).await.map_err(refused)?;
-    }
-    let found = namespaces.get_opt(namespace).await.map_err(refused)?;
-    let Some(found) = found.filter(|it| it.meta().deletion_timestamp.is_none()) else {
+    let (client, namespace) = (&state.platform.client, place.namespace.as_str());
+    if pending(state, place).await?.is_none() {
         return Ok(None);
-    };
-
+    }
     let mut member = wish.member(namespace);
     let parsed = validate::member(&member).map_err(|_| ApiError::internal())?;
-    let Some(id) = state.platform.passwords.claim(&parsed, &wish.password).await? else {
+    let id = PasswordId::derive(&["sign-up", &place.uid]);
+    if !state.platform.passwords.claim(&parsed, id, &wish.password).await? {
         return Ok(None);
-    };
-    member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), id);
+    }
+    member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), id.to_string());
 
     let spec = crd::OrganizationSpec {
         display_name: Some(wish.organization.clone()),
@@ -151,31 +148,38 @@ async fn complete(
     let member = members.read(&member.name_any()).await.map_err(refused)?;
 
     // Only now it is certain that the leader takes it for no ruin.
-    if found.labels().contains_key(names::SIGN_UP) {
-        let done = Patch::Merge(json!({"metadata": {"labels": {names::SIGN_UP: null}}}));
+    let Some(mut pending_now) = pending(state, place).await? else { return Ok(None) };
+    if pending_now {
+        let done = json!({"metadata": {"uid": place.uid, "labels": {names::SIGN_UP: null}}});
+        let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
+        let done = Patch::Merge(done);
         let done = namespaces.patch(namespace, &resources::patching(), &done).await;
         // Whoever asked for the same at the same time may have been faster: the look tells.
-        let now = namespaces.get_opt(namespace).await.map_err(refused)?;
-        let living = now.filter(|it| it.meta().deletion_timestamp.is_none());
-        let Some(living) = living else { return Ok(None) };
-        if living.labels().contains_key(names::SIGN_UP) {
+        match pending(state, place).await? {
+            Some(now) => pending_now = now,
+            None => return Ok(None),
+        }
+        if pending_now {
             done.map_err(refused)?;
         }
     }
-    Ok(Some((spec, member)))
+    resources::known(state, &member).await;
+    let id = OrganizationId::derive(namespace);
+    audit::organization(id);
+    Ok(Some(reply(&organization::show(namespace, spec, &[member]))))
 }
 
-fn pending(name: &str) -> Namespace {
-    let labels = [(names::MANAGED_BY, names::MANAGER), (names::SIGN_UP, names::SIGN_UP_PENDING)];
-    let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Namespace {
-        metadata: ObjectMeta {
-            name: Some(name.to_owned()),
-            labels: Some(labels.into()),
-            ..ObjectMeta::default()
-        },
-        ..Namespace::default()
-    }
+/// Whether a sign-up is still at work on the namespace. `None` if it is gone, or going, or another one
+/// of the name.
+async fn pending(state: &AppState, place: &Place) -> Result<Option<bool>, ApiError> {
+    let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
+        Api::all(state.platform.client.clone());
+    let found = namespaces.get_opt(&place.namespace).await;
+    let found = found.map_err(|error| resources::refused(&error))?;
+    let ours = found.filter(|found| {
+        found.meta().deletion_timestamp.is_none() && found.uid().as_ref() == Some(&place.uid)
+    });
+    Ok(ours.map(|found| found.labels().contains_key(names::SIGN_UP)))
 }
 
 /// Creates an object, unless it is there.
@@ -194,17 +198,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_wish_within_a_minute_has_the_same_name() {
+    fn the_same_wish_within_a_minute_has_the_same_key() {
         let wish = |email: &str| Wish {
             organization: "Cool Kids".into(),
             name: "Ada".into(),
             email: email.into(),
             password: "x".into(),
         };
-        let name = wish("ada@acme.example").namespace(7);
-        assert!(name.starts_with("anon-org-") && name.len() == 21, "{name}");
-        assert_eq!(name, wish("ada@acme.example").namespace(7));
-        assert_ne!(name, wish("ada@acme.example").namespace(8));
-        assert_ne!(name, wish("eve@acme.example").namespace(7));
+        let key = wish("ada@acme.example").key(7);
+        assert_eq!(key, wish("ada@acme.example").key(7));
+        assert_ne!(key, wish("ada@acme.example").key(8));
+        assert_ne!(key, wish("eve@acme.example").key(7));
     }
 }

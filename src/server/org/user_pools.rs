@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use kube::ResourceExt as _;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::authorization::{Authorization, Shown};
 use super::caller::{Caller, authorize};
+use super::managed::Force;
 use super::resources::{self, find, own};
 use super::{audit, reply};
 use crate::crd;
@@ -149,11 +150,13 @@ pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteUserPool;
     let caller = authorize(&state, &headers, operation)?;
+    let force = Force::read(&caller, query.as_deref())?;
     let pool: crd::UserPool = find(&state, &caller, path).await?;
-    resources::delete(&state, &own(&state, &caller), &pool).await?;
+    resources::delete(&state, &own(&state, &caller), &pool, force).await?;
     audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }

@@ -84,8 +84,22 @@ async fn sessions_on_two_replicas() {
         }
     }
 
-    // Another password in the Secret.
+    // The same password, written again: nobody is logged out.
+    let touched = json!({"metadata": {"annotations": {"touched": "yes"}}});
+    space.merge::<k8s_openapi::api::core::v1::Secret>("ada", touched).await;
+    space.merge::<crd::Member>("ada", json!({"spec": {"displayName": "Ada A."}})).await;
+    space.stands::<crd::Member>("ada", "Accepted").await;
+    for token in &tokens {
+        assert_eq!(one.validate(token, None).await.status, 200);
+    }
+
+    // Another password in the Secret ends every session.
     space.apply(&secret("ada", "another horse", "password")).await;
+    for token in &tokens {
+        for replica in [&one, &two] {
+            replica.gives(token, None, "401 session_unknown").await;
+        }
+    }
     eventually("the new password counts", async || {
         let reply = log_in(&one, email, "another horse").await;
         expect(reply.status == 200, reply.status)

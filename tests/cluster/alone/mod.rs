@@ -5,6 +5,7 @@ mod crash_order;
 mod crash_order_keys;
 mod last_admin;
 mod logins;
+mod namespace_deletion;
 mod odd_objects;
 mod rotation;
 mod shutdown;

@@ -27,7 +27,14 @@ fn entry(version: &str, time: &str, fields: &str) -> String {
 fn add_manager(space: &Space, kind: &str, name: &str, entry: &str) {
     let patch = format!(r#"[{{"op":"add","path":"/metadata/managedFields/-","value":{entry}}}]"#);
     let said = kubectl(&[
-        "patch", kind, name, "--namespace", &space.name, "--type=json", "--patch", &patch,
+        "patch",
+        kind,
+        name,
+        "--namespace",
+        &space.name,
+        "--type=json",
+        "--patch",
+        &patch,
     ]);
     assert!(said.success, "{said:?}");
 }
@@ -36,7 +43,8 @@ fn add_manager(space: &Space, kind: &str, name: &str, entry: &str) {
 async fn add_manager_that_is_not_utf8(space: &Space, path: &str, version: &str) {
     let entry = entry(version, "2026-01-01T00:00:00Z", r#"{"f:data":{"f:?":{}}}"#);
     let patch = format!(r#"[{{"op":"add","path":"/metadata/managedFields/-","value":{entry}}}]"#);
-    let patch = patch.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect::<Vec<_>>();
+    let patch =
+        patch.bytes().map(|byte| if byte == b'?' { 0xff } else { byte }).collect::<Vec<_>>();
     let request = http::Request::patch(path)
         .header("content-type", "application/json-patch+json")
         .body(kube::client::Body::from(patch))
@@ -61,10 +69,17 @@ async fn one_odd_object_disturbs_no_other() {
     let flags = ["--orphan-grace=2s"];
     let operator = Operator::start(&flags).await;
     let (odd, good) = (Space::new("odd").await, Space::new("good").await);
-    odd.apply_all(&[quick_pool("users"), service("backend", "Member", "key"), webapp("web", "users")])
-        .await;
-    good.apply_all(&[service("deleted", "Member", "deleted"), service("suspended", "Member", "suspended")])
-        .await;
+    odd.apply_all(&[
+        quick_pool("users"),
+        service("backend", "Member", "key"),
+        webapp("web", "users"),
+    ])
+    .await;
+    good.apply_all(&[
+        service("deleted", "Member", "deleted"),
+        service("suspended", "Member", "suspended"),
+    ])
+    .await;
     odd.ready::<UserPool>("users").await;
     odd.ready::<SdkClient>("backend").await;
     for name in ["deleted", "suspended"] {
@@ -110,8 +125,7 @@ async fn one_odd_object_disturbs_no_other() {
     // What happens elsewhere is known at once,
     good.delete::<SdkClient>("deleted").await;
     good.merge::<SdkClient>("suspended", json!({"spec": {"suspended": true}})).await;
-    for (key, verdict) in
-        [(&deleted, "401 api_key_unknown"), (&suspended, "403 client_suspended")]
+    for (key, verdict) in [(&deleted, "401 api_key_unknown"), (&suspended, "403 client_suspended")]
     {
         immediately(&format!("{verdict} of another organization"), async || {
             let now = operator.validate(key, None).await.verdict();

@@ -109,8 +109,8 @@ async fn an_organization_in_one_call() {
 async fn dead_after_each_write_of_a_sign_up() {
     let _turn = alone().await;
     let people: Api<crd::Member> = Api::all(admin().await);
-    // Namespace, hash, Organization, Member, label.
-    for writes in 0..5 {
+    // Record, Namespace, its uid in the record, hash, Organization, Member, label.
+    for writes in 0..7 {
         let email = address();
         let wish = wish(&email, PASSWORD);
         let port = free_port();
@@ -130,7 +130,7 @@ async fn dead_after_each_write_of_a_sign_up() {
         }
         let asked = ListParams::default().fields(&format!("spec.email={email}"));
         let there = people.list(&asked).await.unwrap().items.len();
-        assert_eq!(there, usize::from(writes >= 4), "{writes} writes");
+        assert_eq!(there, usize::from(writes >= 6), "{writes} writes");
 
         let operator = Operator::start(&["--allow-sign-up"]).await;
         let reply = sign_up(&operator, &wish).await;
@@ -143,6 +143,38 @@ async fn dead_after_each_write_of_a_sign_up() {
         assert!(log_in(&operator, &email, PASSWORD).await.is_ok(), "{writes} writes");
         operator.stop().await;
     }
+}
+
+/// Nobody can have a sign-up happen in a namespace that he owns: its name is random, and one that the
+/// operator has not created itself is never gone on with.
+#[tokio::test]
+async fn a_namespace_of_somebody_elses_is_not_adopted() {
+    let _turn = alone().await;
+    let operator = Operator::start(&["--allow-sign-up"]).await;
+    let wish = wish(&address(), PASSWORD);
+    let first = sign_up(&operator, &wish).await;
+    assert_eq!(first.status, 200, "{first:?}");
+    let organization = |reply: &http::Reply| reply.json()["id"].as_str().unwrap().to_owned();
+    let first = organization(&first);
+    assert_eq!(organization(&sign_up(&operator, &wish).await), first, "the same request");
+    // Another namespace takes the place of the one that is recorded.
+    let spaces = made().await;
+    let id = |name: &String| {
+        anon_operator::domain::ids::OrganizationId::derive(name).to_string() == first
+    };
+    let taken = spaces.into_iter().find(id).unwrap();
+    let all = namespaces().await;
+    all.delete(&taken, &DeleteParams::default()).await.unwrap();
+    eventually("the namespace is gone", async || {
+        expect(all.get_opt(&taken).await.unwrap().is_none(), "it is there")
+    })
+    .await;
+    Space::named(&taken).await;
+    let again = sign_up(&operator, &wish).await;
+    assert_eq!(again.status, 200, "{again:?}");
+    assert_ne!(organization(&again), first);
+    let members: Api<crd::Member> = Api::namespaced(admin().await, &taken);
+    assert!(members.list(&ListParams::default()).await.unwrap().items.is_empty());
 }
 
 /// What an interrupted sign-up has left: without a Member it goes, with one it is complete.

@@ -25,5 +25,6 @@ mod roles;
 mod secrecy;
 mod signing_keys;
 mod tenancy;
+mod terminating;
 mod unready;
 mod walk_through;

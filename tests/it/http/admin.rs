@@ -19,6 +19,8 @@ async fn ready_after_the_last_kind() {
         assert_eq!(admin(&world, "/readyz").await.status, 503);
         world.index.listed(kind);
     }
+    assert_eq!(admin(&world, "/readyz").await.status, 503, "the namespaces are missing");
+    world.index.namespaces_listed([]);
     assert_eq!(admin(&world, "/readyz").await.status, 200);
     assert_eq!(admin(&world, "/org/appUserIdToken").await.error(), (404, "NotFoundError".into()));
 }

@@ -16,38 +16,50 @@ use crate::support::{Reply, World};
 
 const PATH: &str = "/org/login";
 const PASSWORD: &str = "correct horse";
+/// Which password that is, and which one comes after it.
+const PASSWORD_ID: &str = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+const NEXT_ID: &str = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a222";
+const MEMBER: &str = "/apis/anon.dev/v1beta1/namespaces/acme/members/ada";
 
 /// Ada of acme, with a password, as her object.
 fn ada() -> Value {
     let mut ada = objects::member_json("acme", "ada", "Admin", &SessionToken::generate().unwrap());
     ada["status"] = json!({});
-    ada["metadata"]["annotations"] = json!({names::PASSWORD_ID: "1"});
+    ada["metadata"]["annotations"] = json!({names::PASSWORD_ID: PASSWORD_ID});
     ada
+}
+
+/// The Secret with the hash of Ada's password.
+fn secret() -> Value {
+    let hash = PasswordHash::of(&Password::chosen(PASSWORD).unwrap()).unwrap();
+    let id = MemberId::derive("acme", "ada");
+    let name = ObjectName { namespace: "acme".into(), name: "ada".into() };
+    let annotations = names::password_annotations(&name, names::MADE_BY_API);
+    json!({
+        "metadata": {"name": format!("uid-of-acme.ada.{PASSWORD_ID}.password-hash"),
+            "namespace": OPERATOR, "labels": names::labels(names::PASSWORD, &id),
+            "annotations": annotations},
+        "data": {names::PASSWORD_HASH: STANDARD.encode(hash.expose())},
+    })
+}
+
+fn is_secret(path: &str) -> bool {
+    let name = format!("uid-of-acme.ada.{PASSWORD_ID}.password-hash");
+    path == format!("/api/v1/namespaces/anon-system/secrets/{name}")
 }
 
 /// What the API server has: namespaces, the hash of Ada's password, Ada. It refuses the first
 /// `conflicts` writes.
 fn serve(world: &World, mut ada: Value, mut conflicts: u32) {
-    let hash = PasswordHash::of(&Password::chosen(PASSWORD).unwrap()).unwrap();
-    let id = MemberId::derive("acme", "ada");
-    let name = ObjectName { namespace: "acme".into(), name: "ada".into() };
-    let mut annotations = names::password_annotations(&name, names::MADE_BY_API);
-    annotations.insert(names::PASSWORD_ID.to_owned(), "1".to_owned());
-    let secret = json!({
-        "metadata": {"name": "uid-of-acme.ada.password-hash", "namespace": OPERATOR,
-            "labels": names::labels(names::PASSWORD, &id), "annotations": annotations},
-        "data": {names::PASSWORD_HASH: STANDARD.encode(hash.expose())},
-    });
+    let secret = secret();
     world.add::<crd::Member>(&parse(ada.clone()));
     world.api.answer(move |seen: &Seen| match (seen.method.as_str(), seen.path.as_str()) {
         ("GET", "/api/v1/namespaces/acme") => ok(&json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": "acme", "uid": "uid-of-acme"},
         })),
-        ("GET", "/api/v1/namespaces/anon-system/secrets/uid-of-acme.ada.password-hash") => {
-            ok(&secret)
-        }
-        ("GET", "/apis/anon.dev/v1beta1/namespaces/acme/members/ada") => ok(&ada),
+        ("GET", path) if is_secret(path) => ok(&secret),
+        ("GET", MEMBER) => ok(&ada),
         ("PATCH", "/apis/anon.dev/v1beta1/namespaces/acme/members/ada/status") => {
             assert_eq!(
                 seen.body["metadata"]["resourceVersion"],
@@ -95,17 +107,55 @@ async fn by_password_and_out_again() {
     let sessions = stored(&world);
     assert_eq!(sessions.len(), 1);
     assert_eq!(sessions[0]["sha256"], json!(token.hash().to_string()));
+    assert_eq!(sessions[0]["passwordId"], PASSWORD_ID);
 
     // Once the watch has brought it, it counts.
     let mut now = ada();
     now["status"]["sessions"] = json!(sessions);
-    world.add::<crd::Member>(&parse(now));
+    world.add::<crd::Member>(&parse(now.clone()));
     let who = world.post("/v1/validate", Some(token.expose()), &json!({})).await.json();
     assert_eq!((&who["principal"], &who["role"]), (&json!("member"), &json!("Admin")));
 
     let reply = world.post("/org/logout", Some(token.expose()), &json!({})).await;
     assert_eq!((reply.status.as_u16(), reply.json()), (200, json!(true)));
     assert!(stored(&world).is_empty());
+
+    // Another password ends it, in the very write that changes the password.
+    now["metadata"]["annotations"][names::PASSWORD_ID] = json!(NEXT_ID);
+    world.add::<crd::Member>(&parse(now));
+    let who = world.post("/v1/validate", Some(token.expose()), &json!({})).await;
+    assert_eq!((who.status.as_u16(), &who.json()["reason"]), (401, &json!("session_unknown")));
+}
+
+/// The password changes after it was compared and before the session is stored: the first write of
+/// the session is refused, and there is no second one.
+#[tokio::test]
+async fn a_login_that_races_a_change_of_the_password_stores_no_session() {
+    let world = World::new();
+    let secret = secret();
+    let mut ada = ada();
+    world.add::<crd::Member>(&parse(ada.clone()));
+    world.api.answer(move |seen: &Seen| match (seen.method.as_str(), seen.path.as_str()) {
+        ("GET", "/api/v1/namespaces/acme") => ok(&json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": "acme", "uid": "uid-of-acme"},
+        })),
+        ("GET", path) if is_secret(path) => ok(&secret),
+        ("GET", MEMBER) => ok(&ada),
+        ("PATCH", path) if path.ends_with("/status") => {
+            if ada["metadata"]["annotations"][names::PASSWORD_ID] == NEXT_ID {
+                return ok(&ada);
+            }
+            ada["metadata"]["annotations"][names::PASSWORD_ID] = json!(NEXT_ID);
+            ada["metadata"]["resourceVersion"] = json!("9");
+            status(409, "Conflict")
+        }
+        _ => status(404, "NotFound"),
+    });
+    let reply = log_in(&world, "ada@acme.example", PASSWORD).await;
+    assert_eq!(reply.error(), (401, "UnauthorizedError".into()));
+    let writes = world.api.log().into_iter().filter(|it| it.starts_with("PATCH")).count();
+    assert_eq!(writes, 1);
 }
 
 #[tokio::test]
@@ -188,6 +238,71 @@ async fn by_kubernetes_identity_for_our_audience_only() {
         let reply = world.post(PATH, None, &json!({"kubernetesToken": "eyJ"})).await;
         assert_eq!(reply.status.as_u16(), expected, "{audiences} {username}");
     }
+}
+
+/// A Kubernetes identity that members of several organizations claim is one of each. Nobody is logged
+/// in to another organization than before because the own Member is suspended.
+#[tokio::test]
+async fn a_kubernetes_identity_of_several_organizations_needs_the_organization() {
+    let world = World::new();
+    let claim = |namespace: &str, name: &str, suspended: bool| {
+        let token = SessionToken::generate().unwrap();
+        let mut member = objects::member_json(namespace, name, "Admin", &token);
+        member["spec"]["kubernetes"] = json!({"user": "ada@acme.example"});
+        member["spec"]["suspended"] = json!(suspended);
+        member
+    };
+    let members = [claim("acme", "ada", true), claim("evil", "mallory", false)];
+    for member in &members {
+        world.add::<crd::Member>(&parse(member.clone()));
+    }
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+        "spec": {}, "status": {"authenticated": true, "user": {"username": "ada@acme.example"},
+            "audiences": ["anon-operator"]},
+    });
+    world.api.answer(move |seen| match seen.path.as_str() {
+        "/apis/authentication.k8s.io/v1/tokenreviews" => ok(&review),
+        path if path.contains("/acme/members/ada") => ok(&members[0]),
+        path if path.contains("/evil/members/mallory") => ok(&members[1]),
+        _ => status(404, "NotFound"),
+    });
+    let log_in = async |organization: Option<&str>| {
+        let organization = organization.map(OrganizationId::derive);
+        let body = json!({"kubernetesToken": "eyJ", "organizationId": organization});
+        world.post(PATH, None, &body).await
+    };
+    let reply = log_in(None).await;
+    assert_eq!(reply.error(), (400, "MissingFieldError".into()), "{}", reply.text);
+    assert_eq!(reply.json()["field"], "organizationId");
+    assert_eq!(log_in(Some("acme")).await.status, 401, "suspended");
+    assert_eq!(log_in(Some("evil")).await.status, 200);
+    // Nor do two members of one organization get in as one of them.
+    world.add::<crd::Member>(&parse(claim("acme", "bob", false)));
+    let reply = log_in(Some("acme")).await;
+    assert_eq!(reply.error(), (422, "UnprocessableError".into()), "{}", reply.text);
+}
+
+/// Its identity is taken away from the Member between the review and the session.
+#[tokio::test]
+async fn a_kubernetes_identity_that_is_no_longer_the_members_begins_no_session() {
+    let world = World::new();
+    let mut ci = ada();
+    ci["spec"]["kubernetes"] = json!({"user": "ci"});
+    world.add::<crd::Member>(&parse(ci.clone()));
+    ci["spec"]["kubernetes"] = json!({"user": "another"});
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "metadata": {},
+        "spec": {}, "status": {"authenticated": true, "user": {"username": "ci"},
+            "audiences": ["anon-operator"]},
+    });
+    world.api.answer(move |seen| match seen.path.as_str() {
+        "/apis/authentication.k8s.io/v1/tokenreviews" => ok(&review),
+        path if path.starts_with("/apis/anon.dev/") => ok(&ci),
+        _ => status(404, "NotFound"),
+    });
+    let reply = world.post(PATH, None, &json!({"kubernetesToken": "eyJ"})).await;
+    assert_eq!(reply.status, 401, "{}", reply.text);
 }
 
 #[tokio::test]

@@ -55,6 +55,7 @@ impl World {
         for kind in Kind::ALL {
             world.index.listed(kind);
         }
+        world.index.namespaces_listed([]);
         world
     }
 

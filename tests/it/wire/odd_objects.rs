@@ -14,7 +14,9 @@ fn nested(depth: usize) -> String {
 /// Entries of `managedFields` that were stored by a real API server.
 fn odd_managers() -> Vec<Vec<u8>> {
     let entry = |time: &str, fields: &str| {
-        format!(r#"{{"manager":"x","operation":"Update","apiVersion":"v1","time":"{time}","fieldsType":"FieldsV1","fieldsV1":{fields}}}"#)
+        format!(
+            r#"{{"manager":"x","operation":"Update","apiVersion":"v1","time":"{time}","fieldsType":"FieldsV1","fieldsV1":{fields}}}"#
+        )
     };
     let mut not_utf8 = entry("2026-01-01T00:00:00Z", r#"{"f:?":{}}"#).into_bytes();
     let byte = not_utf8.iter_mut().find(|byte| **byte == b'?').unwrap();
@@ -102,8 +104,12 @@ async fn an_object_that_is_not_what_its_kind_says_disturbs_no_other() {
             let mut wire = Wire::start();
             wire.server.list().await.bytes(page);
             let events = wire.server.watch("10").await.stream();
-            let others: Vec<_> =
-                names.iter().enumerate().filter(|(n, _)| *n != odd).map(|(_, name)| *name).collect();
+            let others: Vec<_> = names
+                .iter()
+                .enumerate()
+                .filter(|(n, _)| *n != odd)
+                .map(|(_, name)| *name)
+                .collect();
             wire.serves(&others).await;
             assert!(wire.is_ready(), "{path}");
             // And once it is what it should be, it is served.

@@ -94,7 +94,8 @@ impl Leader {
 async fn a_lease_that_cannot_be_read_disturbs_no_other() {
     let odd = |mut lease: Value| {
         lease["spec"]["renewTime"] = json!("9999-12-31T23:59:59.999999Z");
-        lease["metadata"]["managedFields"] = json!([{"manager": "x", "time": "9999-12-31T23:59:59Z"}]);
+        lease["metadata"]["managedFields"] =
+            json!([{"manager": "x", "time": "9999-12-31T23:59:59Z"}]);
         lease
     };
     let mut other = lease("x", "1", 0);

@@ -32,6 +32,7 @@ impl Wire {
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::UserPool) {
             index.listed(kind);
         }
+        index.namespaces_listed([]);
         let watched = Arc::clone(&index);
         let task = tokio::spawn(async move { watch::drive::<UserPool>(client, &watched).await });
         Self { server, index, task }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
 use anon_operator::controller::apply::{
-    Created, Obstacle, apply_child, create_secret, delete_exactly, prune_children, read_secret,
-    replace_secret,
+    Created, Obstacle, apply_child, create_secret, delete_exactly, read_secret, replace_secret,
 };
-use anon_operator::controller::{Context, Error, Settings, status as writer};
+use anon_operator::controller::{Context, Error, Settings, bindings, status as writer};
 use anon_operator::crd::condition::{self, Standing};
 use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
+use anon_operator::domain::ids::MemberId;
 use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader};
 use anon_operator::kube_ext::tolerant::Tolerant;
@@ -220,22 +220,87 @@ async fn deletions_name_what_was_read() {
     assert!(matches!(changed, Error::Conflict { .. }));
 }
 
+const BINDINGS: &str = "/apis/rbac.authorization.k8s.io/v1/namespaces/acme/rolebindings";
+
+fn metadata_list(items: &[Value]) -> Value {
+    let items: Vec<_> = items
+        .iter()
+        .map(|metadata| {
+            json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
+        })
+        .collect();
+    json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items})
+}
+
 #[tokio::test]
-async fn pruning_takes_all_but_the_one_to_keep() {
-    let named = |name: &str| {
-        let metadata = metadata("acme", name);
-        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata})
-    };
-    let items = json!([named("keep"), named("old")]);
+async fn pruning_takes_all_role_bindings_but_the_one_to_keep() {
+    let list = metadata_list(&["keep", "old"].map(|name| metadata("acme", name)));
     let api = FakeApi::new(move |seen| match seen.method {
-        Method::GET => ok(
-            &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadataList", "metadata": {}, "items": items}),
-        ),
+        Method::GET => ok(&list),
         _ => status(404, "NotFound"),
     });
-    prune_children::<ConfigMap>(&api.client(), "acme", "a=b", Some("keep")).await.unwrap();
-    assert_eq!(api.log(), [format!("GET {MAPS}"), format!("DELETE {MAPS}/old")]);
-    assert!(api.seen()[0].query.contains("labelSelector=a=b"));
+    let id = MemberId::derive("acme", "ada");
+    bindings::prune(&api.client(), "acme", id, Some("keep")).await.unwrap();
+    assert_eq!(api.log(), [format!("GET {BINDINGS}"), format!("DELETE {BINDINGS}/old")]);
+    let query = &api.seen()[0].query;
+    assert!(query.contains("anon.dev%2Fcomponent=member-role"), "{query}");
+    assert!(query.contains(&format!("anon.dev%2Fid={id}")), "{query}");
+}
+
+/// A finalizer, anyone's, would keep the binding, and its rights with it.
+#[tokio::test]
+async fn a_role_binding_with_a_finalizer_is_emptied_and_deleted() {
+    let mut held = metadata("acme", "held");
+    held["finalizers"] = json!(["example.com/mine"]);
+    let list = metadata_list(std::slice::from_ref(&held));
+    held["resourceVersion"] = json!("2");
+    let emptied =
+        json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": held});
+    let api = FakeApi::new(move |seen| match seen.method {
+        Method::GET => ok(&list),
+        Method::PATCH => ok(&emptied),
+        _ => status(404, "NotFound"),
+    });
+    bindings::prune(&api.client(), "acme", MemberId::derive("acme", "ada"), None).await.unwrap();
+    let path = format!("{BINDINGS}/held");
+    let log = [format!("GET {BINDINGS}"), format!("PATCH {path}"), format!("DELETE {path}")];
+    assert_eq!(api.log(), log);
+    let seen = api.seen();
+    let patch = json!({"metadata": {"resourceVersion": "1"}, "subjects": null});
+    assert_eq!(seen[1].body, patch);
+    assert_eq!(seen[2].body["preconditions"]["resourceVersion"], "2");
+}
+
+/// Only what this operator has created, by label, name and id, and only if the Member is gone.
+#[tokio::test]
+async fn role_bindings_without_a_member_are_collected() {
+    let binding = |name: &str, id: MemberId| {
+        let mut metadata = metadata("acme", name);
+        metadata["labels"] = json!(anon_operator::names::labels("member-role", &id));
+        metadata
+    };
+    let id = |name: &str| MemberId::derive("acme", name);
+    let list = metadata_list(&[
+        binding("anon-member-gone-admin", id("gone")),
+        binding("anon-member-held-admin", id("held")),
+        // Their label or name is not that of a member's binding.
+        binding("anon-member-other-admin", id("gone")),
+        binding("theirs", id("gone")),
+    ]);
+    let api = FakeApi::new(move |seen| match (&seen.method, seen.path.as_str()) {
+        (&Method::GET, "/apis/rbac.authorization.k8s.io/v1/rolebindings") => ok(&list),
+        // Still there, whatever keeps it.
+        (&Method::GET, "/apis/anon.dev/v1beta1/namespaces/acme/members/held") => {
+            let metadata = metadata("acme", "held");
+            ok(
+                &json!({"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": metadata}),
+            )
+        }
+        _ => status(404, "NotFound"),
+    });
+    bindings::collect(&context(&api)).await.unwrap();
+    let deleted: Vec<_> = api.log().into_iter().filter(|it| it.starts_with("DELETE")).collect();
+    assert_eq!(deleted, [format!("DELETE {BINDINGS}/anon-member-gone-admin")]);
 }
 
 fn context(api: &FakeApi) -> Context {

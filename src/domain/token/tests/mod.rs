@@ -97,6 +97,7 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
         id: UserPoolId::derive("acme", "users"),
         organization: OrganizationId::derive("acme"),
         name: ObjectName { namespace: "acme".into(), name: "users".into() },
+        created_at: None,
         source: Source::Hosted(Hosted {
             algorithm: Algorithm::RS256,
             default_lifetime: SignedDuration::from_hours(1),

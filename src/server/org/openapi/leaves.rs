@@ -19,7 +19,7 @@ pub fn time() -> Value {
 }
 
 pub fn name() -> Value {
-    json!({ "type": "string", "minLength": 1, "maxLength": 128 })
+    json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": r"^[^\x00-\x1f\x7f-\x9f]+$" })
 }
 
 pub fn description() -> Value {
@@ -31,7 +31,7 @@ pub fn role() -> Value {
 }
 
 pub fn email() -> Value {
-    json!({ "type": "string", "maxLength": 254, "pattern": r"^\s*[^@\s]+@[^@\s]+\s*$" })
+    json!({ "type": "string", "maxLength": 254, "pattern": r"^\s*[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+\s*$" })
 }
 
 pub fn password() -> Value {
