@@ -36,7 +36,7 @@ use super::{Role, SecretKeyRef};
 pub struct MemberSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128)))]
+    #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// E-mail address, unique within the organization: 3 to 254 characters.
@@ -76,7 +76,7 @@ pub struct KubernetesIdentity {
     /// User name as reported by the API server's authenticators: 1 to 256 characters. Names that start
     /// with `system:` are rejected; for a ServiceAccount of this namespace, use `serviceAccount`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256)))]
+    #[schemars(length(min = 1, max = 256))]
     #[x_kube(validation = no_control_characters())]
     #[x_kube(validation = Rule::new("!self.startsWith('system:')")
         .message("`system:` users cannot be members; use `serviceAccount` for a ServiceAccount of this namespace"))]

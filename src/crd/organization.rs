@@ -34,7 +34,7 @@ use super::rules::{comparing_durations, duration, logo_url, no_control_character
 pub struct OrganizationSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128)))]
+    #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// URL of the organization's logo: http or https, at most 2048 characters. Shown by Link, the web

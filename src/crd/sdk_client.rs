@@ -58,7 +58,7 @@ use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
 pub struct SdkClientSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128)))]
+    #[schemars(length(min = 1, max = 128))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// What this client is for: at most 1024 characters.
