@@ -39,9 +39,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
-{{- /* The operator's user name, as the API server sees it: what the admission policies compare with. */}}
-{{- define "anon-operator.username" -}}
+{{- /*
+User names as the API server sees them: what the admission policies compare with. There is one for each role of the binary, so that the
+policies grant each role only what it writes. With a single Deployment they are all the same account.
+*/}}
+{{- define "anon-operator.controllerUsername" -}}
 {{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "anon-operator.serviceAccountName" .) }}
+{{- end }}
+
+{{- define "anon-operator.apiUsername" -}}
+{{- include "anon-operator.controllerUsername" . }}
+{{- end }}
+
+{{- define "anon-operator.validatorUsername" -}}
+{{- include "anon-operator.controllerUsername" . }}
+{{- end }}
+
+{{- /* A CEL list of user names, without repetitions. */}}
+{{- define "anon-operator.celUsers" -}}
+[{{ range $index, $user := uniq . }}{{ if $index }}, {{ end }}'{{ $user }}'{{ end }}]
+{{- end }}
+
+{{- /* The binding of a policy: it denies, in every namespace. */}}
+{{- define "anon-operator.policyBinding" -}}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata:
+  name: {{ .name }}
+  labels:
+    {{- include "anon-operator.labels" .context | nindent 4 }}
+spec:
+  policyName: {{ .name }}
+  validationActions: [Deny]
 {{- end }}
 
 {{- define "anon-operator.image" -}}

@@ -205,11 +205,11 @@ async fn the_operator_writes_no_other_namespace() {
         (format!("anon-org-{random}"), &json!({"anon.dev/sign-up": "x"})),
     ] {
         let refused = create(&ours, &name, labels).await.unwrap_err();
-        assert!(refused.contains("that a sign-up is at work on"), "{refused}");
+        assert!(refused.contains("whose sign-up is in progress"), "{refused}");
     }
     let name = format!("anon-org-{random}");
     let refused = create(&everybody, &name, &label).await.unwrap_err();
-    let by_the_operator_only = "is set and taken away by";
+    let by_the_operator_only = "only the operator may set, change or remove";
     assert!(refused.contains(by_the_operator_only), "{refused}");
 
     // One that it made, once complete, is as strange to it as any other. Until then nobody else says
@@ -228,7 +228,7 @@ async fn the_operator_writes_no_other_namespace() {
     let other = Space::new("other").await.name;
     for name in [&name, &other] {
         let refused = ours.delete(name, &DeleteParams::default()).await.unwrap_err().to_string();
-        assert!(refused.contains("that a sign-up is at work on"), "{refused}");
+        assert!(refused.contains("whose sign-up is in progress"), "{refused}");
     }
     // Everybody's own labels are their own business.
     let other = patch(json!({"team": "x"}));

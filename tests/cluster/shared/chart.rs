@@ -5,8 +5,12 @@ use std::process::Command;
 
 use anon_operator::config::Config;
 use clap::Parser;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
+use kube::api::Api;
 use serde_json::{Value, json};
 
+use crate::harness::cluster::{admin, directory};
+use crate::harness::eventually;
 use crate::harness::kubectl::kubectl_with;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/anon-operator");
@@ -66,6 +70,67 @@ fn values_reach_what_they_are_for() {
     assert!(render("remoteKeySets.maxAge=2h").contains("--max-jwks-age=2h"));
     assert!(!render("crds.install=false").contains("CustomResourceDefinition"));
     assert!(!render("userRoles.aggregate=false").contains("aggregate-to-"));
+}
+
+/// Renders the chart as if each role of the binary had the account that is named here: what the
+/// templates below `templates/policies/` are prepared for.
+pub fn render_for_accounts(accounts: &[(&str, &str)], set: &str) -> String {
+    let chart = directory().join(format!("chart-{}", uuid::Uuid::new_v4()));
+    let copied = Command::new("cp").args(["-r", CHART]).arg(&chart).status().unwrap();
+    assert!(copied.success());
+    let define = |(role, user): &(&str, &str)| {
+        format!("{{{{- define \"anon-operator.{role}Username\" -}}}}{user}{{{{- end }}}}\n")
+    };
+    // Helm reads it after _helpers.tpl, so its definitions win.
+    let overrides: String = accounts.iter().map(define).collect();
+    std::fs::write(chart.join("templates/_accounts.tpl"), overrides).unwrap();
+    let chart = chart.to_str().unwrap();
+    let arguments = ["template", "anon-operator", chart, "--namespace=anon-system", "--set", set];
+    let (success, text) = helm(&arguments);
+    assert!(success, "{text}");
+    text
+}
+
+#[test]
+fn each_role_of_the_binary_has_its_own_account_in_the_policies() {
+    let accounts =
+        [("controller", "the-controller"), ("api", "the-api"), ("validator", "the-validator")];
+    let rendered = render_for_accounts(&accounts, "api.allowSignUp=true");
+    let policies: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let users = |name: &str| {
+        let policy = policies.iter().find(|it| {
+            it["kind"] == "ValidatingAdmissionPolicy"
+                && it["metadata"]["name"] == format!("anon-operator-{name}")
+        });
+        let text = policy.unwrap_or_else(|| panic!("no policy {name}")).to_string();
+        accounts.map(|(_, user)| text.contains(&format!("'{user}'")))
+    };
+    assert_eq!(users("status"), [true, true, false]);
+    assert_eq!(users("service-role"), [false, true, false]);
+    assert_eq!(users("validator-lease"), [false, true, true]);
+    assert_eq!(users("sign-up"), [true, true, false]);
+    for name in ["secrets", "config-maps", "role-bindings"] {
+        assert_eq!(users(name), [true, true, true], "{name}");
+    }
+}
+
+/// The API server checks the types of a policy's expressions after it has stored the policy, and
+/// only reports what it finds.
+#[tokio::test]
+async fn policies_have_no_type_errors() {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(admin().await);
+    for object in objects("api.allowSignUp=true") {
+        if object["kind"] != "ValidatingAdmissionPolicy" {
+            continue;
+        }
+        let name = object["metadata"]["name"].as_str().unwrap();
+        let checked = eventually("the policy is checked", async || {
+            let status = policies.get(name).await.unwrap().status.unwrap_or_default();
+            status.type_checking.ok_or("not yet")
+        })
+        .await;
+        assert_eq!(checked.expression_warnings, None, "{name}");
+    }
 }
 
 /// The objects that are rendered.

@@ -13,6 +13,7 @@ mod inline_pools;
 mod isolation;
 mod keys;
 mod maester;
+mod operator_writes;
 mod people;
 mod provided_pools;
 mod quickstart;

@@ -50,7 +50,8 @@ fn assert_refused(refusal: &str, text: &str) {
     assert!(refusal.starts_with("403 ") && refusal.contains(text), "{refusal}");
 }
 
-const STATUS: &str = "is written by system:serviceaccount:anon-system:anon-operator only";
+const STATUS: &str =
+    "only the operator (system:serviceaccount:anon-system:anon-operator) may write the status";
 
 /// An attempt to write a status as `user`; what kubectl said.
 fn write_status(space: &Space, user: Option<&str>, kind: &str, name: &str) -> String {
@@ -131,7 +132,7 @@ async fn rights_on_clients_alone_give_no_member_role() {
         }))
         .await;
     let clara = bound(&space, "clara", "Role", "clients").await;
-    let who_may = "may be written only by who may create userpools";
+    let who_may = "requires permission to create userpools in this namespace";
     assert_refused(&refusal(&clara, &service("b", "Member", "key")).await, who_may);
     assert_eq!(refusal(&clara, &service("b", "ReadOnly", "key")).await, "accepted");
     assert_eq!(refusal(&clara, &webapp("w", "users")).await, "accepted");
@@ -194,7 +195,7 @@ async fn a_validator_speaks_for_itself_only() {
             "metadata": {"name": format!("anon-validator-{pod}"),
                 "annotations": {"anon.dev/applied": r#"{"SdkClient":999999999999}"#}}})
     };
-    let own_pod_only = "a validator's Lease is written only by its own Pod";
+    let own_pod_only = "only the Pod that a validator's Lease is named after may write it";
     // An administrator.
     assert_refused(&refusal(&home, &lease(&pods[0])).await, own_pod_only);
     assert_refused(&refusal(&home, &lease("invented")).await, own_pod_only);

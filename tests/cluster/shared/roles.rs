@@ -7,6 +7,7 @@ use k8s_openapi::api::authorization::v1::{
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
+use crate::harness::cluster::operator_user;
 use crate::harness::{Space, eventually, shared, wait::expect};
 
 const KINDS: [&str; 5] = ["organizations", "members", "userpools", "sdkclients", "revocations"];
@@ -116,6 +117,69 @@ async fn a_role_gives_what_it_says_in_its_namespace_and_nothing_else() {
                 let allowed = may(&space, &space.name, &user, target, verb).await;
                 assert!(!allowed, "{role}: {verb} {target:?}");
             }
+        }
+    }
+}
+
+/// What would let the operator's own account raise itself, and what it has no use for. What it may
+/// do with the Secrets, ConfigMaps and RoleBindings of others is in `operator_writes`.
+#[tokio::test]
+async fn operator_account_has_no_right_that_it_does_not_need() {
+    let _operator = shared().await;
+    let space = Space::new("operator").await;
+    let rbac = "rbac.authorization.k8s.io";
+    let every: Vec<&str> = READ.iter().chain(&WRITE).copied().collect();
+    let cases: &[(Target, &[&str])] = &[
+        (("", "secrets"), &["patch", "deletecollection"]),
+        (("", "configmaps"), &["update", "deletecollection"]),
+        (("", "namespaces"), &["update", "deletecollection"]),
+        (("", "namespaces/finalize"), &["update"]),
+        (("", "serviceaccounts"), &every),
+        (("", "serviceaccounts/token"), &["create"]),
+        (("", "pods"), &every),
+        (("", "pods/exec"), &["get", "create"]),
+        (("", "nodes"), &every),
+        (("", "nodes/proxy"), &["get", "create"]),
+        (("", "persistentvolumes"), &every),
+        (("apps", "deployments"), &every),
+        (("events.k8s.io", "events"), &["get", "list", "watch", "update", "patch", "delete"]),
+        ((rbac, "rolebindings"), &["update", "deletecollection"]),
+        ((rbac, "clusterrolebindings"), &every),
+        ((rbac, "roles"), &every),
+        ((rbac, "clusterroles"), &every),
+        ((rbac, "clusterroles"), &["bind", "escalate"]),
+        ((rbac, "roles"), &["bind", "escalate"]),
+        (("", "users"), &["impersonate"]),
+        (("", "groups"), &["impersonate"]),
+        (("", "serviceaccounts"), &["impersonate"]),
+        (("authorization.k8s.io", "subjectaccessreviews"), &["create"]),
+        (("certificates.k8s.io", "certificatesigningrequests"), &every),
+        (("certificates.k8s.io", "certificatesigningrequests/approval"), &["update"]),
+        (("apiextensions.k8s.io", "customresourcedefinitions"), &every),
+        (("apiregistration.k8s.io", "apiservices"), &every),
+        (("admissionregistration.k8s.io", "validatingadmissionpolicies"), &every),
+        (("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), &every),
+        (("admissionregistration.k8s.io", "mutatingwebhookconfigurations"), &every),
+        (("anon.dev", "revocations"), &["create", "update", "patch", "deletecollection"]),
+        (("anon.dev", "*"), &["get", "update"]),
+        (("coordination.k8s.io", "leases"), &every),
+    ];
+    let operator = operator_user();
+    for &(target, verbs) in cases {
+        for verb in verbs {
+            let allowed = may(&space, &space.name, &operator, target, verb).await;
+            assert!(!allowed, "{verb} {target:?}");
+        }
+    }
+    // In its own namespace it has Leases, too, and nothing else.
+    let home = space.operators().name;
+    for (target, verbs) in [
+        (("", "pods"), &every[..]),
+        (("", "serviceaccounts/token"), &["create"]),
+        (("", "secrets"), &["patch"]),
+    ] {
+        for verb in verbs {
+            assert!(!may(&space, &home, &operator, target, verb).await, "{verb} {target:?}");
         }
     }
 }
