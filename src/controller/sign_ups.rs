@@ -66,10 +66,7 @@ pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> 
     Ok(())
 }
 
-async fn has_member(
-    client: &Client,
-    namespace: &GuardedMeta<Namespace>,
-) -> Result<bool, Error> {
+async fn has_member(client: &Client, namespace: &GuardedMeta<Namespace>) -> Result<bool, Error> {
     let members: Api<GuardedMeta<Member>> = Api::namespaced(client.clone(), &namespace.name_any());
     let members = members.list(&ListParams::default().limit(1)).await;
     Ok(!members.map_err(Error::api("list Members"))?.items.is_empty())

@@ -9,11 +9,11 @@ use std::time::Duration;
 use futures::Stream;
 use kube::Resource;
 use kube::api::Api;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::controller::Controller;
 use kube::runtime::reflector;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
-use kube::runtime::WatchStreamExt as _;
 use serde::de::DeserializeOwned;
 
 use super::Guarded;

@@ -82,7 +82,7 @@ pub struct RevokedOfPool {
     /// immediately replaces the Active key and the Next key beside it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 100), inner(length(min = 1, max = 256)))]
     pub key_ids: Option<Vec<String>>,
     /// Every key that was published before this time, or before the creation of this object if that is
     /// earlier. The time must have at most nine fractional digits.
@@ -94,12 +94,12 @@ pub struct RevokedOfPool {
     /// of 1 to 255 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255))]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 255)))]
     pub subjects: Option<Vec<String>>,
     /// Tokens, by `jti`: 1 to 256 of 1 to 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)))]
     pub token_ids: Option<Vec<String>>,
     /// Every token that was issued (`iat`) before this time, and every token without `iat`. The time
     /// must be before 9999-12-30 and have at most nine fractional digits.

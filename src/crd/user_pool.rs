@@ -106,14 +106,14 @@ pub struct UserPoolSpec {
     /// 1024 characters. If unset, `iss` is not validated.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 1024)))]
     pub issuers: Option<Vec<String>>,
     /// The accepted `aud` values: 1 to 16 values of 1 to 256 characters, at least one of which must
     /// be in `aud` of a token. If unset in a hosted or provided pool, `aud` must contain the pool's
     /// id or the clientId of one of the pool's clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 256)))]
     pub audiences: Option<Vec<String>>,
     /// Accept any `aud`, which includes tokens that the issuer issued for other applications.
     /// Reported as condition AnyAudience. Defaults to false.

@@ -4,8 +4,9 @@
 {{- end }}
 
 {{- /*
-Prefix of every object's name: the release's name, followed by the chart's where it does not contain it, so the release "anon-operator"
-makes "anon-operator". At most 40 characters, which leaves room for the suffixes and for a Pod's name in the name of its Lease.
+Prefix of every object's name: the release's name, followed by the chart's name unless it already
+contains it, so that the release "anon-operator" results in "anon-operator". At most 40 characters,
+which leaves room for the suffixes and for a Pod's name in the name of its Lease.
 */}}
 {{- define "anon-operator.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
@@ -40,8 +41,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 
 {{- /*
-User names as the API server sees them: what the admission policies compare with. There is one for each role of the binary, so that the
-policies grant each role only what it writes. With a single Deployment they are all the same account.
+User names as the API server sees them, which the admission policies compare with. There is one for
+each role of the binary, so that the policies allow each role only what it writes. With a single
+Deployment they are all the same account.
 */}}
 {{- define "anon-operator.controllerUsername" -}}
 {{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "anon-operator.serviceAccountName" .) }}

@@ -15,8 +15,8 @@ use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, consent, ours, owner,
-    revoked, status, triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, consent, ours,
+    owner, revoked, status, triggers,
 };
 use crate::crd::condition::{Standing, State};
 use crate::crd::{Member, MemberStatus, Revocation};
@@ -53,13 +53,10 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
             owner::of_id(&hashed, &secret, id)
         })
-        .watches_stream(
-            triggers::touched(revocations, watcher::Config::default()),
-            |revocation| {
-                let owner = revoked(&revocation, Of::Member)?;
-                Some(ObjectRef::new(&owner.name).within(&owner.namespace))
-            },
-        )
+        .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
+            let owner = revoked(&revocation, Of::Member)?;
+            Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+        })
         .watches_stream(
             triggers::touched(passwords, consent::watched(&[names::USE_PASSWORD])),
             consent::referrers(members, |member: &Member, secret| {

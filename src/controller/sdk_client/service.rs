@@ -28,10 +28,10 @@ use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
 use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::duration::later;
-use crate::kube_ext::api::ReadExt as _;
-use crate::kube_ext::tolerant::Tolerant;
 use crate::domain::opaque::ApiKey;
 use crate::domain::revocation::{Of, Revocation};
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::Tolerant;
 
 /// Sees to it that the client's key is in its Secret.
 pub async fn deliver(

@@ -49,10 +49,9 @@ fn standing(
             "UserPoolNotReady",
             format!("waiting for the key set of UserPool `{}` to be fetched again", name.name),
         ),
-        Ok(pool) if !pool.keys.is_empty() => Standing::ready(
-            "Accepted",
-            format!("tokens of UserPool `{}` are accepted", name.name),
-        ),
+        Ok(pool) if !pool.keys.is_empty() => {
+            Standing::ready("Accepted", format!("tokens of UserPool `{}` are accepted", name.name))
+        }
         _ => not_ready(name),
     }
 }

@@ -12,8 +12,8 @@ mod remote;
 mod rotation;
 
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, consent, ours, owner, revoked, status,
-    triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, consent, ours, owner, revoked,
+    status, triggers,
 };
 use crate::crd::{Revocation, UserPool};
 use crate::domain::ids::UserPoolId;
@@ -50,13 +50,10 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
             let id = |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
             owner::of_id(&signers, &secret, id)
         })
-        .watches_stream(
-            triggers::touched(revocations, watcher::Config::default()),
-            |revocation| {
-                let owner = revoked(&revocation, Of::UserPool)?;
-                Some(ObjectRef::new(&owner.name).within(&owner.namespace))
-            },
-        )
+        .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
+            let owner = revoked(&revocation, Of::UserPool)?;
+            Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+        })
         .watches_stream(
             triggers::touched(consenting, consent::watched(&[names::USE_JWKS, names::USE_CA])),
             consent::referrers(pools, |pool: &UserPool, secret| {

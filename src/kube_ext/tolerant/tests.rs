@@ -65,7 +65,10 @@ fn keeps_the_names_of_managers_where_asked() {
     assert_eq!(managers[0].manager.as_deref(), Some("x"));
     assert_eq!(managers[0].time, None);
     let last = managers.last().unwrap();
-    assert_eq!((last.manager.as_deref(), last.subresource.as_deref()), (Some("helm"), Some("status")));
+    assert_eq!(
+        (last.manager.as_deref(), last.subresource.as_deref()),
+        (Some("helm"), Some("status"))
+    );
 }
 
 #[test]
@@ -106,14 +109,18 @@ fn an_unreadable_object_keeps_what_can_be_read() {
             "creationTimestamp":"9999-12-31T23:59:59Z","deletionTimestamp":"9999-12-31T23:59:59Z",
             "labels":{"a":1},"annotations":{"a":"b"}}"#,
     );
-    let text = text.replace(r#""spec""#, r#""status":{"observedGeneration":3,"conditions":[]},"spec""#);
+    let text =
+        text.replace(r#""spec""#, r#""status":{"observedGeneration":3,"conditions":[]},"spec""#);
     let unreadable = Tolerant::<UserPool>::parse(&text).unwrap().0.unwrap_err();
     let metadata = unreadable.metadata;
     assert_eq!(metadata.name.as_deref(), Some("users"));
     assert_eq!(metadata.namespace.as_deref(), Some("acme"));
     assert_eq!(metadata.uid.as_deref(), Some("u"));
     assert_eq!(metadata.resource_version.as_deref(), Some("7"));
-    assert_eq!((metadata.generation, metadata.creation_timestamp, metadata.labels), (None, None, None));
+    assert_eq!(
+        (metadata.generation, metadata.creation_timestamp, metadata.labels),
+        (None, None, None)
+    );
     assert_eq!(metadata.annotations.unwrap()["a"], "b");
     assert!(metadata.deletion_timestamp.is_some(), "it is on its way out, whenever that began");
     assert_eq!(unreadable.observed_generation, Some(3));
@@ -121,15 +128,25 @@ fn an_unreadable_object_keeps_what_can_be_read() {
 
 #[test]
 fn an_error_does_not_grow_with_the_object() {
-    let text = pool(r#"{"name":"users","namespace":"acme"}"#)
-        .replace(r#""hosted":{}"#, &format!(r#""hosted":{{"algorithm":"{}"}}"#, "ü".repeat(100_000)));
+    let text = pool(r#"{"name":"users","namespace":"acme"}"#).replace(
+        r#""hosted":{}"#,
+        &format!(r#""hosted":{{"algorithm":"{}"}}"#, "ü".repeat(100_000)),
+    );
     let unreadable = Tolerant::<UserPool>::parse(&text).unwrap().0.unwrap_err();
     assert!(unreadable.error.contains('ü') && unreadable.error.len() <= MAX_ERROR);
 }
 
 #[test]
 fn rejects_what_is_no_object() {
-    for text in ["7", "null", "[]", "{}", r#"{"metadata":7}"#, r#"{"metadata":{}}"#, r#"{"metadata":{"name":7}}"#] {
+    for text in [
+        "7",
+        "null",
+        "[]",
+        "{}",
+        r#"{"metadata":7}"#,
+        r#"{"metadata":{}}"#,
+        r#"{"metadata":{"name":7}}"#,
+    ] {
         assert!(Tolerant::<Secret>::parse(text).is_err(), "{text}");
     }
 }
@@ -137,7 +154,9 @@ fn rejects_what_is_no_object() {
 #[test]
 fn a_time_that_no_type_holds_makes_only_its_own_object_unreadable() {
     let lease = |time: &str| {
-        format!(r#"{{"metadata":{{"name":"l","annotations":{{"a":"b"}}}},"spec":{{"renewTime":"{time}"}}}}"#)
+        format!(
+            r#"{{"metadata":{{"name":"l","annotations":{{"a":"b"}}}},"spec":{{"renewTime":"{time}"}}}}"#
+        )
     };
     assert!(Tolerant::<Lease>::parse(&lease("2026-01-01T00:00:00.000000Z")).unwrap().0.is_ok());
     let odd = lease("9999-12-31T23:59:59.999999Z");
@@ -168,10 +187,13 @@ fn any_json() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(4, 64, 8, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..8).prop_map(|all| format!("[{}]", all.join(","))),
+            prop::collection::vec(inner.clone(), 0..8)
+                .prop_map(|all| format!("[{}]", all.join(","))),
             prop::collection::vec((any::<String>(), inner), 0..8).prop_map(|all| {
-                let all: Vec<_> =
-                    all.into_iter().map(|(name, value)| format!("{}:{value}", json!(name))).collect();
+                let all: Vec<_> = all
+                    .into_iter()
+                    .map(|(name, value)| format!("{}:{value}", json!(name)))
+                    .collect();
                 format!("{{{}}}", all.join(","))
             }),
         ]
@@ -199,7 +221,8 @@ const FIELDS: [&str; 16] = [
 
 /// An object called `odd` with whatever metadata, spec, status and data.
 fn any_object() -> impl Strategy<Value = String> {
-    let metadata = prop::collection::btree_map(prop::sample::select(FIELDS.to_vec()), any_json(), 0..8);
+    let metadata =
+        prop::collection::btree_map(prop::sample::select(FIELDS.to_vec()), any_json(), 0..8);
     let parts = ["spec", "status", "data", "apiVersion", "kind", "unknown"].to_vec();
     let rest = prop::collection::btree_map(prop::sample::select(parts), any_json(), 0..5);
     let members = |all: std::collections::BTreeMap<&str, String>| {
@@ -220,8 +243,8 @@ where
     let list = format!(
         r#"{{"kind":"L","apiVersion":"v1","metadata":{{"resourceVersion":"9"}},"items":[{good},{odd},{good},{odd}]}}"#
     );
-    let list: ObjectList<Tolerant<K, M>> =
-        serde_json::from_str(&list).map_err(|error| TestCaseError::fail(format!("{error}: {list}")))?;
+    let list: ObjectList<Tolerant<K, M>> = serde_json::from_str(&list)
+        .map_err(|error| TestCaseError::fail(format!("{error}: {list}")))?;
     prop_assert_eq!(list.items.len(), 4);
     prop_assert!(fine(&list.items[0]) && fine(&list.items[2]));
     prop_assert_eq!(list.items[1].name_any(), "odd");
@@ -229,8 +252,9 @@ where
         let event = format!(r#"{{"type":"{type_}","object":{odd}}}"#);
         let event: WatchEvent<Tolerant<K, M>> = serde_json::from_str(&event)
             .map_err(|error| TestCaseError::fail(format!("{error}: {event}")))?;
-        let (WatchEvent::Added(object) | WatchEvent::Modified(object) | WatchEvent::Deleted(object)) =
-            event
+        let (WatchEvent::Added(object)
+        | WatchEvent::Modified(object)
+        | WatchEvent::Deleted(object)) = event
         else {
             return Err(TestCaseError::fail("another event"));
         };

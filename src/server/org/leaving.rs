@@ -130,7 +130,8 @@ async fn mark(
         "resourceVersion": member.resource_version(),
         "annotations": { names::LEAVING: text },
     }});
-    let patched = api.patch(&member.name_any(), &resources::patching(), &Patch::Merge(&patch)).await;
+    let patched =
+        api.patch(&member.name_any(), &resources::patching(), &Patch::Merge(&patch)).await;
     readable(patched)
 }
 

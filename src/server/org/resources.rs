@@ -238,8 +238,7 @@ pub async fn patch_with<K: Written>(
         // The leader writes status all the time. What the change was decided on is the spec, and
         // that has not changed as long as the generation has not.
         version =
-            same(api, object, error, |now| now.generation == object.meta().generation)
-                .await?;
+            same(api, object, error, |now| now.generation == object.meta().generation).await?;
     }
     Err(ApiError::unavailable("the object changed in between; try again"))
 }
