@@ -148,6 +148,8 @@ pub async fn write<K: HasStatus>(
     }
     // The whole of it, by PUT. A server-side apply takes away only what its field manager owns, and
     // whoever may write the object can empty `managedFields`: keys that were withdrawn would stay.
+    // The metadata that the cached object lacks is not lost by it: of what is sent to this
+    // subresource, the API server takes nothing but the status.
     let parameters = PostParams { field_manager: Some(manager()), ..PostParams::default() };
     let written = api
         .replace_status(&name, &parameters, &Tolerant::new(object.with_status(status)))

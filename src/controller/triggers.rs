@@ -122,7 +122,7 @@ mod tests {
             .for_each(|_| ready(()));
         tokio::spawn(running);
         // By now the other watch waits for half a minute between its attempts.
-        sleep(Duration::from_mins(5)).await;
+        sleep(Duration::from_secs(150)).await;
         for number in 2..30 {
             let object = json!({"apiVersion": "anon.dev/v1beta1", "kind": "Organization", "spec": {},
                 "metadata": {"namespace": "acme", "name": format!("o-{number}"), "resourceVersion": number.to_string()}});

@@ -1,8 +1,8 @@
 //! Replies of the API server that are not UTF-8.
 //!
 //! JSON has to be UTF-8, and kube fails a whole list, or ends a watch, that is not. But the keys in
-//! `fieldsV1` of Secrets, Leases and all other kinds that are built in are stored and served as they
-//! were sent, byte by byte. Any sequence that is no character is replaced before anybody looks.
+//! `fieldsV1` of Secrets, Leases and all other kinds that are built in (not of custom resources) are
+//! stored and served as they were sent, byte by byte. Any sequence that is no character is replaced before anybody looks.
 
 use std::mem;
 

@@ -14,7 +14,8 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("names", vec!["domain"]),
         ("metrics", vec![]),
         ("said", vec![]),
-        ("kube_ext", vec!["names"]),
+        // The kinds only in its tests.
+        ("kube_ext", vec!["names", "crd"]),
         ("telemetry", vec![]),
         ("shutdown", vec![]),
         ("cli", vec!["crd", "domain", "clock", "names", "said"]),

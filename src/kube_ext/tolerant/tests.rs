@@ -138,15 +138,7 @@ fn an_error_does_not_grow_with_the_object() {
 
 #[test]
 fn rejects_what_is_no_object() {
-    for text in [
-        "7",
-        "null",
-        "[]",
-        "{}",
-        r#"{"metadata":7}"#,
-        r#"{"metadata":{}}"#,
-        r#"{"metadata":{"name":7}}"#,
-    ] {
+    for text in ["7", "null", "[]", r#"{"metadata":7}"#, r#"{"metadata":{"name":7}}"#] {
         assert!(Tolerant::<Secret>::parse(text).is_err(), "{text}");
     }
 }

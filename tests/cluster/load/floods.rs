@@ -168,7 +168,7 @@ async fn sixty_junk_key_sets_take_little_memory_and_give_it_back() {
                 expect(status.last_fetch_error.is_some(), name)?;
                 expect(status.source.is_some_and(|it| !it.ends_with(JWKS)), name)?;
             }
-            Ok::<_, String>(())
+            Ok::<(), String>(())
         })
         .await;
     };

@@ -82,7 +82,8 @@ impl Ask {
     }
 
     pub fn bytes(self, bytes: impl Into<Bytes>) {
-        self.send.send_response(Response::new(Body::from(bytes.into())));
+        let bytes: Bytes = bytes.into();
+        self.send.send_response(Response::new(Body::from(bytes)));
     }
 
     pub fn status(self, code: u16, reason: &str) {
