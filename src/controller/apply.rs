@@ -21,8 +21,7 @@ use tracing::info;
 use super::error::Error;
 use super::owner;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
-use crate::kube_ext::pages;
-use crate::kube_ext::tolerant::{Keep, Lean, Tolerant};
+use crate::kube_ext::tolerant::{Keep, Tolerant};
 use crate::names;
 
 /// Reads a Secret.

@@ -27,9 +27,13 @@ pub async fn records(
     grace: Duration,
 ) -> Result<(), Error> {
     let namespace = &context.settings.operator_namespace;
-    let api: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let ours = ListParams::default().labels(&names::selector(names::SIGN_UP_RECORD));
-    for record in api.list_metadata(&ours).await.map_err(Error::api("list Secrets"))? {
+    let api: Api<GuardedMeta<Secret>> = Api::namespaced(context.client.clone(), namespace);
+    let selector = names::selector(names::SIGN_UP_RECORD);
+    let mut records = Vec::new();
+    let take = |record| records.push(record);
+    let listed = pages::each(&api, ListParams::default().labels(&selector), take).await;
+    listed.map_err(Error::api("list Secrets"))?;
+    for record in records {
         let Some(uid) = record.uid() else { continue };
         if orphans.ripe(&uid, Instant::now(), grace.max(RECORDED)) {
             delete_exactly(&api, &record).await?;

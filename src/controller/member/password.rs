@@ -19,7 +19,6 @@ use crate::crd::condition::Standing;
 use crate::domain::ids::PasswordId;
 use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::staff::{Member, SecretEntry};
-use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
 /// Which password is in force, for status: that of the Secret in the spec, of which there is a hash

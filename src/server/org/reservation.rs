@@ -19,6 +19,8 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::sleep;
 
 use super::resources;
+use crate::kube_ext::api::{ReadExt as _, readable};
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
@@ -68,13 +70,13 @@ pub async fn take(state: &AppState, key: &str) -> Result<Place, ApiError> {
     Err(ApiError::unavailable("the same sign-up is at work elsewhere; try again"))
 }
 
-async fn read(secrets: &Api<Secret>, key: &str) -> Result<Option<Secret>, ApiError> {
-    let found = secrets.get_opt(&name_of(key)).await;
+async fn read(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Secret>, ApiError> {
+    let found = secrets.find(&name_of(key)).await;
     found.map_err(|error| resources::refused(&error))
 }
 
 /// The record of this key once it is complete, or nobody seems to be at work on it any more.
-async fn settled(secrets: &Api<Secret>, key: &str) -> Result<Option<Secret>, ApiError> {
+async fn settled(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Secret>, ApiError> {
     let mut found = read(secrets, key).await?;
     for _ in 0..LOOKS {
         match &found {
@@ -88,12 +90,16 @@ async fn settled(secrets: &Api<Secret>, key: &str) -> Result<Option<Secret>, Api
 
 /// Writes a record that is new, or was read at its resourceVersion. `None` if another request was
 /// faster.
-async fn write(secrets: &Api<Secret>, record: &Secret) -> Result<Option<Secret>, ApiError> {
+async fn write(
+    secrets: &Api<Tolerant<Secret>>,
+    record: &Secret,
+) -> Result<Option<Secret>, ApiError> {
+    let (parameters, object) = (PostParams::default(), Tolerant::new(record.clone()));
     let written = match &record.metadata.resource_version {
-        None => secrets.create(&PostParams::default(), record).await,
-        Some(_) => secrets.replace(&record.name_any(), &PostParams::default(), record).await,
+        None => secrets.create(&parameters, &object).await,
+        Some(_) => secrets.replace(&record.name_any(), &parameters, &object).await,
     };
-    match written {
+    match readable(written) {
         Ok(written) => Ok(Some(written)),
         Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(None),
         Err(error) => Err(resources::refused(&error)),
@@ -112,13 +118,13 @@ async fn create(state: &AppState, name: &str) -> Result<String, ApiError> {
         },
         ..Namespace::default()
     };
-    let api: Api<Namespace> = Api::all(state.platform.client.clone());
-    let created = api.create(&resources::parameters(), &namespace).await;
+    let api: Api<Tolerant<Namespace>> = Api::all(state.platform.client.clone());
+    let created = readable(api.create(&resources::parameters(), &Tolerant::new(namespace)).await);
     let created = created.map_err(|error| resources::refused(&error))?;
     created.uid().ok_or_else(ApiError::internal)
 }
 
-fn secrets(state: &AppState) -> Api<Secret> {
+fn secrets(state: &AppState) -> Api<Tolerant<Secret>> {
     Api::namespaced(state.platform.client.clone(), &state.platform.operator_namespace)
 }
 
