@@ -212,7 +212,7 @@ impl SdkClient {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Reason::ApiKeyExpired);
         }
-        if revocations.iter().any(|it| it.covers_key(&hash.id(), key.created_at)) {
+        if revocations.iter().any(|it| it.covers_key(&hash.id(), key.created_at, now)) {
             return Err(Reason::ApiKeyRevoked);
         }
         Ok(Verified::proven(Principal::ApiKey(ApiKeyHolder {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -84,7 +85,7 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Finds the token's key in the pool and checks the signature with the algorithm that the
-    /// key pins. `revocations` are those of the pool that are in force.
+    /// key pins. `revocations` are those of the pool that are in force at `now`.
     ///
     /// # Errors
     /// No such key, another algorithm, a wrong signature, a revoked key, an unreadable payload.
@@ -92,6 +93,7 @@ impl<'a> UnverifiedToken<'a> {
         &self,
         pool: &'p UserPool,
         revocations: &'p [Arc<Revocation>],
+        now: Timestamp,
     ) -> Result<SignedClaims<'p>, Reason> {
         let key = pool.key(&self.kid).ok_or_else(|| {
             let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
@@ -103,7 +105,7 @@ impl<'a> UnverifiedToken<'a> {
         if !key.verifying.verifies(self.signing_input.as_bytes(), &self.signature) {
             return Err(Reason::SignatureInvalid);
         }
-        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at)) {
+        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at, now)) {
             return Err(Reason::KeyRevoked);
         }
         let claims = decode_object(self.payload)?;

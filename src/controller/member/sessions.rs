@@ -25,7 +25,7 @@ pub fn remaining(
     let revocations = context.reader.revocations(Of::Member, &member.name, now);
     let goes_on = |session: &&SessionStatus| {
         let created_at = Some(session.created_at.0);
-        !member.suspended && !revocations.iter().any(|it| it.covers_age(created_at))
+        !member.suspended && !revocations.iter().any(|it| it.covers_age(created_at, now))
     };
     let sessions = object.status.iter().flat_map(|status| &status.sessions);
     let remaining: Vec<_> = sessions.clone().filter(goes_on).cloned().collect();

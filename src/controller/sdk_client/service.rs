@@ -221,7 +221,7 @@ impl Deliverer<'_> {
     }
 
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
+        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at, self.now))
     }
 
     /// Corrects the Secret if it differs. The corrected one, if it did.
