@@ -251,10 +251,13 @@ pub struct Delivery {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Metadata that others own: Kubernetes, this operator, and the tools that would take a Secret
-/// with their tracking marks for one of their own and prune it.
-const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io)/'))";
-const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io and cattle.io are reserved";
+/// Metadata that others own: Kubernetes, this operator, the tools that would take a Secret with
+/// their tracking marks for one of their own and prune it, and the tools that copy a Secret into
+/// other namespaces or overwrite it when an annotation asks them to (config-syncer, formerly kubed;
+/// mittwald's replicator; emberstack's reflector; ClusterSecret; Sealed Secrets). Who may create a
+/// client may not read Secrets by that.
+const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io|appscode[.]com|mittwald[.]de|emberstack[.]com|clustersecret[.]io|bitnami[.]com)/'))";
+const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io, cattle.io, appscode.com, mittwald.de, emberstack.com, clustersecret.io and bitnami.com are reserved";
 /// What the API server would refuse of the Secret itself, when the client is long accepted.
 const METADATA_NAMES: &str = r"self.all(name, name.size() <= 253 && name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
 const METADATA_NAME: &str =

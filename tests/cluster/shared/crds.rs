@@ -325,6 +325,15 @@ async fn each_rule_of_services_and_their_keys() {
         (annotations(json!({"objectset.rio.cattle.io/hash": "x"})), "are reserved"),
         (annotations(json!({"argocd.argoproj.io/tracking-id": "x"})), "are reserved"),
         (names(json!({"apiKey": ".."})), "should match"),
+        // Nor may a tool copy the key into another namespace because a client says so.
+        (annotations(json!({"kubed.appscode.com/sync": ""})), "are reserved"),
+        (annotations(json!({"replicator.v1.mittwald.de/replicate-to": "*"})), "are reserved"),
+        (
+            annotations(json!({"reflector.v1.k8s.emberstack.com/reflection-auto-enabled": "true"})),
+            "are reserved",
+        ),
+        (labels(json!({"clustersecret.io/x": "y"})), "are reserved"),
+        (annotations(json!({"sealedsecrets.bitnami.com/managed": "true"})), "are reserved"),
         (names(json!({"apiKey": "x", "clientId": "x"})), "must differ"),
     ] {
         let refused = create(&space, &manifest).await;
