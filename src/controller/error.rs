@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use crate::names;
 use crate::said::Said;
 
 /// A failed reconciliation.
@@ -44,6 +45,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The keys by which records of delivery Secrets are authenticated cannot be read.
+    #[error(
+        "Secret `{}` of the operator's namespace does not have a key of 32 bytes as `current`, and as `previous` another or none",
+        names::RECORD_KEYS_SECRET
+    )]
+    RecordKeys,
     /// A task for a blocking computation did not end well.
     #[error("could not make a key: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -62,6 +69,9 @@ impl Error {
     /// policy, a missing right. Retries go on, but only a change of the surroundings will help.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
+        if matches!(self, Self::RecordKeys) {
+            return Some(self.to_string());
+        }
         let Self::Api { action, source } = self else { return None };
         match source.as_ref() {
             kube::Error::Api(status) if matches!(status.code, 400..=499) && status.code != 429 => {
@@ -83,6 +93,7 @@ impl Error {
                 _ => "transport",
             },
             Self::Incomplete { .. } => "incomplete",
+            Self::RecordKeys => "record_keys",
             Self::Signing(_) | Self::Random(_) | Self::Encode { .. } | Self::Task(_) => "internal",
         }
     }

@@ -163,8 +163,9 @@ pub struct ApiKeySource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
     /// SHA-256 hashes of keys that were made elsewhere, by `kubectl anon key generate` or the REST
-    /// API. The keys themselves are stored nowhere. To rotate, add a hash, and remove the old one
-    /// when nobody uses it any more.
+    /// API. The keys themselves are stored nowhere. A key is valid once `status.keys` lists it, and
+    /// as long as it is listed here. To rotate, add a hash, and remove the old one when nobody uses
+    /// it any more.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     #[schemars(length(max = 16))]
@@ -185,7 +186,9 @@ pub struct ApiKeyHash {
     /// SHA-256 of the whole key string, in lower-case hex.
     #[schemars(length(max = 64), regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
-    /// When the key was made. Missing counts as oldest.
+    /// When the key was created. Missing, or in the future, counts as oldest. Once the key has been
+    /// accepted, an edit makes it older, never younger: to correct the time, remove the entry, and
+    /// add it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
@@ -213,8 +216,8 @@ pub struct Delivery {
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
     )]
-    #[x_kube(validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash')")
-        .message("names that end in `.signing-keys` or `.password-hash` are reserved for the operator"))]
+    #[x_kube(validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash') && !self.endsWith('.record-keys')")
+        .message("names that end in `.signing-keys`, `.password-hash` or `.record-keys` are reserved for the operator"))]
     pub secret_name: String,
     /// Names of the entries of the Secret.
     #[serde(default)]
@@ -254,8 +257,8 @@ pub struct Delivery {
 /// Metadata that others own: Kubernetes, this operator, the tools that would take a Secret with
 /// their tracking marks for one of their own and prune it, and the tools that copy a Secret into
 /// other namespaces or overwrite it when an annotation asks them to (config-syncer, formerly kubed;
-/// mittwald's replicator; emberstack's reflector; ClusterSecret; Sealed Secrets). Who may create a
-/// client may not read Secrets by that.
+/// mittwald's replicator; emberstack's reflector; ClusterSecret; Sealed Secrets). A user who may
+/// create clients and not read Secrets must not get the key that way.
 const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io|appscode[.]com|mittwald[.]de|emberstack[.]com|clustersecret[.]io|bitnami[.]com)/'))";
 const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io, cattle.io, appscode.com, mittwald.de, emberstack.com, clustersecret.io and bitnami.com are reserved";
 /// What the API server would refuse of the Secret itself, when the client is long accepted.
@@ -357,11 +360,12 @@ pub struct SdkClientStatus {
     /// Webapp or Service.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ClientType>,
-    /// The Secret that holds the ApiKeys below. They are served only while this matches the spec.
+    /// The Secret that ApiKeys are delivered into. They are served only while this matches the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
-    /// The live ApiKeys, oldest first: their hashes, never the keys.
+    /// The ApiKeys that belong to this client: their hashes, never the keys. No other client has
+    /// one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
@@ -400,7 +404,8 @@ pub struct ApiKeyStatus {
     pub sha256: String,
     /// Where the key is in its life.
     pub state: ApiKeyState,
-    /// When the key was delivered; of a Next key, when it was made.
+    /// When the key was delivered; of a Next key, when it was made; of one that the spec lists, what
+    /// the spec says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
     /// When the key stops to count.

@@ -18,7 +18,7 @@ use crate::domain::role::Role;
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
 /// A client with the keys that its status lists, if these were delivered where the spec says, or
-/// with the hashes that its spec lists.
+/// as far as its spec lists their hashes, too.
 ///
 /// # Errors
 /// What is wrong with the spec.
@@ -77,7 +77,9 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
             keys: delivered(object, delivery),
         }),
         (None, Some(hashes)) => {
-            Ok(Service { role, source: KeySource::Hashes, keys: parse_hashes(hashes)? })
+            let listed = parse_hashes(hashes)?;
+            let keys = accepted(object, &listed);
+            Ok(Service { role, source: KeySource::Hashes(listed), keys })
         }
         _ => Err(violation(
             "spec.service.apiKey",
@@ -135,12 +137,23 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
 
 /// The keys of the status, as long as they are those of the Secret that the spec names now.
 fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApiKey> {
-    let Some(status) = &object.status else {
-        return Vec::new();
+    let named = object.status.as_ref().and_then(|status| status.secret_name.as_ref());
+    if named == Some(&delivery.secret_name) { recorded(object) } else { Vec::new() }
+}
+
+/// The keys that both spec and status list. While status has not followed a change of spec, the
+/// earlier time counts: a key that was made to expire sooner does so at once.
+fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKey> {
+    let recorded = recorded(object);
+    let both = |listed: &StoredApiKey| {
+        let recorded = recorded.iter().find(|recorded| recorded.hash == listed.hash)?;
+        Some(listed.restricted_by(recorded))
     };
-    if status.secret_name.as_ref() != Some(&delivery.secret_name) {
-        return Vec::new();
-    }
+    listed.iter().filter_map(both).collect()
+}
+
+/// The keys that the status lists.
+fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
     let parse = |key: &crd::ApiKeyStatus| {
         Some(StoredApiKey {
             hash: KeyHash::parse(&key.sha256)?,
@@ -149,7 +162,7 @@ fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApi
             expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
         })
     };
-    status.keys.iter().filter_map(parse).collect()
+    object.status.iter().flat_map(|status| &status.keys).filter_map(parse).collect()
 }
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {

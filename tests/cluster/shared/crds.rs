@@ -147,6 +147,7 @@ async fn each_rule_accepts_and_refuses() {
         (member("ada", "Owner", account()), "Unsupported value: \"Owner\""),
         (service("backend", "Admin", "key"), "never delivered into a Secret"),
         (secret("users.signing-keys"), "reserved for the operator"),
+        (secret("anon-operator.record-keys"), "reserved for the operator"),
         (secret("ada.password-hash"), "reserved for the operator"),
         (secret("Key"), match_),
         (secret(&"x".repeat(254)), "Too long"),
@@ -324,7 +325,6 @@ async fn each_rule_of_services_and_their_keys() {
         (annotations(json!({"/x": "x"})), name),
         (annotations(json!({"objectset.rio.cattle.io/hash": "x"})), "are reserved"),
         (annotations(json!({"argocd.argoproj.io/tracking-id": "x"})), "are reserved"),
-        (names(json!({"apiKey": ".."})), "should match"),
         // Nor may a tool copy the key into another namespace because a client says so.
         (annotations(json!({"kubed.appscode.com/sync": ""})), "are reserved"),
         (annotations(json!({"replicator.v1.mittwald.de/replicate-to": "*"})), "are reserved"),
@@ -334,6 +334,7 @@ async fn each_rule_of_services_and_their_keys() {
         ),
         (labels(json!({"clustersecret.io/x": "y"})), "are reserved"),
         (annotations(json!({"sealedsecrets.bitnami.com/managed": "true"})), "are reserved"),
+        (names(json!({"apiKey": ".."})), "should match"),
         (names(json!({"apiKey": "x", "clientId": "x"})), "must differ"),
     ] {
         let refused = create(&space, &manifest).await;
