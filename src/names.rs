@@ -28,6 +28,15 @@ pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
 /// can be recomputed whole after a loss.
 pub const KEYS: &str = "anon.dev/keys";
 
+/// Annotation on a delivery Secret: the MAC of [`KEYS`], see [`crate::domain::record_mac`].
+pub const KEYS_MAC: &str = "anon.dev/keys-mac";
+/// Prefix of labels on a delivery Secret: the id of a key that [`KEYS`] lists follows.
+pub const KEY_LABEL: &str = "anon.dev/key.";
+/// Name of the Secret, in the operator's namespace, with the keys of these MACs.
+pub const RECORD_KEYS_SECRET: &str = "anon-operator.record-keys";
+/// Value of [`COMPONENT`]: that Secret.
+pub const RECORD_KEYS: &str = "record-keys";
+
 /// Annotation on an SdkClient or UserPool: any new value asks for a new ApiKey or signing key.
 pub const ROTATE: &str = "anon.dev/rotate";
 /// Annotation on a delivery Secret: digest of the last [`ROTATE`] that was carried out.
@@ -135,6 +144,12 @@ pub fn labels(component: &str, id: &impl ToString) -> BTreeMap<String, String> {
 #[must_use]
 pub fn selector(component: &str) -> String {
     format!("{MANAGED_BY}={MANAGER},{COMPONENT}={component}")
+}
+
+/// The label of a delivery Secret whose record lists the key of this id.
+#[must_use]
+pub fn key_label(id: &str) -> String {
+    format!("{KEY_LABEL}{id}")
 }
 
 /// Selects what of `component` belongs to `id`.

@@ -53,6 +53,14 @@ impl Created {
             Self::New(secret) | Self::Existing(secret) => secret,
         }
     }
+
+    /// The same, owned.
+    #[must_use]
+    pub fn into_secret(self) -> Secret {
+        match self {
+            Self::New(secret) | Self::Existing(secret) => secret,
+        }
+    }
 }
 
 /// Creates a Secret, or reads the one that is in its place.

@@ -3,6 +3,7 @@
 
 use thiserror::Error;
 
+use crate::names;
 use crate::said::Said;
 
 /// A failed reconciliation.
@@ -44,6 +45,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The keys that authenticate the records of delivery Secrets are unreadable.
+    #[error(
+        "Secret `{}` of the operator's namespace must have a key of 32 bytes in `current`, and in `previous` another one or none",
+        names::RECORD_KEYS_SECRET
+    )]
+    RecordKeys,
     /// A blocking computation panicked or was cancelled.
     #[error("failed to generate a key: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -63,6 +70,9 @@ impl Error {
     /// outside the object will help.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
+        if matches!(self, Self::RecordKeys) {
+            return Some(self.to_string());
+        }
         let Self::Api { action, source } = self else { return None };
         match source.as_ref() {
             kube::Error::Api(status) if matches!(status.code, 400..=499) && status.code != 429 => {
@@ -84,6 +94,7 @@ impl Error {
                 _ => "transport",
             },
             Self::Incomplete { .. } => "incomplete",
+            Self::RecordKeys => "record_keys",
             Self::Signing(_) | Self::Random(_) | Self::Encode { .. } | Self::Task(_) => "internal",
         }
     }

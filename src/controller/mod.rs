@@ -60,7 +60,9 @@ use crate::validate;
 pub use error::Error;
 use memory::Memory;
 use sdk_client::echo::Echoes;
+use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
+use sdk_client::record_keys::RecordKeyStore;
 use status::HasStatus;
 use user_pool::fetches::Fetches;
 
@@ -117,6 +119,10 @@ pub struct Context {
     pub echoes: Arc<Echoes>,
     /// Told when a RoleBinding may have lost its Member. See [`bindings`].
     pub orphaned: Arc<Notify>,
+    /// See [`Ownership`].
+    pub ownership: Ownership,
+    /// See [`RecordKeyStore`].
+    pub record_keys: RecordKeyStore,
     /// Held by who hashes a password.
     pub hashing: tokio::sync::Mutex<()>,
     /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
@@ -165,6 +171,8 @@ impl Context {
             pending: PendingKeys::default(),
             echoes: Arc::default(),
             orphaned: Arc::default(),
+            ownership: Ownership::default(),
+            record_keys: RecordKeyStore::default(),
             hashing: tokio::sync::Mutex::default(),
             generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),
         }
@@ -261,6 +269,7 @@ pub async fn run(context: Arc<Context>) {
     // What is decided across objects is asked of the index: an empty one would say "free" of
     // everything.
     context.reader.listed().await;
+    context.ownership.begin(context.reader.delivered_clients());
     tokio::join!(
         drive(organization::controller(&context), Arc::clone(&context)),
         drive(member::controller(&context), Arc::clone(&context)),

@@ -176,8 +176,9 @@ pub struct ApiKeySource {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delivery: Option<Delivery>,
     /// SHA-256 hashes of API keys that were generated elsewhere, by `kubectl anon key generate` or by
-    /// the REST API; at most 16. The keys themselves are not stored. To rotate a key, add a hash, and
-    /// remove the old one once its key is no longer in use.
+    /// the REST API; at most 16. The keys themselves are not stored. A key is valid once `status.keys`
+    /// lists its hash, and while it is listed here. To rotate a key, add a hash, and remove the old
+    /// one once its key is no longer in use.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["id".into()]))]
     #[schemars(length(max = 16))]
@@ -204,7 +205,9 @@ pub struct ApiKeyHash {
     ))]
     pub sha256: String,
     /// When the key was generated: a time before 9999-12-30 with at most nine fractional digits. A key
-    /// without it is treated as the oldest.
+    /// without it, or with a time in the future, is treated as the oldest. Once the key has been
+    /// accepted, an edit makes it older, never younger: to correct the time, remove the entry and add
+    /// it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]
@@ -235,6 +238,8 @@ pub struct Delivery {
         validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash')")
             .message("names that end in `.signing-keys` or `.password-hash` are reserved for the operator; choose another name, such as `backend-anon`")
     )]
+    #[x_kube(validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash') && !self.endsWith('.record-keys')")
+        .message("names that end in `.signing-keys`, `.password-hash` or `.record-keys` are reserved for the operator"))]
     pub secret_name: String,
     /// Names of the keys in the Secret's data. They must differ.
     #[serde(default)]
@@ -275,10 +280,13 @@ pub struct Delivery {
     pub deletion_policy: DeletionPolicy,
 }
 
-/// Metadata that belongs to others: to Kubernetes, to this operator, and to GitOps tools, which
-/// would take a Secret with their tracking labels for one of their own and prune it.
-const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io)/'))";
-const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io and cattle.io are reserved; use another prefix, such as `example.com/team`";
+/// Metadata that belongs to others: to Kubernetes, to this operator, to GitOps tools, which would
+/// take a Secret with their tracking labels for one of their own and prune it, and to tools that copy
+/// a Secret into other namespaces or overwrite it when an annotation asks them to (config-syncer, formerly kubed;
+/// mittwald's replicator; emberstack's reflector; ClusterSecret; Sealed Secrets). A user who may
+/// create clients and not read Secrets must not get the key that way.
+const FREE_METADATA: &str = r"self.all(name, !name.matches('^([^/]*[.])?(kubernetes[.]io|k8s[.]io|anon[.]dev|argoproj[.]io|fluxcd[.]io|helm[.]sh|k14s[.]io|cattle[.]io|appscode[.]com|mittwald[.]de|emberstack[.]com|clustersecret[.]io|bitnami[.]com)/'))";
+const RESERVED_METADATA: &str = "names under kubernetes.io, k8s.io, anon.dev, argoproj.io, fluxcd.io, helm.sh, k14s.io, cattle.io, appscode.com, mittwald.de, emberstack.com, clustersecret.io and bitnami.com are reserved; use another prefix, such as `example.com/team`";
 /// What the API server would otherwise reject later, when the operator writes the Secret.
 const METADATA_NAMES: &str = r"self.all(name, name.size() <= 253 && name.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))";
 const METADATA_NAME: &str = "a name must be valid in Kubernetes, such as `team` or `example.com/team`, with at most 253 characters";
@@ -389,7 +397,8 @@ pub struct SdkClientStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
-    /// Hashes of the valid API keys, oldest first; at most 16. The keys themselves are never listed.
+    /// Hashes of the API keys that belong to this client, oldest first; at most 16. The keys themselves
+    /// are never listed. A hash belongs to one client only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 16))]
@@ -429,7 +438,8 @@ pub struct ApiKeyStatus {
     /// Next (known to validators, not delivered yet), Current (in the Secret) or Previous (replaced,
     /// valid until it expires).
     pub state: ApiKeyState,
-    /// When the key was delivered; for a Next key, when it was generated.
+    /// When the key was delivered; for a Next key, when it was generated; for a key whose hash the spec
+    /// lists, the time in the spec.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub created_at: Option<Time>,
     /// When the key expires. Never, if unset.

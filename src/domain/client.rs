@@ -21,7 +21,7 @@ pub struct SdkClient {
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
-    /// When that object was created: of two claims to one key, the older holds.
+    /// When that object was created: of two clients that choose one clientId, the older has it.
     pub created_at: Option<Timestamp>,
     /// Kept, and refused.
     pub suspended: bool,
@@ -66,7 +66,7 @@ pub struct Service {
     pub role: Role,
     /// Where its keys come from.
     pub source: KeySource,
-    /// The live keys.
+    /// The keys that may be used.
     pub keys: Vec<StoredApiKey>,
 }
 
@@ -75,8 +75,9 @@ pub struct Service {
 pub enum KeySource {
     /// The operator makes and delivers them.
     Delivery(Box<Delivery>),
-    /// They were made elsewhere; only their hashes are known.
-    Hashes,
+    /// They were made elsewhere; only their hashes are known. These are the hashes that the spec
+    /// lists; a key may be used once the leader has copied its hash to status.
+    Hashes(Vec<StoredApiKey>),
 }
 
 /// How the key of a service is delivered.
@@ -122,6 +123,24 @@ pub struct StoredApiKey {
     pub created_at: Option<Timestamp>,
     /// When it stops to count.
     pub expires_at: Option<Timestamp>,
+}
+
+impl StoredApiKey {
+    /// This key with the more restrictive of the times that both tell of it: an unknown creation is
+    /// before every other, and a key without an expiry never expires.
+    #[must_use]
+    pub fn restricted_by(&self, other: &Self) -> Self {
+        let created_at = self.created_at.zip(other.created_at);
+        let expires_at = match (self.expires_at, other.expires_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            created_at: created_at.map(|(one, other)| one.min(other)),
+            expires_at,
+            ..self.clone()
+        }
+    }
 }
 
 /// An origin in the one form in which browsers send it (RFC 6454 section 6.2): scheme and host in
@@ -172,12 +191,6 @@ impl SdkClient {
         self.keys().iter().map(|key| key.hash)
     }
 
-    /// Whether its keys are those that the operator puts into a Secret.
-    #[must_use]
-    pub const fn is_delivered(&self) -> bool {
-        matches!(&self.kind, ClientKind::Service(Service { source: KeySource::Delivery(_), .. }))
-    }
-
     /// The key that is published and not delivered yet.
     #[must_use]
     pub fn next_key(&self) -> Option<KeyHash> {
@@ -212,7 +225,7 @@ impl SdkClient {
         if key.expires_at.is_some_and(|end| end <= now) {
             return Err(Reason::ApiKeyExpired);
         }
-        if revocations.iter().any(|it| it.covers_key(&hash.id(), key.created_at)) {
+        if revocations.iter().any(|it| it.covers_key(&hash.id(), key.created_at, now)) {
             return Err(Reason::ApiKeyRevoked);
         }
         Ok(Verified::proven(Principal::ApiKey(ApiKeyHolder {
@@ -228,7 +241,28 @@ impl SdkClient {
 
 #[cfg(test)]
 mod tests {
-    use super::Origin;
+    use super::*;
+    use crate::domain::opaque::ApiKey;
+
+    #[test]
+    fn the_more_restrictive_time_wins() {
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let hash = ApiKey::generate().unwrap().hash();
+        let key = |created_at, expires_at| StoredApiKey {
+            hash,
+            state: ApiKeyState::Current,
+            created_at,
+            expires_at,
+        };
+        for (one, other, both) in [
+            (key(at(1), at(9)), key(at(2), at(8)), key(at(1), at(8))),
+            (key(None, None), key(at(2), at(8)), key(None, at(8))),
+            (key(at(1), None), key(at(1), None), key(at(1), None)),
+        ] {
+            assert_eq!(one.restricted_by(&other), both);
+            assert_eq!(other.restricted_by(&one), both);
+        }
+    }
 
     #[test]
     fn origins_are_as_browsers_write_them() {

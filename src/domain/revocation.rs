@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::decision::Reason;
 use super::duration::later;
@@ -13,6 +13,15 @@ use super::key_lifecycle::{LONGEST_LIFETIME, RETIRE_MARGIN};
 pub const MAX_SUBJECT: usize = 255;
 /// The longest `jti` that a Revocation can name, in characters; it cannot name an empty one.
 pub const MAX_TOKEN_ID: usize = 256;
+/// How far ahead of this clock a time of creation may be and be believed: the clocks of two
+/// machines differ.
+const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
+
+/// A time of creation that can be relied on at `now`. One that is yet to come cannot.
+#[must_use]
+pub fn plausible(created_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    created_at.filter(|created_at| created_at.duration_since(now) <= CLOCK_SKEW)
+}
 
 /// A revocation of credentials that belong to one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,17 +72,20 @@ impl Revocation {
         self.key_ids.iter().any(|named| named == id)
     }
 
-    /// Whether it covers what was created at this time.
+    /// Whether it covers, at `now`, what was created at this time. An unknown time is before every
+    /// other, and so is one that is yet to come, or a wrong date would exempt a key.
     #[must_use]
-    pub fn covers_age(&self, created_at: Option<Timestamp>) -> bool {
-        self.created_before
-            .is_some_and(|limit| created_at.is_none_or(|created_at| created_at < limit))
+    pub fn covers_age(&self, created_at: Option<Timestamp>, now: Timestamp) -> bool {
+        let Some(limit) = self.created_before else { return false };
+        // The API server's clock, by which the revocation was created, may be ahead of ours.
+        let created_at = plausible(created_at, self.created_at.map_or(now, |it| it.max(now)));
+        created_at.is_none_or(|created_at| created_at < limit)
     }
 
-    /// Whether it covers a key, by id or by age.
+    /// Whether it covers a key at `now`, by id or by age.
     #[must_use]
-    pub fn covers_key(&self, id: &str, created_at: Option<Timestamp>) -> bool {
-        self.names_key(id) || self.covers_age(created_at)
+    pub fn covers_key(&self, id: &str, created_at: Option<Timestamp>, now: Timestamp) -> bool {
+        self.names_key(id) || self.covers_age(created_at, now)
     }
 
     /// Why it covers a token of this user, with this `jti` and `iat`, if it does.
@@ -132,15 +144,39 @@ mod tests {
 
     #[test]
     fn keys_by_id_and_by_age() {
-        assert!(!nothing().covers_key("a", None));
+        let covers = |it: &Revocation, id, created_at| it.covers_key(id, created_at, at(100));
+        assert!(!covers(&nothing(), "a", None));
         let by_id = Revocation { key_ids: vec!["a".into()], ..nothing() };
-        assert!(by_id.covers_key("a", Some(at(5))) && !by_id.covers_key("b", Some(at(5))));
+        assert!(covers(&by_id, "a", Some(at(5))) && !covers(&by_id, "b", Some(at(5))));
         let by_age = Revocation { created_before: Some(at(6)), ..nothing() };
-        assert!(by_age.covers_key("a", Some(at(5))));
-        assert!(!by_age.covers_key("a", Some(at(6))));
-        assert!(by_age.covers_key("a", None), "a key of unknown age counts as oldest");
+        assert!(covers(&by_age, "a", Some(at(5))));
+        assert!(!covers(&by_age, "a", Some(at(6))));
+        assert!(covers(&by_age, "a", None), "a key of unknown age counts as oldest");
+        assert!(covers(&by_age, "a", Some(at(1000))), "and so does one of the future");
         let over = Revocation { expires_at: Some(at(9)), ..by_id };
         assert!(over.is_in_force(at(8)) && !over.is_in_force(at(9)));
+    }
+
+    #[test]
+    fn a_creation_in_the_future_is_unknown() {
+        let now = at(1000);
+        assert_eq!(plausible(Some(at(999)), now), Some(at(999)));
+        assert_eq!(plausible(Some(at(1060)), now), Some(at(1060)), "clocks differ");
+        assert_eq!(plausible(Some(at(1061)), now), None);
+        assert_eq!(plausible(Some(Timestamp::MAX), Timestamp::MIN), None);
+        assert_eq!(plausible(None, now), None);
+    }
+
+    #[test]
+    fn a_creation_in_the_future_is_judged_by_the_later_of_two_clocks() {
+        // Created at 100 by the API server's clock, and replaced at once what it revoked.
+        let by_age = Revocation { created_before: Some(at(101)), ..nothing() };
+        let replacement = Some(at(101));
+        // A replica whose clock is behind by more than clocks may differ.
+        assert!(!by_age.covers_age(replacement, at(1)));
+        assert!(!by_age.covers_age(replacement, at(200)));
+        assert!(by_age.covers_age(Some(at(161)), at(1)));
+        assert!(!by_age.covers_age(Some(at(160)), at(1)));
     }
 
     #[test]

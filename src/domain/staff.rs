@@ -130,7 +130,7 @@ impl Member {
         if session.expires_at <= now {
             return Err(Reason::SessionExpired);
         }
-        if revocations.iter().any(|it| it.covers_age(Some(session.created_at))) {
+        if revocations.iter().any(|it| it.covers_age(Some(session.created_at), now)) {
             return Err(Reason::SessionRevoked);
         }
         Ok(Verified::proven(Principal::Member(SessionHolder {

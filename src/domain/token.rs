@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -87,7 +88,7 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Looks the token's key up in the pool and verifies the signature with the algorithm of that
-    /// key. `revocations` are those of the pool that are in force.
+    /// key. `revocations` are those of the pool that are in force at `now`.
     ///
     /// # Errors
     /// No such key, another algorithm, an invalid signature, a revoked key, an unreadable payload.
@@ -95,6 +96,7 @@ impl<'a> UnverifiedToken<'a> {
         &self,
         pool: &'p UserPool,
         revocations: &'p [Arc<Revocation>],
+        now: Timestamp,
     ) -> Result<SignedClaims<'p>, Reason> {
         let key = pool.key(&self.kid).ok_or_else(|| {
             let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
@@ -106,7 +108,7 @@ impl<'a> UnverifiedToken<'a> {
         if !key.verifying.verifies(self.signing_input.as_bytes(), &self.signature) {
             return Err(Reason::SignatureInvalid);
         }
-        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at)) {
+        if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at, now)) {
             return Err(Reason::KeyRevoked);
         }
         let claims = decode_object(self.payload)?;

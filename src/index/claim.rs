@@ -1,4 +1,4 @@
-//! Who holds what several objects claim: an ApiKey, a clientId, an e-mail address.
+//! Who holds what several objects claim: a clientId, an e-mail address.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -9,14 +9,11 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::ObjectName;
 use crate::domain::staff::Member;
 
-/// A client's claim to an ApiKey or clientId, or a member's to an e-mail address. The order decides
-/// who holds it: the older object, and among equally old ones the lesser name, so that every replica
-/// decides alike. Before all that, an ApiKey that the operator has seen in a client's Secret is that
-/// client's: its hash stands in status for everybody to read, so to list it proves nothing.
+/// A client's claim to a clientId, or a member's to an e-mail address. The order decides who holds
+/// it: the older object, and among equally old ones the lesser name, so that every replica decides
+/// alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
-    /// Whether it is only said.
-    bare: bool,
     created_at: Option<Timestamp>,
     /// The object.
     pub name: ObjectName,
@@ -35,16 +32,11 @@ pub fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: 
 impl Claim {
     /// The claim of a client to its clientId.
     pub fn of(client: &SdkClient) -> Self {
-        Self { bare: false, created_at: client.created_at, name: client.name.clone() }
-    }
-
-    /// The claim of a client to its keys.
-    pub fn to_keys(client: &SdkClient) -> Self {
-        Self { bare: !client.is_delivered(), ..Self::of(client) }
+        Self { created_at: client.created_at, name: client.name.clone() }
     }
 
     /// The claim of a member.
     pub fn of_member(member: &Member) -> Self {
-        Self { bare: false, created_at: member.created_at, name: member.name.clone() }
+        Self { created_at: member.created_at, name: member.name.clone() }
     }
 }

@@ -4,6 +4,7 @@
 //! through a [`Reader`], without I/O. Each replica has its own, leader or not.
 
 mod claim;
+mod key_holders;
 pub mod progress;
 pub mod propagation;
 pub mod publish;
@@ -13,7 +14,7 @@ mod store;
 pub mod terminating;
 pub mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
-use crate::domain::client::SdkClient;
+use crate::domain::client::{ClientKind, KeySource, SdkClient};
 use crate::domain::decision::Reason;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::opaque::KeyHash;
@@ -59,6 +60,11 @@ impl Index {
         if K::KIND == Kind::Revocation {
             self.withdrawals.notify_one();
         }
+    }
+
+    /// Takes up that an object is there and cannot be read. It is not served.
+    pub fn withdraw<K: Indexed>(&self, name: &ObjectName) {
+        K::withdraw(&mut self.state.write(), name);
     }
 
     /// Notes that everything of a kind up to this resourceVersion has been taken up.
@@ -199,11 +205,75 @@ impl Reader {
         state.client_named(name).filter(|client| state.serves(&client.name)).cloned()
     }
 
-    /// The client that holds the ApiKey with this hash.
+    /// The client that the ApiKey with this hash belongs to, if it may be used.
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
         let state = self.0.state.read();
         state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
+    }
+
+    /// Waits until the ApiKey with this hash may be used, for at most `patience`. Does not wait where
+    /// this index follows nothing.
+    pub async fn wait_for_key(&self, hash: &KeyHash, patience: Duration) {
+        let mut versions = self.0.progress.subscribe();
+        let waiting = async {
+            loop {
+                versions.mark_unchanged();
+                let follows = self.0.progress.applied().contains_key(Kind::SdkClient.as_str());
+                let known = !follows || self.client_by_key(hash).is_some();
+                if known || versions.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(patience, waiting).await;
+    }
+
+    /// Whether the status of this client lists the hash.
+    #[must_use]
+    pub fn is_key_recorded_by(&self, hash: &KeyHash, client: &ObjectName) -> bool {
+        self.0.state.read().key_holders.is_recorded_by(hash, client)
+    }
+
+    /// Whether the status of another client lists the hash.
+    #[must_use]
+    pub fn is_key_recorded_besides(&self, hash: &KeyHash, client: &ObjectName) -> bool {
+        self.0.state.read().key_holders.is_recorded_besides(hash, client)
+    }
+
+    /// Whether the spec of another client lists the hash.
+    #[must_use]
+    pub fn is_key_asserted_besides(&self, hash: &KeyHash, client: &ObjectName) -> bool {
+        self.0.state.read().key_holders.is_asserted_besides(hash, client)
+    }
+
+    /// Whether the status of another client lists the hash, of a key that was delivered to it.
+    #[must_use]
+    pub fn is_key_delivered_besides(&self, hash: &KeyHash, client: &ObjectName) -> bool {
+        self.0.state.read().key_holders.is_delivered_besides(hash, client)
+    }
+
+    /// Whether there is a client with a delivery Secret that the leader has not reconciled yet, that
+    /// `matches`, and that was there when [`Self::last_unobserved_client`] was this.
+    #[must_use]
+    pub fn has_unobserved_client(&self, last: u64, matches: impl Fn(&ObjectName) -> bool) -> bool {
+        self.0.state.read().key_holders.unobserved(last).any(matches)
+    }
+
+    /// The number of the latest client with a delivery Secret that had not been reconciled.
+    #[must_use]
+    pub fn last_unobserved_client(&self) -> u64 {
+        self.0.state.read().key_holders.last_number()
+    }
+
+    /// The names of the clients with a delivery Secret.
+    #[must_use]
+    pub fn delivered_clients(&self) -> HashSet<ObjectName> {
+        let state = self.0.state.read();
+        let delivered = state.clients.values().filter(|client| {
+            matches!(&client.kind, ClientKind::Service(it) if matches!(it.source, KeySource::Delivery(_)))
+        });
+        delivered.map(|client| client.name.clone()).collect()
     }
 
     /// The member whose session token has this hash.
@@ -265,5 +335,49 @@ impl Reader {
             (Kind::SdkClient.as_str(), state.clients.len()),
             (Kind::Revocation.as_str(), state.revoked.len()),
         ])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::crd;
+    use crate::domain::opaque::ApiKey;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_is_waited_for_until_status_lists_it() {
+        let index = Arc::new(Index::default());
+        let reader = Reader::new(Arc::clone(&index));
+        let hash = ApiKey::generate().unwrap().hash();
+        let apply = |version: &str, listed: &[KeyHash], recorded: &[KeyHash]| {
+            let entries = |hashes: &[KeyHash]| -> Vec<_> {
+                let entry = |it: &KeyHash| json!({"id": it.id(), "sha256": it.to_string(), "state": "Current"});
+                hashes.iter().map(entry).collect()
+            };
+            let client: crd::SdkClient = serde_json::from_value(json!({
+                "metadata": {"namespace": "acme", "name": "ci"},
+                "spec": {"service": {"role": "Member", "apiKey": {"hashes": entries(listed)}}},
+                "status": {"keys": entries(recorded)},
+            }))
+            .unwrap();
+            index.apply(&client);
+            index.advanced(Kind::SdkClient, version);
+        };
+        let took = async || {
+            let begun = tokio::time::Instant::now();
+            reader.wait_for_key(&hash, Duration::from_secs(9)).await;
+            begun.elapsed().as_secs()
+        };
+        assert_eq!(took().await, 0, "an index that follows nothing");
+        apply("1", &[hash], &[]);
+        assert_eq!(took().await, 9, "not for ever");
+        let accept = async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            apply("2", &[hash], &[hash]);
+        };
+        let (took, ()) = tokio::join!(took(), accept);
+        assert_eq!(took, 4);
     }
 }

@@ -11,6 +11,7 @@ use kube::Resource;
 use serde::de::DeserializeOwned;
 
 use super::claim::{Claim, release};
+use super::key_holders::KeyHolders;
 use crate::crd;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -77,6 +78,11 @@ pub trait Indexed:
     fn deleted(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
     }
+
+    /// Serves an object no longer that is still there and cannot be read.
+    fn withdraw(state: &mut State, name: &ObjectName) {
+        Self::delete(state, name);
+    }
 }
 
 /// Everything that is served.
@@ -96,8 +102,8 @@ pub struct State {
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
     /// Who claims a clientId; the first holds it.
     pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
-    /// Who claims an ApiKey; the first holds it.
-    pub(super) keys: HashMap<KeyHash, BTreeSet<Claim>>,
+    /// Which clients list the hash of an ApiKey.
+    pub(super) key_holders: KeyHolders,
     /// By the object whose credentials they revoke.
     pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
     /// Which object each of them is about.
@@ -159,12 +165,7 @@ impl State {
 
     fn drop_client(&mut self, name: &ObjectName) {
         let Some(old) = self.clients.remove(name) else { return };
-        let claim = Claim::of(&old);
-        release(&mut self.client_ids, &old.id, &claim);
-        let claim = Claim::to_keys(&old);
-        for hash in old.key_hashes() {
-            release(&mut self.keys, &hash, &claim);
-        }
+        release(&mut self.client_ids, &old.id, &Claim::of(&old));
     }
 
     /// The client that holds this id.
@@ -179,9 +180,11 @@ impl State {
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
     }
 
-    /// The client that holds this key.
+    /// The client that this key belongs to, if the key may be used: a delivered one only as long as
+    /// it is that of the Secret that the spec names, another one only while the spec lists it.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        self.client_named(&self.keys.get(hash)?.first()?.name)
+        let client = self.client_named(self.key_holders.holder(hash)?)?;
+        client.key_hashes().any(|usable| usable == *hash).then_some(client)
     }
 }
 
@@ -263,22 +266,26 @@ impl Indexed for crd::SdkClient {
     const KIND: Kind = Kind::SdkClient;
 
     fn apply(state: &mut State, object: &Self) {
-        Self::delete(state, &name_of(object));
+        let name = name_of(object);
+        state.drop_client(&name);
+        state.key_holders.note(&name, object);
         let Some(client) = served(object, validate::sdk_client) else { return };
         // A chosen clientId counts once the leader has found it to be allowed and free.
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
         if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
             return;
         }
-        let claim = Claim::to_keys(&client);
-        for hash in client.key_hashes() {
-            state.keys.entry(hash).or_default().insert(claim.clone());
-        }
         state.client_ids.entry(client.id).or_default().insert(Claim::of(&client));
         state.clients.insert(client.name.clone(), client);
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
+        state.drop_client(name);
+        state.key_holders.forget(name);
+    }
+
+    fn withdraw(state: &mut State, name: &ObjectName) {
+        // What it has stays its own.
         state.drop_client(name);
     }
 }

@@ -175,7 +175,8 @@ impl<K: Indexed> Watch<'_, K> {
             Err(invalid) => {
                 // One unreadable object must not stop the kind. It is not served.
                 warn!(kind = K::KIND.as_str(), object = %name, error = %invalid.error, "unreadable object");
-                self.forget(&name);
+                self.index.withdraw::<K>(&name);
+                self.known.insert(name);
             }
         }
     }

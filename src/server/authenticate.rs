@@ -143,7 +143,7 @@ fn app_user_id_token(
         return Err(Reason::KeySetStale);
     }
     let revocations = reader.revocations(Of::UserPool, &pool.name, now);
-    let checked = token.check_signature(&pool, &revocations);
+    let checked = token.check_signature(&pool, &revocations, now);
     let mut signed = checked.map_err(|reason| match reason {
         Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, &pool, token.kid()),
         reason => reason,

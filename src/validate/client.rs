@@ -17,8 +17,8 @@ use crate::domain::role::Role;
 /// How long a previous key stays valid by default.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
-/// A client with the keys in its status, if they were delivered into the Secret that the spec names, or
-/// with the hashes in its spec.
+/// A client with the keys that its status lists: those delivered into the Secret that the spec names,
+/// or those whose hashes the spec lists as well.
 ///
 /// # Errors
 /// What is wrong with the spec.
@@ -82,7 +82,9 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
             keys: delivered(object, delivery),
         }),
         (None, Some(hashes)) => {
-            Ok(Service { role, source: KeySource::Hashes, keys: parse_hashes(hashes)? })
+            let listed = parse_hashes(hashes)?;
+            let keys = accepted(object, &listed);
+            Ok(Service { role, source: KeySource::Hashes(listed), keys })
         }
         _ => Err(violation(
             "spec.service.apiKey",
@@ -142,12 +144,23 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
 
 /// The keys in status, provided that they were delivered into the Secret that the spec names now.
 fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApiKey> {
-    let Some(status) = &object.status else {
-        return Vec::new();
+    let named = object.status.as_ref().and_then(|status| status.secret_name.as_ref());
+    if named == Some(&delivery.secret_name) { recorded(object) } else { Vec::new() }
+}
+
+/// The keys that both spec and status list. While status has not followed a change of spec, the
+/// earlier time counts: a key that was made to expire sooner does so at once.
+fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKey> {
+    let recorded = recorded(object);
+    let both = |listed: &StoredApiKey| {
+        let recorded = recorded.iter().find(|recorded| recorded.hash == listed.hash)?;
+        Some(listed.restricted_by(recorded))
     };
-    if status.secret_name.as_ref() != Some(&delivery.secret_name) {
-        return Vec::new();
-    }
+    listed.iter().filter_map(both).collect()
+}
+
+/// The keys that the status lists.
+fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
     let parse = |key: &crd::ApiKeyStatus| {
         Some(StoredApiKey {
             hash: KeyHash::parse(&key.sha256)?,
@@ -156,7 +169,7 @@ fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApi
             expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
         })
     };
-    status.keys.iter().filter_map(parse).collect()
+    object.status.iter().flat_map(|status| &status.keys).filter_map(parse).collect()
 }
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {

@@ -135,12 +135,15 @@ fn what_is_wrong_is_said_and_no_key_is_made() {
     }
 }
 
-/// An API server with one SdkClient, and an operator that does what the annotation asks for.
+/// An API server with one SdkClient, and an operator that does what the annotation asks for, and
+/// accepts the hashes that are listed when the client is read the second time after that.
 #[derive(Clone)]
 struct Cluster {
     object: Arc<Mutex<Value>>,
     /// How many patches somebody else comes before.
     races: Arc<Mutex<usize>>,
+    /// How often the object is read before the operator accepts what it lists.
+    reads: Arc<Mutex<usize>>,
     kubeconfig: String,
     _scratch: Arc<Scratch>,
 }
@@ -168,6 +171,7 @@ impl Cluster {
         let cluster = Self {
             object: Arc::new(Mutex::new(object)),
             races: Arc::new(Mutex::new(races)),
+            reads: Arc::default(),
             kubeconfig,
             _scratch: scratch,
         };
@@ -233,6 +237,15 @@ async fn serve(
                 key_status("bbbb", "Current", None),
             ]);
         }
+    }
+    let mut reads = cluster.reads.lock();
+    *reads = if method == Method::PATCH { 0 } else { *reads + 1 };
+    let listed = object["spec"]["service"]["apiKey"]["hashes"].clone();
+    if let (2.., Value::Array(mut listed)) = (*reads, listed) {
+        for key in &mut listed {
+            key["state"] = json!("Current");
+        }
+        object["status"]["keys"] = json!(listed);
     }
     Json(object.clone()).into_response()
 }
@@ -308,11 +321,13 @@ async fn a_client_that_cannot_rotate_says_why() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hash_is_added_to_those_that_are_there() {
-    let ready = json!({"observedGeneration": 1, "conditions": [{
-        "type": "Ready", "status": "True", "reason": "KeysAccepted", "message": "",
+    // Of another key. Ready alone does not tell that the new one is accepted, nor the lack of it that
+    // it is not.
+    let conflict = json!({"observedGeneration": 1, "conditions": [{
+        "type": "Ready", "status": "False", "reason": "KeyConflict", "message": "",
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]});
-    let cluster = Cluster::start(&with_hashes(), &ready, 2).await;
+    let cluster = Cluster::start(&with_hashes(), &conflict, 2).await;
     let arguments = ["key", "rotate", "backend", "--expires-in", "1h", "--wait"];
     let output = cluster.run(&arguments).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -324,6 +339,7 @@ async fn a_hash_is_added_to_those_that_are_there() {
     assert!(hashes[1]["expiresAt"].is_string());
     assert!(!text(&output.stdout).contains("ory_apikey_"));
     assert!(text(&output.stdout).ends_with("sdkclient/backend: hash accepted\n"));
+    assert!(*cluster.reads.lock() >= 2, "it waited until status lists the hash");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -211,12 +211,10 @@ impl Rotation<'_> {
             entry.id
         )?;
         if self.args.wait {
-            let generation = patched.metadata.generation;
+            // Not Ready: another key of the client may be what keeps it from that.
             let accepted = |object: &SdkClient| {
-                object.status.as_ref().is_some_and(|status| {
-                    status.observed_generation >= generation
-                        && condition::is_ready(&status.conditions)
-                })
+                let mut keys = object.status.iter().flat_map(|status| &status.keys);
+                keys.any(|key| key.sha256 == entry.sha256)
             };
             self.wait(accepted).await?;
             writeln!(streams.stdout, "sdkclient/{name}: hash accepted")?;

@@ -30,7 +30,7 @@ pub fn remaining(
             return false;
         }
         let created_at = Some(session.created_at.0);
-        !member.suspended && !revocations.iter().any(|it| it.covers_age(created_at))
+        !member.suspended && !revocations.iter().any(|it| it.covers_age(created_at, now))
     };
     let sessions = object.status.iter().flat_map(|status| &status.sessions);
     let remaining: Vec<_> = sessions.clone().filter(goes_on).cloned().collect();

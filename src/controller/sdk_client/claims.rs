@@ -1,4 +1,4 @@
-//! What a client claims that another may hold: a chosen clientId, an ApiKey.
+//! What a client asks for that another may have: a chosen clientId, an ApiKey.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
@@ -8,7 +8,7 @@ use super::Made;
 use crate::controller::{Context, Error, GuardedMeta};
 use crate::crd;
 use crate::crd::condition::{Standing, State};
-use crate::domain::client::{SdkClient, Service};
+use crate::domain::client::SdkClient;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
 
@@ -52,37 +52,19 @@ pub async fn chosen_id(
     })
 }
 
-/// A service whose keys were made elsewhere: nothing to make.
-pub fn hashes(service: &Service) -> Made {
-    let count = service.keys.len();
-    Made::of(if count == 0 {
-        Standing::reconciling(
-            "NoKeys",
-            "waits for the hash of a key; `kubectl anon key generate` makes one",
-        )
-    } else {
-        Standing::ready("KeysAccepted", format!("keys accepted: {count}"))
-    })
-}
-
-/// Says so if another client holds one of the keys, and looks again later where something
-/// unwatched may change the outcome.
+/// Says so if a key that the client lists or shows is not its own, and looks again later where
+/// something unwatched may change the outcome.
 pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
-    let elsewhere = client.key_hashes().find(|hash| {
-        let holder = context.reader.client_by_key(hash);
-        holder.is_some_and(|holder| holder.name != client.name)
-    });
-    if let (Some(hash), State::Ready) = (elsewhere, made.standing.state) {
+    if let (Some(hash), State::Ready) = (made.conflict, made.standing.state) {
         made.standing = Standing::stalled(
             "KeyConflict",
             format!(
-                "key {} is held by another client and not served here; use a key of its own for each client",
+                "key {} is listed by another client, too, and is not accepted for this one; use a separate key for each client",
                 hash.id()
             ),
         );
     }
-    let contested = elsewhere.is_some() || client.id.is_chosen();
-    if contested {
+    if made.conflict.is_some() || client.id.is_chosen() {
         made.look = made.look.at_latest_later(context.clock.now());
     }
 }

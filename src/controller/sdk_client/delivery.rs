@@ -1,6 +1,9 @@
 //! The delivery Secret: what it has to look like, and what one that was read says. Pure.
+//!
+//! Anyone who can edit Secrets in the namespace can write anything into it. The key is believed,
+//! since whoever has it has it; what is recorded of other keys only under a MAC of ours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -12,6 +15,7 @@ use crate::controller::Error;
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey};
 use crate::domain::client::{Delivery, SdkClient, StoredApiKey};
 use crate::domain::opaque::{ApiKey, KeyHash};
+use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
 use crate::names;
 
 /// What the delivery Secret of a client has to be.
@@ -19,6 +23,7 @@ pub struct DeliverySecret<'c> {
     client: &'c SdkClient,
     delivery: &'c Delivery,
     base_url: &'c str,
+    record_keys: &'c RecordKeys,
 }
 
 /// What a Secret that was read is to us.
@@ -33,8 +38,12 @@ pub enum Observed {
 pub struct Contents {
     /// The key. A value that is not exactly in our format counts as deleted.
     pub key: Option<ApiKey>,
-    /// What is recorded of the keys that were delivered; the key above is the Current one.
+    /// What is known of the keys that were delivered; the key above is the Current one.
     pub delivered: Vec<DeliveredKey>,
+    /// The hashes that the record lists under a valid MAC.
+    pub recorded: HashSet<KeyHash>,
+    /// By which key the MAC is valid, if it is.
+    pub signed_by: Option<SignedBy>,
     /// The rotation request that was carried out last; empty for none. `None`: not recorded.
     pub rotated: Option<String>,
 }
@@ -72,8 +81,13 @@ struct Owned {
 
 impl<'c> DeliverySecret<'c> {
     /// For this service client.
-    pub const fn new(client: &'c SdkClient, delivery: &'c Delivery, base_url: &'c str) -> Self {
-        Self { client, delivery, base_url }
+    pub const fn new(
+        client: &'c SdkClient,
+        delivery: &'c Delivery,
+        base_url: &'c str,
+        record_keys: &'c RecordKeys,
+    ) -> Self {
+        Self { client, delivery, base_url, record_keys }
     }
 
     /// Its name, in the client's namespace.
@@ -90,7 +104,7 @@ impl<'c> DeliverySecret<'c> {
         Ok(Secret {
             metadata: ObjectMeta {
                 name: Some(self.name().to_owned()),
-                labels: Some(self.labels()),
+                labels: Some(self.labels(desired)),
                 annotations: Some(self.annotations(desired)?),
                 ..ObjectMeta::default()
             },
@@ -100,31 +114,72 @@ impl<'c> DeliverySecret<'c> {
         })
     }
 
-    /// Whose the Secret is and what it holds. It is ours by its label or annotations, or, if
-    /// somebody removed both, by a key that we know.
+    /// Whose the Secret is and what it holds. It is ours by its label, or, if somebody removed that,
+    /// by the MAC of its record or by a key that we know. `known` are the keys of the client's status:
+    /// what they tell counts where the record has no valid MAC.
     pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
-        let annotation = |name: &str| secret.metadata.annotations.as_ref()?.get(name);
-        let records: Vec<Record> = annotation(names::KEYS)
-            .and_then(|json| serde_json::from_str(json).ok())
-            .unwrap_or_default();
+        let client_id = self.client.id.to_string();
+        let subject = Subject {
+            client_id: &client_id,
+            namespace: &self.client.name.namespace,
+            secret: self.name(),
+        };
+        let record = record_of(&secret.metadata, subject, self.record_keys);
+        let signed_by = record.as_ref().map(|(_, signed_by)| *signed_by);
+        let records = record.map_or_else(|| known.iter().map(record_of_known).collect(), |it| it.0);
         let key = self.key_in(secret, &records);
         let hash = key.as_ref().map(ApiKey::hash);
         let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
         let known = || known.iter().any(|stored| Some(stored.hash) == hash);
-        let recorded =
-            || !records.is_empty() && annotation(names::OWNER_NAME) == Some(&self.client.name.name);
         let ours = match labelled {
-            Some(label) => *label == self.client.id.to_string(),
-            None => known() || recorded(),
+            Some(label) => *label == client_id,
+            None => signed_by.is_some() || known(),
         };
         if !ours {
             return Observed::Foreign;
         }
+        let hashes = records.iter().filter_map(|record| KeyHash::parse(&record.sha256));
+        let annotation = |name: &str| secret.metadata.annotations.as_ref()?.get(name);
         Observed::Ours(Contents {
-            delivered: hash.map(|hash| delivered(&records, hash)).unwrap_or_default(),
+            recorded: hashes.filter(|_| signed_by.is_some()).collect(),
+            delivered: hash.map(|hash| self.delivered(&records, hash)).unwrap_or_default(),
             rotated: annotation(names::ROTATED).cloned(),
+            signed_by,
             key,
         })
+    }
+
+    /// The delivered keys, given which one is in the Secret. That one is Current, whatever the record
+    /// says; a Current of the record that is not there any more counts as deleted.
+    fn delivered(&self, records: &[Record], current: KeyHash) -> Vec<DeliveredKey> {
+        let parse = |record: &Record| {
+            Some(DeliveredKey {
+                hash: KeyHash::parse(&record.sha256)?,
+                state: record.state,
+                created_at: record.created_at,
+                expires_at: record.expires_at,
+            })
+        };
+        let mut keys: Vec<_> = records.iter().filter_map(parse).collect();
+        let in_secret = keys.iter().find(|key| key.hash == current).cloned();
+        keys.retain(|key| key.state == ApiKeyState::Previous && key.hash != current);
+        let in_secret = match in_secret {
+            Some(key) if key.state == ApiKeyState::Current => Some(key),
+            // Only status has such: the operator died when it had just delivered the key.
+            Some(key) if key.state == ApiKeyState::Next => Some(DeliveredKey {
+                state: ApiKeyState::Current,
+                expires_at: key.created_at.and_then(|at| self.delivery.schedule.expiry(at)),
+                ..key
+            }),
+            _ => None,
+        };
+        keys.push(in_secret.unwrap_or(DeliveredKey {
+            hash: current,
+            state: ApiKeyState::Current,
+            created_at: None,
+            expires_at: None,
+        }));
+        keys
     }
 
     /// The key in a Secret: the entry that the spec names, or the recorded Current key in another
@@ -164,15 +219,18 @@ impl<'c> DeliverySecret<'c> {
         annotations.retain(|name, _| !owned.annotations.contains(name));
         annotations.extend(self.annotations(desired)?);
         let labels = corrected.metadata.labels.get_or_insert_default();
-        labels.retain(|name, _| !owned.labels.contains(name));
-        labels.extend(self.labels());
+        labels
+            .retain(|name, _| !owned.labels.contains(name) && !name.starts_with(names::KEY_LABEL));
+        labels.extend(self.labels(desired));
         corrected.data = Some(self.data(desired));
         Ok((corrected != *stored).then_some(corrected))
     }
 
-    fn labels(&self) -> BTreeMap<String, String> {
+    fn labels(&self, desired: &Desired<'_>) -> BTreeMap<String, String> {
         let mut labels = self.delivery.labels.clone();
         labels.extend(names::labels(names::API_KEY, &self.client.id));
+        let key_label = |key: &DeliveredKey| (names::key_label(&key.hash.id()), String::new());
+        labels.extend(desired.delivered.iter().map(key_label));
         labels
     }
 
@@ -186,11 +244,18 @@ impl<'c> DeliverySecret<'c> {
             annotations.insert(names::OWNED_METADATA.to_owned(), encode(&owned)?);
         }
         let records: Vec<_> = desired.delivered.iter().map(record).collect();
+        let record = encode(&records)?;
+        let subject = Subject {
+            client_id: &self.client.id.to_string(),
+            namespace: &self.client.name.namespace,
+            secret: self.name(),
+        };
         let policy = names::deletion_policy(self.delivery.retain);
         annotations.extend([
             (names::OWNER_NAME.to_owned(), self.client.name.name.clone()),
             (names::DELETION_POLICY.to_owned(), policy.to_owned()),
-            (names::KEYS.to_owned(), encode(&records)?),
+            (names::KEYS_MAC.to_owned(), self.record_keys.sign(subject, &record)),
+            (names::KEYS.to_owned(), record),
             (names::ROTATED.to_owned(), desired.rotated.to_owned()),
         ]);
         Ok(annotations)
@@ -222,28 +287,45 @@ fn record(key: &DeliveredKey) -> Record {
     }
 }
 
-/// The delivered keys, given which one is in the Secret. That one is Current, whatever the record
-/// says; a Current of the record that is not there any more counts as deleted.
-fn delivered(records: &[Record], current: KeyHash) -> Vec<DeliveredKey> {
-    let parse = |record: &Record| {
-        Some(DeliveredKey {
-            hash: KeyHash::parse(&record.sha256)?,
-            state: record.state,
-            created_at: record.created_at,
-            expires_at: record.expires_at,
-        })
+fn record_of_known(key: &StoredApiKey) -> Record {
+    Record {
+        id: key.hash.id(),
+        sha256: key.hash.to_string(),
+        state: key.state,
+        created_at: key.created_at,
+        expires_at: key.expires_at,
+    }
+}
+
+/// The record of a Secret and the key of its MAC, if that is valid.
+fn record_of(
+    secret: &ObjectMeta,
+    subject: Subject<'_>,
+    keys: &RecordKeys,
+) -> Option<(Vec<Record>, SignedBy)> {
+    let annotations = secret.annotations.as_ref()?;
+    let (json, mac) = (annotations.get(names::KEYS)?, annotations.get(names::KEYS_MAC)?);
+    let signed_by = keys.verify(subject, json, mac)?;
+    Some((serde_json::from_str(json).ok()?, signed_by))
+}
+
+/// Whether this Secret records the hash, under a valid MAC, for another client than this one.
+pub fn records_for_another(
+    secret: &ObjectMeta,
+    client: &SdkClient,
+    hash: &KeyHash,
+    keys: &RecordKeys,
+) -> bool {
+    let label = secret.labels.as_ref().and_then(|labels| labels.get(names::ID));
+    let (Some(client_id), Some(namespace), Some(name)) = (label, &secret.namespace, &secret.name)
+    else {
+        return false;
     };
-    let mut keys: Vec<_> = records.iter().filter_map(parse).collect();
-    let in_secret = keys.iter().find(|key| key.hash == current).cloned();
-    keys.retain(|key| key.state == ApiKeyState::Previous && key.hash != current);
-    let was_current = in_secret.filter(|key| key.state == ApiKeyState::Current);
-    keys.push(was_current.unwrap_or(DeliveredKey {
-        hash: current,
-        state: ApiKeyState::Current,
-        created_at: None,
-        expires_at: None,
-    }));
-    keys
+    let subject = Subject { client_id, namespace, secret: name };
+    let hash = hash.to_string();
+    *client_id != client.id.to_string()
+        && record_of(secret, subject, keys)
+            .is_some_and(|(records, _)| records.iter().any(|record| record.sha256 == hash))
 }
 
 #[cfg(test)]

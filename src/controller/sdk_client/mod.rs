@@ -4,13 +4,17 @@
 mod claims;
 mod delivery;
 pub mod echo;
+mod hashes;
+pub mod ownership;
 pub mod pending;
+pub mod record_keys;
 mod service;
 mod webapp;
 
 use std::sync::Arc;
 use std::time::Instant;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -28,13 +32,18 @@ use super::{
 use crate::crd::condition::{Standing, State};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
-use crate::domain::opaque::ApiKey;
+use crate::domain::opaque::{ApiKey, KeyHash};
 use crate::domain::revocation::Of;
 use crate::index::Kind;
 use crate::{names, validate};
 use echo::Expected;
 use pending::Pending;
+
+/// When a client is looked at again whose keys may turn out to be another's, while a leader that has
+/// just started inspects all the others.
+const MOMENT: SignedDuration = SignedDuration::from_secs(1);
 
 /// What came of making a client: goes into its status.
 pub struct Made {
@@ -51,6 +60,8 @@ pub struct Made {
     /// A key whose hash is among `keys` and has to be known everywhere before it is delivered, and
     /// when it was made.
     publish: Option<(ApiKey, jiff::Timestamp)>,
+    /// A key that is shown, or listed, by the client and is not its own.
+    conflict: Option<KeyHash>,
     /// What happened that people may want to know.
     news: Option<News>,
     /// When to look again.
@@ -67,9 +78,15 @@ impl Made {
             keys: Vec::new(),
             next_rotation: None,
             publish: None,
+            conflict: None,
             news: None,
             look,
         }
+    }
+
+    /// Whether all that happened is that a Secret was brought in order.
+    fn is_repair(&self) -> bool {
+        self.news.as_ref().is_some_and(|news| news.reason == service::REPAIRED)
     }
 }
 
@@ -119,72 +136,89 @@ impl Reconcile for SdkClient {
         let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
         context.pending.forget(&client);
         context.echoes.forget(&client);
+        context.ownership.forget(&client);
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        // validate
-        let client = match validate::sdk_client(self) {
-            Ok(client) => client,
-            Err(violations) => {
-                let unchanged = self.status.clone().unwrap_or_default();
-                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::INVALID);
-            }
-        };
-
-        let version = self.resource_version();
-        if let Some(look) = context.echoes.heard(&client.name, version.as_deref()) {
-            return Ok(Outcome { look, ..Outcome::SETTLED });
-        }
-        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
-        if observed == self.metadata.generation
-            && context.pending.is_on_its_way(&client, &context.propagation)
-        {
-            return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
-        }
-
-        // resolve, desired, apply: what the type of client asks for
-        context.echoes.begin(&client.name);
-        let chosen = claims::chosen_id(context, self, &client).await?;
-        let mut made = match (&client.kind, chosen) {
-            (_, Err(standing)) => Made::of(standing),
-            (ClientKind::Webapp(webapp), Ok(())) => {
-                Made::of(webapp::resolve(context, &webapp.pool).await?)
-            }
-            (ClientKind::Service(service), Ok(())) => match &service.source {
-                KeySource::Delivery(delivery) => {
-                    service::deliver(context, &client, service, delivery).await?
-                }
-                KeySource::Hashes => claims::hashes(service),
-            },
-        };
-        claims::settle(context, &client, &mut made);
-
-        // status
-        if client.suspended && made.standing.state == State::Ready {
-            made.standing.reason = "Suspended";
-            "the client is suspended: its credentials are refused"
-                .clone_into(&mut made.standing.message);
-        }
-        let desired = desired(self, &client, &made);
-        let written = status::write(context, self, desired, &made.standing).await?;
-        let expected =
-            |(client, secret)| Expected { client, secret, look: made.look, at: Instant::now() };
-        let settled = matches!(made.look, Look::OnChange | Look::At(_));
-        let versions = written.clone().zip(made.secret_version).filter(|_| settled);
-        context.echoes.end(&client.name, versions.map(expected));
-        if let (Some((key, made_at)), Some(resource_version)) = (made.publish, written) {
-            let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
-            context.pending.put_back(&client.name, Pending { key, made_at, write });
-        }
-        if let Some(happened) = made.news {
-            news::tell(context, self, happened).await;
-        }
-        Ok(Outcome {
-            label: if made.look == Look::Later { "blocked" } else { "ok" },
-            look: made.look,
-        })
+        let result = reconcile(self, context).await;
+        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
+        context.ownership.inspected(&ObjectName { namespace, name }, result.is_err());
+        result
     }
+}
+
+async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Error> {
+    // validate
+    let client = match validate::sdk_client(object) {
+        Ok(client) => client,
+        Err(violations) => {
+            let unchanged = object.status.clone().unwrap_or_default();
+            status::write(context, object, unchanged, &status::invalid(&violations)).await?;
+            return Ok(Outcome::INVALID);
+        }
+    };
+
+    let version = object.resource_version().unwrap_or_default();
+    if let Some(look) = context.echoes.heard(&client.name, Some(&version)) {
+        return Ok(Outcome { look, ..Outcome::SETTLED });
+    }
+    let observed = object.status.as_ref().and_then(|status| status.observed_generation);
+    if observed == object.metadata.generation
+        && context.pending.is_on_its_way(&client, &context.propagation)
+    {
+        return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+    }
+
+    // resolve, desired, apply: what the type of client asks for
+    context.echoes.begin(&client.name);
+    let chosen = claims::chosen_id(context, object, &client).await?;
+    let made = match (&client.kind, chosen) {
+        (_, Err(standing)) => Some(Made::of(standing)),
+        (ClientKind::Webapp(webapp), Ok(())) => {
+            Some(Made::of(webapp::resolve(context, &webapp.pool).await?))
+        }
+        (ClientKind::Service(service), Ok(())) => match &service.source {
+            KeySource::Delivery(delivery) => {
+                service::deliver(context, &client, &version, service, delivery).await?
+            }
+            KeySource::Hashes(listed) => {
+                hashes::accept(context, &client, &version, service, listed).await?
+            }
+        },
+    };
+    let Some(mut made) = made else {
+        // Other clients are inspected first. It takes a moment, and nobody is told of it.
+        context.echoes.end(&client.name, None);
+        let soon = context.ownership.is_settled();
+        let later = Look::At(later(context.clock.now(), MOMENT));
+        return Ok(Outcome { look: if soon { Look::Soon } else { later }, ..Outcome::SETTLED });
+    };
+    claims::settle(context, &client, &mut made);
+
+    // status
+    if client.suspended && made.standing.state == State::Ready {
+        made.standing.reason = "Suspended";
+        "the client is suspended: its credentials are refused"
+            .clone_into(&mut made.standing.message);
+    }
+    let desired = desired(object, &client, &made);
+    let written = status::write(context, object, desired, &made.standing).await?;
+    if let Some(version) = &written {
+        context.ownership.written(&client.name, version);
+    }
+    let expected =
+        |(client, secret)| Expected { client, secret, look: made.look, at: Instant::now() };
+    let settled = matches!(made.look, Look::OnChange | Look::At(_));
+    let versions = written.clone().zip(made.secret_version).filter(|_| settled);
+    context.echoes.end(&client.name, versions.map(expected));
+    if let (Some((key, made_at)), Some(resource_version)) = (made.publish, written) {
+        let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
+        context.pending.put_back(&client.name, Pending { key, made_at, write });
+    }
+    if let Some(happened) = made.news {
+        news::tell(context, object, happened).await;
+    }
+    Ok(Outcome { label: if made.look == Look::Later { "blocked" } else { "ok" }, look: made.look })
 }
 
 /// The status without conditions. Pure.

@@ -1,15 +1,19 @@
 //! A service client whose ApiKey is delivered into a Secret.
 //!
-//! The Secret is the truth: which key is in it, and in an annotation what is recorded of every
-//! key that counts. Status is a projection of it, so a crash between any two writes is finished by
-//! the next reconciliation. The orders of writes:
+//! The Secret is the truth: which key is in it, and in an annotation, under a MAC, what is recorded
+//! of every key that counts. Status is a projection of it, so a crash between any two writes is
+//! finished by the next reconciliation. The orders of writes:
 //!
 //! * **create**: Secret, then status. A hash in status without a Secret would be a key that
 //!   nobody has.
 //! * **rotate**: the hash of the new key in status (`Next`) -> every validator has it -> Secret ->
 //!   status. A consumer never holds a key that a validator does not know. A `Next` whose plaintext
 //!   was lost in a crash is replaced.
+//! * **a key that somebody else put into the Secret**: status, if no other client has it -> Secret.
+//!   The MAC of the record is evidence of ownership, so no hash comes under it before it is the
+//!   client's.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -18,8 +22,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::Made;
 use super::delivery::{Contents, DeliverySecret, Desired, Observed};
+use super::{Made, ownership};
 use crate::controller::apply::{self, Created};
 use crate::controller::news::News;
 use crate::controller::{Context, Error, Look, PATIENCE};
@@ -28,28 +32,48 @@ use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
 use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::duration::later;
-use crate::domain::opaque::ApiKey;
+use crate::domain::key_ownership::{Evidence, Ruling};
+use crate::domain::opaque::{ApiKey, KeyHash};
+use crate::domain::record_mac::SignedBy;
 use crate::domain::revocation::{Of, Revocation};
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 
+/// Reason: the Secret differed from what it has to be.
+pub const REPAIRED: &str = "SecretRepaired";
+
+/// Which keys of a Secret are the client's.
+#[derive(Default)]
+struct Owned {
+    all: HashSet<KeyHash>,
+    /// One that is not.
+    conflict: Option<KeyHash>,
+    /// Whether another client's status lists one of them, too.
+    contested: bool,
+}
+
 /// Sees to it that the client's key is in its Secret.
+///
+/// `version` is that of the client as read. `None`: it cannot be told yet whose the key is.
 pub async fn deliver(
     context: &Context,
     client: &SdkClient,
+    version: &str,
     service: &Service,
     delivery: &Delivery,
-) -> Result<Made, Error> {
-    let secret = DeliverySecret::new(client, delivery, &context.settings.public_url);
+) -> Result<Option<Made>, Error> {
+    let record_keys = context.record_keys.get(context).await?;
+    let public_url = &context.settings.public_url;
+    let secret = DeliverySecret::new(client, delivery, public_url, &record_keys);
     let now = context.clock.now();
     let revocations = context.reader.revocations(Of::SdkClient, &client.name, now);
     // A key that is made now was made after what a Revocation says, even if this clock is behind
     // that of the API server: it would be revoked at once, and replaced, again and again.
     let now = revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max);
-    let this = Deliverer { context, client, service, delivery, secret, revocations, now };
+    let this = Deliverer { context, client, version, service, delivery, secret, revocations, now };
     let resolved = this.resolve().await?;
     let contents = match this.secret.observe(resolved.secret(), &service.keys) {
-        Observed::Foreign => return Ok(this.conflict()),
+        Observed::Foreign => return Ok(Some(this.foreign())),
         Observed::Ours(contents) => contents,
     };
     this.reconcile(&resolved, contents).await
@@ -58,6 +82,7 @@ pub async fn deliver(
 struct Deliverer<'c> {
     context: &'c Context,
     client: &'c SdkClient,
+    version: &'c str,
     service: &'c Service,
     delivery: &'c Delivery,
     secret: DeliverySecret<'c>,
@@ -77,46 +102,126 @@ impl Deliverer<'_> {
         {
             return Ok(Created::Existing(stored));
         }
-        let key = ApiKey::generate()?;
+        let key = self.generate()?;
         let delivered = self.delivery.schedule.deliver(&[], key.hash(), self.now);
         let rotated = self.requested();
         let desired = Desired { key: &key, delivered: &delivered, rotated };
         apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await
     }
 
-    async fn reconcile(&self, resolved: &Created, contents: Contents) -> Result<Made, Error> {
+    /// A new key. Nobody else has it, and nobody gets it before status lists it.
+    fn generate(&self) -> Result<ApiKey, Error> {
+        let key = ApiKey::generate()?;
+        self.context.ownership.reserve(&self.client.name, key.hash());
+        Ok(key)
+    }
+
+    async fn reconcile(
+        &self,
+        resolved: &Created,
+        mut contents: Contents,
+    ) -> Result<Option<Made>, Error> {
         let stored = resolved.secret();
-        let Contents { key, mut delivered, rotated } = contents;
-        delivered.retain(|key| !self.is_revoked(key));
-        let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
+        let ended = contents.delivered.iter().any(|key| self.is_over(key));
+        contents.delivered.retain(|key| !self.is_revoked(key) && !self.is_over(key));
+        let Some(owned) = self.owned(resolved, &contents).await? else { return Ok(None) };
+        let Contents { key, mut delivered, rotated, signed_by, recorded } = contents;
         let Some(key) = key else {
-            return self.replace(stored, &delivered, "was no ApiKey any more").await;
+            return self.replace(stored, &delivered, "was no ApiKey any more").await.map(Some);
         };
+        let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
         if !delivered.iter().any(current) {
-            return self.replace(stored, &delivered, "is revoked").await;
+            delivered.retain(|key| owned.all.contains(&key.hash));
+            return self.replace(stored, &delivered, "is revoked").await.map(Some);
         }
+        delivered.retain(|key| owned.all.contains(&key.hash));
+        if !delivered.iter().any(current) {
+            return Ok(Some(self.another_clients(&delivered, key.hash())));
+        }
+        let own = |key: &DeliveredKey| {
+            matches!(resolved, Created::New(_))
+                || recorded.contains(&key.hash)
+                || self.is_in_status(&key.hash)
+        };
+        // Nothing is signed of a hash that may be another client's.
+        if owned.contested || !delivered.iter().all(own) {
+            let plan = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
+            let mut made = self.made(&plan.live, Look::Soon);
+            made.next_rotation = plan.next_rotation;
+            made.conflict = owned.conflict;
+            return Ok(Some(made));
+        }
+        let mut made = self.go_on(resolved, &key, &delivered, rotated).await?;
+        made.conflict = owned.conflict;
+        // Every record is signed again once the key of the MACs has been rotated, and changes when
+        // an overlap ends. Neither is a repair.
+        if made.is_repair() && (ended || signed_by == Some(SignedBy::Previous)) {
+            made.news = None;
+        }
+        Ok(Some(made))
+    }
+
+    /// Which of the delivered keys are the client's. `None`: it cannot be told yet.
+    async fn owned(&self, resolved: &Created, contents: &Contents) -> Result<Option<Owned>, Error> {
+        let is_new = matches!(resolved, Created::New(_));
+        let (mut owned, mut asked) = (Owned::default(), Vec::new());
+        for key in &contents.delivered {
+            if is_new {
+                owned.all.insert(key.hash);
+            } else if self.is_in_status(&key.hash) {
+                owned.all.insert(key.hash);
+                // Two leaders have written it, and validators use it for neither.
+                if self.context.reader.is_key_recorded_besides(&key.hash, &self.client.name) {
+                    owned.conflict = owned.conflict.or(Some(key.hash));
+                    owned.contested = true;
+                }
+            } else if contents.recorded.contains(&key.hash) {
+                asked.push((key.hash, Evidence::Recorded));
+            } else {
+                asked.push((key.hash, Evidence::PlainText));
+            }
+        }
+        let rulings = ownership::rule(self.context, self.client, self.version, &asked).await?;
+        for (hash, ruling) in rulings {
+            match ruling {
+                Ruling::Granted => drop(owned.all.insert(hash)),
+                Ruling::Conflict => owned.conflict = Some(hash),
+                Ruling::Wait => return Ok(None),
+            }
+        }
+        Ok(Some(owned))
+    }
+
+    fn is_in_status(&self, hash: &KeyHash) -> bool {
+        self.service.keys.iter().any(|key| key.hash == *hash)
+    }
+
+    /// With keys that are the client's own.
+    async fn go_on(
+        &self,
+        resolved: &Created,
+        key: &ApiKey,
+        delivered: &[DeliveredKey],
+        rotated: Option<String>,
+    ) -> Result<Made, Error> {
+        let stored = resolved.secret();
         // A request that is there at first sight is recorded and not acted on: a restored or
         // copied object must not rotate by itself.
         let rotated = rotated.unwrap_or_else(|| self.requested().to_owned());
         let requested = self.delivery.requested_rotation.is_some() && rotated != self.requested();
         let schedule = &self.delivery.schedule;
-        let plan = schedule.plan(self.client.id, &delivered, requested, self.now);
+        let plan = schedule.plan(self.client.id, delivered, requested, self.now);
         if plan.rotate == Rotate::Now {
-            return self.rotate(stored, &key, &plan, &rotated).await;
+            return self.rotate(stored, key, &plan, &rotated).await;
         }
-        let desired = Desired { key: &key, delivered: &plan.live, rotated: &rotated };
+        let desired = Desired { key, delivered: &plan.live, rotated: &rotated };
         let repaired = self.correct(stored, &desired).await?;
         let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
         made.next_rotation = plan.next_rotation;
-        // A key from elsewhere, copied or restored, may be another client's: the next look, which
-        // the write of status brings, will see whose it is.
-        let known = |key: &DeliveredKey| self.client.key_hashes().any(|hash| hash == key.hash);
-        if matches!(resolved, Created::New(_)) || plan.live.iter().all(known) {
-            made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
-        }
-        if repaired.is_some() && plan.live.len() == delivered.len() {
+        made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
+        if repaired.is_some() {
             let note = "the Secret was not as it has to be; repaired";
-            made.news = Some(News::normal("SecretRepaired", note));
+            made.news = Some(News::normal(REPAIRED, note));
         }
         if matches!(resolved, Created::New(_)) && !self.service.keys.is_empty() {
             made.news = Some(News::warning(
@@ -142,7 +247,7 @@ impl Deliverer<'_> {
         previous: &[DeliveredKey],
         why: &str,
     ) -> Result<Made, Error> {
-        let key = ApiKey::generate()?;
+        let key = self.generate()?;
         let delivered = self.delivery.schedule.deliver(previous, key.hash(), self.now);
         let rotated = self.requested();
         self.correct(stored, &Desired { key: &key, delivered: &delivered, rotated }).await?;
@@ -168,7 +273,7 @@ impl Deliverer<'_> {
             // Keep the Secret in order meanwhile.
             let desired = Desired { key, delivered: &plan.live, rotated };
             self.correct(stored, &desired).await?;
-            let next = ApiKey::generate()?;
+            let next = self.generate()?;
             let mut made = self.with_next(plan, &next, self.now);
             made.publish = Some((next, self.now));
             return Ok(made);
@@ -222,8 +327,13 @@ impl Deliverer<'_> {
             && keys.into_iter().any(|it| it.sha256 == hash))
     }
 
+    /// Whether it was replaced, and the overlap has ended.
+    fn is_over(&self, key: &DeliveredKey) -> bool {
+        key.state == ApiKeyState::Previous && key.expires_at.is_none_or(|end| end <= self.now)
+    }
+
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at))
+        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at, self.now))
     }
 
     /// Corrects the Secret if it differs. The corrected one, if it did.
@@ -276,7 +386,15 @@ impl Deliverer<'_> {
         }
     }
 
-    fn conflict(&self) -> Made {
+    /// The key in the Secret is another client's. Nothing is written over it.
+    fn another_clients(&self, previous: &[DeliveredKey], key: KeyHash) -> Made {
+        let plan = self.delivery.schedule.plan(self.client.id, previous, false, self.now);
+        let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
+        made.conflict = Some(key);
+        made
+    }
+
+    fn foreign(&self) -> Made {
         let name = self.secret.name();
         Made::of(Standing::stalled(
             "SecretConflict",

@@ -169,9 +169,10 @@ impl Keeper<'_> {
     async fn go_on(&self, stored: &Secret, set: &StoredKeySet) -> Result<Keys, Error> {
         let id = self.pool.id.to_string();
         let (reach, waiting) = self.reach(set);
+        let now = self.context.clock.now();
         let is_revoked = |key: &StoredKey| {
             let created_at = Some(key.published_at);
-            self.revocations.iter().any(|it| it.covers_key(key.kid(), created_at))
+            self.revocations.iter().any(|it| it.covers_key(key.kid(), created_at, now))
         };
         let case = self.circumstances(&id, reach, &is_revoked);
         let mut step = self.policy.step(set, &case);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::client::ClientKind;
 use crate::domain::opaque::ApiKey;
 
 fn object<K: DeserializeOwned>(name: &str, created: &str, spec: &Value, status: &Value) -> K {
@@ -30,34 +31,157 @@ fn hash() -> KeyHash {
     ApiKey::generate().unwrap().hash()
 }
 
-fn holder(state: &State, hash: &KeyHash) -> Option<String> {
-    state.keys.get(hash)?.first().map(|claim| claim.name.name.clone())
+/// The client that a key is used for.
+fn user(state: &State, hash: &KeyHash) -> Option<String> {
+    state.client_by_key(hash).map(|client| client.name.name.clone())
+}
+
+/// A client that accepts keys made elsewhere: the hashes in its spec, and those in its status.
+fn by_hash(name: &str, listed: &[Value], recorded: &[Value]) -> crd::SdkClient {
+    let spec = json!({"service": {"role": "Member", "apiKey": {"hashes": listed}}});
+    object(name, OLD, &spec, &json!({"observedGeneration": 1, "keys": recorded}))
+}
+
+fn entry(hash: &KeyHash) -> Value {
+    json!({"id": hash.id(), "sha256": hash.to_string(), "state": "Current"})
 }
 
 const OLD: &str = "2026-01-01T00:00:00Z";
 const NEW: &str = "2026-06-01T00:00:00Z";
 
 #[test]
-fn of_two_claims_to_a_key_the_older_object_holds() {
+fn a_key_that_two_statuses_list_is_used_for_neither() {
     let shared = hash();
     let clients = [service("z-old", OLD, &[shared]), service("a-new", NEW, &[shared])];
     for order in [[0, 1], [1, 0]] {
         let mut state = State::default();
-        for index in order {
-            crd::SdkClient::apply(&mut state, &clients[index]);
-        }
-        assert_eq!(holder(&state, &shared).as_deref(), Some("z-old"));
+        crd::SdkClient::apply(&mut state, &clients[order[0]]);
+        assert_eq!(user(&state, &shared), clients[order[0]].metadata.name);
+        crd::SdkClient::apply(&mut state, &clients[order[1]]);
+        assert_eq!(user(&state, &shared), None, "neither the older nor the first");
         crd::SdkClient::delete(&mut state, &name("z-old"));
-        assert_eq!(holder(&state, &shared).as_deref(), Some("a-new"));
+        assert_eq!(user(&state, &shared).as_deref(), Some("a-new"));
         crd::SdkClient::delete(&mut state, &name("a-new"));
-        assert!(state.keys.is_empty() && state.clients.is_empty());
+        assert!(state.clients.is_empty());
+        assert_eq!(state.key_holders.sizes(), (0, 0));
     }
-    // Of equally old ones the lesser name.
+}
+
+#[test]
+fn a_key_stays_with_a_client_that_is_not_served() {
+    let shared = hash();
+    let mut deleting = service("a", OLD, &[shared]);
+    deleting.metadata.deletion_timestamp =
+        Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap());
+    let mut invalid = service("a", OLD, &[shared]);
+    invalid.spec.service.as_mut().unwrap().api_key.delivery = None;
+    let mut elsewhere = service("a", OLD, &[shared]);
+    elsewhere.status.as_mut().unwrap().secret_name = Some("another".into());
+    for holder in [deleting, invalid, elsewhere] {
+        let mut state = State::default();
+        crd::SdkClient::apply(&mut state, &holder);
+        assert_eq!(user(&state, &shared), None);
+        assert!(state.key_holders.is_recorded_besides(&shared, &name("b")));
+        crd::SdkClient::apply(&mut state, &service("b", OLD, &[shared]));
+        assert_eq!(user(&state, &shared), None, "of the holder, whatever becomes of it");
+        crd::SdkClient::delete(&mut state, &name("a"));
+        assert_eq!(user(&state, &shared).as_deref(), Some("b"));
+    }
+    // One that this version cannot read keeps what it was known to have.
     let mut state = State::default();
-    for client in [service("b", OLD, &[shared]), service("a", OLD, &[shared])] {
-        crd::SdkClient::apply(&mut state, &client);
+    crd::SdkClient::apply(&mut state, &service("a", OLD, &[shared]));
+    crd::SdkClient::withdraw(&mut state, &name("a"));
+    assert_eq!(user(&state, &shared), None);
+    assert!(state.key_holders.is_recorded_by(&shared, &name("a")));
+}
+
+#[test]
+fn a_hash_is_used_while_both_spec_and_status_list_it() {
+    let (one, two) = (hash(), hash());
+    let mut state = State::default();
+    let entries = [entry(&one), entry(&two)];
+    for (listed, recorded, used) in [
+        (&entries[..1], &entries[..0], [false, false]),
+        (&entries[..1], &entries[..1], [true, false]),
+        (&entries[..2], &entries[..1], [true, false]),
+        (&entries[..2], &entries[..2], [true, true]),
+        // Taken from the spec, it is refused before status follows.
+        (&entries[1..], &entries[..2], [false, true]),
+        (&entries[..0], &entries[..2], [false, false]),
+    ] {
+        crd::SdkClient::apply(&mut state, &by_hash("ci", listed, recorded));
+        let now = [one, two].map(|hash| user(&state, &hash).is_some());
+        assert_eq!(now, used, "{listed:?} {recorded:?}");
     }
-    assert_eq!(holder(&state, &shared).as_deref(), Some("a"));
+    crd::SdkClient::delete(&mut state, &name("ci"));
+    assert_eq!(state.key_holders.sizes(), (0, 0));
+}
+
+#[test]
+fn a_hash_that_a_spec_lists_takes_nothing_from_its_holder() {
+    let shared = hash();
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &by_hash("thief", &[entry(&shared)], &[]));
+    crd::SdkClient::apply(&mut state, &service("holder", NEW, &[shared]));
+    assert_eq!(user(&state, &shared).as_deref(), Some("holder"));
+    let (holder, thief) = (name("holder"), name("thief"));
+    let holders = &state.key_holders;
+    assert!(holders.is_recorded_besides(&shared, &thief));
+    assert!(!holders.is_recorded_besides(&shared, &holder));
+    assert!(holders.is_delivered_besides(&shared, &thief));
+    assert!(!holders.is_delivered_besides(&shared, &holder));
+    assert!(holders.is_asserted_besides(&shared, &holder));
+    assert!(!holders.is_asserted_besides(&shared, &thief));
+}
+
+#[test]
+fn the_more_restrictive_time_of_spec_and_status_is_used() {
+    let hash = hash();
+    let timed = |created: &str, expires: &str| {
+        let mut entry = entry(&hash);
+        entry["createdAt"] = json!(created);
+        entry["expiresAt"] = json!(expires);
+        entry
+    };
+    let key = |listed: Value, recorded: Value| {
+        let mut state = State::default();
+        crd::SdkClient::apply(&mut state, &by_hash("ci", &[listed], &[recorded]));
+        let client = state.client_by_key(&hash).unwrap();
+        let ClientKind::Service(service) = &client.kind else { panic!("a service") };
+        let time = |time: Option<jiff::Timestamp>| time.unwrap().to_string();
+        (time(service.keys[0].created_at), time(service.keys[0].expires_at))
+    };
+    let [early, late] = [timed(OLD, OLD), timed(NEW, NEW)];
+    for (listed, recorded) in [(&early, &late), (&late, &early)] {
+        assert_eq!(key(listed.clone(), recorded.clone()), (OLD.to_owned(), OLD.to_owned()));
+    }
+}
+
+#[test]
+fn a_delivery_that_was_not_reconciled_is_known() {
+    let unobserved = |state: &State, last| state.key_holders.unobserved(last).count();
+    let mut state = State::default();
+    let mut client = service("ci", OLD, &[]);
+    crd::SdkClient::apply(&mut state, &client);
+    let before = state.key_holders.last_number();
+    crd::SdkClient::apply(&mut state, &client);
+    assert_eq!(unobserved(&state, before), 1, "its status was lost, or it has never had one");
+    crd::SdkClient::apply(&mut state, &service("newer", OLD, &[]));
+    assert_eq!(unobserved(&state, before), 1, "only what was there");
+    assert_eq!(unobserved(&state, state.key_holders.last_number()), 2);
+    crd::SdkClient::delete(&mut state, &name("newer"));
+    client.status.as_mut().unwrap().observed_generation = Some(1);
+    crd::SdkClient::apply(&mut state, &client);
+    assert_eq!(unobserved(&state, u64::MAX), 0);
+    client.status.as_mut().unwrap().observed_generation = None;
+    client.metadata.deletion_timestamp =
+        Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap());
+    crd::SdkClient::apply(&mut state, &client);
+    assert_eq!(unobserved(&state, u64::MAX), 0, "one that is being deleted is not reconciled");
+    let mut listing = by_hash("listing", &[], &[]);
+    listing.status.as_mut().unwrap().observed_generation = None;
+    crd::SdkClient::apply(&mut state, &listing);
+    assert_eq!(unobserved(&state, u64::MAX), 0, "what a spec lists is known");
 }
 
 #[test]
@@ -66,15 +190,15 @@ fn a_key_that_is_no_longer_listed_is_forgotten() {
     let mut state = State::default();
     crd::SdkClient::apply(&mut state, &service("c", OLD, &[first]));
     crd::SdkClient::apply(&mut state, &service("c", OLD, &[first, second]));
-    assert_eq!(state.keys.len(), 2);
+    assert_eq!(state.key_holders.sizes().0, 2);
     crd::SdkClient::apply(&mut state, &service("c", OLD, &[second, second]));
-    assert_eq!((holder(&state, &first), state.keys.len()), (None, 1));
-    // Created again under the same name: the old claim is not left behind.
+    assert_eq!((user(&state, &first), state.key_holders.sizes().0), (None, 1));
+    // Created again under the same name.
     crd::SdkClient::apply(&mut state, &service("c", NEW, &[second]));
-    assert_eq!(state.keys[&second].len(), 1);
+    assert_eq!(user(&state, &second).as_deref(), Some("c"));
     crd::SdkClient::delete(&mut state, &name("c"));
     crd::SdkClient::delete(&mut state, &name("c"));
-    assert!(state.keys.is_empty());
+    assert_eq!(state.key_holders.sizes(), (0, 0));
 }
 
 #[test]

@@ -36,6 +36,7 @@ use serde::Serialize;
 
 use super::AppState;
 use super::error::finish;
+use crate::domain::opaque::ApiKey;
 use crate::domain::permission::Operation;
 use crate::index::Kind;
 use crate::index::propagation::{Propagation, Write};
@@ -121,6 +122,18 @@ async fn known(state: &AppState, kind: Kind, resource_version: &str) {
     let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
     state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
     if let Some(propagation) = &state.platform.propagation {
+        propagation.elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
+    }
+}
+
+/// Waits, bounded, until a key whose hash was written into a spec may be used: the leader copies it
+/// to status, and the replicas learn of that.
+async fn accepted(state: &AppState, key: &ApiKey) {
+    state.reader.wait_for_key(&key.hash(), LOCAL_TIMEOUT).await;
+    let applied = state.reader.progress().applied().get(Kind::SdkClient.as_str()).copied();
+    if let (Some(propagation), Some(version)) = (&state.platform.propagation, applied) {
+        let resource_version = version.to_string();
+        let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
         propagation.elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }

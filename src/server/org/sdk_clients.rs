@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::caller::{Caller, Who, authorize};
 use super::managed::Force;
 use super::resources::{self, find, own};
-use super::{audit, reply, user_pools};
+use super::{accepted, audit, reply, user_pools};
 use crate::crd;
 use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::opaque::ApiKey;
@@ -81,6 +81,9 @@ pub async fn create(
         let hashes = json!([hash_of(key, state.clock.now())]);
         let change = json!({"service": {"apiKey": {"hashes": hashes}}});
         client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+    }
+    if let Some(key) = &key {
+        accepted(&state, key).await;
     }
     audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, key.as_ref())))
@@ -309,6 +312,7 @@ pub async fn rotate(
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+    accepted(&state, &key).await;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, Some(&key))))
 }

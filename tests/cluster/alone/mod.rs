@@ -3,6 +3,7 @@
 mod crash;
 mod crash_order;
 mod crash_order_keys;
+mod key_ownership;
 mod last_admin;
 mod logins;
 mod namespace_deletion;

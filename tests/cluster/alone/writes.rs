@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::harness::audit::{Write, has_seen, operator_writes_for};
 use crate::harness::{
-    Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp,
+    Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp, with,
 };
 
 fn summary(writes: &[Write]) -> Vec<String> {
@@ -37,6 +37,12 @@ async fn nothing_is_written_twice() {
     let clients = Space::new("writes-client").await;
     clients.apply(&service("backend", "Member", "key")).await;
     clients.ready::<SdkClient>("backend").await;
+    // One that lists hashes: status.
+    let listing = Space::new("writes-hashes").await;
+    let hash = "6cfb9ed0778cd7e8c35a7321dd84df7f6e8b21e5b87ce2e631df784026c8f607";
+    let hashes = json!({"hashes": [{"id": &hash[..16], "sha256": hash}]});
+    listing.apply(&with(service("ci", "Member", "x"), "/spec/service/apiKey", hashes)).await;
+    listing.ready::<SdkClient>("ci").await;
     // A hosted pool: the signing Secret, the ConfigMap, status.
     let pools = Space::new("writes-pool").await;
     pools.apply(&quick_pool("users")).await;
@@ -60,6 +66,7 @@ async fn nothing_is_written_twice() {
     let other_writes =
         ["update organizations/status 200", "create rolebindings 201", "update members/status 200"];
     assert_eq!(summary(&written(&clients).await), client_writes);
+    assert_eq!(summary(&written(&listing).await), client_writes[1..]);
     assert_eq!(summary(&written(&pools).await), pool_writes);
     let mut other = summary(&written(&others).await);
     other.sort();
@@ -86,6 +93,7 @@ async fn nothing_is_written_twice() {
     last.ready::<SdkClient>("backend").await;
     reconciled(&restarted).await;
     assert_eq!(summary(&written(&clients).await), client_writes);
+    assert_eq!(summary(&written(&listing).await), client_writes[1..]);
     assert_eq!(summary(&written(&pools).await), pool_writes);
     assert_eq!(summary(&written(&others).await).len(), other_writes.len());
 

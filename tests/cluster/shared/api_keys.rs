@@ -160,11 +160,17 @@ async fn keys_made_elsewhere() {
     counts(&operator, first.expose(), "200").await;
     space.apply(&by_hash("ci", "Admin", &[&second])).await;
     counts(&operator, first.expose(), "401 api_key_unknown").await;
+    space.ready::<SdkClient>("ci").await;
     // Nothing was stored but hashes.
     let secrets = space.api::<Secret>().list(&kube::api::ListParams::default()).await.unwrap();
     assert!(secrets.items.is_empty());
 
-    // The same hash in another client: the older object keeps it, and the other says so.
+    // What may be used is what status lists.
+    let ci: SdkClient = space.ready("ci").await;
+    let listed: Vec<_> = ci.status.unwrap().keys.into_iter().map(|key| key.sha256).collect();
+    assert_eq!(listed, [second.hash().to_string()]);
+
+    // The same hash in another client: the one that has it keeps it, and the other says so.
     let other = Space::new("thief").await;
     other.apply(&by_hash("ci", "ReadOnly", &[&second])).await;
     other.stands::<SdkClient>("ci", "KeyConflict").await;

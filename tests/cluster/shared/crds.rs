@@ -158,6 +158,7 @@ async fn each_rule_accepts_and_refuses() {
         (member("ada", "Owner", account()), "Unsupported value: \"Owner\""),
         (service("backend", "Admin", "key"), "never delivered into a Secret"),
         (secret("users.signing-keys"), "reserved for the operator"),
+        (secret("anon-operator.record-keys"), "reserved for the operator"),
         (secret("ada.password-hash"), "reserved for the operator"),
         (secret("Key"), object_name),
         (secret(&"x".repeat(254)), "Too long"),
@@ -342,6 +343,15 @@ async fn each_rule_of_services_and_their_keys() {
         (annotations(json!({"/x": "x"})), name),
         (annotations(json!({"objectset.rio.cattle.io/hash": "x"})), "are reserved"),
         (annotations(json!({"argocd.argoproj.io/tracking-id": "x"})), "are reserved"),
+        // Nor may a tool copy the key into another namespace because a client says so.
+        (annotations(json!({"kubed.appscode.com/sync": ""})), "are reserved"),
+        (annotations(json!({"replicator.v1.mittwald.de/replicate-to": "*"})), "are reserved"),
+        (
+            annotations(json!({"reflector.v1.k8s.emberstack.com/reflection-auto-enabled": "true"})),
+            "are reserved",
+        ),
+        (labels(json!({"clustersecret.io/x": "y"})), "are reserved"),
+        (annotations(json!({"sealedsecrets.bitnami.com/managed": "true"})), "are reserved"),
         (names(json!({"apiKey": ".."})), "must be a key of a Secret's data"),
         (names(json!({"apiKey": "x", "clientId": "x"})), "must be four different keys"),
     ] {

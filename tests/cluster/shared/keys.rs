@@ -2,6 +2,7 @@
 //! left alone.
 
 use anon_operator::crd::SdkClient;
+use anon_operator::domain::opaque::ApiKey;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
@@ -187,18 +188,70 @@ async fn another_secret_name_takes_a_new_key() {
 }
 
 #[tokio::test]
-async fn a_copied_key_counts_for_the_older_client_only() {
+async fn a_copied_key_is_used_for_the_client_that_had_it_first() {
     let operator = shared().await;
+    // The older one.
+    let (thief, _) = backend(&operator, "thief").await;
     let (space, key) = backend(&operator, "copied").await;
-    let thief = Space::new("thief").await;
-    thief.apply(&service("backend", "Member", "key")).await;
-    thief.ready::<SdkClient>("backend").await;
     thief.merge::<Secret>("key", json!({"stringData": {"apiKey": key}})).await;
     let copied: SdkClient = thief.stands("backend", "KeyConflict").await;
     let own = space.ready::<SdkClient>("backend").await.status.unwrap();
-    assert_eq!(copied.status.unwrap().keys[0].sha256, own.keys[0].sha256);
+    assert!(copied.status.unwrap().keys.is_empty(), "a status lists only what is the client's");
+    assert_eq!(own.keys[0].sha256, sha256(&key));
     let verdict = operator.validate(&key, None).await.json();
     assert_eq!(verdict["sdkClientId"], metadata_id(&space.ready("backend").await));
+    // The record of the copy is not signed for the thief either.
+    let secret: Secret = thief.get("key").await.unwrap();
+    assert!(!secret.metadata.annotations.unwrap()["anon.dev/keys"].contains(&sha256(&key)));
+    // A key of its own ends the conflict.
+    thief.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
+    replaced(&operator, &thief, &key_of_nobody()).await;
+}
+
+/// A well-formed key that no client has.
+fn key_of_nobody() -> String {
+    ApiKey::generate().unwrap().expose().to_owned()
+}
+
+/// Whoever may edit Secrets in one organization, and look at another, adds the hash of the other's key
+/// to the record of a Secret.
+#[tokio::test]
+async fn a_hash_in_a_forged_record_takes_no_key() {
+    let operator = shared().await;
+    let (thief, own_key) = backend(&operator, "thief").await;
+    let (space, key) = backend(&operator, "victim").await;
+    let own: SdkClient = space.ready("backend").await;
+    let published = &own.status.as_ref().unwrap().keys[0];
+    let record = async || {
+        let secret: Secret = thief.get("key").await.unwrap();
+        secret.metadata.annotations.unwrap()["anon.dev/keys"].clone()
+    };
+    let before = record().await;
+    let mut forged: Value = serde_json::from_str(&before).unwrap();
+    forged.as_array_mut().unwrap().push(json!({
+        "id": published.id, "sha256": published.sha256, "state": "Previous",
+        "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2099-01-01T00:00:00Z",
+    }));
+    let annotations = json!({"anon.dev/keys": forged.to_string()});
+    // As it is, and when status is computed anew.
+    for lost in [false, true] {
+        thief.merge::<Secret>("key", json!({"metadata": {"annotations": annotations}})).await;
+        if lost {
+            let nothing = json!({"status": null});
+            operator_patches_status(&thief, "sdkclients", "backend", &nothing);
+        }
+        eventually("the record is repaired", async || {
+            let now = record().await;
+            if now.contains(&published.sha256) { Err(now) } else { Ok(()) }
+        })
+        .await;
+        let verdict = operator.validate(&key, None).await.json();
+        assert_eq!(verdict["sdkClientId"], metadata_id(&own), "{verdict}");
+        let keys = thief.ready::<SdkClient>("backend").await.status.unwrap().keys;
+        let hashes: Vec<_> = keys.into_iter().map(|key| key.sha256).collect();
+        assert_eq!(hashes, [sha256(&own_key)]);
+        counts(&operator, &own_key, "200").await;
+    }
 }
 
 /// The hash of a delivered key stands in status. Who lists it has not got the key.

@@ -135,7 +135,8 @@ fn at(second: i64) -> Timestamp {
 
 fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reason> {
     let live = |id, of| id == sibling() && of == pool.id;
-    UnverifiedToken::parse(token)?.check_signature(pool, &[])?.check(client(), at(second), live)
+    let signed = UnverifiedToken::parse(token)?.check_signature(pool, &[], at(second))?;
+    signed.check(client(), at(second), live)
 }
 
 fn user(verified: &Verified) -> &AppUser {

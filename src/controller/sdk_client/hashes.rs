@@ -1,0 +1,72 @@
+//! A service client whose keys were made elsewhere. There is nothing to make: the hashes that its
+//! spec lists are copied to status, from where validators use them, unless they are another client's.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+use super::{Made, ownership};
+use crate::controller::{Context, Error};
+use crate::crd::ApiKeyStatus;
+use crate::crd::condition::Standing;
+use crate::domain::client::{SdkClient, Service, StoredApiKey};
+use crate::domain::key_ownership::{Evidence, Ruling};
+use crate::domain::revocation::plausible;
+
+/// Takes up the hashes that the spec lists. `None`: it cannot be told yet.
+pub async fn accept(
+    context: &Context,
+    client: &SdkClient,
+    version: &str,
+    service: &Service,
+    listed: &[StoredApiKey],
+) -> Result<Option<Made>, Error> {
+    let now = context.clock.now();
+    let recorded = |key: &StoredApiKey| service.keys.iter().find(|it| it.hash == key.hash);
+    let asked: Vec<_> = listed
+        .iter()
+        .filter(|key| recorded(key).is_none())
+        .map(|key| (key.hash, Evidence::Asserted))
+        .collect();
+    let rulings = ownership::rule(context, client, version, &asked).await?;
+    if rulings.values().any(|ruling| *ruling == Ruling::Wait) {
+        return Ok(None);
+    }
+    let (mut keys, mut conflict) = (Vec::new(), None);
+    for key in listed {
+        let created_at = match recorded(key) {
+            Some(known) => {
+                // Two leaders have written it. To a client that it was delivered to it is left.
+                if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
+                    conflict = conflict.or(Some(key.hash));
+                }
+                if context.reader.is_key_delivered_besides(&key.hash, &client.name) {
+                    continue;
+                }
+                // A key does not become younger by an edit, or its revocation by age would end.
+                known.created_at
+            }
+            None if rulings.get(&key.hash) == Some(&Ruling::Granted) => {
+                plausible(key.created_at, now).map(|created_at| created_at.min(now))
+            }
+            None => {
+                conflict = conflict.or(Some(key.hash));
+                continue;
+            }
+        };
+        keys.push(ApiKeyStatus {
+            id: key.hash.id(),
+            sha256: key.hash.to_string(),
+            state: key.state,
+            created_at: created_at.map(Time),
+            expires_at: key.expires_at.map(Time),
+        });
+    }
+    let standing = if listed.is_empty() {
+        Standing::reconciling(
+            "NoKeys",
+            "waits for the hash of a key; `kubectl anon key generate` makes one",
+        )
+    } else {
+        Standing::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
+    };
+    Ok(Some(Made { keys, conflict, ..Made::of(standing) }))
+}
