@@ -29,7 +29,7 @@ struct OfKind {
 /// An endpoint and its result.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Verdict {
-    door: &'static str,
+    endpoint: &'static str,
     verdict: &'static str,
 }
 
@@ -140,8 +140,8 @@ impl Metrics {
     }
 
     /// Counts a validation response.
-    pub fn verdict(&self, door: &'static str, verdict: &'static str) {
-        self.verdicts.get_or_create(&Verdict { door, verdict }).inc();
+    pub fn verdict(&self, endpoint: &'static str, verdict: &'static str) {
+        self.verdicts.get_or_create(&Verdict { endpoint, verdict }).inc();
     }
 
     /// Counts a garbage-collected Secret.

@@ -13,7 +13,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::{Api, ListParams};
+use kube::Resource as _;
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use parking_lot::Mutex;
 
 use super::delivery;
@@ -23,6 +24,8 @@ use crate::domain::ids::ObjectName;
 use crate::domain::key_ownership::{self, Evidence, Others, Ruling};
 use crate::domain::opaque::KeyHash;
 use crate::index::{Kind, Reader};
+use crate::kube_ext::pages;
+use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
 /// How long the status write of a client may be under way: longer than a request may take.
@@ -33,8 +36,6 @@ const PATIENCE: Duration = Duration::from_mins(5);
 const FAILURES: u32 = 3;
 /// Few enough to look for those that need no inspection any more.
 const FEW: usize = 256;
-/// Secrets per page of a list.
-const PAGE: u32 = 50;
 
 /// What this leader knows of who owns which hash, beside the index.
 #[derive(Debug, Default)]
@@ -268,22 +269,19 @@ async fn is_recorded_elsewhere(
     client: &SdkClient,
     hash: &KeyHash,
 ) -> Result<bool, Error> {
-    let api: Api<Secret> = Api::all(context.client.clone());
+    let api: Api<Tolerant<PartialObjectMeta<Secret>>> = Api::all(context.client.clone());
     let selector = format!("{},{}", names::selector(names::API_KEY), names::key_label(&hash.id()));
-    let mut page = ListParams::default().labels(&selector).limit(PAGE);
-    loop {
-        let found = api.list_metadata(&page).await.map_err(Error::api("list Secrets"))?;
-        for secret in &found.items {
-            let keys = context.record_keys.get(context).await?;
-            if delivery::records_for_another(&secret.metadata, client, hash, &keys) {
-                return Ok(true);
-            }
-        }
-        match found.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => return Ok(false),
-        }
+    let mut secrets = Vec::new();
+    let take = |secret| secrets.push(secret);
+    let listed = pages::each(&api, ListParams::default().labels(&selector), take).await;
+    listed.map_err(Error::api("list Secrets"))?;
+    if secrets.is_empty() {
+        return Ok(false);
     }
+    let keys = context.record_keys.get(context).await?;
+    Ok(secrets
+        .iter()
+        .any(|secret| delivery::records_for_another(secret.meta(), client, hash, &keys)))
 }
 
 #[cfg(test)]

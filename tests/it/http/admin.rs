@@ -38,7 +38,7 @@ fn parses(text: &str) -> bool {
     let sample = |line: &str| {
         let (name, value) = line.rsplit_once(' ').unwrap();
         let (name, labels) = name.split_once('{').unwrap_or((name, "}"));
-        name.starts_with("anon_")
+        ["anon_", "process_"].iter().any(|prefix| name.starts_with(prefix))
             && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
             && labels.ends_with('}')
             && value.parse::<f64>().is_ok()
@@ -66,8 +66,8 @@ async fn metrics_name_nobody() {
     let text = &reply.text;
     assert!(parses(text), "{text}");
     for line in [
-        r#"anon_verdicts_total{door="validate",verdict="active"} 2"#,
-        r#"anon_verdicts_total{door="validate",verdict="credential_unrecognized"} 1"#,
+        r#"anon_verdicts_total{endpoint="validate",verdict="active"} 2"#,
+        r#"anon_verdicts_total{endpoint="validate",verdict="credential_unrecognized"} 1"#,
         r#"anon_index_objects{kind="UserPool"} 1"#,
         r#"anon_index_objects{kind="SdkClient"} 2"#,
         r#"anon_index_objects{kind="Member"} 0"#,

@@ -219,7 +219,7 @@ async fn every_reason_has_its_reply() {
     let metrics = world.state.metrics.expose([]).unwrap();
     for &reason in Reason::ALL {
         let line =
-            format!(r#"anon_verdicts_total{{door="validate",verdict="{}"}} 1"#, reason.as_str());
+            format!(r#"anon_verdicts_total{{endpoint="validate",verdict="{}"}} 1"#, reason.as_str());
         let elsewhere = matches!(
             reason,
             Reason::CredentialKindRefused | Reason::IndexNotReady | Reason::IndexStale
