@@ -111,11 +111,11 @@ pub struct Context {
     pub reader: Reader,
     /// See [`Propagation`].
     pub propagation: Arc<Propagation>,
-    /// See `PendingKeys`.
+    /// See [`PendingKeys`].
     pub pending: PendingKeys,
-    /// See `Fetches`.
+    /// See [`Fetches`].
     pub fetches: Fetches,
-    /// See `Echoes`.
+    /// See [`Echoes`].
     pub echoes: Arc<Echoes>,
     /// Told when a RoleBinding may have lost its Member. See [`bindings`].
     pub orphaned: Arc<Notify>,

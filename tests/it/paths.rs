@@ -96,7 +96,7 @@ fn texts(tree: &Tree) -> Vec<Text> {
         }
         let content = fs::read_to_string(root().join(path)).unwrap();
         let numbered = (1..).zip(content.lines());
-        let lines = if path.ends_with(".rs") {
+        let lines = if Path::new(path).extension().is_some_and(|extension| extension == "rs") {
             let comments = numbered.filter_map(|(number, line)| {
                 let comment = line.trim_start().strip_prefix("//")?;
                 Some((number, comment.trim_start_matches(['/', '!']).to_owned()))
@@ -119,12 +119,12 @@ fn is_path(word: &str) -> bool {
     };
     // A group, a host or a network: `anon.dev/use`, `10.0.0.0/8`.
     let domain = first.trim_start_matches('.').contains('.');
-    let built = first == "target";
     let media_type = matches!(first, "application" | "text");
+    let built = first == "target";
+    if domain || media_type || built || SUBRESOURCES.contains(&rest) || NOT_PATHS.contains(&word) {
+        return false;
+    }
     PATH.is_match(word)
-        && !(domain || built || media_type)
-        && !NOT_PATHS.contains(&word)
-        && !SUBRESOURCES.contains(&rest)
 }
 
 /// Whether `module::item` exists; also if its first segment is no module of ours.
