@@ -1,7 +1,7 @@
 //! anon-operator: an identity platform that runs as a Kubernetes operator.
 //!
-//! `docs/architecture.md` has the map. Imports point down only, which a test holds:
-//! `app -> {server, controller, leader} -> {index, jwks} -> validate -> {crd, domain}`.
+//! `docs/architecture.md` describes the modules. Imports point downward only, which a test
+//! enforces: `app -> {server, controller, leader} -> {index, jwks} -> validate -> {crd, domain}`.
 
 pub mod app;
 pub mod cli;

@@ -1,117 +1,120 @@
-//! Labels, annotations and names of what the operator stores: shared by who writes it (the
-//! controllers) and who reads it (the API, when it mints).
+//! Labels, annotations and names of stored objects, shared by the controllers, which write them,
+//! and the REST API, which reads some of them.
 
 use std::collections::BTreeMap;
 
 use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::role::Role;
 
-/// Field manager of `Member.status.sessions`. Not the one of the rest of the status, so that
-/// `managedFields` tells who wrote what.
+/// Field manager of `Member.status.sessions`. It differs from that of the rest of the status, so
+/// that `managedFields` shows which component wrote a field.
 pub const SESSIONS: &str = "anon-operator/sessions";
-/// Who made an object; also the name of this program to the API server.
+/// The name of this program: field manager, and value of [`MANAGED_BY`].
 pub const MANAGER: &str = "anon-operator";
-/// Label: [`MANAGER`] on everything that is ours.
+/// Label: [`MANAGER`] on every object that the operator creates.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Label: what the object is for.
+/// Label: the purpose of the object.
 pub const COMPONENT: &str = "anon.dev/component";
-/// Label: id of the pool, client or member that the object belongs to.
+/// Label: id of the pool, client or member that owns the object.
 pub const ID: &str = "anon.dev/id";
-/// Annotation: name of the object that it belongs to.
+/// Annotation: name of the owner.
 pub const OWNER_NAME: &str = "anon.dev/owner-name";
 /// Annotation on a signing Secret: namespace of the pool.
 pub const OWNER_NAMESPACE: &str = "anon.dev/owner-namespace";
-/// Annotation: `Retain` or `Delete`. On the Secret itself, because it is needed when the object
-/// that said so is gone.
+/// Annotation: `Retain` or `Delete`. Stored on the Secret, because it is needed after the owner is
+/// deleted.
 pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
-/// Annotation on a delivery Secret: id, hash, state and times of every live key, so that status
-/// can be recomputed whole after a loss.
+/// Annotation on a delivery Secret: id, hash, state and times of every valid key, so that a lost
+/// status can be recomputed completely.
 pub const KEYS: &str = "anon.dev/keys";
 
 /// Annotation on a delivery Secret: the MAC of [`KEYS`], see [`crate::domain::record_mac`].
 pub const KEYS_MAC: &str = "anon.dev/keys-mac";
-/// Prefix of labels on a delivery Secret: the id of a key that [`KEYS`] lists follows.
+/// Prefix of labels on a delivery Secret, followed by the id of a key that [`KEYS`] lists.
 pub const KEY_LABEL: &str = "anon.dev/key.";
-/// Name of the Secret, in the operator's namespace, with the keys of these MACs.
+/// Name of the Secret in the operator's namespace that contains the keys of these MACs.
 pub const RECORD_KEYS_SECRET: &str = "anon-operator.record-keys";
 /// Value of [`COMPONENT`]: that Secret.
 pub const RECORD_KEYS: &str = "record-keys";
 
-/// Annotation on an SdkClient or UserPool: any new value asks for a new ApiKey or signing key.
+/// Annotation on an SdkClient or UserPool: any new value requests a rotation.
 pub const ROTATE: &str = "anon.dev/rotate";
 /// Annotation on a delivery Secret: digest of the last [`ROTATE`] that was carried out.
 pub const ROTATED: &str = "anon.dev/rotated";
-/// Annotation on a delivery Secret: which of its labels and annotations come from the spec.
+/// Annotation on a delivery Secret: the names of its labels and annotations that come from the
+/// spec.
 pub const OWNED_METADATA: &str = "anon.dev/owned-metadata";
-/// Annotation on a Namespace, written by a cluster admin: the clientIds that its clients may
-/// choose, separated by commas, or `*`.
+/// Annotation on a Namespace, written by a cluster administrator: the clientIds that its clients
+/// may choose, separated by commas, or `*`.
 pub const CLIENT_IDS: &str = "anon.dev/client-ids";
 
-/// Annotation on what the API made: tells a repeated request by who asked for what.
+/// Annotation on an object that the REST API created: identifies the request, so that a retry is
+/// recognized.
 pub const REQUEST: &str = "anon.dev/request";
 
-/// Annotation on a Member: the API is about to take the role Admin from it. See
+/// Annotation on a Member: the REST API is about to remove its role Admin. See
 /// [`crate::server`]'s `org::leaving`.
 pub const LEAVING: &str = "anon.dev/leaving";
 
-/// Begin of the names of namespaces that were made by a sign-up.
+/// Prefix of the names of namespaces that a sign-up created.
 pub const SIGN_UP_PREFIX: &str = "anon-org-";
-/// Label on a Namespace that a sign-up is at work on. The chart's admission policy keeps it to us.
+/// Label on a Namespace whose sign-up is in progress. The chart's admission policy allows only the
+/// operator to set it.
 pub const SIGN_UP: &str = "anon.dev/sign-up";
-/// Value of [`COMPONENT`]: the Secret that says which namespace a sign-up was given.
+/// Value of [`COMPONENT`]: the Secret that records the namespace of a sign-up.
 pub const SIGN_UP_RECORD: &str = "sign-up";
 /// Value of [`SIGN_UP`].
 pub const SIGN_UP_PENDING: &str = "pending";
 
-/// Prefix of the name of a replica's Lease; the name of its Pod follows. The chart's admission
-/// policy guards by this name, so it is what a replica is counted by, never a label.
+/// Prefix of the name of a replica's Lease, followed by the name of its Pod. A replica is
+/// identified by this name and never by a label, because the chart's admission policy protects the
+/// name.
 pub const VALIDATOR_LEASE: &str = "anon-validator-";
 /// Annotation on a replica's Lease: the resourceVersions that it has applied, by kind.
 pub const APPLIED: &str = "anon.dev/applied";
-/// Annotation on a replica's Lease: the key sets that it asks to have fetched again.
+/// Annotation on a replica's Lease: its open requests to fetch key sets again.
 pub const ASKED: &str = "anon.dev/asked";
-/// Value of [`COMPONENT`]: the Lease of a replica that authenticates.
+/// Value of [`COMPONENT`]: the Lease of a validator, a replica that authenticates requests.
 pub const VALIDATOR: &str = "validator";
 
 /// Data key of a signing Secret: a [`crate::domain::keyset::StoredKeySet`] in JSON.
 pub const KEY_SET: &str = "keyset.json";
 
-/// Label on a Secret that we are asked to read: what for. Its writer consents by it.
+/// Label on a Secret that a spec refers to: the use that the owner of the Secret consents to.
 pub const USE: &str = "anon.dev/use";
 /// Value of [`USE`]: the password of a Member.
 pub const USE_PASSWORD: &str = "password";
 /// Value of [`USE`]: the JWKS, with private keys, of a UserPool.
 pub const USE_JWKS: &str = "jwks";
-/// Value of [`USE`]: CA certificates to check an identity provider by.
+/// Value of [`USE`]: CA certificates for connections to an identity provider.
 pub const USE_CA: &str = "ca";
-/// Data key of a Secret with a password hash: argon2id in PHC form.
+/// Data key of a Secret with a password hash: argon2id in PHC format.
 pub const PASSWORD_HASH: &str = "password.phc";
-/// Annotation on a Secret with a password hash: what it was made from.
+/// Annotation on a Secret with a password hash: the source of the password.
 pub const PASSWORD_SOURCE: &str = "anon.dev/password-source";
-/// Value of [`PASSWORD_SOURCE`]: a password that was sent to the API. No mark of a Secret looks
-/// like it: those have spaces.
+/// Value of [`PASSWORD_SOURCE`]: a password that was sent to the REST API. Values for a Secret are
+/// different, because they contain spaces.
 pub const MADE_BY_API: &str = "api";
 
-/// Annotation on a Member that the API gave a password: which one, as the name of the Secret with its
-/// hash says it. A member that was deleted and made again has no such annotation, and so no password;
-/// one that comes back with its manifest has.
+/// Annotation on a Member whose password was set by the REST API: the password id, which is part of
+/// the name of the Secret with the hash. A member that is deleted and re-created lacks the
+/// annotation and so has no password, unless its manifest contains the annotation.
 pub const PASSWORD_ID: &str = "anon.dev/password-id";
 
 /// Value of [`COMPONENT`]: the Secret with the password hash of a member.
 pub const PASSWORD: &str = "password-hash";
-/// Value of [`COMPONENT`]: the Secret with the life cycle of a hosted pool's keys.
+/// Value of [`COMPONENT`]: the Secret with the signing keys of a hosted pool.
 pub const SIGNING_KEYS: &str = "signing-keys";
-/// Value of [`COMPONENT`]: a Secret that an ApiKey is delivered into.
+/// Value of [`COMPONENT`]: a delivery Secret, which contains an API key.
 pub const API_KEY: &str = "api-key";
-/// Value of [`COMPONENT`]: the ConfigMap with a pool's public set.
+/// Value of [`COMPONENT`]: the ConfigMap with a pool's public key set.
 pub const JWKS: &str = "jwks";
 /// Value of [`COMPONENT`]: the RoleBinding of a member.
 pub const MEMBER_ROLE: &str = "member-role";
 
-/// The labels and annotations that the controllers read of the objects that they keep in memory. All
-/// others are dropped there: a controller that is to read another one from its own store, or from what
-/// a watch brings, finds it only if it is listed here.
-const READ: [&str; 10] = [
+/// The labels and annotations of watched objects that are kept in memory. All others are dropped,
+/// so a label or annotation that a controller reads from its store or a watch must be listed here.
+const RETAINED_METADATA: [&str; 10] = [
     ID,
     OWNER_NAME,
     OWNER_NAMESPACE,
@@ -124,13 +127,13 @@ const READ: [&str; 10] = [
     ASKED,
 ];
 
-/// Whether a label or annotation is one of [`READ`].
+/// Whether a label or annotation is one of [`RETAINED_METADATA`].
 #[must_use]
 pub fn is_read(name: &str) -> bool {
-    READ.contains(&name)
+    RETAINED_METADATA.contains(&name)
 }
 
-/// The labels of an object of `component` that belongs to `id`.
+/// The labels of an object of `component` that is owned by `id`.
 #[must_use]
 pub fn labels(component: &str, id: &impl ToString) -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -140,7 +143,7 @@ pub fn labels(component: &str, id: &impl ToString) -> BTreeMap<String, String> {
     ])
 }
 
-/// Selects everything of `component` that is ours.
+/// Selects every object of `component` that the operator created.
 #[must_use]
 pub fn selector(component: &str) -> String {
     format!("{MANAGED_BY}={MANAGER},{COMPONENT}={component}")
@@ -152,52 +155,52 @@ pub fn key_label(id: &str) -> String {
     format!("{KEY_LABEL}{id}")
 }
 
-/// Selects what of `component` belongs to `id`.
+/// Selects the objects of `component` that are owned by `id`.
 #[must_use]
 pub fn selector_of(component: &str, id: &impl ToString) -> String {
     format!("{},{ID}={}", selector(component), id.to_string())
 }
 
-/// Name of the signing Secret of a pool, in the operator's namespace. The uid makes a namespace
-/// that was deleted and created again start with fresh keys.
+/// Name of the signing Secret of a pool, in the operator's namespace. It contains the uid of the
+/// pool's namespace, so that a re-created namespace starts with new keys.
 #[must_use]
 pub fn signing_secret(namespace_uid: &str, pool: &str) -> String {
     format!("{namespace_uid}.{pool}.signing-keys")
 }
 
-/// Name of the Secret with the hash of a member's password, in the operator's namespace. The uid as
-/// for [`signing_secret`]. Another password has another Secret, so which one the member has is for the
-/// Member to say, in one write.
+/// Name of the Secret with the hash of a member's password, in the operator's namespace. For the
+/// uid, see [`signing_secret`]. Each password has its own Secret, so that one write to the Member,
+/// which refers to the Secret by the password id, changes the password.
 #[must_use]
 pub fn password_secret(namespace_uid: &str, member: &str, id: PasswordId) -> String {
     format!("{namespace_uid}.{member}.{id}.password-hash")
 }
 
-/// The annotations of that Secret, whose hash was made from `source`.
+/// The annotations of that Secret. `source` identifies the source of the password.
 #[must_use]
 pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
         (OWNER_NAMESPACE.to_owned(), member.namespace.clone()),
         (OWNER_NAME.to_owned(), member.name.clone()),
         (PASSWORD_SOURCE.to_owned(), source.to_owned()),
-        // There is nothing to go on with: a member of the same name is another person.
+        // Never retained: a later member with the same name is another person.
         (DELETION_POLICY.to_owned(), deletion_policy(false).to_owned()),
     ])
 }
 
-/// Name of the ConfigMap with a pool's public set, to be mounted by workloads.
+/// Name of the ConfigMap with a pool's public key set, which workloads can mount.
 #[must_use]
 pub fn jwks_config_map(pool: &str) -> String {
     format!("{pool}-jwks")
 }
 
-/// Name of a member's RoleBinding. The role is in the name because a `roleRef` cannot change.
+/// Name of a member's RoleBinding. It contains the role, because a `roleRef` is immutable.
 #[must_use]
 pub fn role_binding(member: &str, role: Role) -> String {
     format!("anon-member-{member}-{}", role.as_str().to_ascii_lowercase())
 }
 
-/// Name of the member that a RoleBinding of this name is for.
+/// Name of the member to whom a RoleBinding of this name belongs.
 #[must_use]
 pub fn member_of_role_binding(binding: &str) -> Option<&str> {
     let (member, role) = binding.strip_prefix("anon-member-")?.rsplit_once('-')?;

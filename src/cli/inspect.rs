@@ -357,7 +357,7 @@ mod tests {
             ("a.b.c.d.e".into(), "JWE"),
             ("=.a.b".into(), "header is not base64url"),
             (jwt("[]", "{}"), "header is not a JSON object"),
-            (jwt("{}", r#"{"a":1,"a":2}"#), "a member occurs twice"),
+            (jwt("{}", r#"{"a":1,"a":2}"#), "duplicate member"),
         ] {
             let error = inspect(&bad).unwrap_err();
             assert!(error.contains(text), "{bad}: {error}");

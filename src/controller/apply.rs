@@ -1,10 +1,10 @@
-//! The only writer of children. Two rules, because there are two sorts of them:
+//! The only writer of children. There are two types of them, with different rules:
 //!
-//! * **Random material** (Secrets) is created by POST, so that of two leaders one gets a 409 and
-//!   reads, and is changed by PUT with the resourceVersion that was read. Nothing is ever applied
-//!   over a key.
+//! * **Random material** (Secrets) is created by POST, so that of two leaders, one gets a 409 and
+//!   reads the Secret of the other. It is changed by PUT with the resourceVersion that was read. A
+//!   key is never overwritten by an apply.
 //! * **Derived children** (ConfigMaps, RoleBindings) follow from their owner. They are created by
-//!   POST, and applied server-side with force when they differ and are ours.
+//!   POST. If they are ours and have drifted, they are repaired by a forced server-side apply.
 
 use std::fmt::Debug;
 
@@ -24,10 +24,10 @@ use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::tolerant::{Keep, Tolerant};
 use crate::names;
 
-/// Reads a Secret.
+/// Reads a Secret; `None` if it does not exist.
 ///
 /// # Errors
-/// The API server did not answer with it or with 404.
+/// The request failed, other than by a 404.
 pub async fn read_secret(
     client: &Client,
     namespace: &str,
@@ -37,16 +37,16 @@ pub async fn read_secret(
     api.find(name).await.map_err(Error::api("read Secret"))
 }
 
-/// What became of an attempt to create.
+/// The result of creating a Secret.
 pub enum Created {
-    /// It is ours, as sent.
+    /// The Secret was created.
     New(Secret),
-    /// There was one already; this is it.
+    /// A Secret of this name existed already.
     Existing(Secret),
 }
 
 impl Created {
-    /// The Secret, whoever made it.
+    /// The Secret, new or not.
     #[must_use]
     pub const fn secret(&self) -> &Secret {
         match self {
@@ -54,7 +54,7 @@ impl Created {
         }
     }
 
-    /// The same, owned.
+    /// Like [`Self::secret`], but owned.
     #[must_use]
     pub fn into_secret(self) -> Secret {
         match self {
@@ -63,7 +63,7 @@ impl Created {
     }
 }
 
-/// Creates a Secret, or reads the one that is in its place.
+/// Creates a Secret, or reads the existing one of this name.
 ///
 /// # Errors
 /// The API server refused.
@@ -116,18 +116,18 @@ pub trait Child:
 impl Child for ConfigMap {}
 impl Child for RoleBinding {}
 
-/// What keeps a derived child from being there as desired.
+/// Why a derived child is not in its desired state.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Obstacle {
-    /// One of its name is somebody else's.
+    /// Another object has its name, and is not ours.
     Foreign,
-    /// The API server refuses it, because of a quota, a policy or a webhook. What it said.
+    /// The API server refuses it because of a quota, a policy or a webhook. Contains the message.
     Refused(String),
 }
 
-/// Makes a derived child look as desired. An equal one is left alone without a write; one that is
-/// not ours is never touched. An obstacle is no error, because it must not keep the caller from what
-/// is more important: to publish keys, and to withdraw them.
+/// Creates or repairs a derived child. If nothing differs, nothing is written. An object that is
+/// not ours is never modified. An obstacle is not an error, because it must not keep the caller
+/// from what is more important: publishing and withdrawing keys.
 ///
 /// # Errors
 /// The API server did not answer, or the child changed in between.
@@ -163,14 +163,14 @@ async fn try_apply_child<K: Child>(
     if is_subset(&encode(child)?, &encode(&existing)?) {
         return Ok(Ok(()));
     }
-    info!(kind = %K::kind(&()), %namespace, %name, "repairing a child that differs");
+    info!(kind = %K::kind(&()), %namespace, %name, "repairing a drifted child");
     let mut repaired = child.clone();
     repaired.meta_mut().resource_version = existing.resource_version();
     let parameters = PatchParams::apply(&children_manager()).force();
     match api.patch(&name, &parameters, &Patch::Apply(&repaired)).await {
         Ok(_) => Ok(Ok(())),
-        // What cannot be changed any more, such as the data of an immutable ConfigMap or the
-        // roleRef of a RoleBinding, is made again.
+        // Immutable parts, such as the data of an immutable ConfigMap or the roleRef of a
+        // RoleBinding, cannot be repaired: the child is re-created.
         Err(kube::Error::Api(status)) if status.is_invalid() => {
             delete_exactly(&api, &existing).await?;
             create_child(&api, child).await.map(Ok)
@@ -179,7 +179,8 @@ async fn try_apply_child<K: Child>(
     }
 }
 
-/// By POST and not by apply, which would take over what somebody else makes in this very moment.
+/// Creates a child by POST: an apply would take over an object that another writer creates at the
+/// same moment.
 async fn create_child<K: Child>(api: &Api<Tolerant<K>>, child: &K) -> Result<(), Error> {
     let field_manager = Some(children_manager());
     let parameters = PostParams { field_manager, ..PostParams::default() };
@@ -191,7 +192,7 @@ fn children_manager() -> String {
     format!("{}/children", names::MANAGER)
 }
 
-/// Deletes the very object that was read: a new one of the same name, or a changed one, stays.
+/// Deletes exactly the object that was read: not a re-created or modified one of the same name.
 ///
 /// # Errors
 /// It changed in between, or the API server refused.
@@ -217,8 +218,8 @@ where
     }
 }
 
-/// Whether the owner controls the child that is there; or nobody does, and it bears our labels: its
-/// owner reference was taken away.
+/// Whether the existing child is ours: the owner controls it, or no object controls it and it has
+/// our labels, because its owner reference was removed.
 fn is_ours<K: Resource>(existing: &K, desired: &K, owner_uid: &str) -> bool {
     let (ours, labels) = (desired.labels(), existing.labels());
     let all_there = || ours.iter().all(|(name, value)| labels.get(name) == Some(value));
@@ -226,7 +227,7 @@ fn is_ours<K: Resource>(existing: &K, desired: &K, owner_uid: &str) -> bool {
         .map_or_else(|| !ours.is_empty() && all_there(), |controller| controller.uid == owner_uid)
 }
 
-/// Whether everything that `desired` says holds in `actual`. Lists are compared whole.
+/// Whether `actual` contains everything in `desired`. Lists must be equal.
 fn is_subset(desired: &Value, actual: &Value) -> bool {
     match (desired, actual) {
         (Value::Object(desired), Value::Object(actual)) => desired

@@ -1,9 +1,10 @@
-//! The RoleBindings of members: removes those that nobody should have any more.
+//! Deletes RoleBindings of members that must no longer have them.
 //!
-//! Usually Kubernetes collects a RoleBinding with its Member. It does not where the Member was deleted
-//! with `--cascade=orphan`: the binding stays, belongs to nobody, and gives its rights for good. So the
-//! leader looks for such bindings itself. Without a grace: a RoleBinding holds nothing that could be
-//! lost. A Member that comes back, from a backup say, gets another one.
+//! Usually Kubernetes deletes a RoleBinding together with its Member. It does not if the Member was
+//! deleted with `--cascade=orphan`: the binding would remain and grant its permissions permanently.
+//! So the leader looks for such bindings itself, without a grace period, because a RoleBinding
+//! contains nothing that could be lost: for a Member that is restored from a backup, a new one is
+//! created.
 
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, ListParams, PartialObjectMeta, Patch, PatchParams};
@@ -19,11 +20,11 @@ use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
-/// The metadata of a RoleBinding, with its finalizers.
+/// The metadata of a RoleBinding, including its finalizers.
 type Binding = Tolerant<PartialObjectMeta<RoleBinding>>;
 
-/// Removes the RoleBindings of a member except the one named `keep`. All of them, whatever their
-/// owner references are: anyone who may change these must not be able to keep a binding that way.
+/// Deletes the RoleBindings of a member except the one named `keep`, whatever their owner
+/// references are: anyone who can change these must not be able to preserve a binding that way.
 ///
 /// # Errors
 /// One changed in between, or the API server refused.
@@ -43,7 +44,7 @@ pub async fn prune(
     Ok(())
 }
 
-/// Removes every RoleBinding whose Member is gone.
+/// Deletes every RoleBinding whose Member was deleted.
 ///
 /// # Errors
 /// The API server did not answer.
@@ -56,27 +57,27 @@ pub async fn collect(context: &Context) -> Result<(), Error> {
         let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
         let api: Api<Tolerant<PartialObjectMeta<RoleBinding>>> =
             Api::namespaced(context.client.clone(), &namespace);
-        // One that cannot be removed must not protect all that come after it.
+        // A RoleBinding that cannot be deleted must not protect the following ones.
         match remove(&api, &binding).await {
-            Ok(()) => info!(%namespace, %name, "removed a RoleBinding whose Member is gone"),
+            Ok(()) => info!(%namespace, %name, "deleted an orphaned RoleBinding"),
             Err(error) => {
-                warn!(%namespace, %name, %error, "could not remove a RoleBinding whose Member is gone");
+                warn!(%namespace, %name, %error, "failed to delete an orphaned RoleBinding");
             }
         }
     }
     Ok(())
 }
 
-/// Whether the binding is one that this operator creates, by its labels, its name and the id in them,
-/// and its Member is gone. The binding was listed before the Member is asked for, and a binding is
-/// only created for a Member that exists: so one that is missing has been deleted. One that is being
-/// deleted is still there, and its own reconciliation removes the binding.
+/// Whether the operator has created the binding, as shown by its labels, its name and its id, and
+/// its Member was deleted. A binding is created only for an existing Member, and was listed before
+/// the Member is read here, so a missing Member has been deleted. A Member whose deletion is in
+/// progress still exists, and its own reconciliation deletes the binding.
 async fn is_orphan(context: &Context, binding: &Binding) -> Result<bool, Error> {
     let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
     let Some(member) = names::member_of_role_binding(&name) else { return Ok(false) };
     let id = MemberId::derive(&namespace, member);
     let is_its = binding.labels().get(names::ID).is_some_and(|label| *label == id.to_string());
-    // The index saves asking for the members that are served, which is nearly all of them.
+    // The index saves a request for nearly every member.
     if !is_its || context.reader.member(id).is_some() {
         return Ok(false);
     }
@@ -85,8 +86,8 @@ async fn is_orphan(context: &Context, binding: &Binding) -> Result<bool, Error> 
     Ok(found.is_none())
 }
 
-/// Deletes a RoleBinding as it was read. One with a finalizer stays until that is removed, and gives
-/// its rights meanwhile, so it is emptied first.
+/// Deletes a RoleBinding as it was read. A finalizer delays the deletion, and the binding would
+/// grant its permissions in the meantime, so its subjects are removed first.
 async fn remove(
     api: &Api<Tolerant<PartialObjectMeta<RoleBinding>>>,
     binding: &Binding,

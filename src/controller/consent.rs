@@ -1,5 +1,5 @@
 //! Secrets of organizations that the operator is asked to read: passwords, key sets, CA
-//! certificates. The label `anon.dev/use` is the opt-in of whoever can write the Secret.
+//! certificates. The label `anon.dev/use` is the opt-in of a user with write access to the Secret.
 //!
 //! The watches select this label, so unrelated Secrets cost nothing. As a result, a watch cannot
 //! tell a deleted Secret from one that lost its label, or from its own reconnection. So every

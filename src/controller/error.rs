@@ -25,7 +25,7 @@ pub enum Error {
         action: &'static str,
     },
     /// An object from the API server lacks a field that the API server always sets.
-    #[error("{what} is missing from the API server's answer")]
+    #[error("{what} is missing from the API server's response")]
     Incomplete {
         /// The missing field.
         what: &'static str,
@@ -47,7 +47,7 @@ pub enum Error {
     },
     /// The keys that authenticate the records of delivery Secrets are unreadable.
     #[error(
-        "Secret `{}` of the operator's namespace must have a key of 32 bytes in `current`, and in `previous` another one or none",
+        "Secret `{}` of the operator's namespace must have a 32-byte key in `current`, and either no key or another 32-byte key in `previous`",
         names::RECORD_KEYS_SECRET
     )]
     RecordKeys,

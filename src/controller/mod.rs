@@ -1,16 +1,17 @@
 //! The controllers: the write path, run by the leader alone.
 //!
-//! One folder per kind. Each reconciliation reads as the same five steps:
+//! One folder per kind. Each reconciliation has the same five steps:
 //!
-//! 1. **resolve**: read what the object refers to and what exists already (client required);
-//! 2. **validate**: from the spec to what is meant, by [`crate::validate`] (pure);
-//! 3. **desired**: what has to be there (pure);
-//! 4. **apply**: make it so, by [`apply`] (client required);
-//! 5. **status**: say so, by [`status`], the last write of all, because what it publishes is
-//!    served at once.
+//! 1. **resolve**: read the referenced objects and the existing children (requires a client);
+//! 2. **validate**: turn the spec into domain types, by [`crate::validate`] (pure);
+//! 3. **desired**: compute the desired children and status (pure);
+//! 4. **apply**: create or correct the children, by [`apply`] (requires a client);
+//! 5. **status**: publish the result, by [`status`]. This is the last write, because validators use
+//!    what it publishes immediately.
 //!
-//! A failed validation is data: a condition, then a wait for the next change. A failed call is an
-//! error: retried with backoff, and a fresh leader starts over from what is stored.
+//! An invalid spec is not an error: it is reported as a condition, and the next change is awaited.
+//! A failed call is an error: it is retried with backoff, and a new leader starts over from what is
+//! stored.
 
 pub mod apply;
 pub mod bindings;
@@ -68,46 +69,47 @@ use user_pool::fetches::Fetches;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
-/// When something that is not watched is looked at again.
-const LATER: SignedDuration = SignedDuration::from_secs(30);
-/// How often validators are asked for that take long to learn of something.
-const PATIENCE: SignedDuration = SignedDuration::from_secs(5);
-/// After how long, or twice that, everything is looked at again. The watches of what objects refer
-/// to say nothing of what was deleted while they were interrupted.
-const RECHECK: Duration = Duration::from_mins(30);
+/// How often objects that are blocked by something unwatched are reconciled.
+const POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
+/// How often a propagation that takes long is re-checked.
+const PROPAGATION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+/// The minimum time after which an unchanged object is reconciled again; the maximum is twice this.
+/// Needed because the watches of referenced objects do not report what was deleted while they were
+/// interrupted.
+const RESYNC_INTERVAL: Duration = Duration::from_mins(30);
 
-/// What the controllers need to know besides the cluster.
+/// Configuration of the controllers.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The namespace with the signing keys.
     pub operator_namespace: String,
-    /// Where the public endpoints are reached, without a trailing slash.
+    /// Base URL of the public endpoints, without a trailing slash.
     pub public_url: String,
-    /// How long a Secret whose owner is gone is kept.
+    /// How long a Secret is retained after its owner was deleted.
     pub orphan_grace: Duration,
-    /// Whether organizations are made by sign-up.
+    /// Whether sign-ups may create organizations.
     pub allow_sign_up: bool,
-    /// How old a fetched key set may become.
+    /// Maximum age of a fetched key set.
     pub max_jwks_age: Duration,
-    /// Fetches key sets.
+    /// HTTP client for key sets.
     pub fetcher: Fetcher,
 }
 
-/// What every reconciliation has at hand.
+/// Shared by all reconciliations of one term of leadership.
 pub struct Context {
-    /// The API server.
+    /// Client of the API server.
     pub client: Client,
     /// See [`Settings`].
     pub settings: Settings,
-    /// The time.
+    /// Source of the current time.
     pub clock: SharedClock,
-    /// Counters.
+    /// Metrics of this replica.
     pub metrics: Arc<Metrics>,
     /// Name of this replica, for Events.
     pub instance: String,
     /// See [`Memory`].
     pub memory: Memory,
-    /// What this replica's own index knows, for what is decided across objects.
+    /// This replica's own index, for decisions that depend on several objects.
     pub reader: Reader,
     /// See [`Propagation`].
     pub propagation: Arc<Propagation>,
@@ -117,29 +119,29 @@ pub struct Context {
     pub fetches: Fetches,
     /// See [`Echoes`].
     pub echoes: Arc<Echoes>,
-    /// Told when a RoleBinding may have lost its Member. See [`bindings`].
+    /// Notified when a RoleBinding may have become an orphan. See [`bindings`].
     pub orphaned: Arc<Notify>,
     /// See [`Ownership`].
     pub ownership: Ownership,
     /// See [`RecordKeyStore`].
     pub record_keys: RecordKeyStore,
-    /// Held by who hashes a password.
+    /// Serializes password hashing, because each hash takes 19 MiB.
     pub hashing: tokio::sync::Mutex<()>,
-    /// Held by who makes a signing key: half the cores at most, so that a hundred new pools leave
-    /// the rest to who validates.
+    /// Limits concurrent generation of signing keys to half the cores, so that creating many pools
+    /// does not starve validation.
     pub generating: Semaphore,
 }
 
 impl Context {
-    /// The uid of a namespace: names of what is kept for it hold that, so that one which is deleted
-    /// and made again starts afresh.
+    /// The uid of a namespace. The names of Secrets that are stored for a namespace contain it, so
+    /// that a re-created namespace does not inherit them.
     async fn namespace_uid(&self, namespace: &str) -> Result<String, Error> {
         let api: Api<GuardedMeta<Namespace>> = Api::all(self.client.clone());
         let namespace = api.read(namespace).await.map_err(Error::api("read Namespace"))?;
         namespace.uid().ok_or(Error::Incomplete { what: "metadata.uid" })
     }
 
-    /// A context for one term of leadership of the replica called `instance`.
+    /// Creates the context for one term of leadership of the replica `instance`.
     #[must_use]
     pub fn new(
         client: Client,
@@ -179,21 +181,22 @@ impl Context {
     }
 }
 
-/// An object as the controllers see it. One that cannot be read, because a newer version has
-/// written it, say, must not hold up all others of its kind.
+/// An object as the controllers see it. An unreadable object, for example one that a newer version
+/// has written, must not block all others of its kind.
 type Guarded<K> = Tolerant<K, Lean>;
 
-/// The metadata of such an object, of a kind of which nothing else is looked at.
+/// The metadata of an object, for kinds of which nothing else is needed.
 type GuardedMeta<K> = Guarded<PartialObjectMeta<K>>;
 
 /// A kind that is reconciled.
 trait Reconcile: HasStatus {
-    /// Brings the cluster to what the object says.
+    /// Brings the cluster to the state that the object specifies.
     fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Outcome, Error>> + Send;
 
-    /// Takes away what an object gave, once it is being deleted. A finalizer, anyone's, can keep
-    /// such an object for as long as it likes; the rights that it gives must not last as long.
-    /// Whatever its spec says: it may be changed meanwhile, or not be readable.
+    /// Revokes the permissions that an object grants, as soon as its deletion has begun: a
+    /// finalizer can delay the end of the deletion indefinitely, and the permissions must not last
+    /// that long. Does not depend on the spec, which may be changed in the meantime or be
+    /// unreadable.
     fn end(
         _context: &Context,
         _namespace: &str,
@@ -202,15 +205,15 @@ trait Reconcile: HasStatus {
         std::future::ready(Ok(()))
     }
 
-    /// Forgets what the context has, besides [`Memory`], of an object that is gone.
+    /// Drops what the context holds, besides [`Memory`], about an object that was deleted.
     fn forget(_context: &Context, _namespace: &str, _name: &str) {}
 }
 
-/// What a reconciliation came to.
+/// The outcome of a reconciliation.
 struct Outcome {
-    /// For metrics.
+    /// Metric label.
     label: &'static str,
-    /// When to look again.
+    /// When to reconcile again.
     look: Look,
 }
 
@@ -219,33 +222,33 @@ impl Outcome {
     const SETTLED: Self = Self { label: "ok", look: Look::OnChange };
     /// The spec is not valid; nothing to do until it changes.
     const INVALID: Self = Self { label: "invalid", look: Look::OnChange };
-    /// Something that is not watched is in the way.
+    /// Blocked by something that is not watched.
     const BLOCKED: Self = Self { label: "blocked", look: Look::Later };
     /// This version of the operator cannot read the object.
     const UNREADABLE: Self = Self { label: "unreadable", look: Look::OnChange };
 }
 
-/// When to look at an object again, if nothing changes before.
+/// When to reconcile an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Look {
-    /// Not for long.
+    /// Not before the next resync.
     OnChange,
-    /// In a moment: something is under way that brings no event.
+    /// In a moment: something is in progress that triggers no event.
     Soon,
-    /// After a while: something that is not watched may have changed.
+    /// After a while: something that is not watched may have changed by then.
     Later,
     /// At this time.
     At(Timestamp),
 }
 
 impl Look {
-    /// When to look at `object`, and each object at another time.
+    /// The requeue of `object`. Resyncs are spread over time by object.
     fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
-        let recheck = RECHECK + RECHECK * memory::spread(object) / memory::SPREAD;
+        let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * memory::spread(object) / memory::SPREAD;
         let left = match self {
             Self::OnChange => recheck,
             Self::Soon => Duration::from_millis(200),
-            Self::Later => LATER.unsigned_abs(),
+            Self::Later => POLL_INTERVAL.unsigned_abs(),
             Self::At(time) => {
                 let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
                 left.clamp(Duration::from_millis(200), recheck)
@@ -254,20 +257,20 @@ impl Look {
         Action::requeue(left)
     }
 
-    /// As soon as something that is not watched has to be looked at.
+    /// This, or [`Self::Later`] if that is sooner.
     fn at_latest_later(self, now: Timestamp) -> Self {
         match self {
             Self::Soon => self,
-            Self::At(time) if time.duration_since(now) < LATER => self,
+            Self::At(time) if time.duration_since(now) < POLL_INTERVAL => self,
             _ => Self::Later,
         }
     }
 }
 
-/// Runs every controller until dropped. Dropping it stops all work at the next await point.
+/// Runs all controllers until dropped. Dropping it stops all work at the next await point.
 pub async fn run(context: Arc<Context>) {
-    // What is decided across objects is asked of the index: an empty one would say "free" of
-    // everything.
+    // Decisions that depend on several objects rely on the index: in an empty one, every name and
+    // hash would appear to be free.
     context.reader.listed().await;
     context.ownership.begin(context.reader.delivered_clients());
     tokio::join!(
@@ -282,7 +285,7 @@ pub async fn run(context: Arc<Context>) {
     );
 }
 
-/// Whose credentials a Revocation is about, if it is about those of such a kind.
+/// The object whose credentials a Revocation covers, if it is of the kind `of`.
 fn revoked(revocation: &Guarded<Revocation>, of: Of) -> Option<ObjectName> {
     let revocation = validate::revocation(revocation.0.as_ref().ok()?).ok()?;
     (revocation.of == of).then_some(revocation.owner)
@@ -293,7 +296,7 @@ fn ours(component: &str) -> watcher::Config {
     watcher::Config::default().labels(&names::selector(component))
 }
 
-/// Runs one controller: counts, logs, backs off.
+/// Runs one controller and handles its results.
 async fn drive<K>(controller: Controller<Guarded<K>>, context: Arc<Context>)
 where
     K: Reconcile + DeserializeOwned,
@@ -305,7 +308,7 @@ where
         .run(reconcile::<K>, on_error::<K>, context)
         .for_each(|result| {
             match result {
-                // Reconcile errors were logged by `on_error`.
+                // `on_error` has logged errors of a reconciliation.
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
@@ -313,9 +316,9 @@ where
                     K::forget(&memory, namespace, &gone.name);
                 }
                 Err(ControllerError::QueueError(error)) => {
-                    warn!(kind, %error, "a watch of the controller failed; it goes on by itself");
+                    warn!(kind, %error, "a watch of the controller failed; retrying");
                 }
-                Err(error) => warn!(kind, %error, "the controller reports an error"),
+                Err(error) => warn!(kind, %error, "the controller reported an error"),
             }
             std::future::ready(())
         })
@@ -349,7 +352,7 @@ async fn reconcile<K: Reconcile>(
     if let (Some(refusal), Ok(object)) = (refusal, &object.0) {
         let unchanged = object.status().cloned().unwrap_or_default();
         let standing = Standing::reconciling("Refused", refusal);
-        // Best effort: what was refused may be the right to write status.
+        // Best effort: the refused request may have been a write of status.
         let _ = status::write(&context, object, unchanged, &standing).await;
     }
     let kind = kind_name::<K>();
@@ -366,14 +369,14 @@ fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<C
     let (kind, namespace, name) =
         (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
     if matches!(error, Error::Conflict { .. }) {
-        debug!(%kind, %namespace, %name, %error, "reconciling again");
+        debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
     } else {
         warn!(%kind, %namespace, %name, %error, retry_in_ms = pause.as_millis(), "reconciliation failed");
     }
     Action::requeue(pause)
 }
 
-/// The kind as a label of metrics.
+/// The kind as a metric label.
 fn kind_name<K: HasStatus>() -> &'static str {
     match K::kind(&()) {
         std::borrow::Cow::Borrowed(kind) => kind,

@@ -10,8 +10,8 @@ use super::Guarded;
 use crate::names;
 
 /// Finds the owner of a child in `namespace`: the object `noted` if it has such a child, otherwise
-/// any object that has one. If none has, returns `noted`: that object may be gone, which its
-/// controller will find out.
+/// any object that has one. If none has, returns `noted`: that object may have been deleted, which
+/// its controller will find out.
 pub fn of<K>(
     objects: &Store<Guarded<K>>,
     namespace: &str,

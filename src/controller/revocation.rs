@@ -65,7 +65,7 @@ impl Reconcile for Revocation {
             (Standing::ready("Revoked", format!("revocation enforced by {}", reached.text)), look)
         } else {
             let waiting = reached.waiting_for(&write);
-            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
+            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
             (Standing::reconciling("Propagating", text), Look::Soon)
         };

@@ -1,6 +1,6 @@
-//! Namespaces that a sign-up has begun with, and that a crash left as they were: one without a
-//! Member never became an organization and is removed; one with a Member is an organization, and
-//! loses the label. See `server/org/sign_up.rs` for the order of the writes.
+//! Completes or removes what interrupted sign-ups have left. A pending Namespace without a Member
+//! never became an organization and is deleted; one with a Member is an organization, and its label
+//! is removed. See `server/org/sign_up.rs` for the order of the writes.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::crd::Member;
 use crate::kube_ext::pages;
 use crate::names;
 
-/// How long a record is kept at least: as long as a request can be repeated, and longer.
-const RECORDED: Duration = Duration::from_mins(3);
+/// The minimum time for which a record is retained: longer than a request can be repeated.
+const MIN_RECORD_GRACE: Duration = Duration::from_mins(3);
 
-/// Removes the records of sign-ups that nobody can repeat any more: see `server/org/reservation.rs`.
+/// Deletes the records of sign-ups that can no longer be repeated: see `server/org/reservation.rs`.
 pub async fn records(
     context: &Context,
     orphans: &mut Orphans,
@@ -35,7 +35,7 @@ pub async fn records(
     listed.map_err(Error::api("list Secrets"))?;
     for record in records {
         let Some(uid) = record.uid() else { continue };
-        if orphans.ripe(&uid, Instant::now(), grace.max(RECORDED)) {
+        if orphans.ripe(&uid, Instant::now(), grace.max(MIN_RECORD_GRACE)) {
             delete_exactly(&api, &record).await?;
             orphans.clear(&uid);
         }
@@ -43,7 +43,7 @@ pub async fn records(
     Ok(())
 }
 
-/// Looks once at every namespace that is pending.
+/// Checks every pending Namespace once.
 pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> Result<(), Error> {
     let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
     let selector = format!("{}={}", names::SIGN_UP, names::SIGN_UP_PENDING);
@@ -61,10 +61,11 @@ pub async fn pass(context: &Context, orphans: &mut Orphans, grace: Duration) -> 
             complete(&api, &namespace).await?;
             orphans.clear(&uid);
         } else {
-            // Its resourceVersion is a precondition: a sign-up that goes on takes the label first.
+            // The resourceVersion is a precondition: a sign-up that continues removes the label
+            // first.
             delete_exactly(&api, &namespace).await?;
             orphans.clear(&uid);
-            info!(namespace = %namespace.name_any(), "removed what an interrupted sign-up had left");
+            info!(namespace = %namespace.name_any(), "deleted the Namespace of an interrupted sign-up");
         }
     }
     Ok(())

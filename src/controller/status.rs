@@ -1,7 +1,7 @@
-//! The only writer of status (but of `Member.status.sessions`).
+//! The only writer of status, except for `Member.status.sessions`.
 //!
-//! Status holds what validators serve, so every write carries the resourceVersion that it was
-//! computed from: a leader that has been overtaken without knowing gets a 409, never its way.
+//! Validators rely on status, so every write has the resourceVersion that it was computed from as
+//! its precondition: a leader that has lost its Lease without noticing gets a 409.
 
 use std::fmt::Debug;
 
@@ -34,23 +34,23 @@ pub trait HasStatus:
     + Sync
     + 'static
 {
-    /// The type of its status.
+    /// The type of the status.
     type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
 
-    /// The status as read.
+    /// The status as it was read.
     fn status(&self) -> Option<&Self::Status>;
 
     /// The conditions in a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
-    /// Takes away what another writer owns, so that it is not compared.
+    /// Clears the fields that another writer owns, so that they are not compared.
     fn leave_to_others(status: &mut Self::Status);
 
-    /// The object with this status, in which what another writer owns is as it was read.
+    /// The object with this status, in which the fields of another writer are as they were read.
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
 
-    /// Sets what every status has: conditions and observedGeneration.
+    /// Sets the fields that every status has: conditions and observedGeneration.
     fn set_standing(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
 }
 
@@ -100,13 +100,13 @@ has_status!(
     Revocation => RevocationStatus
 );
 
-/// How an object stands whose spec is not valid.
+/// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Standing {
     let text: Vec<_> = violations.iter().map(ToString::to_string).collect();
     Standing::stalled("Invalid", text.join("; "))
 }
 
-/// The whole status that says `standing`, on top of the fields in `status`. Pure.
+/// Completes `status` with conditions that report `standing`, and the observed generation. Pure.
 pub fn complete<K: HasStatus>(
     object: &K,
     mut status: K::Status,
@@ -120,8 +120,8 @@ pub fn complete<K: HasStatus>(
     status
 }
 
-/// Writes the status if it differs from the one that was read, and tells of a transition by an
-/// Event. Returns the new resourceVersion if it wrote.
+/// Writes the status if it differs from the one that was read, and publishes an Event about a
+/// transition. Returns the new resourceVersion if it has written.
 ///
 /// # Errors
 /// The object changed in between, or the API server refused.
@@ -146,10 +146,10 @@ pub async fn write<K: HasStatus>(
     if object.resource_version().is_none() {
         return Err(Error::Incomplete { what: "metadata.resourceVersion" });
     }
-    // The whole of it, by PUT. A server-side apply takes away only what its field manager owns, and
-    // whoever may write the object can empty `managedFields`: keys that were withdrawn would stay.
-    // The metadata that the cached object lacks is not lost by it: of what is sent to this
-    // subresource, the API server takes nothing but the status.
+    // A PUT replaces the whole status. A server-side apply removes only what its field manager
+    // owns, and anyone who can write the object can empty `managedFields`: withdrawn keys would
+    // remain. The metadata that the cached object lacks is not lost: the status subresource ignores
+    // everything but the status.
     let parameters = PostParams { field_manager: Some(manager()), ..PostParams::default() };
     let written = api
         .replace_status(&name, &parameters, &Tolerant::new(object.with_status(status)))
@@ -160,8 +160,8 @@ pub async fn write<K: HasStatus>(
     Ok(written.resource_version())
 }
 
-/// Says of an object that this version of the operator cannot read that it does not serve. The
-/// rest of its status stays as it is, whatever that may be.
+/// Reports that this version of the operator cannot read an object and does not use it. The rest of
+/// its status stays as it is, whatever that may be.
 ///
 /// # Errors
 /// The object changed in between, or the API server refused.
@@ -181,7 +181,7 @@ pub async fn write_unreadable<K: HasStatus>(
     if conditions == *previous && unreadable.observed_generation == *generation {
         return Ok(());
     }
-    warn!(kind = %K::kind(&()), namespace, name, "the object cannot be read and is not served");
+    warn!(kind = %K::kind(&()), namespace, name, "this version of the operator cannot read the object; it is not served");
     let patch = json!({
         "metadata": { "resourceVersion": resource_version },
         "status": { "conditions": conditions, "observedGeneration": generation },
@@ -196,8 +196,8 @@ fn manager() -> String {
     format!("{}/status", names::MANAGER)
 }
 
-/// One log line, and an Event where the standing is news: became stalled, or ready again. The
-/// first Ready of an object is not news.
+/// Logs the readiness, and publishes an Event if the object has become stalled, or ready again. The
+/// first Ready of an object is not worth an Event.
 async fn report<K: HasStatus>(context: &Context, object: &K, standing: &Standing) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
@@ -235,7 +235,7 @@ mod tests {
         }))
         .unwrap();
         let standing = Standing::ready("Accepted", "fine");
-        // Neither when it computes a status afresh, nor when it keeps the one it read.
+        // Both when it computes a new status and when it keeps the one that it read.
         for status in [MemberStatus::default(), member.status.clone().unwrap()] {
             let own = complete(&member, status, &standing, Timestamp::UNIX_EPOCH);
             assert!(own.sessions.is_empty(), "they are not compared");

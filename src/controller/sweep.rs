@@ -1,12 +1,12 @@
-//! Removes Secrets that belong to nobody any more. There are no finalizers and no owner references
-//! on key material (a restore changes uids, and garbage collection would eat the keys), so
-//! somebody has to look.
+//! Garbage collection of orphaned Secrets. Key material has neither finalizers nor owner references
+//! (a restore changes uids, and Kubernetes would then delete the keys), so the leader looks for
+//! orphans itself.
 //!
 //! Safe by construction: the Secrets are listed first and their owners after that, both from the
-//! API server's most recent state, so an owner that is missing really is gone; only what is ours
-//! by label and by id is considered; only an orphan that has been seen for the whole grace goes,
-//! and with uid and resourceVersion as preconditions. The grace lets Secrets be restored before
-//! the objects that own them. A new leader starts the grace anew.
+//! API server's most recent state, so a missing owner has really been deleted. Only Secrets with
+//! our labels and an id of ours are considered. An orphan is deleted only after it has been one for
+//! the whole grace period, with uid and resourceVersion as preconditions. The grace period allows
+//! Secrets to be restored before their owners. It restarts with a new leader.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -25,14 +25,15 @@ use crate::kube_ext::pages;
 use crate::names;
 use crate::validate;
 
-/// The longest time between two looks.
+/// The maximum time between two passes.
 const MAX_INTERVAL: Duration = Duration::from_mins(5);
-/// A password is stored before its Member names it: at least this much later it is nobody's.
-const NAMED_BY_THEN: Duration = Duration::from_mins(3);
-/// How long after a hint RoleBindings are looked at.
-const MOMENT: Duration = Duration::from_secs(1);
+/// The minimum grace period of a password hash, which is stored before status of its Member refers
+/// to it.
+const MIN_PASSWORD_GRACE: Duration = Duration::from_mins(3);
+/// How long after a notification RoleBindings are checked, so that one pass covers many deletions.
+const NOTIFICATION_DELAY: Duration = Duration::from_secs(1);
 
-/// Sweeps for as long as it is not dropped.
+/// Collects garbage until dropped.
 pub async fn run(context: &Context) {
     let grace = context.settings.orphan_grace;
     let interval = (grace / 4).clamp(Duration::from_millis(500), MAX_INTERVAL);
@@ -43,13 +44,13 @@ pub async fn run(context: &Context) {
     look.tick().await;
     loop {
         if let Err(error) = bindings::collect(context).await {
-            warn!(%error, "could not look for RoleBindings without a Member; the next pass tries again");
+            warn!(%error, "failed to check for orphaned RoleBindings; the next pass retries");
         }
         tokio::select! {
             _ = look.tick() => {}
             () = context.orphaned.notified() => {
-                // Many members may go together, and the index hears of it in its own time.
-                tokio::time::sleep(MOMENT).await;
+                // Many members may be deleted together, and the index may be behind.
+                tokio::time::sleep(NOTIFICATION_DELAY).await;
                 continue;
             }
         }
@@ -57,18 +58,18 @@ pub async fn run(context: &Context) {
         for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
             if let Err(error) = pass(context, sweep, &mut orphans, sweep.grace(grace)).await {
                 complete = false;
-                warn!(component = sweep.component(), %error, "could not sweep; the next pass tries again");
+                warn!(component = sweep.component(), %error, "failed to check for orphaned Secrets; the next pass retries");
             }
         }
         if let Err(error) = sign_ups::records(context, &mut orphans, grace).await {
             complete = false;
-            warn!(%error, "could not remove records of sign-ups; the next pass tries again");
+            warn!(%error, "failed to delete old sign-up records; the next pass retries");
         }
         if context.settings.allow_sign_up
             && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
         {
             complete = false;
-            warn!(%error, "could not look after sign-ups; the next pass tries again");
+            warn!(%error, "failed to check for interrupted sign-ups; the next pass retries");
         }
         if complete {
             orphans.forget_unseen();
@@ -76,7 +77,7 @@ pub async fn run(context: &Context) {
     }
 }
 
-/// The sorts of Secret.
+/// The kinds of Secret that are collected.
 #[derive(Clone, Copy)]
 enum Sweep {
     SigningKeys,
@@ -95,37 +96,37 @@ impl Sweep {
 
     fn grace(self, grace: Duration) -> Duration {
         match self {
-            Self::Passwords => grace.max(NAMED_BY_THEN),
+            Self::Passwords => grace.max(MIN_PASSWORD_GRACE),
             Self::SigningKeys | Self::ApiKeys => grace,
         }
     }
 }
 
-/// The orphans, by uid.
+/// The current orphans, by uid.
 #[derive(Default)]
 pub struct Orphans(HashMap<String, Orphan>);
 
 struct Orphan {
-    /// Since when it has been one.
+    /// When it was first seen as an orphan.
     since: Instant,
-    /// Whether it was seen since the others were forgotten.
+    /// Whether the current pass has seen it.
     seen: bool,
 }
 
 impl Orphans {
-    /// Whether `uid`, seen as an orphan at `now`, has been one for `grace`.
+    /// Records an orphan that is seen at `now`. Returns whether it has been one for `grace`.
     pub fn ripe(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
         let orphan = self.0.entry(uid.to_owned()).or_insert(Orphan { since: now, seen: true });
         orphan.seen = true;
         now.saturating_duration_since(orphan.since) >= grace
     }
 
-    /// It belongs to somebody (again), or is gone.
+    /// Drops an object that has an owner (again) or was deleted.
     pub fn clear(&mut self, uid: &str) {
         self.0.remove(uid);
     }
 
-    /// Forgets what was not seen since this was called last: somebody else has removed it.
+    /// Drops what was not seen since the last call: someone else has deleted it.
     pub fn forget_unseen(&mut self) {
         self.0.retain(|_, orphan| std::mem::take(&mut orphan.seen));
     }
@@ -148,7 +149,7 @@ async fn pass(
     let mut secrets = Vec::new();
     let listed = pages::each(&api, selector, |secret| secrets.push(secret)).await;
     listed.map_err(Error::api("list Secrets"))?;
-    // Order matters: see the module's comment.
+    // The owners are listed after the Secrets: see the module documentation.
     let owned = owned(client, sweep).await?;
     for secret in secrets {
         let Some(uid) = secret.uid() else { continue };
@@ -158,30 +159,31 @@ async fn pass(
             let namespace = secret.namespace().unwrap_or_default();
             let (name, component) = (secret.name_any(), sweep.component());
             let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
-            // One that cannot be removed must not protect all that come after it.
+            // A Secret that cannot be deleted must not protect the following ones.
             if let Err(error) = delete_exactly(&api, &secret).await {
-                warn!(%namespace, %name, component, %error, "could not remove a Secret that belongs to nobody");
+                warn!(%namespace, %name, component, %error, "failed to delete an orphaned Secret");
                 continue;
             }
             orphans.clear(&uid);
             context.metrics.swept(component);
-            info!(%namespace, %name, component, "removed a Secret that belonged to nobody");
+            info!(%namespace, %name, component, "deleted an orphaned Secret");
         }
     }
     Ok(())
 }
 
-/// What ties a Secret to its owner: the owner's id, and the place where that owner wants it.
+/// Ties a Secret to its owner: the id of the owner, and the name that the owner specifies for the
+/// Secret.
 type Claim = (String, String);
 
-/// What belongs to somebody.
+/// The Secrets that have an owner.
 #[derive(Default)]
 struct Owned {
-    /// The claims of everything that lives.
+    /// The Secrets of all existing owners.
     claims: HashSet<Claim>,
-    /// Namespaces with an object that cannot be read: whatever is in there may be its.
+    /// Namespaces with an unreadable object: any Secret in them may belong to it.
     unclear: HashSet<String>,
-    /// Ids of objects that cannot be read: whatever bears one may be theirs.
+    /// Ids of unreadable objects: any Secret with such an id may belong to them.
     unclear_ids: HashSet<String>,
 }
 
@@ -247,13 +249,13 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
     Ok(owned)
 }
 
-/// Also of an object that cannot be read.
+/// Namespace and name, which an unreadable object has, too.
 fn name_of(object: &impl Resource) -> Option<(String, String)> {
     Some((object.meta().namespace.clone()?, object.meta().name.clone()?))
 }
 
-/// By name. What belongs to a namespace that was deleted and created again is an orphan, though an
-/// object of the same id lives.
+/// The uids of all namespaces, by name. A Secret of a deleted and re-created namespace is an
+/// orphan, even if an object with the same id exists.
 async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
     let api: Api<GuardedMeta<Namespace>> = Api::all(client.clone());
     let mut uids = HashMap::new();
@@ -268,7 +270,7 @@ async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String
 fn delivery_claim(client: &SdkClient) -> Option<Claim> {
     let namespace = client.namespace()?;
     let delivery = client.spec.service.as_ref()?.api_key.delivery.as_ref()?;
-    // As the Secret's label says it, also of a client whose spec is refused for another reason.
+    // As in the Secret's label. The spec need not be valid otherwise.
     let derived = || SdkClientId::derive(&namespace, &client.name_any()).to_string();
     let id = client.spec.client_id.clone().unwrap_or_else(derived);
     Some((id, format!("{namespace}/{}", delivery.secret_name)))
@@ -285,7 +287,7 @@ fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
     (id, place)
 }
 
-/// Whether the Secret says that it may be removed with its owner.
+/// Whether the deletion policy of the Secret allows deleting it after its owner.
 fn may_go(secret: &GuardedMeta<Secret>) -> bool {
     secret.annotations().get(names::DELETION_POLICY).is_some_and(|policy| policy == "Delete")
 }
@@ -304,7 +306,7 @@ mod tests {
         orphans.clear("a");
         assert!(!orphans.ripe("a", start + grace, grace));
         assert!(orphans.ripe("a", start + grace * 2, grace));
-        // Whoever removed it, it is forgotten with the next pass that does not see it.
+        // It is dropped by the next pass that does not see it.
         orphans.forget_unseen();
         assert!(orphans.ripe("a", start + grace * 3, grace));
         orphans.forget_unseen();
@@ -340,7 +342,7 @@ mod tests {
         assert_ne!(claim(Sweep::ApiKeys, &secret("acme", "old-key", &derived)), owned);
         assert_ne!(claim(Sweep::ApiKeys, &secret("copied", "key", &derived)), owned);
 
-        // One that chose its clientId has that on its Secret.
+        // A client with a clientId of its own has that in the label of its Secret.
         let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
         let spec = serde_json::json!({"clientId": chosen, "service": service});
         let owned = delivery_claim(&client(&spec)).unwrap();

@@ -1,7 +1,8 @@
-//! What a controller is told of: watches that fail, wait and begin again each by itself.
+//! The watches that trigger reconciliations. Each fails, backs off and restarts independently.
 //!
-//! A controller of kube's pauses all of its watches when one fails. After a restart of the API server
-//! one that is refused for long, for lack of a right, say, would hold up what all others bring.
+//! By default, a controller of kube pauses all of its watches when one fails. A watch that fails
+//! permanently, for example because of a missing permission, would then delay the events of all
+//! others.
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,10 +19,11 @@ use serde::de::DeserializeOwned;
 
 use super::Guarded;
 
-/// Objects of a page of a list. Kept small, because any of them may have more than a megabyte.
-const PAGE: u32 = 50;
+/// The number of objects in a page of a list. It is small because each may have more than a
+/// megabyte.
+const PAGE_SIZE: u32 = 50;
 
-/// A controller of the objects of `api`.
+/// Creates a controller for the objects of `api`.
 pub fn controller<K>(api: Api<Guarded<K>>) -> Controller<Guarded<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
@@ -32,7 +34,7 @@ where
     Controller::for_stream(objects, reader).trigger_backoff(NoPause)
 }
 
-/// What happens to the objects of `api` that `config` selects.
+/// The changes of the objects of `api` that `config` selects, including deletions.
 pub fn touched<K>(
     api: Api<Guarded<K>>,
     config: watcher::Config,
@@ -44,10 +46,10 @@ where
 }
 
 fn paged(config: watcher::Config) -> watcher::Config {
-    config.page_size(PAGE)
+    config.page_size(PAGE_SIZE)
 }
 
-/// The watches pause by themselves.
+/// No pause of the controller: each watch has its own backoff.
 struct NoPause;
 
 impl Iterator for NoPause {
@@ -121,7 +123,7 @@ mod tests {
             )
             .for_each(|_| ready(()));
         tokio::spawn(running);
-        // By now the other watch waits for half a minute between its attempts.
+        // By now the other watch waits half a minute between attempts.
         sleep(Duration::from_secs(150)).await;
         for number in 2..30 {
             let object = json!({"apiVersion": "anon.dev/v1beta1", "kind": "Organization", "spec": {},

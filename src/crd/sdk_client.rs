@@ -235,17 +235,15 @@ pub struct Delivery {
     #[schemars(length(min = 1, max = 253))]
     #[x_kube(
         validation = object_name("backend-anon"),
-        validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash')")
-            .message("names that end in `.signing-keys` or `.password-hash` are reserved for the operator; choose another name, such as `backend-anon`")
+        validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash') && !self.endsWith('.record-keys')")
+            .message("names that end in `.signing-keys`, `.password-hash` or `.record-keys` are reserved for the operator; choose another name, such as `backend-anon`")
     )]
-    #[x_kube(validation = Rule::new("!self.endsWith('.signing-keys') && !self.endsWith('.password-hash') && !self.endsWith('.record-keys')")
-        .message("names that end in `.signing-keys`, `.password-hash` or `.record-keys` are reserved for the operator"))]
     pub secret_name: String,
     /// Names of the keys in the Secret's data. They must differ.
     #[serde(default)]
     pub key_names: KeyNames,
     /// Labels of the Secret, besides those of the operator: at most 16, with values of at most 63
-    /// characters. Labels of Kubernetes, of the operator and of GitOps tools are reserved.
+    /// characters. Labels of Kubernetes, of the operator, of GitOps tools and of tools that copy Secrets are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 63}))]
     #[x_kube(
@@ -255,7 +253,7 @@ pub struct Delivery {
     )]
     pub labels: BTreeMap<String, String>,
     /// Annotations of the Secret, besides those of the operator: at most 16, with values of at most
-    /// 1024 characters. Annotations of Kubernetes, of the operator and of GitOps tools are reserved.
+    /// 1024 characters. Annotations of Kubernetes, of the operator, of GitOps tools and of tools that copy Secrets are reserved.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16, "additionalProperties" = {"type": "string", "maxLength": 1024}))]
     #[x_kube(

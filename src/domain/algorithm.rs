@@ -102,8 +102,8 @@ impl VerifyingAlgorithm {
         Self::ALL.into_iter().find(|alg| alg.as_str() == name)
     }
 
-    /// The one algorithm of a JWK with these members: its `alg`, otherwise that of its curve, and for
-    /// an RSA key, which fits several, `rsa`.
+    /// The one algorithm of a JWK with these members: its `alg`, or else the algorithm of its
+    /// curve. For an RSA key without `alg`, which several algorithms could use, it is `rsa`.
     #[must_use]
     pub fn of_key(
         alg: Option<&str>,

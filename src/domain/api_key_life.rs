@@ -1,9 +1,9 @@
-//! The life of a delivered ApiKey, as a pure function of what is recorded and of the time.
+//! The life cycle of a delivered API key, as a pure function of the recorded keys and the time.
 //!
-//! `Next` (its hash is published, nobody has it yet) -> `Current` (in the Secret) -> `Previous`
-//! (counts until the end of the overlap) -> gone. A key becomes Current by being written into the
-//! Secret, and that happens only when every validator knows it: a consumer never holds a key that
-//! is refused.
+//! `Next` (its hash is published, the key is not delivered) -> `Current` (in the Secret) ->
+//! `Previous` (valid until the end of the overlap) -> removed. A key becomes Current when it is
+//! written into the Secret, which happens only after every validator has acknowledged its hash. So
+//! a consumer never reads a key that validators reject.
 
 use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
@@ -13,14 +13,14 @@ use super::duration::{later, spread};
 use super::ids::SdkClientId;
 use super::opaque::KeyHash;
 
-/// The most Previous keys at a time. More rotations than that within one overlap have to wait, or
-/// a consumer would lose a key that was promised to it.
+/// The maximum number of Previous keys. Further rotations within one overlap are deferred, because
+/// each would end the overlap of a key early.
 pub const MAX_PREVIOUS: usize = 8;
 
 /// State of an API key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ApiKeyState {
-    /// Known to validators, not delivered yet.
+    /// Published to validators, not delivered yet.
     Next,
     /// The key in the Secret.
     Current,
@@ -28,58 +28,58 @@ pub enum ApiKeyState {
     Previous,
 }
 
-/// What is recorded of a key that was delivered.
+/// The record of a delivered key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveredKey {
     /// SHA-256 of the key.
     pub hash: KeyHash,
     /// Current or Previous.
     pub state: ApiKeyState,
-    /// When it was delivered. Unknown for a key that somebody put into the Secret by hand without
-    /// a record: counts as oldest.
+    /// When it was delivered. Unknown for a key that was put into the Secret by hand, without a
+    /// record; such a key is treated as older than any other.
     pub created_at: Option<Timestamp>,
-    /// When it stops to count.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
-/// How keys follow one another.
+/// The rotation settings of a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Schedule {
-    /// How long a key counts at most.
+    /// The lifetime of a key, from its delivery.
     pub lifetime: Option<SignedDuration>,
-    /// How often the key is replaced.
+    /// How often the key is rotated.
     pub interval: Option<SignedDuration>,
-    /// How long the replaced key still counts, from the delivery of the new one.
+    /// How long a replaced key stays valid after the delivery of the new one.
     pub overlap: SignedDuration,
 }
 
-/// What is to be done now.
+/// The next step for the keys of a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The delivered keys that still count, oldest first.
+    /// The delivered keys that are still valid, oldest first.
     pub live: Vec<DeliveredKey>,
-    /// Whether a new key is to be made.
+    /// Whether to create a new key.
     pub rotate: Rotate,
-    /// When the schedule asks for the next one.
+    /// When the next rotation is due by schedule.
     pub next_rotation: Option<Timestamp>,
-    /// When to look again at the latest.
+    /// When to plan again at the latest.
     pub wake_at: Option<Timestamp>,
 }
 
-/// Whether a new key is to be made.
+/// Whether to create a new key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotate {
     /// Not now.
     No,
     /// Now: by schedule or on request.
     Now,
-    /// Asked for, but as many Previous keys live as there may be; not before this time.
+    /// Due, but deferred until this time: there are [`MAX_PREVIOUS`] Previous keys.
     Deferred(Timestamp),
 }
 
 impl Schedule {
-    /// Plans for the delivered keys at `now`. `requested`: somebody asked for a rotation that has
-    /// not been done.
+    /// Plans the next step for the delivered keys at `now`. `requested` is whether a requested
+    /// rotation has not been carried out yet.
     #[must_use]
     pub fn plan(
         &self,
@@ -107,14 +107,14 @@ impl Schedule {
         Plan { live, rotate, next_rotation, wake_at }
     }
 
-    /// When a key that is delivered at `now` stops to count.
+    /// When a key that is delivered at `now` expires.
     #[must_use]
     pub fn expiry(&self, now: Timestamp) -> Option<Timestamp> {
         self.lifetime.map(|lifetime| later(now, lifetime))
     }
 
-    /// The delivered keys once `new` is in the Secret since `now`. The overlap counts from that
-    /// delivery, so neither a restart nor a late delivery cuts it short.
+    /// The delivered keys after the delivery of `new` at `now`. The overlap starts with that
+    /// delivery, so neither a restart nor a late delivery shortens it.
     #[must_use]
     pub fn deliver(
         &self,
@@ -142,8 +142,8 @@ impl Schedule {
         keys
     }
 
-    /// About an interval after delivery, and never later: a lifetime may be as short as interval
-    /// and overlap. A key of unknown age is due.
+    /// Up to 10% earlier than an interval after delivery, but never later: a lifetime may be as
+    /// short as interval plus overlap. A key of unknown age is due now.
     fn next_rotation(&self, client: SdkClientId, key: &DeliveredKey) -> Option<Timestamp> {
         let interval = self.interval?;
         let Some(created_at) = key.created_at else {
@@ -251,8 +251,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the clock does, forwards and backwards: one Current key, it is the one that
-        /// was delivered last, and no more keys than there may be.
+        /// However the clock jumps, there is one Current key, it is the one that was delivered
+        /// last, and the number of keys is bounded.
         #[test]
         fn one_current_key_under_any_clock(times in prop::collection::vec((0..200_i64, any::<bool>()), 1..60)) {
             let schedule = schedule(20, 30);

@@ -1,4 +1,4 @@
-//! A client as it is served, and the proof that an ApiKey gives.
+//! SDK clients, and the verification of API keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,15 +15,16 @@ use super::role::Role;
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SdkClient {
-    /// Its clientId.
+    /// The clientId.
     pub id: SdkClientId,
-    /// The organization that its namespace is.
+    /// The organization of its namespace.
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
-    /// When that object was created: of two clients that choose one clientId, the older has it.
+    /// When that object was created. If two clients choose the same clientId, the older one gets
+    /// it.
     pub created_at: Option<Timestamp>,
-    /// Kept, and refused.
+    /// Whether every credential for this client is rejected, though the object is retained.
     pub suspended: bool,
     /// Frontend or backend.
     pub kind: ClientKind,
@@ -32,7 +33,7 @@ pub struct SdkClient {
 /// The two types of client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientKind {
-    /// A frontend: its users are those of the pool.
+    /// A frontend, whose users are those of a pool.
     Webapp(Webapp),
     /// A backend.
     Service(Service),
@@ -41,61 +42,62 @@ pub enum ClientKind {
 /// A frontend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Webapp {
-    /// The name that people see.
+    /// The display name.
     pub display_name: Option<String>,
-    /// The object that the client refers to; it may not exist.
+    /// The UserPool that the client refers to; it may not exist.
     pub pool: ObjectName,
-    /// The id of that pool, which follows from its name.
+    /// The id of that pool, derived from its name.
     pub pool_id: UserPoolId,
-    /// The browser origins that may read the public data below, as browsers write them.
+    /// The browser origins that may read the public data below (CORS).
     pub allowed_origins: Vec<Origin>,
-    /// Where Link may redirect back to.
+    /// The URLs to which Link may redirect.
     pub redirect_urls: Vec<String>,
     /// URL of the logo.
     pub logo_url: Option<String>,
-    /// Id of the Chrome extension that belongs to the client.
+    /// Id of the client's Chrome extension.
     pub chrome_extension_id: Option<String>,
-    /// Accept only tokens that were made for this client.
+    /// Whether only tokens that were issued for this client are accepted.
     pub strict: bool,
 }
 
-/// A backend with its keys.
+/// A backend and its API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
-    /// What its keys may do.
+    /// The role of its keys.
     pub role: Role,
-    /// Where its keys come from.
+    /// The source of its keys.
     pub source: KeySource,
-    /// The keys that may be used.
+    /// The keys that status lists and the spec still allows. [`SdkClient::prove`] checks their
+    /// expiry.
     pub keys: Vec<StoredApiKey>,
 }
 
-/// Where the keys of a service come from.
+/// The source of a service's API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
-    /// The operator makes and delivers them.
+    /// The operator creates keys and delivers them into a Secret.
     Delivery(Box<Delivery>),
-    /// They were made elsewhere; only their hashes are known. These are the hashes that the spec
-    /// lists; a key may be used once the leader has copied its hash to status.
+    /// Keys are created elsewhere, and the spec lists their hashes, which are these. A key is
+    /// accepted once the leader has copied its hash to status.
     Hashes(Vec<StoredApiKey>),
 }
 
-/// How the key of a service is delivered.
+/// How API keys are delivered into a Secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Name of the Secret, in the client's namespace.
     pub secret_name: String,
-    /// Names of its entries.
+    /// Names of the Secret's entries.
     pub entries: Entries,
-    /// Labels for it.
+    /// Labels of the Secret.
     pub labels: BTreeMap<String, String>,
-    /// Annotations for it.
+    /// Annotations of the Secret.
     pub annotations: BTreeMap<String, String>,
-    /// How keys follow one another.
+    /// The rotation settings.
     pub schedule: Schedule,
-    /// The rotation that somebody asks for: a digest of the annotation's value.
+    /// The rotation requested by annotation, as a digest of the annotation's value.
     pub requested_rotation: Option<String>,
-    /// Whether the Secret outlives the client.
+    /// Whether the Secret is retained when the client is deleted.
     pub retain: bool,
 }
 
@@ -112,22 +114,22 @@ pub struct Entries {
     pub organization_id: String,
 }
 
-/// What is known of an ApiKey.
+/// An API key as it is stored: only its hash is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredApiKey {
     /// SHA-256 of the key.
     pub hash: KeyHash,
-    /// Where it is in its life. Keys made elsewhere are Current.
+    /// The state of the key. Keys created elsewhere are always Current.
     pub state: ApiKeyState,
-    /// When it was made. Unknown counts as oldest.
+    /// When it was created. If unknown, the key is treated as older than any other.
     pub created_at: Option<Timestamp>,
-    /// When it stops to count.
+    /// When it expires.
     pub expires_at: Option<Timestamp>,
 }
 
 impl StoredApiKey {
-    /// This key with the more restrictive of the times that both tell of it: an unknown creation is
-    /// before every other, and a key without an expiry never expires.
+    /// This key with the more restrictive of its own times and those of `other`. An unknown
+    /// creation time is earlier than any other, and a key without an expiry never expires.
     #[must_use]
     pub fn restricted_by(&self, other: &Self) -> Self {
         let created_at = self.created_at.zip(other.created_at);
@@ -143,14 +145,13 @@ impl StoredApiKey {
     }
 }
 
-/// An origin in the one form in which browsers send it (RFC 6454 section 6.2): scheme and host in
-/// lower case, the port only where it is not the scheme's own. So two of them are compared byte
-/// for byte.
+/// An origin in the form in which browsers send it (RFC 6454 section 6.2): scheme and host in lower
+/// case, and no default port. So origins can be compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin(String);
 
 impl Origin {
-    /// The origin that somebody wrote, in that form.
+    /// Normalizes an origin from a spec.
     #[must_use]
     pub fn new(written: &str) -> Self {
         let lower = written.to_ascii_lowercase();
@@ -160,7 +161,7 @@ impl Origin {
         Self(without.unwrap_or(lower))
     }
 
-    /// As a browser sends it.
+    /// The origin as a browser sends it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -168,7 +169,7 @@ impl Origin {
 }
 
 impl SdkClient {
-    /// The pool of a webapp that may be used.
+    /// The pool whose tokens this client accepts.
     ///
     /// # Errors
     /// The client is suspended, or is not a webapp.
@@ -180,18 +181,18 @@ impl SdkClient {
         }
     }
 
-    /// Whether only tokens count that were made for this client.
+    /// Whether only tokens that were issued for this client are accepted.
     #[must_use]
     pub const fn is_strict(&self) -> bool {
         matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict)
     }
 
-    /// The hashes by which this client is found.
+    /// The hashes of its API keys.
     pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
         self.keys().iter().map(|key| key.hash)
     }
 
-    /// The key that is published and not delivered yet.
+    /// The hash of the key that is published but not delivered yet.
     #[must_use]
     pub fn next_key(&self) -> Option<KeyHash> {
         self.keys().iter().find(|key| key.state == ApiKeyState::Next).map(|key| key.hash)
@@ -204,11 +205,12 @@ impl SdkClient {
         }
     }
 
-    /// Proves that the holder of the key with this hash is this client.
+    /// Verifies the API key with this hash. `revocations` are those of the client that are in force
+    /// at `now`.
     ///
     /// # Errors
-    /// The client is suspended, the key is not one of its keys, has expired at `now`, or one of
-    /// the client's `revocations`, those in force, covers it.
+    /// The key is not one of this client's, the client is suspended, or the key has expired or is
+    /// revoked.
     pub fn prove(
         &self,
         hash: &KeyHash,

@@ -1,16 +1,16 @@
-//! A document that is encoded once and sent to many.
+//! A JSON document that is encoded once and served to many clients.
 
 use bytes::Bytes;
 use serde::Serialize;
 
 use super::digest::short_hex;
 
-/// JSON, and a tag of its content. A clone shares the bytes.
+/// A JSON text with an entity tag. A clone shares the bytes.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The JSON text.
     pub json: Bytes,
-    /// Hex digits that are others for another text.
+    /// A prefix of the text's SHA-256 in hexadecimal digits, used as its ETag.
     pub tag: String,
 }
 
@@ -18,7 +18,7 @@ impl Document {
     /// Encodes `content`.
     ///
     /// # Errors
-    /// It cannot be JSON.
+    /// `content` cannot be serialized as JSON.
     pub fn of(content: &impl Serialize) -> serde_json::Result<Self> {
         let json = serde_json::to_vec(content)?;
         Ok(Self { tag: short_hex(&json, 16), json: json.into() })

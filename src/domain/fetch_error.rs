@@ -1,7 +1,8 @@
 //! Why a remote key set could not be fetched, in coarse classes.
 //!
-//! The author of a URL reads these in status. So they say what to do, and reveal nothing of what was
-//! seen: no address, no part of a response, no error message of a library.
+//! Tenants choose the URLs and read these messages in status. So a message says what to do and
+//! reveals nothing about the network or the response: no address, no part of a response, no error
+//! text of a library.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -51,7 +51,7 @@ id! {
     MemberId
 }
 id! {
-    /// Tells a password of a member from those before and after it.
+    /// Id of a password of a member. It changes with every change of the password.
     PasswordId
 }
 
@@ -62,7 +62,7 @@ impl PasswordId {
         Self(Uuid::new_v4())
     }
 
-    /// The id of the password that comes from this source, whatever it is.
+    /// The id of the password from this source, which does not depend on the password itself.
     #[must_use]
     pub fn derive(source: &[&str]) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("password/{}", source.join("/")).as_bytes()))

@@ -1,14 +1,15 @@
-//! JSON from strangers: objects in which a member name occurs twice are refused at every depth, and
-//! what is kept of a text is bounded by more than its length.
+//! Untrusted JSON: duplicate member names are rejected at every depth, and the memory that a parsed
+//! text can take is bounded.
 //!
-//! RFC 7515 section 4 and RFC 7519 section 4 leave it to the reader whether a repeated name is an
-//! error or the last one wins. Two readers that choose differently see two different tokens, so
-//! here it is an error.
+//! RFC 7515 section 4 and RFC 7519 section 4 allow a parser to reject a duplicate name or to use
+//! the last one. Two parsers that choose differently see two different tokens, so here it is an
+//! error.
 //!
-//! A tree of a text takes a hundred times its memory if the text is made for that: `{"":0}`, again
-//! and again. So a tree is built only of few values ([`parse_small_object`]) or of what has proven
-//! its origin ([`parse_object`]); everything else is read member by member, past what nobody asks
-//! for ([`Shape`]).
+//! A crafted text, such as `{"":0}` repeated many times, takes a hundred times its size when it is
+//! parsed into a tree. So a tree is built only for a limited number of values
+//! ([`parse_small_object`]) or for a text from an authenticated source ([`parse_object`]).
+//! Everything else is read member by member, and members that are not needed are skipped
+//! ([`Shape`]).
 
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -18,27 +19,27 @@ use std::marker::PhantomData;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// How deep a text may be nested.
+/// The maximum nesting depth.
 pub const MAX_DEPTH: usize = 16;
-/// How many members and list items a small object may have in all, and any one object or list that
-/// is read past.
+/// The maximum number of members and array items of a small object in total, and of each object or
+/// array that is skipped.
 pub const MAX_MEMBERS: usize = 256;
 
-/// Parses one JSON object and nothing after it, whatever it is made of. Nesting is bounded by
-/// serde_json (128). For texts that are short and not from just anybody.
+/// Parses one JSON object and nothing after it. Nesting is limited by serde_json (128). For short
+/// texts from authenticated sources.
 ///
 /// # Errors
-/// Not JSON, not an object, or an object with a repeated member at any depth.
+/// Not JSON, not an object, or an object with a duplicate member at any depth.
 pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let values = Cell::new(usize::MAX);
     parse(bytes, Strict { depth: usize::MAX, values: &values })
 }
 
-/// As [`parse_object`], for a text from anybody: at most [`MAX_DEPTH`] levels, and at most
-/// [`MAX_MEMBERS`] members and list items. What has more is not built.
+/// Like [`parse_object`], but for untrusted texts: limited to [`MAX_DEPTH`] levels and to
+/// [`MAX_MEMBERS`] members and array items in total.
 ///
 /// # Errors
-/// As for [`parse_object`], or there is more.
+/// As for [`parse_object`], or a limit is exceeded.
 pub fn parse_small_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let values = Cell::new(MAX_MEMBERS);
     parse(bytes, Strict { depth: MAX_DEPTH, values: &values })
@@ -54,7 +55,7 @@ fn parse(bytes: &[u8], strict: Strict<'_>) -> Result<Map<String, Value>, serde_j
     }
 }
 
-/// Reads one JSON text and nothing after it, keeping what `S` keeps.
+/// Parses one JSON text and nothing after it into an `S`.
 ///
 /// # Errors
 /// Not JSON, nested more than [`MAX_DEPTH`] levels deep, or an error of `S`.
@@ -65,17 +66,17 @@ pub fn read<'de, S: Shape<'de>>(bytes: &'de [u8]) -> Result<S, serde_json::Error
     Ok(value)
 }
 
-/// Builds a tree, within bounds.
+/// Builds a tree, within limits.
 #[derive(Clone, Copy)]
 struct Strict<'l> {
-    /// How many levels there may still be.
+    /// The number of levels left.
     depth: usize,
-    /// How many members and list items there may still be.
+    /// The number of members and array items left.
     values: &'l Cell<usize>,
 }
 
 impl Strict<'_> {
-    /// Within an object or list.
+    /// The limits inside an object or array.
     fn deeper<E: de::Error>(self) -> Result<Self, E> {
         let depth = self.depth.checked_sub(1).ok_or_else(too_deep)?;
         Ok(Self { depth, ..self })
@@ -93,11 +94,11 @@ fn too_deep<E: de::Error>() -> E {
 }
 
 fn too_many<E: de::Error>() -> E {
-    E::custom(format_args!("more than {MAX_MEMBERS} members and list items"))
+    E::custom(format_args!("more than {MAX_MEMBERS} members and array items"))
 }
 
 fn repeated<E: de::Error>() -> E {
-    E::custom("a member occurs twice")
+    E::custom("duplicate member")
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
@@ -112,7 +113,7 @@ impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without repeated members")
+        f.write_str("JSON without duplicate members")
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
@@ -163,15 +164,15 @@ impl<'de> Visitor<'de> for Strict<'_> {
     }
 }
 
-/// The names of the members of one object, none of them twice.
+/// The member names of one object, without duplicates.
 #[derive(Debug, Default)]
 pub struct Names(HashSet<String>);
 
 impl Names {
-    /// One more.
+    /// Adds a name.
     ///
     /// # Errors
-    /// It is there already, or there are [`MAX_MEMBERS`].
+    /// It is a duplicate, or there are already [`MAX_MEMBERS`] names.
     pub fn add<E: de::Error>(&mut self, name: &str) -> Result<(), E> {
         if self.0.len() >= MAX_MEMBERS {
             return Err(too_many());
@@ -180,28 +181,29 @@ impl Names {
     }
 }
 
-/// What is kept of a value: each kind of value gives something, without an error for the wrong one.
-/// Whatever is not overridden is read past, within bounds, and gives [`Shape::other`].
+/// What is extracted from a JSON value. Every type of value gives a result, so a value of the wrong
+/// type is not an error here. Types that are not overridden are skipped, within limits, and give
+/// [`Shape::other`].
 pub trait Shape<'de>: Sized {
-    /// Of a value that is not of a kind that counts.
+    /// The result for a value of any other type.
     fn other() -> Self;
 
-    /// Of null.
+    /// The result for null.
     #[must_use]
     fn null() -> Self {
         Self::other()
     }
 
-    /// Of a string.
+    /// The result for a string.
     #[must_use]
     fn text(_text: &str) -> Self {
         Self::other()
     }
 
-    /// Of a list, whose items lie `depth` levels deep.
+    /// The result for an array, whose items are `depth` levels deep.
     ///
     /// # Errors
-    /// The text cannot be read, or there is too much of it.
+    /// The text is malformed, or a limit is exceeded.
     fn list<A: SeqAccess<'de>>(mut list: A, depth: usize) -> Result<Self, A::Error> {
         let mut count = 0;
         while list.next_element_seed(Within::<()>::new(depth))?.is_some() {
@@ -213,10 +215,10 @@ pub trait Shape<'de>: Sized {
         Ok(Self::other())
     }
 
-    /// Of an object, whose members lie `depth` levels deep.
+    /// The result for an object, whose members are `depth` levels deep.
     ///
     /// # Errors
-    /// As for [`Shape::list`], or a member occurs twice.
+    /// As for [`Shape::list`], or there is a duplicate member.
     fn object<A: MapAccess<'de>>(mut object: A, depth: usize) -> Result<Self, A::Error> {
         let mut names = Names::default();
         while let Some(name) = object.next_key::<String>()? {
@@ -227,12 +229,12 @@ pub trait Shape<'de>: Sized {
     }
 }
 
-/// Nothing is kept.
+/// Skips the value.
 impl Shape<'_> for () {
     fn other() {}
 }
 
-/// Reads a value that lies so many levels deep.
+/// Deserializes a value at a given depth.
 pub struct Within<S> {
     depth: usize,
     shape: PhantomData<S>,
@@ -262,7 +264,7 @@ impl<'de, S: Shape<'de>> Visitor<'de> for Within<S> {
     type Value = S;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without repeated members")
+        f.write_str("JSON without duplicate members")
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<S, E> {
@@ -355,7 +357,7 @@ mod tests {
             assert!(parse_small_object(text.as_bytes()).is_err(), "{text}");
             assert!(skip(text.as_bytes()).is_err(), "{text}");
         }
-        // Of a tree it is the number of all values that counts.
+        // For a tree, the limit is on the total number of values.
         let junk = format!(r#"{{"a":[{}]}}"#, vec![r#"{"":0}"#; 130].join(","));
         assert!(parse_small_object(junk.as_bytes()).is_err());
         assert!(skip(junk.as_bytes()).is_ok());

@@ -1,5 +1,5 @@
-//! Public JSON Web Keys (RFC 7517): the typed form that is stored and served, its thumbprint, and
-//! the parsed form that verifies.
+//! Public JSON Web Keys (RFC 7517): the typed form that is stored and published, its thumbprint,
+//! and the parsed form that verifies signatures.
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
@@ -14,7 +14,7 @@ use super::algorithm::VerifyingAlgorithm;
 mod sound;
 
 /// A public JSON Web Key (RFC 7517, RFC 7518 section 6, RFC 8037 section 2). Typed, so that no
-/// private member can pass.
+/// private member can be stored or published.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Jwk {
     /// Key type: `RSA`, `EC` or `OKP`.
@@ -60,8 +60,8 @@ pub enum JwkError {
     /// A member that the key type requires is missing or is not base64url of the right length.
     #[error("member `{0}` is missing or malformed")]
     Member(&'static str),
-    /// Key type or curve do not belong to the algorithm.
-    #[error("key type or curve do not fit {}", .0.as_str())]
+    /// The key type or curve does not belong to the algorithm.
+    #[error("the key type or curve (`kty`, `crv`) does not fit {}", .0.as_str())]
     Mismatch(VerifyingAlgorithm),
     /// The RSA modulus is outside 2048 to 8192 bits.
     #[error("the RSA modulus (`n`) must have 2048 to 8192 bits")]
@@ -69,7 +69,7 @@ pub enum JwkError {
     /// The RSA exponent is even, 1, or too long.
     #[error("the RSA exponent (`e`) must be an odd number from 3 to 2^33")]
     Exponent,
-    /// The factors of the RSA modulus are easily found.
+    /// The RSA modulus is easy to factor.
     #[error(
         "the RSA modulus (`n`) is even, a square, or divisible by a small prime: anyone can compute the private key"
     )]
@@ -80,7 +80,7 @@ pub enum JwkError {
     /// An Ed25519 point whose y coordinate is not reduced (RFC 8032 section 5.1.3).
     #[error("the Ed25519 point (`x`) is not in its canonical encoding")]
     NotCanonical,
-    /// The numbers are not a key, such as a point that is not on its curve.
+    /// The cryptographic library rejects the key, such as a point that is not on its curve.
     #[error("not a valid public key")]
     Invalid,
 }
@@ -93,13 +93,13 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    /// The one algorithm this key verifies.
+    /// The one algorithm that this key is used with.
     #[must_use]
     pub const fn algorithm(&self) -> VerifyingAlgorithm {
         self.algorithm
     }
 
-    /// Whether `signature` is a signature of `message` by this key.
+    /// Whether `signature` is a valid signature of `message` by this key.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.parsed.verify_sig(message, signature).is_ok()
@@ -131,7 +131,7 @@ impl Jwk {
         Ok(VerifyingKey { algorithm, parsed })
     }
 
-    /// Drops the members that do not belong to the key type.
+    /// Removes the members that do not belong to the key type.
     pub fn keep_own_members(&mut self) {
         if self.kty != "RSA" {
             (self.n, self.e) = (None, None);
@@ -144,8 +144,8 @@ impl Jwk {
         }
     }
 
-    /// The RFC 7638 thumbprint, base64url: the `kid` of every key made here. `None` when a
-    /// required member is missing.
+    /// The RFC 7638 thumbprint, base64url: the `kid` of every key that the operator generates.
+    /// `None` if a required member is missing.
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
         // Section 3.2: only the required members, in lexicographic order, without white space.
@@ -308,9 +308,9 @@ mod tests {
         );
     }
 
-    /// Whoever knows no private key makes a signature of any message with these points: `R` is the
-    /// identity, `S` is 0, and what is left of the equation is the point times a hash. For the
-    /// identity that always holds, for the others for one message in 2, 4 or 8.
+    /// With these points, anyone can forge a signature without a private key: `R` is the identity
+    /// and `S` is 0, which leaves the point times a hash in the verification equation. For the
+    /// identity the equation always holds, for the other points for one message in 2, 4 or 8.
     #[test]
     fn ed25519_keys_that_anyone_can_sign_for_are_refused() {
         let mut forged = [0; 64];

@@ -1,11 +1,11 @@
-//! JWK Sets (RFC 7517 section 5) from strangers: which of their keys can verify tokens, and what
-//! is the matter with the others.
+//! Parses untrusted JWK Sets (RFC 7517 section 5) into the keys that can verify tokens, and reports
+//! why the others are ignored.
 //!
-//! A bad key is dropped by name and the rest serve. Each key that serves has one algorithm, chosen
-//! here and never by a token: its `alg`, or without one what its type and curve mean; for RSA,
-//! which fits several, the first RSA algorithm of the pool's list, else RS256. A key without `kid`
-//! is named by its RFC 7638 thumbprint. Two different keys of one `kid` are both dropped: a token
-//! could not say which of them it means.
+//! One unusable key does not affect the others. Each usable key has exactly one algorithm, which is
+//! determined here and never by a token: its `alg`, or else the algorithm of its type and curve.
+//! For an RSA key without `alg` it is the first RSA algorithm in the pool's list, or else RS256.
+//! The `kid` of a key without one is its RFC 7638 thumbprint. Two different keys with the same
+//! `kid` are both ignored, because a token could mean either.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,32 +20,32 @@ pub use raw::{RawKey, RawSet};
 
 mod raw;
 
-/// The most keys that serve; what status can hold.
+/// The maximum number of usable keys, which is what status can hold.
 pub const MAX_KEYS: usize = 100;
-/// The most keys that are looked at.
+/// The maximum number of keys that are parsed.
 pub const MAX_READ: usize = 1000;
-/// The longest `kid`, in bytes; what status can hold.
+/// The maximum length of a `kid` in bytes, which is what status can hold.
 const MAX_KID_BYTES: usize = 256;
-/// How many dropped keys a message names.
+/// The maximum number of ignored keys that a message lists.
 const MAX_NAMED: usize = 8;
-/// How much of the `kid` of a dropped key is kept, in characters.
+/// The part of an ignored key's `kid` that is reported, in characters.
 const MAX_SHOWN: usize = 64;
 
-/// What a set is expected to be.
+/// The requirements for a key set.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'p> {
-    /// Whether private keys belong into the set. Only their public halves are read out.
+    /// Whether the set may contain private keys, of which only the public members are read.
     pub private_keys: bool,
-    /// The algorithms that count; empty: all.
+    /// The accepted algorithms; empty: all supported ones.
     pub algorithms: &'p [VerifyingAlgorithm],
 }
 
-/// The keys of a set that can verify tokens, in the order of the set, and those that cannot.
+/// The usable and the ignored keys of a set, in the order of the set.
 #[derive(Clone, Debug)]
 pub struct JwkSet {
-    /// At most [`MAX_KEYS`], each with a `kid` of its own.
+    /// The usable keys: a maximum of [`MAX_KEYS`], each with a unique `kid`.
     pub keys: Vec<SetKey>,
-    /// The others.
+    /// The ignored keys.
     pub dropped: Vec<Dropped>,
 }
 
@@ -56,69 +56,70 @@ pub struct SetKey {
     pub kid: String,
     /// The public key, with `kid`, `alg` and `use`.
     pub jwk: Jwk,
-    /// The same, parsed.
+    /// The same key, ready to verify signatures.
     pub verifying: VerifyingKey,
 }
 
-/// A key that cannot. Its `Display` names it and says why; it holds nothing else of the key.
+/// A key that is ignored. Its `Display` identifies the key and gives the reason. It contains no
+/// other part of the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dropped {
-    /// Where it stands in the set, from 0.
+    /// The position in the set, from 0.
     pub index: usize,
     /// The beginning of its `kid`, if it has one.
     pub kid: Option<String>,
-    /// What is the matter with it.
+    /// Why it is ignored.
     pub reason: DropReason,
 }
 
-/// Why a key of a set does not serve.
+/// Why a key of a set is ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum DropReason {
-    /// Not an object, or a member has another type than RFC 7517 gives it.
+    /// Not an object, or a member does not have the type that RFC 7517 specifies.
     #[error("is not a JWK")]
     NotAJwk,
     /// A `kid` that status cannot hold.
     #[error("has an empty `kid` or one of more than 256 bytes")]
     Kid,
     /// `kty` is `oct`.
-    #[error("is symmetric: whoever can verify with it can also sign")]
+    #[error("is symmetric: anyone who can verify with it can also sign; use an asymmetric key")]
     Symmetric,
     /// Private members where only public ones belong.
-    #[error("has private members: whoever has read them can sign; replace the key")]
+    #[error("has private members: anyone who has read them can sign; replace the key")]
     Private,
     /// `use` is not `sig`.
-    #[error("is not for signatures (`use`)")]
+    #[error("has a `use` other than `sig`")]
     Use,
     /// `key_ops` lacks `verify`.
-    #[error("is not for verifying (`key_ops`)")]
+    #[error("has `key_ops` without `verify`")]
     Operations,
-    /// An `alg` that is not supported, or without one a type or curve that is not.
+    /// The `alg`, or without one the type or curve, is not supported.
     #[error("has an `alg`, `kty` or `crv` that is not supported")]
     Unsupported,
-    /// The pool's `algorithms` do not have it.
-    #[error("is for {}, which is not among the pool's `algorithms`", .0.as_str())]
+    /// The algorithm is not in the pool's `algorithms`.
+    #[error("is for {}, which is not in the pool's `algorithms`", .0.as_str())]
     NotListed(VerifyingAlgorithm),
-    /// The key itself is not right.
+    /// The key itself is invalid or weak.
     #[error("cannot be used: {0}")]
     Key(#[from] JwkError),
     /// Another key has the same `kid`.
     #[error("has the same `kid` as another key")]
     Duplicate,
-    /// There are enough.
-    #[error("is one too many: at most 100 keys serve")]
+    /// The set has more than [`MAX_KEYS`] usable keys.
+    #[error("exceeds the maximum of 100 usable keys")]
     TooMany,
 }
 
-/// Why a text is no JWK Set. Says nothing of its content.
+/// Why a text is not a JWK Set. Contains no part of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum NotAJwkSet {
-    /// Not JSON, not an object, a member occurs twice, or there is too much of it.
+    /// Not JSON, not an object, a duplicate member, or a limit is exceeded.
     #[error(
-        "not a JSON object, or one in which a member occurs twice, or nested more than 16 levels deep, or with more than 256 members in one object"
+        "not a JSON object, or one that has a duplicate member, is nested more than 16 levels deep, or has an object with more than 256 members"
     )]
     Json,
-    /// No `keys`.
-    #[error("has no member `keys` that is a list")]
+    /// No array `keys`.
+    #[error("has no array `keys` (RFC 7517 section 5)")]
     NoKeys,
     /// More than [`MAX_READ`] keys.
     #[error("has more than 1000 keys")]
@@ -126,10 +127,10 @@ pub enum NotAJwkSet {
 }
 
 impl JwkSet {
-    /// Reads a set.
+    /// Parses a set. A set without usable keys is not an error.
     ///
     /// # Errors
-    /// It is none. A set whose keys are all unusable is one.
+    /// The text is not a JWK Set.
     pub fn parse(json: &[u8], expected: Expected<'_>) -> Result<Self, NotAJwkSet> {
         let set = json::read(json).map_err(|_| NotAJwkSet::Json)?;
         let keys = match set {
@@ -141,13 +142,13 @@ impl JwkSet {
         Ok(Self::sort_out(keys, expected))
     }
 
-    /// Sorts out keys that were read already.
+    /// Separates the usable keys from the ignored ones.
     #[must_use]
     pub fn sort_out<K: Into<RawKey>>(keys: Vec<K>, expected: Expected<'_>) -> Self {
         let mut set = Self { keys: Vec::new(), dropped: Vec::new() };
         let mut usable = Vec::new();
         for (index, key) in keys.into_iter().map(K::into).enumerate() {
-            // A stranger chose it, and what is dropped is kept: so only a part of it.
+            // The `kid` is untrusted and is stored in a report, so only a part of it is copied.
             let kid = key.kid.text().map(|kid| kid.chars().take(MAX_SHOWN).collect());
             match usable_key(key, expected) {
                 Ok(key) => usable.push((index, key)),
@@ -167,7 +168,7 @@ impl JwkSet {
             let reason = if ambiguous.contains(&key.kid) {
                 DropReason::Duplicate
             } else if of_kid.remove(&key.kid).is_none() {
-                continue; // the very same key once more
+                continue; // the same key once more
             } else if set.keys.len() == MAX_KEYS {
                 DropReason::TooMany
             } else {
@@ -181,7 +182,7 @@ impl JwkSet {
         set
     }
 
-    /// Which keys were dropped and why, for people; `None` if none was.
+    /// A message that lists the ignored keys with the reasons; `None` if there are none.
     #[must_use]
     pub fn complaint(&self) -> Option<String> {
         let named: Vec<_> = self.dropped.iter().take(MAX_NAMED).map(ToString::to_string).collect();
@@ -239,7 +240,7 @@ impl Member {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// Absent or a string.
+    /// The string, or `None` if the member is absent.
     fn strict(&self) -> Result<Option<&str>, DropReason> {
         match self {
             Self::Absent => Ok(None),
@@ -248,7 +249,7 @@ impl Member {
         }
     }
 
-    /// The same, but null counts as absent.
+    /// Like [`Self::strict`], but null is treated as absent.
     fn optional(self) -> Result<Option<String>, DropReason> {
         match self {
             Self::Absent | Self::Null => Ok(None),
@@ -258,7 +259,7 @@ impl Member {
     }
 }
 
-/// `key_ops` of a private key says `sign`; its public half verifies.
+/// Whether `key_ops` allows verification. A private key has `sign`, and its public key verifies.
 fn may_verify(operations: Operations, expected: Expected<'_>) -> Result<bool, DropReason> {
     match operations {
         Operations::Absent => Ok(true),
@@ -270,7 +271,7 @@ fn may_verify(operations: Operations, expected: Expected<'_>) -> Result<bool, Dr
 impl fmt::Display for Dropped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kid {
-            // A stranger chose it: whatever it is, it stays short and on its line.
+            // The `kid` is untrusted: it is shortened, and escaped so that it stays on one line.
             Some(kid) => {
                 let shown: String =
                     kid.chars().take(MAX_SHOWN).flat_map(char::escape_debug).collect();

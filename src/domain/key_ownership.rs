@@ -1,47 +1,48 @@
-//! Which client the hash of an ApiKey belongs to. Pure.
+//! The rule that assigns the hash of an API key to a client. Pure.
 //!
-//! Hashes are public: they stand in specs, in status and on delivery Secrets, so naming one proves
+//! Hashes are public: specs, status and delivery Secrets contain them, so listing a hash proves
 //! nothing. A hash belongs to the client whose status lists it, because only the leader writes
-//! status. This is the rule by which the leader lists it there: never while another client has it,
-//! and otherwise for the client with the strongest evidence, whichever was reconciled first.
+//! status. By this rule the leader decides whether to list it there: never while another client has
+//! it, and otherwise for the client with the strongest evidence, in whatever order the clients are
+//! reconciled.
 
-/// What a client has to show for a hash that its status does not list; the strongest last.
+/// The evidence of a client for a hash that its status does not list; the strongest is last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Evidence {
     /// Its spec lists the hash.
     Asserted,
-    /// The key is in its delivery Secret, and nothing shows how it got there: it may be a copy.
+    /// The key is in its delivery Secret. It may be a copy of another client's key.
     PlainText,
-    /// The record of its delivery Secret lists the hash, under a MAC for this client and Secret. So
-    /// the hash was the client's before status was lost.
+    /// The record of its delivery Secret lists the hash, with a valid MAC for this client and
+    /// Secret. So the hash belonged to the client before its status was lost.
     Recorded,
 }
 
-/// What is known of the other clients.
+/// What is known about the other clients.
 #[derive(Clone, Copy, Debug)]
 pub struct Others {
-    /// The status of one lists the hash, or is about to.
+    /// The status of another client lists the hash, or is about to.
     pub hold: bool,
-    /// The delivery Secret of one records the hash under a valid MAC.
+    /// The delivery Secret of another client records the hash with a valid MAC.
     pub recorded: bool,
-    /// The strongest evidence that another one has shown, short of a MAC.
+    /// The strongest evidence of another client, without a MAC.
     pub strongest: Option<Evidence>,
     /// Every client that may have evidence has been inspected.
     pub inspected: bool,
 }
 
-/// Whether a client gets a hash.
+/// Whether a hash is assigned to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ruling {
-    /// It does.
+    /// It is.
     Granted,
     /// It is not known yet.
     Wait,
-    /// It does not: the hash is another client's, or nobody's.
+    /// It is not: the hash belongs to another client, or another client's evidence is as strong.
     Conflict,
 }
 
-/// Whether a client with this evidence gets the hash.
+/// Decides whether the hash is assigned to a client with this evidence.
 #[must_use]
 pub fn rule(evidence: Evidence, others: Others) -> Ruling {
     if others.hold {
@@ -53,7 +54,7 @@ pub fn rule(evidence: Evidence, others: Others) -> Ruling {
     if others.recorded {
         return Ruling::Conflict;
     }
-    // Whoever is reconciled first must not gain by it.
+    // The client that is reconciled first must have no advantage.
     if !others.inspected {
         return Ruling::Wait;
     }
@@ -106,7 +107,7 @@ mod tests {
         assert_eq!(rule(Evidence::Asserted, unknown), Ruling::Wait);
         assert_eq!(rule(Evidence::PlainText, unknown), Ruling::Wait);
         assert_eq!(rule(Evidence::Recorded, unknown), Ruling::Granted);
-        // What is decided anyway is decided at once.
+        // A conflict that is already certain is reported at once.
         assert_eq!(rule(Evidence::Asserted, Others { hold: true, ..unknown }), Ruling::Conflict);
     }
 }

@@ -1,4 +1,4 @@
-//! The key set of a hosted pool: what is kept in the signing Secret, and what of it is public.
+//! The key set of a hosted pool: its stored form in the signing Secret, and its public keys.
 
 use std::fmt;
 
@@ -24,65 +24,65 @@ pub enum SigningKeyState {
     Retiring,
 }
 
-/// The whole life cycle of a pool's keys, as the signing Secret holds it. It is the truth: status
-/// is a projection of it that can be recomputed at any time.
+/// The keys of a pool with their life cycle, as stored in the signing Secret. This is the source of
+/// truth: status is derived from it and can be recomputed at any time.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredKeySet {
     /// The keys, oldest first.
     pub keys: Vec<StoredKey>,
-    /// The rotation request that was carried out last; empty for none. `None`: not recorded.
+    /// The last rotation request that was carried out; empty for none. `None`: not recorded yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotated: Option<String>,
 }
 
-/// One key with its dates and, while it may sign, its private part.
+/// A key with its dates and, unless it is Retiring, its private key.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredKey {
     /// The algorithm that the key signs with.
     pub algorithm: Algorithm,
-    /// Where the key is in its life.
+    /// The state of the key.
     pub state: SigningKeyState,
-    /// The `iss` of the tokens that it signs, fixed when the key was made: a later change of the
-    /// public URL must not orphan tokens that live.
+    /// The `iss` of the tokens that it signs. Fixed when the key is created, so that a later change
+    /// of the public URL does not invalidate tokens.
     pub issuer: String,
-    /// When the key was made and published.
+    /// When the key was created and published.
     pub published_at: Timestamp,
-    /// Since when every validator is known to serve it. Not asked of a key that was Active at once.
+    /// Since when every validator has acknowledged it. Unset for a key that was Active at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub known_at: Option<Timestamp>,
-    /// When the key began to sign.
+    /// When the key became Active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_at: Option<Timestamp>,
-    /// When the key ceased to sign.
+    /// When the key became Retiring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_until: Option<Timestamp>,
-    /// The longest lifetime that a token could get while the key was Active, in seconds. Recorded
-    /// before such a token is minted, so that a later change of the spec orphans none.
+    /// The longest lifetime that a token could have while the key was Active, in seconds. Recorded
+    /// before such a token is issued, so that a later change of the spec does not invalidate it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_lifetime: Option<i64>,
-    /// The public half.
+    /// The public key.
     pub jwk: Jwk,
-    /// The private half, PKCS #8. Absent once the key no longer signs.
+    /// The private key, PKCS #8. Removed when the key becomes Retiring.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pkcs8: Option<PrivateKeyBytes>,
 }
 
 impl StoredKeySet {
-    /// Reads what a signing Secret holds; `None` if it is not a key set.
+    /// Parses the content of a signing Secret; `None` if it is not a key set.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The key that signs.
+    /// The Active key.
     #[must_use]
     pub fn active(&self) -> Option<&StoredKey> {
         self.in_state(SigningKeyState::Active)
     }
 
-    /// The key that will sign.
+    /// The Next key.
     #[must_use]
     pub fn next(&self) -> Option<&StoredKey> {
         self.in_state(SigningKeyState::Next)
@@ -92,8 +92,8 @@ impl StoredKeySet {
         self.keys.iter().find(|key| key.state == state)
     }
 
-    /// Whether this can be the key set of a pool: one Active key, and private parts that are
-    /// readable and belong to the published halves.
+    /// Whether the set is valid: it has exactly one Active key, and each private key can be parsed
+    /// and belongs to its public key.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         let count = |state| self.keys.iter().filter(|key| key.state == state).count();
@@ -108,13 +108,13 @@ impl StoredKeySet {
 }
 
 impl StoredKey {
-    /// Its id.
+    /// The `kid`.
     #[must_use]
     pub fn kid(&self) -> &str {
         self.jwk.kid.as_deref().unwrap_or_default()
     }
 
-    /// The private half, ready to sign.
+    /// The private key, ready to sign.
     ///
     /// # Errors
     /// There is none, or it is not a key of the algorithm.
@@ -124,12 +124,12 @@ impl StoredKey {
     }
 }
 
-/// A private key in PKCS #8; base64 in JSON. Its `Debug` says nothing.
+/// A private key in PKCS #8; base64 in JSON. Its `Debug` shows nothing of the key.
 #[derive(Clone)]
 pub struct PrivateKeyBytes(Zeroizing<Vec<u8>>);
 
 impl PrivateKeyBytes {
-    /// Those of this key.
+    /// The PKCS #8 form of a key.
     ///
     /// # Errors
     /// The key could not be encoded.
@@ -161,20 +161,20 @@ impl<'de> Deserialize<'de> for PrivateKeyBytes {
     }
 }
 
-/// One public key as it is served: what status says, ready to verify.
+/// A public key from status, ready to verify signatures.
 #[derive(Clone, Debug)]
 pub struct PublishedKey {
     /// Key id.
     pub kid: String,
-    /// Where the key is in its life.
+    /// The state of the key.
     pub state: SigningKeyState,
     /// When the key was published.
     pub published_at: Option<Timestamp>,
     /// The `iss` that tokens of this key must carry.
     pub issuer: Option<String>,
-    /// The public key as served.
+    /// The public key as published.
     pub jwk: Jwk,
-    /// The same, parsed, with its algorithm pinned.
+    /// The same key, parsed, with its algorithm pinned.
     pub verifying: VerifyingKey,
 }
 

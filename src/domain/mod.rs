@@ -1,5 +1,5 @@
-//! What the words of this project mean: ids, keys, tokens, decisions. Pure code: no client, no
-//! clock, no async, neither kube nor axum. Times come in as arguments.
+//! The domain model: ids, keys, tokens, members, and the rules for them. Pure code without API
+//! client, clock, async, kube or axum; times are passed as arguments.
 
 pub mod algorithm;
 pub mod api_key_life;

@@ -1,4 +1,4 @@
-//! Passwords of members: argon2id hashes in PHC form, made and checked here and nowhere else.
+//! Passwords of members: argon2id hashes in PHC format, computed and verified only here.
 
 use argon2::password_hash::phc::PasswordHash as Phc;
 use argon2::{Algorithm, Argon2, Block, Params, PasswordHasher as _, Version};
@@ -6,23 +6,24 @@ use aws_lc_rs::{constant_time, rand};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-/// The shortest password that is taken, in characters.
+/// The minimum length of a password, in characters.
 pub const MIN_CHARS: usize = 8;
-/// The longest, in bytes: what a request may make us hash.
+/// The maximum length of a password, in bytes. It limits what a request can make us hash.
 pub const MAX_BYTES: usize = 1024;
 
-/// Caps on the parameters of a hash that others bring: checking it costs no more than checking one of
-/// ours. Otherwise the time of a failed login would tell that there is such a member.
+/// Limits on the parameters of a hash that was computed elsewhere: verifying it must not cost more
+/// than verifying one of ours. Otherwise the duration of a failed login would reveal that the
+/// member exists.
 const MAX_MEMORY_KIB: u32 = Params::DEFAULT_M_COST;
 const MAX_PASSES: u32 = 8;
 const MAX_LANES: u32 = 4;
-/// The same for memory times passes, which is what a check costs: lanes only divide it.
-const WORK: u32 = Params::DEFAULT_M_COST * Params::DEFAULT_T_COST;
-/// The longest PHC string that is looked at.
+/// The limit on memory times passes, which is the cost of a verification: lanes only divide it.
+const MAX_WORK: u32 = Params::DEFAULT_M_COST * Params::DEFAULT_T_COST;
+/// The longest PHC string that is parsed.
 const MAX_PHC_BYTES: usize = 512;
 const SALT_BYTES: usize = 16;
 
-/// A password was not taken.
+/// Why a password was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Refused {
     /// Too short.
@@ -31,12 +32,12 @@ pub enum Refused {
     /// Too long.
     #[error("a password must have at most {MAX_BYTES} bytes")]
     TooLong,
-    /// It looks like a hash, and is not one that is taken.
+    /// It looks like a hash, but is not one that is accepted.
     #[error(
-        "a hash must be argon2id in PHC form, version 19, with `m` at most {MAX_MEMORY_KIB}, `m` times `t` at most {WORK}, `t` at most {MAX_PASSES} and `p` at most {MAX_LANES}"
+        "a hash must be argon2id in PHC format, version 19, with `m` at most {MAX_MEMORY_KIB}, `m` times `t` at most {MAX_WORK}, `t` at most {MAX_PASSES} and `p` at most {MAX_LANES}"
     )]
     Hash,
-    /// The system failed.
+    /// The random generator or the hash function failed.
     #[error("the password could not be hashed")]
     Failed,
 }
@@ -45,13 +46,13 @@ pub enum Refused {
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// A password as it was typed at a login: whatever it is, it is compared.
+    /// A password that was entered at login. It has any length, because it is only compared.
     #[must_use]
     pub fn typed(text: &str) -> Self {
         Self(Zeroizing::new(text.to_owned()))
     }
 
-    /// A password that somebody chooses.
+    /// A new password.
     ///
     /// # Errors
     /// Too short or too long.
@@ -65,22 +66,22 @@ impl Password {
         Ok(Self::typed(text))
     }
 
-    /// Whether it is longer than any password can be. Checking it would cost and tell nothing.
+    /// Whether it is longer than any valid password, so that verifying it would be a waste.
     #[must_use]
     pub fn is_oversized(&self) -> bool {
         self.0.len() > MAX_BYTES
     }
 }
 
-/// The memory that checks work in, one after the other. Kept, because an allocator that has to find
-/// 19 MiB for each of them, aligned, ends up with half a gigabyte in pieces.
+/// The working memory of verifications, which use it one after the other. It is reused because
+/// allocating 19 MiB for each of them fragmented the heap to half a gigabyte.
 #[derive(Default)]
 pub struct Scratch(Vec<Block>);
 
 impl Scratch {
     fn blocks(&mut self, count: usize) -> &mut [Block] {
         if self.0.len() < count {
-            // Nothing of it is worth to be copied into the larger one.
+            // Freed first, so that the old content is not copied into the larger allocation.
             self.0 = Vec::new();
             self.0.resize(count, Block::new());
         }
@@ -105,8 +106,8 @@ impl PasswordHash {
         Ok(Self(Zeroizing::new(hash.to_string())))
     }
 
-    /// Reads a hash that was made before, or elsewhere. `None` if it is not argon2id, or would
-    /// cost more to check than is allowed.
+    /// Parses a hash that was computed earlier or elsewhere. `None` if it is not argon2id, or if
+    /// verifying it would cost more than the limits allow.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > MAX_PHC_BYTES {
@@ -118,16 +119,16 @@ impl PasswordHash {
         let cheap_enough = memory <= MAX_MEMORY_KIB
             && passes <= MAX_PASSES
             && params.p_cost() <= MAX_LANES
-            && memory.saturating_mul(passes) <= WORK;
+            && memory.saturating_mul(passes) <= MAX_WORK;
         let whole = phc.salt.is_some() && phc.hash.is_some_and(|hash| hash.len() >= 16);
         let argon2id = phc.algorithm.as_str() == "argon2id" && phc.version == Some(19);
         (cheap_enough && whole && argon2id).then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
-    /// What an entry of a Secret says: a hash, or a password in plain text, which is hashed.
+    /// The hash for an entry of a Secret, which contains a hash or a password in plain text.
     ///
     /// # Errors
-    /// It is neither a hash that is taken nor a password that may be chosen.
+    /// The entry is neither an accepted hash nor a valid password.
     pub fn from_entry(entry: &str) -> Result<Self, Refused> {
         let entry = without_line_break(entry);
         if entry.starts_with("$argon2") {
@@ -136,7 +137,7 @@ impl PasswordHash {
         Self::of(&Password::chosen(entry)?)
     }
 
-    /// Whether the hash is what this entry of a Secret says: see [`PasswordHash::from_entry`].
+    /// Whether the hash belongs to this entry of a Secret; see [`PasswordHash::from_entry`].
     #[must_use]
     pub fn is_of_entry(&self, entry: &str) -> bool {
         let entry = without_line_break(entry);
@@ -146,8 +147,9 @@ impl PasswordHash {
         self.matches(&Password::typed(entry), &mut Scratch::default())
     }
 
-    /// Whether the hash is of this password. Takes tens of milliseconds and 19 MiB of `scratch`, or
-    /// what the hash's own parameters say, which [`PasswordHash::parse`] has capped.
+    /// Whether this is the hash of the password. Takes tens of milliseconds and 19 MiB of
+    /// `scratch`, or what the parameters of the hash require, which [`PasswordHash::parse`] has
+    /// limited.
     #[must_use]
     pub fn matches(&self, password: &Password, scratch: &mut Scratch) -> bool {
         let Ok(phc) = Phc::new(&self.0) else { return false };
@@ -157,14 +159,15 @@ impl PasswordHash {
         };
         let blocks = scratch.blocks(params.block_count());
         let mut computed = Zeroizing::new(vec![0; hash.len()]);
-        // Of this algorithm and version, as `parse` has seen to.
+        // `parse` accepts no other algorithm and version.
         let argon2 = Argon2::new(Algorithm::Argon2id, Version::V0x13, params);
         let password = password.0.as_bytes();
         argon2.hash_password_into_with_memory(password, &salt, &mut computed, blocks).is_ok()
             && constant_time::verify_slices_are_equal(&computed, hash.as_ref()).is_ok()
     }
 
-    /// The same at the cost of one of our own hashes, whatever the parameters of this one are.
+    /// Like [`Self::matches`], but always at the cost of one of our own hashes, whatever the
+    /// parameters of this hash are.
     #[must_use]
     pub fn check(&self, password: &Password, scratch: &mut Scratch) -> bool {
         let matches = self.matches(password, scratch);
@@ -187,9 +190,9 @@ impl PasswordHash {
     }
 }
 
-/// What is left to do where so much of [`WORK`] is done: the memory of hashes of one pass.
+/// The hashes to compute after `done` of [`MAX_WORK`] is spent: the memory of each, with one pass.
 fn rest(done: u32) -> impl Iterator<Item = u32> {
-    let mut left = WORK.saturating_sub(done);
+    let mut left = MAX_WORK.saturating_sub(done);
     std::iter::from_fn(move || {
         let memory = left.min(MAX_MEMORY_KIB);
         left -= memory;
@@ -197,7 +200,7 @@ fn rest(done: u32) -> impl Iterator<Item = u32> {
     })
 }
 
-/// Editors and `kubectl create secret --from-file` leave a line break at the end.
+/// Editors and `kubectl create secret --from-file` leave a trailing line break.
 fn without_line_break(entry: &str) -> &str {
     let entry = entry.strip_suffix('\n').unwrap_or(entry);
     entry.strip_suffix('\r').unwrap_or(entry)
@@ -227,7 +230,7 @@ mod tests {
         let plain = PasswordHash::from_entry("correct horse\n").unwrap();
         assert!(plain.matches(&Password::typed("correct horse"), &mut Scratch::default()));
         let copied = PasswordHash::from_entry(&format!("{}\n", plain.expose())).unwrap();
-        assert!(copied.expose() == plain.expose(), "a hash is kept as it is");
+        assert!(copied.expose() == plain.expose(), "a hash is stored unchanged");
         assert!(plain.is_of_entry("correct horse\r\n") && !plain.is_of_entry("another horse"));
         assert!(plain.is_of_entry(&format!("{}\n", plain.expose())));
         assert!(!plain.is_of_entry(made("correct horse").expose()), "another hash");
@@ -271,7 +274,7 @@ mod tests {
             let done = memory * passes;
             let more: Vec<_> = rest(done).collect();
             let total = done + more.iter().sum::<u32>();
-            assert!(WORK - total < Params::MIN_M_COST, "{memory} {passes}: {more:?}");
+            assert!(MAX_WORK - total < Params::MIN_M_COST, "{memory} {passes}: {more:?}");
             assert!(more.iter().all(|memory| *memory <= MAX_MEMORY_KIB));
         }
         let cheap = Params::new(64, 1, 1, None).unwrap();

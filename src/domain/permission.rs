@@ -161,7 +161,7 @@ mod tests {
             let allowed = Role::ALL.map(|role| operation.allows(role));
             assert!(allowed.is_sorted(), "{operation:?}");
             assert!(allowed[2], "{operation:?}");
-            // Who only reads, only reads, and logs out.
+            // A ReadOnly caller may only read and log out.
             let reads = operation.method() == "GET" || operation.path().starts_with("/org/logout");
             assert!(!allowed[0] || reads || operation.needs().is_none(), "{operation:?}");
         }

@@ -33,7 +33,7 @@ pub struct UserPool {
     pub keys: Vec<PublishedKey>,
     /// The last fetch of these keys, if they are fetched.
     pub fetch: FetchState,
-    /// [`UserPool::published`], once somebody has asked for it.
+    /// Caches [`UserPool::published`].
     pub document: OnceLock<Document>,
 }
 

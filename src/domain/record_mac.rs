@@ -1,8 +1,8 @@
-//! The MAC of what a delivery Secret records of its keys.
+//! The MAC of the key record in a delivery Secret.
 //!
 //! Anyone who can edit Secrets in an organization's namespace can write such a record, and the
-//! hashes of other organizations' keys are public. The MAC shows that the operator wrote this record
-//! for this client and this Secret, so neither a forged record nor a copied one is believed.
+//! hashes of other organizations' keys are public. The MAC proves that the operator wrote this
+//! record for this client and this Secret, so neither a forged nor a copied record is accepted.
 
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
@@ -13,10 +13,10 @@ use super::opaque::RandomFailed;
 
 /// Length of a key in bytes: that of the hash (RFC 2104 section 3).
 const KEY_LENGTH: usize = 32;
-/// Sets these MACs apart from whatever else the keys might be used for.
+/// Separates these MACs from any other use of the keys.
 const CONTEXT: &str = "anon.dev/keys v1";
 
-/// What a record belongs to.
+/// The client and Secret of a record.
 #[derive(Clone, Copy)]
 pub struct Subject<'s> {
     /// The client's id.
@@ -27,12 +27,12 @@ pub struct Subject<'s> {
     pub secret: &'s str,
 }
 
-/// By which key a MAC is valid.
+/// The key with which a MAC is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SignedBy {
-    /// The one that signs.
+    /// The key for new MACs.
     Current,
-    /// The one before it.
+    /// The key before it.
     Previous,
 }
 
@@ -43,7 +43,7 @@ pub struct RecordKeys {
 }
 
 impl RecordKeys {
-    /// Keys of 32 bytes; `None` if one has another length.
+    /// Creates the keys, which must have 32 bytes; `None` if one has another length.
     #[must_use]
     pub fn new(current: &[u8], previous: Option<&[u8]>) -> Option<Self> {
         let key = |bytes: &[u8]| {
@@ -56,7 +56,7 @@ impl RecordKeys {
         Some(Self { current: key(current)?, previous })
     }
 
-    /// The bytes of a new key.
+    /// Generates a new key.
     ///
     /// # Errors
     /// The random generator failed.
@@ -66,13 +66,13 @@ impl RecordKeys {
         Ok(bytes)
     }
 
-    /// The MAC of a record, as text.
+    /// The MAC of a record, in base64.
     #[must_use]
     pub fn sign(&self, subject: Subject<'_>, record: &str) -> String {
         STANDARD.encode(hmac::sign(&self.current, &message(subject, record)))
     }
 
-    /// By which key, if any, this is the MAC of the record.
+    /// The key with which this is a valid MAC of the record, if any.
     #[must_use]
     pub fn verify(&self, subject: Subject<'_>, record: &str, mac: &str) -> Option<SignedBy> {
         let mac = STANDARD.decode(mac).ok()?;
@@ -85,7 +85,8 @@ impl RecordKeys {
     }
 }
 
-/// Each part with its length before it, so that no two subjects and records give the same bytes.
+/// Each part is preceded by its length, so that different subjects and records give different
+/// bytes.
 fn message(subject: Subject<'_>, record: &str) -> Vec<u8> {
     let mut message = Vec::new();
     for part in [CONTEXT, subject.client_id, subject.namespace, subject.secret, record] {
@@ -119,7 +120,7 @@ mod tests {
             Subject { client_id: "ie", ..SUBJECT },
             Subject { namespace: "globex", ..SUBJECT },
             Subject { secret: "other", ..SUBJECT },
-            // The same text, divided elsewhere.
+            // The same text, divided differently.
             Subject { client_id: "ida", namespace: "cme", ..SUBJECT },
             Subject { namespace: "acmeb", secret: "ackend", ..SUBJECT },
         ] {

@@ -1,4 +1,4 @@
-//! "These no longer count, from now on."
+//! Revocations: which credentials they invalidate.
 
 use std::collections::HashSet;
 
@@ -9,15 +9,15 @@ use super::duration::later;
 use super::ids::ObjectName;
 use super::key_lifecycle::{LONGEST_LIFETIME, RETIRE_MARGIN};
 
-/// The longest user id that a Revocation can name, in characters.
+/// The longest user id that a Revocation can specify, in characters.
 pub const MAX_SUBJECT: usize = 255;
-/// The longest `jti` that a Revocation can name, in characters; it cannot name an empty one.
+/// The longest `jti` that a Revocation can specify, in characters. It cannot specify an empty one.
 pub const MAX_TOKEN_ID: usize = 256;
-/// How far ahead of this clock a time of creation may be and be believed: the clocks of two
-/// machines differ.
+/// How far a creation time may be ahead of this machine's clock and still be trusted, because the
+/// clocks of two machines differ.
 const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(1);
 
-/// A time of creation that can be relied on at `now`. One that is yet to come cannot.
+/// The creation time if it can be trusted at `now`. A time in the future cannot.
 #[must_use]
 pub fn plausible(created_at: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     created_at.filter(|created_at| created_at.duration_since(now) <= CLOCK_SKEW)
@@ -34,46 +34,47 @@ pub struct Revocation {
     pub owner: ObjectName,
     /// Ids of revoked keys.
     pub key_ids: Vec<String>,
-    /// Keys and sessions that were made before this are revoked; one of unknown age was.
+    /// Keys and sessions created before this time are revoked, and so are those of unknown age.
     pub created_before: Option<Timestamp>,
-    /// The users (appUserIds) of whom no token counts.
+    /// The users (appUserIds) whose tokens are all revoked.
     pub subjects: HashSet<String>,
     /// `jti` of revoked tokens.
     pub token_ids: HashSet<String>,
-    /// Tokens that were issued before this are revoked; one without `iat` was.
+    /// Tokens issued before this time are revoked, and so are those without `iat`.
     pub tokens_issued_before: Option<Timestamp>,
-    /// When the revocation itself began.
+    /// When the Revocation object was created.
     pub created_at: Option<Timestamp>,
-    /// When the revocation itself ends.
+    /// When the revocation itself expires.
     pub expires_at: Option<Timestamp>,
 }
 
 /// The kinds whose credentials can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Of {
-    /// Keys, tokens and users of a pool.
+    /// Keys, tokens and users of a user pool.
     UserPool,
-    /// ApiKeys of a service client.
+    /// API keys of a service client.
     SdkClient,
     /// Sessions of a member.
     Member,
 }
 
 impl Revocation {
-    /// Whether the revocation has not ended by itself at `now`.
+    /// Whether the revocation has not expired at `now`.
     #[must_use]
     pub fn is_in_force(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|end| end > now)
     }
 
-    /// Whether it names this key.
+    /// Whether it lists this key id.
     #[must_use]
     pub fn names_key(&self, id: &str) -> bool {
         self.key_ids.iter().any(|named| named == id)
     }
 
-    /// Whether it covers, at `now`, what was created at this time. An unknown time is before every
-    /// other, and so is one that is yet to come, or a wrong date would exempt a key.
+    /// Whether it covers, at `now`, a credential that was created at this time. An unknown time is
+    /// treated as earlier than any other, and so is one in the future: otherwise a wrong date would
+    /// exempt a key.
     #[must_use]
     pub fn covers_age(&self, created_at: Option<Timestamp>, now: Timestamp) -> bool {
         let Some(limit) = self.created_before else { return false };
@@ -82,13 +83,14 @@ impl Revocation {
         created_at.is_none_or(|created_at| created_at < limit)
     }
 
-    /// Whether it covers a key at `now`, by id or by age.
+    /// Whether it covers a key at `now`, by its id or by its age.
     #[must_use]
     pub fn covers_key(&self, id: &str, created_at: Option<Timestamp>, now: Timestamp) -> bool {
         self.names_key(id) || self.covers_age(created_at, now)
     }
 
-    /// Why it covers a token of this user, with this `jti` and `iat`, if it does.
+    /// The reason to reject a token of this user with this `jti` and `iat`, if the revocation
+    /// covers it.
     #[must_use]
     pub fn covers_token(
         &self,
@@ -106,9 +108,9 @@ impl Revocation {
         (named || too_old).then_some(Reason::TokenRevoked)
     }
 
-    /// For a revocation of tokens of a hosted pool: when all of them have expired by themselves,
-    /// because none is ever minted for longer than any spec allows. Keys may come back with a
-    /// restored Secret, and users with their next token, so there it is never.
+    /// For a revocation of tokens of a hosted pool: when all of them have expired, because no token
+    /// is issued for longer than [`LONGEST_LIFETIME`]. `None` for a revocation of keys, which can
+    /// come back with a restored Secret, and for one of users, who can get new tokens.
     #[must_use]
     pub fn moot_at(&self) -> Option<Timestamp> {
         let tokens_only =
@@ -151,8 +153,8 @@ mod tests {
         let by_age = Revocation { created_before: Some(at(6)), ..nothing() };
         assert!(covers(&by_age, "a", Some(at(5))));
         assert!(!covers(&by_age, "a", Some(at(6))));
-        assert!(covers(&by_age, "a", None), "a key of unknown age counts as oldest");
-        assert!(covers(&by_age, "a", Some(at(1000))), "and so does one of the future");
+        assert!(covers(&by_age, "a", None), "a key of unknown age is older than any other");
+        assert!(covers(&by_age, "a", Some(at(1000))), "and so is one created in the future");
         let over = Revocation { expires_at: Some(at(9)), ..by_id };
         assert!(over.is_in_force(at(8)) && !over.is_in_force(at(9)));
     }
@@ -169,10 +171,10 @@ mod tests {
 
     #[test]
     fn a_creation_in_the_future_is_judged_by_the_later_of_two_clocks() {
-        // Created at 100 by the API server's clock, and replaced at once what it revoked.
+        // Created at 100 by the API server's clock; the revoked key was replaced at once.
         let by_age = Revocation { created_before: Some(at(101)), ..nothing() };
         let replacement = Some(at(101));
-        // A replica whose clock is behind by more than clocks may differ.
+        // A replica whose clock is behind by more than CLOCK_SKEW.
         assert!(!by_age.covers_age(replacement, at(1)));
         assert!(!by_age.covers_age(replacement, at(200)));
         assert!(by_age.covers_age(Some(at(161)), at(1)));
@@ -193,7 +195,11 @@ mod tests {
         let old = Revocation { tokens_issued_before: Some(at(6)), ..nothing() };
         assert_eq!(covers(&old, Some(at(5))), Some(Reason::TokenRevoked));
         assert_eq!(covers(&old, Some(at(6))), None);
-        assert_eq!(covers(&old, None), Some(Reason::TokenRevoked), "without iat: before all");
+        assert_eq!(
+            covers(&old, None),
+            Some(Reason::TokenRevoked),
+            "without iat: older than any other"
+        );
     }
 
     #[test]

@@ -1,19 +1,19 @@
-//! Sessions of members: what is stored of them, and which of them stay when one more begins.
+//! Sessions of members: their record, and which sessions a login ends.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::ids::PasswordId;
 use super::opaque::KeyHash;
 
-/// The most sessions that a member's status can hold.
+/// The maximum number of sessions that a member's status can hold.
 pub const MAX_SESSIONS: usize = 64;
 
-/// How long sessions live, and how many a member may have.
+/// The lifetime of sessions, and the maximum number of sessions per member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionPolicy {
     /// From login to expiry.
     pub lifetime: SignedDuration,
-    /// One more login ends the oldest session. From 1 to [`MAX_SESSIONS`].
+    /// A login beyond this number ends the oldest session. From 1 to [`MAX_SESSIONS`].
     pub max_per_member: usize,
 }
 
@@ -23,21 +23,22 @@ impl Default for SessionPolicy {
     }
 }
 
-/// What is known of a session.
+/// A session as status stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredSession {
     /// SHA-256 of the session token.
     pub hash: KeyHash,
     /// When the member logged in.
     pub created_at: Timestamp,
-    /// When the session stops to count.
+    /// When the session expires.
     pub expires_at: Timestamp,
-    /// The password that the member had when it began, if there was one. Another one ends it.
+    /// The id of the member's password when the session started, if there was one. A change of
+    /// password ends the session.
     pub password: Option<PasswordId>,
 }
 
 impl SessionPolicy {
-    /// A session that begins now, of a member who has this password.
+    /// A session that starts now, for a member with this password.
     #[must_use]
     pub fn begin(
         &self,
@@ -49,8 +50,8 @@ impl SessionPolicy {
         StoredSession { hash, created_at: now, expires_at, password }
     }
 
-    /// The sessions of a member once `new` has begun, oldest first: without the expired ones, and
-    /// without the oldest where there would be too many.
+    /// The sessions of a member after `new` has started, oldest first. Expired sessions are
+    /// dropped, and then the oldest ones that exceed the limit.
     #[must_use]
     pub fn admit(&self, sessions: &[StoredSession], new: StoredSession) -> Vec<StoredSession> {
         let mut sessions = living(sessions, new.created_at);
@@ -86,7 +87,7 @@ mod tests {
         let policy = SessionPolicy { lifetime: SignedDuration::from_secs(100), max_per_member: 2 };
         let sessions = [policy.begin(hash(), None, at(0)), policy.begin(hash(), None, at(60))];
         let third = policy.begin(hash(), None, at(90));
-        assert_eq!(policy.admit(&sessions, third), [sessions[1], third], "the oldest goes");
+        assert_eq!(policy.admit(&sessions, third), [sessions[1], third], "the oldest is ended");
         let late = policy.begin(hash(), None, at(130));
         assert_eq!(policy.admit(&sessions, late), [sessions[1], late], "the first has expired");
         assert_eq!(living(&sessions, at(100)), [sessions[1]]);

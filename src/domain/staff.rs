@@ -11,50 +11,53 @@ use super::revocation::Revocation;
 use super::role::Role;
 use super::session::{SessionPolicy, StoredSession, living};
 
-/// What an Organization object adds to the organization that its namespace is.
+/// The settings of an organization, from the Organization object of its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
-    /// Its id.
+    /// The id, derived from the namespace.
     pub id: OrganizationId,
-    /// The namespace that it is.
+    /// The namespace, which is the organization.
     pub namespace: String,
-    /// The name that people see.
+    /// The display name.
     pub display_name: String,
-    /// URL of its logo.
+    /// URL of the logo.
     pub logo_url: Option<String>,
-    /// How long the sessions of its members live, and how many they may have.
+    /// The lifetime of member sessions, and the maximum number of sessions per member.
     pub session: SessionPolicy,
-    /// Name of the pool that tokens are minted for by default.
+    /// Name of the pool for which tokens are issued by default.
     pub default_user_pool: Option<String>,
-    /// Name of the client that tokens are minted for by default.
+    /// Name of the client for which tokens are issued by default.
     pub default_sdk_client: Option<String>,
 }
 
-/// Someone of the company.
+/// A staff user of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Its id.
+    /// The id, derived from namespace and name.
     pub id: MemberId,
-    /// The organization that its namespace is.
+    /// The organization of its namespace.
     pub organization: OrganizationId,
     /// The object that declares it.
     pub name: ObjectName,
-    /// When that object was created: of two members with one e-mail address, the older has it.
+    /// When that object was created. If two members of an organization have the same e-mail
+    /// address, the older one can log in with it.
     pub created_at: Option<Timestamp>,
-    /// E-mail address as it was written; compared by [`Member::login_name`].
+    /// The e-mail address as written in the spec; compared in the form of [`Member::login_name`].
     pub email: String,
-    /// What this person may do.
+    /// The member's role.
     pub role: Role,
-    /// Kept, and without rights.
+    /// Whether the member has no permissions, though the object is retained.
     pub suspended: bool,
-    /// The Secret of the member's namespace that the password is in, if it is in one.
+    /// The entry of a Secret in the member's namespace that contains the password, if the spec
+    /// specifies one.
     pub password: Option<SecretEntry>,
-    /// Which password this member has. The object itself says so, and its sessions say which one
-    /// they began with: so one write changes the password and ends every session.
+    /// The id of the current password. It is stored in the Member object, and each session stores
+    /// the id of the password that it was started with. So the one write that changes the password
+    /// also ends every session.
     pub password_id: Option<PasswordId>,
-    /// The Kubernetes identity that gets the rights of the role.
+    /// The Kubernetes identity that is granted the role's permissions.
     pub kubernetes: Option<KubernetesSubject>,
-    /// The sessions that status lists.
+    /// The sessions in the member's status.
     pub sessions: Vec<StoredSession>,
 }
 
@@ -67,17 +70,17 @@ pub struct SecretEntry {
     pub entry: String,
 }
 
-/// Who a Member is to Kubernetes.
+/// The Kubernetes identity of a member.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KubernetesSubject {
-    /// A user name, never of the system.
+    /// A user name that does not start with `system:`.
     User(String),
-    /// A ServiceAccount of the member's namespace.
+    /// A ServiceAccount in the member's namespace.
     ServiceAccount(String),
 }
 
 impl KubernetesSubject {
-    /// The user name by which the API server knows the subject, for a member of `namespace`.
+    /// The user name of the subject at the API server, for a member in `namespace`.
     #[must_use]
     pub fn username(&self, namespace: &str) -> String {
         match self {
@@ -88,21 +91,21 @@ impl KubernetesSubject {
 }
 
 impl Member {
-    /// The form in which e-mail addresses are compared at a login: nobody remembers which letters
-    /// were capitals.
+    /// The form in which e-mail addresses are compared at login: in lower case, because users do
+    /// not remember capitalization.
     #[must_use]
     pub fn login_name(email: &str) -> String {
         email.trim().to_lowercase()
     }
 
-    /// The user name by which the API server knows this member, if it may log in with that.
+    /// The member's user name at the API server, if the member may log in with it.
     #[must_use]
     pub fn username(&self) -> Option<String> {
         self.kubernetes.as_ref().map(|subject| subject.username(&self.name.namespace))
     }
 
-    /// The sessions that go on at `now`: they have not expired, and the password is still the one
-    /// that they began with.
+    /// The sessions that are valid at `now`: they have not expired, and the password has not
+    /// changed since they started.
     #[must_use]
     pub fn live_sessions(&self, now: Timestamp) -> Vec<StoredSession> {
         let mut sessions = living(&self.sessions, now);
@@ -110,11 +113,12 @@ impl Member {
         sessions
     }
 
-    /// Proves that the holder of the session token with this hash is this member.
+    /// Verifies the session token with this hash. `revocations` are those of the member that are in
+    /// force at `now`.
     ///
     /// # Errors
-    /// The session is not one of this member, has expired at `now`, one of the `revocations` in
-    /// force covers it, or the member is suspended.
+    /// The session is not one of this member's, the member is suspended, or the session has expired
+    /// or is revoked.
     pub fn prove(
         &self,
         hash: &KeyHash,

@@ -55,7 +55,7 @@ impl<'a> UnverifiedToken<'a> {
         if payload.contains('.') {
             return Err(Reason::TokenMalformed);
         }
-        // Not proven to be anybody's yet: so it is small.
+        // The signature is not verified yet, so the size of the header is limited.
         let header = decode(header)?;
         let header = parse_small_object(&header).map_err(|_| Reason::TokenMalformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Reason::TokenMalformed)?;

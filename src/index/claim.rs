@@ -1,4 +1,4 @@
-//! Who holds what several objects claim: a clientId, an e-mail address.
+//! Decides which object gets a clientId or an e-mail address that several objects specify.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -9,17 +9,17 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::ObjectName;
 use crate::domain::staff::Member;
 
-/// A client's claim to a clientId, or a member's to an e-mail address. The order decides who holds
-/// it: the older object, and among equally old ones the lesser name, so that every replica decides
-/// alike.
+/// A client that specifies a clientId, or a member that specifies an e-mail address. The first one
+/// in this order gets it: the oldest object, and of equally old ones the one with the first name,
+/// so that every replica decides alike.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Claim {
     created_at: Option<Timestamp>,
-    /// The object.
+    /// The name of the object.
     pub name: ObjectName,
 }
 
-/// Gives a claim up.
+/// Removes an entry.
 pub fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: &K, claim: &C) {
     if let Some(of_key) = claims.get_mut(key) {
         of_key.remove(claim);
@@ -30,12 +30,12 @@ pub fn release<K: Eq + Hash, C: Ord>(claims: &mut HashMap<K, BTreeSet<C>>, key: 
 }
 
 impl Claim {
-    /// The claim of a client to its clientId.
+    /// The entry of a client, for its clientId.
     pub fn of(client: &SdkClient) -> Self {
         Self { created_at: client.created_at, name: client.name.clone() }
     }
 
-    /// The claim of a member.
+    /// The entry of a member, for its e-mail address.
     pub fn of_member(member: &Member) -> Self {
         Self { created_at: member.created_at, name: member.name.clone() }
     }

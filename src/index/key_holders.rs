@@ -1,6 +1,6 @@
-//! Which clients list the hash of an ApiKey: in status, where the leader has written it, and in
-//! spec, where anyone who may edit the client has. Every change costs O(1) for each hash, however
-//! many clients list the same one.
+//! The clients that list the hash of an API key: in status, which only the leader writes, and in
+//! spec, which anyone who may edit the client can write. A change takes O(1) for each hash, however
+//! many clients list the same hash.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -13,22 +13,22 @@ use crate::domain::opaque::KeyHash;
 
 type Names = HashSet<Arc<ObjectName>>;
 
-/// The hashes that clients list, also those of clients that are not served: a hash stays with a
-/// client that is suspended, not valid or being deleted.
+/// The hashes that clients list, including clients that are not served: a client keeps its hashes
+/// while it is suspended, invalid or being deleted.
 #[derive(Debug, Default)]
 pub struct KeyHolders {
     recorded: HashMap<KeyHash, Names>,
     asserted: HashMap<KeyHash, Names>,
     lists: HashMap<Arc<ObjectName>, Lists>,
-    /// The clients with a delivery Secret that the leader has not reconciled yet: new ones, and those
-    /// whose status was lost. What is in their Secrets is not known here. In the order in which they
-    /// were first seen so.
+    /// The clients with a delivery Secret that the leader has not reconciled yet: new clients, and
+    /// those whose status was lost. The content of their Secrets is not known here. Ordered by when
+    /// they entered this state.
     unobserved: BTreeMap<u64, Arc<ObjectName>>,
     numbers: HashMap<Arc<ObjectName>, u64>,
     last_number: u64,
 }
 
-/// What the maps have of one client.
+/// The entries of one client in the maps.
 #[derive(Debug, Default)]
 struct Lists {
     recorded: Vec<KeyHash>,
@@ -36,7 +36,7 @@ struct Lists {
 }
 
 impl KeyHolders {
-    /// Takes up what a client lists now.
+    /// Replaces the entries of a client.
     pub fn note(&mut self, name: &ObjectName, client: &crd::SdkClient) {
         self.forget_lists(name);
         let recorded = client.status.iter().flat_map(|status| &status.keys);
@@ -66,7 +66,7 @@ impl KeyHolders {
         self.lists.insert(name, Lists { recorded, asserted });
     }
 
-    /// Forgets a client that is gone.
+    /// Removes a deleted client.
     pub fn forget(&mut self, name: &ObjectName) {
         self.stop_awaiting(name);
         self.forget_lists(name);
@@ -96,9 +96,9 @@ impl KeyHolders {
         }
     }
 
-    /// The client that the hash belongs to: the one whose status lists it. If two do, which takes
-    /// two leaders at once, it belongs to neither: which of them had it first cannot be told from
-    /// here, and every replica must decide alike.
+    /// The client that the hash belongs to: the one whose status lists it. If the statuses of two
+    /// clients list it, which takes two leaders at the same time, it belongs to neither: the index
+    /// cannot tell which of them had it first, and every replica must decide alike.
     pub fn holder(&self, hash: &KeyHash) -> Option<&ObjectName> {
         let recorded = self.recorded.get(hash)?;
         let mut names = recorded.iter();
@@ -120,8 +120,8 @@ impl KeyHolders {
         self.asserted.get(hash).is_some_and(|names| others(names, name))
     }
 
-    /// Whether the status of another client lists the hash, and its spec does not: the key was
-    /// delivered to it.
+    /// Whether the status of another client lists the hash and its spec does not, so that the key
+    /// was delivered to that client.
     pub fn is_delivered_besides(&self, hash: &KeyHash, name: &ObjectName) -> bool {
         let asserted = |other: &Arc<ObjectName>| {
             self.asserted.get(hash).is_some_and(|names| names.contains(other))
@@ -130,18 +130,18 @@ impl KeyHolders {
         recorded.into_iter().any(|other| **other != *name && !asserted(other))
     }
 
-    /// The clients with a delivery Secret that the leader has not reconciled yet, of those that were
-    /// there when [`Self::last_number`] was this.
+    /// The clients with a delivery Secret that the leader has not reconciled yet, and that already
+    /// existed when [`Self::last_number`] returned `last_number`.
     pub fn unobserved(&self, last_number: u64) -> impl Iterator<Item = &ObjectName> {
         self.unobserved.range(..=last_number).map(|(_, name)| name.as_ref())
     }
 
-    /// The number of the latest of these clients.
+    /// The number of the newest of these clients.
     pub const fn last_number(&self) -> u64 {
         self.last_number
     }
 
-    /// How many hashes the maps have.
+    /// The number of hashes in the maps.
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize) {
         (self.recorded.len(), self.asserted.len())

@@ -1,7 +1,7 @@
-//! The index: what every replica knows of the custom resources, and answers requests from.
+//! The index: an in-memory copy of the custom resources, from which every replica answers requests.
 //!
-//! [`watch`] drives list and watch of each kind and writes into the [`Index`]; requests read it
-//! through a [`Reader`], without I/O. Each replica has its own, leader or not.
+//! [`watch`] lists and watches each kind and updates the [`Index`]; requests read it through a
+//! [`Reader`], without I/O. Every replica has its own index, whether or not it is the leader.
 
 mod claim;
 mod key_holders;
@@ -35,7 +35,7 @@ use ready::Ready;
 use store::State;
 pub use store::{Indexed, Kind};
 
-/// The writable side, held by the watches.
+/// The writable side, used by the watches.
 #[derive(Debug, Default)]
 pub struct Index {
     state: RwLock<State>,
@@ -47,14 +47,14 @@ pub struct Index {
 }
 
 impl Index {
-    /// Takes up an added or changed object. One that is being deleted, or whose spec is not
-    /// valid, is not served.
+    /// Applies an added or modified object. An object that is being deleted, or whose spec is
+    /// invalid, is not served.
     pub fn apply<K: Indexed>(&self, object: &K) {
         K::apply(&mut self.state.write(), object);
     }
 
-    /// Forgets an object that was deleted. A Revocation is in force for a moment longer: see
-    /// [`terminating`].
+    /// Removes a deleted object. A Revocation remains in force until it is known why it was
+    /// deleted: see [`terminating`].
     pub fn delete<K: Indexed>(&self, name: &ObjectName) {
         K::deleted(&mut self.state.write(), name);
         if K::KIND == Kind::Revocation {
@@ -62,22 +62,22 @@ impl Index {
         }
     }
 
-    /// Takes up that an object is there and cannot be read. It is not served.
+    /// Stops serving an object that exists but cannot be parsed.
     pub fn withdraw<K: Indexed>(&self, name: &ObjectName) {
         K::withdraw(&mut self.state.write(), name);
     }
 
-    /// Notes that everything of a kind up to this resourceVersion has been taken up.
+    /// Records that every change of a kind up to this resourceVersion has been applied.
     pub fn advanced(&self, kind: Kind, resource_version: &str) {
         self.progress.advanced(kind, resource_version);
     }
 
-    /// Notes that a kind was listed completely for the first time.
+    /// Records that a kind has been listed completely.
     pub fn listed(&self, kind: Kind) {
         self.ready.listed(kind);
     }
 
-    /// Notes that the namespaces were listed, and that these are being deleted.
+    /// Records that the namespaces have been listed, and which of them are being deleted.
     pub fn namespaces_listed(&self, terminating: impl IntoIterator<Item = String>) {
         let mut state = self.state.write();
         for namespace in terminating {
@@ -90,7 +90,7 @@ impl Index {
     }
 }
 
-/// A cheap handle for those who ask.
+/// Read access to the index. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Reader(Arc<Index>);
 
@@ -101,18 +101,18 @@ impl Reader {
         Self(index)
     }
 
-    /// Whether answers may be given: every kind has been listed, so that absence means something,
-    /// and the leader can know of this replica.
+    /// Whether the replica is ready: every kind has been listed, so that a missing object does not
+    /// exist, and the replica has its Lease, so that the leader waits for its acknowledgements.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.0.ready.is_ready() && self.0.progress.is_counted()
     }
 
-    /// Whether anything may be answered: only from an index that is complete, and recent enough
-    /// that the leader still counts this replica.
+    /// Whether requests may be answered: the index must be complete, and recent enough that the
+    /// leader still waits for the acknowledgements of this replica.
     ///
     /// # Errors
-    /// Why not.
+    /// The index is incomplete or stale.
     pub fn answers(&self) -> Result<(), Reason> {
         if !self.is_ready() {
             return Err(Reason::IndexNotReady);
@@ -120,8 +120,8 @@ impl Reader {
         if self.0.progress.is_fresh() { Ok(()) } else { Err(Reason::IndexStale) }
     }
 
-    /// Whether this index has taken up everything of a kind up to this resourceVersion. Where
-    /// versions cannot be compared: yes, for lack of a better answer.
+    /// Whether this index has applied every change of a kind up to this resourceVersion. If
+    /// versions cannot be compared, it is assumed to have.
     #[must_use]
     pub fn has(&self, kind: Kind, resource_version: &str) -> bool {
         let applied = self.0.progress.applied().get(kind.as_str()).copied();
@@ -129,7 +129,7 @@ impl Reader {
         applied.zip(wanted).is_none_or(|(applied, wanted): (u64, u64)| applied >= wanted)
     }
 
-    /// Waits until [`Reader::has`] says yes, for at most `patience`. Whether it did.
+    /// Waits until [`Reader::has`] is true, for a maximum of `patience`, and returns whether it is.
     pub async fn wait_for(&self, kind: Kind, resource_version: &str, patience: Duration) -> bool {
         let mut versions = self.0.progress.subscribe();
         let waiting = async {
@@ -144,27 +144,27 @@ impl Reader {
         self.has(kind, resource_version)
     }
 
-    /// What is known of how far this index has come.
+    /// The progress of this index.
     #[must_use]
     pub fn progress(&self) -> &Progress {
         &self.0.progress
     }
 
-    /// From now on, a key set that was fetched longer ago than this is not answered from.
+    /// Sets the maximum age of a fetched key set. Older ones are not used for verification.
     pub fn limit_jwks_age(&self, max: SignedDuration) {
-        // The first limit counts; there is one for the process.
+        // Set once per process; further calls have no effect.
         let _ = self.0.max_jwks_age.set(max);
     }
 
-    /// Whether the key set of a pool was fetched recently enough to answer from it. One that is not
-    /// fetched always is.
+    /// Whether the key set of a pool was fetched recently enough to be used for verification. A set
+    /// that is not fetched always is.
     #[must_use]
     pub fn is_recent(&self, pool: &UserPool, now: Timestamp) -> bool {
         let limit = self.0.max_jwks_age.get();
         limit.zip(pool.fetch.at).is_none_or(|(max, at)| now.duration_since(at) <= *max)
     }
 
-    /// What this replica asks of the leader.
+    /// The requests from this replica to the leader.
     #[must_use]
     pub fn questions(&self) -> &Questions {
         &self.0.questions
@@ -175,14 +175,14 @@ impl Reader {
         self.0.ready.wait().await;
     }
 
-    /// The pool of this id.
+    /// The pool with this id.
     #[must_use]
     pub fn pool(&self, id: UserPoolId) -> Option<Arc<UserPool>> {
         let state = self.0.state.read();
         state.pools.get(&id).filter(|pool| state.serves(&pool.name)).cloned()
     }
 
-    /// The pools of an organization, by name.
+    /// The pools of an organization, ordered by id.
     #[must_use]
     pub fn pools_of(&self, organization: OrganizationId) -> Vec<Arc<UserPool>> {
         let state = self.0.state.read();
@@ -191,29 +191,29 @@ impl Reader {
         pools.filter(|pool| state.serves(&pool.name)).cloned().collect()
     }
 
-    /// The client of this id.
+    /// The client with this id.
     #[must_use]
     pub fn client(&self, id: SdkClientId) -> Option<Arc<SdkClient>> {
         let state = self.0.state.read();
         state.client(id).filter(|client| state.serves(&client.name)).cloned()
     }
 
-    /// The client of this name. One that does not hold its clientId is not served.
+    /// The client with this name. It is not served if another client has its clientId.
     #[must_use]
     pub fn client_named(&self, name: &ObjectName) -> Option<Arc<SdkClient>> {
         let state = self.0.state.read();
         state.client_named(name).filter(|client| state.serves(&client.name)).cloned()
     }
 
-    /// The client that the ApiKey with this hash belongs to, if it may be used.
+    /// The client of the API key with this hash, if the key is usable.
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
         let state = self.0.state.read();
         state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
     }
 
-    /// Waits until the ApiKey with this hash may be used, for at most `patience`. Does not wait where
-    /// this index follows nothing.
+    /// Waits until the API key with this hash is usable, for a maximum of `patience`. Does not wait
+    /// if the progress of this index is unknown.
     pub async fn wait_for_key(&self, hash: &KeyHash, patience: Duration) {
         let mut versions = self.0.progress.subscribe();
         let waiting = async {
@@ -247,20 +247,21 @@ impl Reader {
         self.0.state.read().key_holders.is_asserted_besides(hash, client)
     }
 
-    /// Whether the status of another client lists the hash, of a key that was delivered to it.
+    /// Whether the status of another client lists the hash because the key was delivered to it.
     #[must_use]
     pub fn is_key_delivered_besides(&self, hash: &KeyHash, client: &ObjectName) -> bool {
         self.0.state.read().key_holders.is_delivered_besides(hash, client)
     }
 
-    /// Whether there is a client with a delivery Secret that the leader has not reconciled yet, that
-    /// `matches`, and that was there when [`Self::last_unobserved_client`] was this.
+    /// Whether some client with a delivery Secret has not been reconciled yet. Only clients that
+    /// `matches` accepts are considered, and only those that already existed when
+    /// [`Self::last_unobserved_client`] returned `last`.
     #[must_use]
     pub fn has_unobserved_client(&self, last: u64, matches: impl Fn(&ObjectName) -> bool) -> bool {
         self.0.state.read().key_holders.unobserved(last).any(matches)
     }
 
-    /// The number of the latest client with a delivery Secret that had not been reconciled.
+    /// The number of the newest client with a delivery Secret that has not been reconciled.
     #[must_use]
     pub fn last_unobserved_client(&self) -> u64 {
         self.0.state.read().key_holders.last_number()
@@ -284,15 +285,15 @@ impl Reader {
         member.filter(|member| state.serves(&member.name)).cloned()
     }
 
-    /// The member of this id.
+    /// The member with this id.
     #[must_use]
     pub fn member(&self, id: MemberId) -> Option<Arc<Member>> {
         let state = self.0.state.read();
         state.members.get(&id).filter(|member| state.serves(&member.name)).cloned()
     }
 
-    /// The members, of whatever organization, with this e-mail address in the form of
-    /// [`Member::login_name`]: one of each organization, the oldest first.
+    /// The members of all organizations with this e-mail address in the form of
+    /// [`Member::login_name`]: one of each organization, oldest first.
     #[must_use]
     pub fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
         let state = self.0.state.read();
@@ -301,7 +302,7 @@ impl Reader {
         members
     }
 
-    /// The members that the API server knows by this user name, in the order of their ids.
+    /// The members with this user name at the API server, ordered by id.
     #[must_use]
     pub fn members_by_username(&self, username: &str) -> Vec<Arc<Member>> {
         let state = self.0.state.read();
@@ -310,7 +311,7 @@ impl Reader {
         members
     }
 
-    /// The revocations of credentials of an object that are in force at `now`.
+    /// The revocations of an object's credentials that are in force at `now`.
     #[must_use]
     pub fn revocations(&self, of: Of, owner: &ObjectName, now: Timestamp) -> Vec<Arc<Revocation>> {
         let state = self.0.state.read();
@@ -318,13 +319,13 @@ impl Reader {
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
     }
 
-    /// What an Organization object says about this organization, if there is one.
+    /// The settings of this organization, if it has an Organization object.
     #[must_use]
     pub fn organization(&self, id: OrganizationId) -> Option<Arc<Organization>> {
         self.0.state.read().organizations.get(&id).cloned()
     }
 
-    /// How many objects of each kind are served.
+    /// The number of objects of each kind in the index.
     #[must_use]
     pub fn sizes(&self) -> BTreeMap<&'static str, usize> {
         let state = self.0.state.read();
@@ -370,9 +371,9 @@ mod tests {
             reader.wait_for_key(&hash, Duration::from_secs(9)).await;
             begun.elapsed().as_secs()
         };
-        assert_eq!(took().await, 0, "an index that follows nothing");
+        assert_eq!(took().await, 0, "the progress of this index is unknown");
         apply("1", &[hash], &[]);
-        assert_eq!(took().await, 9, "not for ever");
+        assert_eq!(took().await, 9, "until the timeout");
         let accept = async {
             tokio::time::sleep(Duration::from_secs(4)).await;
             apply("2", &[hash], &[hash]);

@@ -126,13 +126,13 @@ mod tests {
     #[test]
     fn an_index_that_was_not_heard_of_is_stale() {
         let progress = Progress::default();
-        assert!(progress.is_fresh(), "not looked at");
+        assert!(progress.is_fresh(), "staleness is not limited");
         progress.limit(Duration::from_mins(1));
-        assert!(!progress.is_fresh(), "nothing was ever heard");
+        assert!(!progress.is_fresh(), "no contact yet");
         for kind in Kind::ALL {
             progress.advanced(kind, "1");
         }
-        assert!(!progress.is_fresh() && !progress.is_counted(), "nobody was told");
+        assert!(!progress.is_fresh() && !progress.is_counted(), "not published yet");
         progress.published(Instant::now());
         assert!(progress.is_fresh() && progress.is_counted());
         progress.limit(Duration::ZERO);

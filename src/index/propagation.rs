@@ -1,9 +1,11 @@
-//! Proof of propagation: has every replica that authenticates taken up a write?
+//! Tracks whether every validator, that is every replica that authenticates requests, has applied a
+//! write.
 //!
-//! Each replica says in its Lease which resourceVersions it has applied ([`crate::index::publish`]).
-//! A replica counts until it has deleted its Lease, or has left it unchanged for `--max-staleness`
-//! and a margin for clocks that tick apart; by then it refuses to answer by itself. Changes are
-//! timed by our own clock, never by the times in the Lease, which are those of another machine.
+//! Each validator reports the resourceVersions that it has applied in its Lease
+//! ([`crate::index::publish`]). A validator is expected to acknowledge until it deletes its Lease,
+//! or leaves it unchanged for `--max-staleness` plus [`LEASE_GRACE`]; by then it has stopped
+//! answering requests. The time of a change is measured with the local clock, never taken from the
+//! Lease, whose times are from the clock of another machine.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -28,29 +30,31 @@ use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::said::Said;
 
-/// How much longer than `--max-staleness` a silent replica is counted.
-const MARGIN: Duration = Duration::from_mins(1);
-/// The pause before the API server is asked for its version again.
-const RETRY: Duration = Duration::from_secs(2);
-/// How long a write is given where nobody proves anything: no replica has a Lease, or the API
-/// server's resourceVersions cannot be compared.
-const BY_TIME: Duration = Duration::from_secs(10);
-/// How long a write usually takes at most to be everywhere.
-const SLOW: Duration = Duration::from_secs(10);
-/// How often silent replicas are looked for.
-const SWEEP: Duration = Duration::from_secs(20);
+/// How much longer than `--max-staleness` a silent validator is expected to acknowledge, because
+/// clocks run at different speeds.
+const LEASE_GRACE: Duration = Duration::from_mins(1);
+/// The pause before the version of the API server is requested again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// After which time a write is assumed to be applied everywhere if acknowledgements are impossible:
+/// no validator has a Lease, or the resourceVersions of the API server cannot be compared.
+const UNACKNOWLEDGED_DELAY: Duration = Duration::from_secs(10);
+/// After which time the missing validators are reported. Usually a write is applied everywhere by
+/// then.
+const REPORT_DELAY: Duration = Duration::from_secs(10);
+/// How often the Leases of silent validators are removed.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
 
-/// What is read of a Lease: nothing in its spec tells how far a replica has come, and what is not
-/// parsed cannot be odd.
+/// Only the metadata of a Lease is read. Its spec does not matter, and what is not parsed cannot
+/// make the object unreadable.
 type LeaseMeta = Tolerant<PartialObjectMeta<Lease>>;
 
-/// What this replica knows of all of them.
+/// The progress of every validator, as far as this replica has observed it.
 pub struct Propagation {
     replicas: Mutex<Option<HashMap<String, Replica>>>,
-    /// Told of whenever that may have changed.
+    /// Notified whenever `replicas` may have changed.
     changed: Notify,
     max_staleness: Duration,
-    /// Whether the API server's resourceVersions can be compared; unset until it was asked.
+    /// Whether the API server's resourceVersions can be compared; unset until its version is known.
     comparable: OnceLock<bool>,
     questions: Notify,
 }
@@ -69,28 +73,28 @@ impl Replica {
     }
 }
 
-/// How far a write has come.
+/// How far a write has propagated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reached {
-    /// Whether everybody has it.
+    /// Whether every validator has applied it.
     pub everywhere: bool,
-    /// For people, who has it: `2 of 3 validators`.
+    /// The validators that have applied it, for messages: `2 of 3 validators`.
     pub text: String,
-    /// The Pods that are not known to have it.
+    /// The Pods that have not acknowledged it.
     pub missing: Vec<String>,
 }
 
 impl Reached {
-    /// For people, once it takes longer than usual: whom it is waited for. Before that nothing,
-    /// because a status that counts along would be written again and again.
+    /// The validators that have not acknowledged a slow write, for messages. `None` for the first
+    /// seconds, because otherwise status would be rewritten with every acknowledgement.
     #[must_use]
     pub fn waiting_for(&self, write: &Write) -> Option<String> {
-        let slow = write.at.elapsed() > SLOW && !self.missing.is_empty();
+        let slow = write.at.elapsed() > REPORT_DELAY && !self.missing.is_empty();
         slow.then(|| self.missing.iter().take(3).cloned().collect::<Vec<_>>().join(", "))
     }
 }
 
-/// A write whose propagation is asked about.
+/// A write whose propagation is tracked.
 #[derive(Clone, Debug)]
 pub struct Write {
     /// The kind that was written.
@@ -102,7 +106,7 @@ pub struct Write {
 }
 
 impl Propagation {
-    /// Knows nothing yet; [`Self::follow`] learns.
+    /// Without any validators yet; [`Self::follow`] observes them.
     #[must_use]
     pub fn new(max_staleness: Duration) -> Self {
         Self {
@@ -114,18 +118,30 @@ impl Propagation {
         }
     }
 
-    /// How far a write has come, as far as that can be told.
+    /// How far a write has propagated, according to the Leases that this replica has observed.
+    ///
+    /// A new key comes into use (unless it replaces a revoked signing key), and a Revocation
+    /// becomes `Ready`, only after this reports `everywhere`. Too early a report would hand out
+    /// credentials that some validator rejects, or announce a revocation that some validator does
+    /// not enforce yet. Too late a report only delays. So whatever is unknown is not acknowledged:
+    /// before the Leases are listed, for a kind that a Lease does not contain, and for a Lease that
+    /// cannot be parsed.
+    ///
+    /// Every validator that answers requests has a Lease: it writes the Lease before it becomes
+    /// ready, and stops answering before the Lease can be removed as stale. Where acknowledgements
+    /// are impossible, waiting for them would block rotation permanently. There a fixed delay has
+    /// to suffice, and the text says that propagation was assumed and not acknowledged.
     #[must_use]
     pub fn reached(&self, write: &Write) -> Reached {
         let replicas = self.replicas.lock();
         let (Some(replicas), Some(&comparable)) = (replicas.as_ref(), self.comparable.get()) else {
-            let text = "validators that are not known yet".to_owned();
+            let text = "an unknown number of validators".to_owned();
             return Reached { everywhere: false, text, missing: Vec::new() };
         };
         let version: Option<u64> = write.resource_version.parse().ok().filter(|_| comparable);
         let (Some(version), false) = (version, replicas.is_empty()) else {
-            let everywhere = write.at.elapsed() >= BY_TIME;
-            let text = "every validator, by time and not by proof".to_owned();
+            let everywhere = write.at.elapsed() >= UNACKNOWLEDGED_DELAY;
+            let text = "every validator (assumed after 10s, not acknowledged)".to_owned();
             return Reached { everywhere, text, missing: Vec::new() };
         };
         let behind = replicas.iter().filter(|(_, replica)| !replica.has(write.kind, version));
@@ -137,14 +153,15 @@ impl Propagation {
         Reached { everywhere: missing.is_empty(), text, missing }
     }
 
-    /// Waits, for at most `patience`, until every other replica than `me` has the write; this one
-    /// need not read in its own Lease what it knows. Does not wait where nothing can be proven.
+    /// Waits until every validator except `me` has acknowledged the write, for a maximum of
+    /// `patience`. `me` is this replica, which knows its own progress without its Lease. Does not
+    /// wait where acknowledgements are impossible.
     pub async fn elsewhere(&self, me: &str, write: &Write, patience: Duration) {
         let Ok(version) = write.resource_version.parse::<u64>() else { return };
         let me = format!("{}{me}", names::VALIDATOR_LEASE);
         let waiting = async {
             loop {
-                // Before the look, so that no change in between is missed.
+                // Subscribes before the check, so that no change in between is missed.
                 let changed = self.changed.notified();
                 let behind =
                     self.comparable.get() == Some(&true)
@@ -160,7 +177,7 @@ impl Propagation {
         let _ = tokio::time::timeout(patience, waiting).await;
     }
 
-    /// The open questions about key sets: by pool, who asks and the number of the question.
+    /// The open refetch requests by pool: the requesting process and the number of its request.
     #[must_use]
     pub fn asked(&self) -> HashMap<UserPoolId, BTreeMap<String, u64>> {
         let mut asked: HashMap<_, BTreeMap<_, _>> = HashMap::new();
@@ -172,19 +189,19 @@ impl Propagation {
         asked
     }
 
-    /// Waits until there may be a question that was not there before.
+    /// Waits until there may be a new refetch request.
     pub async fn questions(&self) {
         self.questions.notified().await;
     }
 
-    /// Follows the Leases for as long as it is not dropped.
+    /// Watches the Leases until dropped.
     pub async fn follow(&self, client: Client, namespace: &str) {
         while self.comparable.get().is_none() {
             match comparable(&client).await {
                 Ok(comparable) => drop(self.comparable.set(comparable)),
                 Err(error) => {
-                    warn!(error = %Said(&error), "cannot ask the API server for its version");
-                    tokio::time::sleep(RETRY).await;
+                    warn!(error = %Said(&error), "failed to get the version of the API server");
+                    tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
         }
@@ -213,24 +230,24 @@ impl Propagation {
                         replicas.remove(&lease.name_any());
                     }
                 }
-                Err(error) => warn!(%error, "cannot follow the validators' Leases"),
+                Err(error) => warn!(%error, "failed to watch the validators' Leases"),
             }
             self.changed.notify_waiters();
         }
     }
 
-    /// Removes the Leases of replicas that are gone without having said so, for as long as it is not
-    /// dropped. One replica is enough for that: the leader.
+    /// Removes the Leases of validators that ended without deleting them, until dropped. Only the
+    /// leader runs this.
     pub async fn sweep(&self, client: Client, namespace: &str) {
         let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
         loop {
-            tokio::time::sleep(SWEEP).await;
+            tokio::time::sleep(SWEEP_INTERVAL).await;
             self.forget_silent(&api).await;
         }
     }
 
     async fn forget_silent(&self, api: &Api<LeaseMeta>) {
-        let limit = self.max_staleness + MARGIN;
+        let limit = self.max_staleness + LEASE_GRACE;
         let silent: Vec<_> = {
             let replicas = self.replicas.lock();
             let gone = |replica: &Replica| replica.changed_at.elapsed() > limit;
@@ -241,29 +258,29 @@ impl Propagation {
             replicas.map(seen).collect()
         };
         for (name, resource_version) in silent {
-            // One that has come back in this very moment stays.
+            // A Lease that has just been renewed must not be deleted.
             let preconditions = Some(Preconditions { resource_version, uid: None });
             let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
             match delete(api, &name, &parameters).await {
-                Ok(_) => info!(lease = %name, "a validator is gone"),
+                Ok(_) => info!(lease = %name, "removed the stale Lease of a validator"),
                 Err(error) => {
-                    warn!(lease = %name, error = %Said(&error), "cannot remove the Lease of a validator that is gone");
+                    warn!(lease = %name, error = %Said(&error), "failed to remove the stale Lease of a validator");
                 }
             }
         }
     }
 }
 
-/// Whether the API server's resourceVersions can be compared: Kubernetes 1.35 and later, KEP-5504.
+/// Whether the API server's resourceVersions can be compared: since Kubernetes 1.35 (KEP-5504).
 async fn comparable(client: &Client) -> kube::Result<bool> {
     let version = client.apiserver_version().await?;
-    // Some distributions write `36+`.
+    // Some distributions report `36+`.
     let number = |text: &str| text.trim_end_matches(|c: char| !c.is_ascii_digit()).parse().ok();
     let version: Option<(u32, u32)> = number(&version.major).zip(number(&version.minor));
     Ok(version.is_some_and(|version| version >= (1, 35)))
 }
 
-/// Takes up a Lease. One that has not changed since it was `known` keeps the time of its change.
+/// Records a Lease. If it is unchanged since it was `known`, its time of change is retained.
 fn note(
     replicas: &mut HashMap<String, Replica>,
     known: Option<&HashMap<String, Replica>>,
@@ -284,7 +301,7 @@ fn note(
     replicas.insert(name, unchanged.cloned().unwrap_or_else(fresh));
 }
 
-/// What an annotation says; nothing if it cannot be read.
+/// The parsed value of an annotation; the default if it is missing or cannot be parsed.
 fn annotation<T: DeserializeOwned + Default>(lease: &LeaseMeta, name: &str) -> T {
     let json = lease.annotations().get(name);
     json.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
@@ -341,8 +358,8 @@ mod tests {
         let leases = [lease("anon-validator-a", "1", 6), lease("anon-validator-b", "2", 7)];
         let behind = knowing(true, &leases);
         assert_eq!(took(&behind, "b").await, 9);
-        assert_eq!(took(&behind, "a").await, 0, "it knows of itself");
-        assert_eq!(took(&knowing(false, &leases), "b").await, 0, "nothing to be proven");
+        assert_eq!(took(&behind, "a").await, 0, "its own progress is not waited for");
+        assert_eq!(took(&knowing(false, &leases), "b").await, 0, "versions cannot be compared");
         assert_eq!(took(&Propagation::new(Duration::from_hours(1)), "b").await, 0);
         let catches_up = async {
             tokio::time::sleep(Duration::from_secs(4)).await;
@@ -392,13 +409,13 @@ mod tests {
         let mut kind_unknown = lease("anon-validator-a", "1", 9);
         kind_unknown.meta_mut().annotations = None;
         assert!(!knowing(true, &[kind_unknown]).reached(&write("1")).everywhere);
-        // By time: not at once.
+        // Assumed only after UNACKNOWLEDGED_DELAY.
         assert!(!knowing(true, &[]).reached(&write("1")).everywhere);
         assert!(
             !knowing(false, &[lease("anon-validator-a", "1", 9)]).reached(&write("1")).everywhere
         );
         let mut old = write("1");
-        old.at = Instant::now().checked_sub(BY_TIME).unwrap();
+        old.at = Instant::now().checked_sub(UNACKNOWLEDGED_DELAY).unwrap();
         assert!(knowing(true, &[]).reached(&old).everywhere);
         assert!(knowing(false, &[lease("anon-validator-a", "1", 0)]).reached(&old).everywhere);
     }

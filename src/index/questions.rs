@@ -84,7 +84,7 @@ struct Numbers {
     listed_at: Option<Instant>,
 }
 
-/// Priority of a request when places are scarce; the least goes first.
+/// Priority of a request when places are scarce; the lowest value goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Turn {
     /// Sent recently.
@@ -390,7 +390,7 @@ mod tests {
         }
         let first = asked(&questions, &dead, now);
         assert_eq!(first.len(), MAX_POOLS);
-        // Pools that found no place are next, after a while at the latest.
+        // Pools that found no place go next, after PLACE_TIMEOUT at the latest.
         let later = now + PLACE_TIMEOUT;
         let second = asked(&questions, &dead, later);
         assert_eq!(second.len(), MAX_POOLS);

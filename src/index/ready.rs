@@ -1,11 +1,11 @@
-//! Readiness of the index: true once every kind has been listed, and after that the namespaces that
-//! are being deleted (see [`super::terminating`]).
+//! Readiness of the index: it is ready once every kind has been listed, and after that the
+//! namespaces that are being deleted (see [`super::terminating`]).
 
 use tokio::sync::watch;
 
 use super::Kind;
 
-/// A latch per kind.
+/// What has been listed so far.
 #[derive(Debug)]
 pub struct Ready {
     listed: watch::Sender<[bool; Kind::ALL.len()]>,
@@ -22,8 +22,8 @@ impl Default for Ready {
 }
 
 impl Ready {
-    /// Notes that `kind` has been listed. Never taken back: an index that was complete once stays
-    /// useful while a watch is down.
+    /// Records that `kind` has been listed. This is never reset, because a complete index remains
+    /// usable while a watch is interrupted.
     pub fn listed(&self, kind: Kind) {
         self.listed.send_if_modified(|listed| {
             let entries = Kind::ALL.into_iter().zip(listed.iter_mut());
@@ -32,18 +32,18 @@ impl Ready {
         });
     }
 
-    /// Notes that the namespaces have been listed, after every kind.
+    /// Records that the namespaces have been listed, after every kind.
     pub fn namespaces_listed(&self) {
         self.namespaces.send_replace(true);
     }
 
-    /// Whether all of it has been listed.
+    /// Whether every kind and the namespaces have been listed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         *self.namespaces.borrow() && self.listed.borrow().iter().all(|listed| *listed)
     }
 
-    /// Waits until all of it has been listed.
+    /// Waits until every kind and the namespaces have been listed.
     pub async fn wait(&self) {
         self.kinds().await;
         // The sender lives in `self`, so the channel cannot close while this waits.

@@ -1,5 +1,5 @@
-//! What the index holds, and how one object changes it. Synchronous and without I/O; a change
-//! costs O(1), or O(log n) where ties have to be broken.
+//! The data of the index, and how one object changes it. Synchronous and without I/O. A change
+//! takes O(1), or O(log n) where several objects claim the same id or e-mail address.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Debug;
@@ -55,7 +55,7 @@ impl Kind {
     }
 }
 
-/// A kind that the index takes up.
+/// A kind that can be indexed.
 pub trait Indexed:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
@@ -65,51 +65,51 @@ pub trait Indexed:
     + Sync
     + 'static
 {
-    /// Which kind it is.
+    /// The kind.
     const KIND: Kind;
 
-    /// Serves the object as it now is, or no longer.
+    /// Replaces the object in the index, or removes it if it must not be served.
     fn apply(state: &mut State, object: &Self);
 
-    /// Serves the object no longer.
+    /// Removes the object from the index.
     fn delete(state: &mut State, name: &ObjectName);
 
-    /// The object was deleted. What it served ends, what it denied may have to last.
+    /// Handles the deletion of the object. A Revocation may have to stay in force.
     fn deleted(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
     }
 
-    /// Serves an object no longer that is still there and cannot be read.
+    /// Stops serving an object that exists but cannot be parsed.
     fn withdraw(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
     }
 }
 
-/// Everything that is served.
+/// The indexed objects.
 #[derive(Debug, Default)]
 pub struct State {
     pub(super) organizations: HashMap<OrganizationId, Arc<Organization>>,
     pub(super) members: HashMap<MemberId, Arc<Member>>,
-    /// Who claims an e-mail address, in the form in which logins compare them; in each organization
-    /// the first holds it.
+    /// The members with an e-mail address, in the form of [`Member::login_name`]. In each
+    /// organization, the first one can log in with it.
     pub(super) emails: HashMap<String, BTreeSet<Claim>>,
-    /// By the user name that the API server knows a member by.
+    /// The members with a user name at the API server.
     pub(super) usernames: HashMap<String, BTreeSet<MemberId>>,
-    /// Whose session token has this hash.
+    /// The member of each session token, by its hash.
     pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
-    /// Who claims a clientId; the first holds it.
+    /// The clients with a clientId. The first one gets it.
     pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
-    /// Which clients list the hash of an ApiKey.
+    /// The clients that list the hash of an API key.
     pub(super) key_holders: KeyHolders,
-    /// By the object whose credentials they revoke.
+    /// The revocations by the object whose credentials they revoke.
     pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
-    /// Which object each of them is about.
+    /// The object whose credentials each revocation revokes.
     pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
-    /// Revocations that were deleted and are enforced until it is known why, each with a number that
-    /// tells one deletion from the next.
+    /// Deleted Revocations that remain in force until it is known why they were deleted, each with
+    /// a number that distinguishes this deletion from an earlier one.
     pub(super) withdrawn: HashMap<ObjectName, u64>,
     /// The last of these numbers.
     pub(super) withdrawals: u64,
@@ -135,16 +135,16 @@ impl State {
             release(&mut self.usernames, &username, &id);
         }
         for session in &old.sessions {
-            // Another member's claim to the same hash, however it came about, is not ours to drop.
+            // Another member may have the same hash, for example if status was copied.
             if self.sessions.get(&session.hash) == Some(&id) {
                 self.sessions.remove(&session.hash);
             }
         }
     }
 
-    /// The members that hold this e-mail address: one of an organization, the oldest first, so that
-    /// nobody is crowded out by those who come later. Those of organizations by sign-up come last:
-    /// anyone can make these, with anyone's address.
+    /// The members with this e-mail address: one of each organization, oldest first, so that later
+    /// members cannot displace earlier ones. Members of organizations that were created by sign-up
+    /// come last, because anyone can create those, with any e-mail address.
     pub(super) fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
         let claims = self.emails.get(login_name).into_iter().flatten();
         let member = |claim: &Claim| {
@@ -158,7 +158,7 @@ impl State {
         members
     }
 
-    /// These members.
+    /// The members with these ids.
     pub(super) fn members_of(&self, ids: Option<&BTreeSet<MemberId>>) -> Vec<Arc<Member>> {
         ids.into_iter().flatten().filter_map(|id| self.members.get(id).cloned()).collect()
     }
@@ -168,27 +168,28 @@ impl State {
         release(&mut self.client_ids, &old.id, &Claim::of(&old));
     }
 
-    /// The client that holds this id.
+    /// The client that has this id.
     pub(super) fn client(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
         let holder = self.client_ids.get(&id)?.first()?;
         self.clients.get(&holder.name)
     }
 
-    /// The client of this name. One that does not hold its own id is not served.
+    /// The client with this name. It is not served if another client has its id.
     pub(super) fn client_named(&self, name: &ObjectName) -> Option<&Arc<SdkClient>> {
         let client = self.clients.get(name)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
     }
 
-    /// The client that this key belongs to, if the key may be used: a delivered one only as long as
-    /// it is that of the Secret that the spec names, another one only while the spec lists it.
+    /// The client of this key, if the key is usable: a delivered key only while the spec specifies
+    /// the Secret into which it was delivered, and any other key only while the spec lists its
+    /// hash.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
         let client = self.client_named(self.key_holders.holder(hash)?)?;
         client.key_hashes().any(|usable| usable == *hash).then_some(client)
     }
 }
 
-/// What an object is served as: nothing while it is being deleted or is not valid.
+/// The domain value of an object; `None` while it is being deleted or is invalid.
 fn served<K: Resource, D>(
     object: &K,
     parse: impl FnOnce(&K) -> Result<D, validate::Violations>,
@@ -217,7 +218,7 @@ impl Indexed for crd::Organization {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        // One of another name is never served, so its end changes nothing.
+        // An Organization with another name is never served, so there is nothing to remove.
         if name.name == validate::ORGANIZATION_NAME {
             state.organizations.remove(&OrganizationId::derive(&name.namespace));
         }
@@ -270,7 +271,7 @@ impl Indexed for crd::SdkClient {
         state.drop_client(&name);
         state.key_holders.note(&name, object);
         let Some(client) = served(object, validate::sdk_client) else { return };
-        // A chosen clientId counts once the leader has found it to be allowed and free.
+        // A chosen clientId is valid once the leader has found it allowed and unused.
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
         if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
             return;
@@ -285,7 +286,7 @@ impl Indexed for crd::SdkClient {
     }
 
     fn withdraw(state: &mut State, name: &ObjectName) {
-        // What it has stays its own.
+        // Its hashes stay assigned to it.
         state.drop_client(name);
     }
 }
@@ -295,7 +296,7 @@ impl Indexed for crd::Revocation {
 
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
-        // One that is being deleted, too: it takes credentials away, so it counts until it is gone.
+        // Also while it is being deleted: a revocation is in force until it no longer exists.
         if let Ok(revocation) = validate::revocation(object).map(Arc::new) {
             let (of, owner) = (revocation.of, revocation.owner.clone());
             state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
@@ -316,8 +317,9 @@ impl Indexed for crd::Revocation {
         }
     }
 
-    /// Stays in force: whether somebody took it back or its namespace is being deleted, with what it
-    /// revokes still there, [`super::terminating`] finds out.
+    /// Keeps the revocation in force until [`super::terminating`] has determined whether an
+    /// administrator withdrew it, or whether its namespace is being deleted while the revoked
+    /// credentials may still exist.
     fn deleted(state: &mut State, name: &ObjectName) {
         if state.revoked.contains_key(name) {
             state.withdrawals = state.withdrawals.wrapping_add(1);

@@ -1,18 +1,21 @@
 //! Namespaces that are being deleted.
 //!
-//! Kubernetes deletes what is in a namespace kind by kind, in an order that it does not promise, and
-//! an object without a finalizer is gone without having been marked before. So a Revocation may go
-//! while what it revokes is still there, for a moment, or for good where the deletion is stuck. It
-//! looks like a Revocation that an administrator takes back, which is to take effect.
+//! Kubernetes deletes the objects in a namespace kind by kind, in an unspecified order, and removes
+//! an object without finalizers at once. So a Revocation may be deleted while the credentials that
+//! it revokes still exist: for a moment, or permanently if the deletion of the namespace is stuck.
+//! This must not be mistaken for an administrator who withdraws the Revocation, which is to take
+//! effect.
 //!
-//! The namespace tells the two apart: it is marked before anything in it is deleted. So a deleted
-//! Revocation is enforced until its namespace was read *after* that. If it lives, the Revocation was
-//! taken back. If it is being deleted, nothing in it is served any more: no pool, client or member,
-//! whatever is still stored. A replica that starts lists the namespaces after the Revocations, for
-//! those that were deleted before it came.
+//! The namespace shows the difference, because it gets a deletionTimestamp before any object in it
+//! is deleted. So a deleted Revocation remains in force until its namespace has been read *after*
+//! the deletion. If the namespace is not being deleted, the Revocation was withdrawn. If it is,
+//! nothing in it is served any longer: no pool, client or member, even if it is still stored. On
+//! startup, a replica lists the namespaces after the Revocations, to account for Revocations that
+//! were deleted earlier.
 //!
-//! It ends once the namespace is gone, or there is another one of the name, and everything that is
-//! older than that has left the index. Until the API server answers, a Revocation stays in force.
+//! The namespace is served again once it is deleted or has been re-created, and all of its old
+//! objects have left the index. Until the API server responds, a deleted Revocation remains in
+//! force.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -32,22 +35,22 @@ use crate::domain::ids::ObjectName;
 use crate::said::Said;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
-/// Namespaces per page of the list.
-const PAGE: u32 = 500;
-/// How long the API server may take to answer.
-const ANSWER: Duration = Duration::from_secs(30);
-/// When a namespace is read again that is being deleted, or could not be read.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The number of namespaces on a page of the list.
+const PAGE_LIMIT: u32 = 500;
+/// The timeout of a request to the API server.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// After which time a namespace that is being deleted, or that could not be read, is read again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Follows the deletion of namespaces for as long as the process lives. Drop it to stop.
+/// Follows the deletion of namespaces until dropped.
 pub async fn drive(client: Client, index: &Index) {
     index.ready.kinds().await;
     let terminating = loop {
         match list(&client).await {
             Ok(terminating) => break terminating,
             Err(error) => {
-                warn!(%error, "could not list Namespaces; not ready until this succeeds");
-                sleep(AGAIN).await;
+                warn!(%error, "failed to list namespaces; this replica is not ready until that succeeds");
+                sleep(RETRY_INTERVAL).await;
             }
         }
     };
@@ -59,31 +62,32 @@ pub async fn drive(client: Client, index: &Index) {
         }
         let mut wait = false;
         for namespace in index.open_namespaces() {
-            // Before the namespace is read, so that the answer is newer than these deletions.
+            // Collected before the namespace is read, so that the response is newer than these
+            // deletions.
             let withdrawn = index.withdrawn_in(&namespace);
             match read(&client, &namespace).await {
                 Ok(found) => wait |= index.settle(&namespace, &found, &withdrawn),
                 Err(error) => {
                     wait = true;
-                    warn!(%namespace, %error, "could not read the Namespace of a deleted Revocation, which is enforced until that succeeds");
+                    warn!(%namespace, %error, "failed to read a namespace; its deleted Revocations remain in force until that succeeds");
                 }
             }
         }
         if wait {
-            // A deletion that happens meanwhile need not wait.
-            let _ = timeout(AGAIN, index.withdrawals.notified()).await;
+            // Another deletion ends the pause.
+            let _ = timeout(RETRY_INTERVAL, index.withdrawals.notified()).await;
         }
     }
 }
 
-/// What became of a namespace.
+/// The state of a namespace.
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
-    /// It was created then, and nobody deletes it.
+    /// It exists and is not being deleted; with its creation time.
     Living(Option<Timestamp>),
     /// It is being deleted.
     Terminating,
-    /// There is none.
+    /// It does not exist.
     Gone,
 }
 
@@ -91,7 +95,7 @@ enum Found {
 type Withdrawn = (ObjectName, u64);
 
 impl Index {
-    /// The namespaces that have to be read.
+    /// The namespaces that must be read.
     fn open_namespaces(&self) -> BTreeSet<String> {
         let state = self.state.read();
         let withdrawn = state.withdrawn.keys().map(|name| name.namespace.clone());
@@ -104,8 +108,8 @@ impl Index {
         here.map(|(name, number)| (name.clone(), *number)).collect()
     }
 
-    /// Draws the conclusion from what was found after `withdrawn` had been deleted. Whether the
-    /// namespace has to be read again.
+    /// Applies the state of a namespace that was read after the Revocations in `withdrawn` had been
+    /// deleted. Returns whether the namespace must be read again.
     fn settle(&self, namespace: &str, found: &Found, withdrawn: &[Withdrawn]) -> bool {
         let mut state = self.state.write();
         let terminating = match found {
@@ -115,7 +119,7 @@ impl Index {
         };
         if terminating {
             if state.terminating.insert(namespace.to_owned()) {
-                info!(%namespace, "the namespace is being deleted; nothing in it is served");
+                info!(%namespace, "the namespace is being deleted; its objects are no longer served");
             }
         } else {
             state.terminating.remove(namespace);
@@ -130,12 +134,13 @@ impl Index {
 }
 
 impl State {
-    /// Whether an object of this name may be served: not if its namespace is being deleted.
+    /// Whether an object with this name may be served, because its namespace is not being deleted.
     pub(super) fn serves(&self, name: &ObjectName) -> bool {
         self.terminating.is_empty() || !self.terminating.contains(&name.namespace)
     }
 
-    /// Whether the namespace has a pool, client or member that was created before `limit`, or any.
+    /// Whether the index has a pool, client or member of the namespace that was created before
+    /// `limit`; any, without `limit`.
     pub(super) fn has_older(&self, namespace: &str, limit: Option<Timestamp>) -> bool {
         let older = |name: &ObjectName, created_at: Option<Timestamp>| {
             name.namespace == namespace
@@ -147,8 +152,8 @@ impl State {
     }
 }
 
-/// A page of namespaces. Not kube's types: what is not needed, whatever it is, must not be able to
-/// make the whole list unreadable.
+/// A page of namespaces. Not kube's types, because a field that is not needed must not make the
+/// whole list unreadable.
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
@@ -179,7 +184,7 @@ struct Meta {
 
 /// The namespaces that are being deleted.
 async fn list(client: &Client) -> Result<Vec<String>, String> {
-    let mut parameters = ListParams::default().limit(PAGE);
+    let mut parameters = ListParams::default().limit(PAGE_LIMIT);
     let mut terminating = Vec::new();
     loop {
         let request = Request::new(NAMESPACES).list_metadata(&parameters);
@@ -195,8 +200,8 @@ async fn list(client: &Client) -> Result<Vec<String>, String> {
     }
 }
 
-/// One namespace. Without a resourceVersion the server answers from its most recent state, never
-/// from a stale cache.
+/// Reads one namespace. Without a resourceVersion, the server responds with its most recent state
+/// and never from a stale cache.
 async fn read(client: &Client, name: &str) -> Result<Found, String> {
     let request = Request::new(NAMESPACES).get_metadata(name, &kube::api::GetParams::default());
     let request = request.map_err(|error| error.to_string())?;
@@ -217,8 +222,9 @@ async fn read(client: &Client, name: &str) -> Result<Found, String> {
 }
 
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
-    let answer = timeout(ANSWER, request).await;
-    let answer = answer.map_err(|_| format!("no answer within {ANSWER:?}"))?;
+    let answer = timeout(REQUEST_TIMEOUT, request).await;
+    let answer = answer
+        .map_err(|_| format!("no response from the API server within {REQUEST_TIMEOUT:?}"))?;
     answer.map_err(|error| Said(&error).to_string())
 }
 
@@ -232,8 +238,8 @@ mod tests {
     use crate::domain::revocation::Of;
     use crate::index::{Kind, Reader};
 
-    const THEN: &str = "2026-01-01T00:00:00Z";
-    const LATER: &str = "2026-01-02T00:00:00Z";
+    const OLD: &str = "2026-01-01T00:00:00Z";
+    const NEW: &str = "2026-01-02T00:00:00Z";
 
     fn object<K: serde::de::DeserializeOwned>(name: &str, created: &str, spec: &Value) -> K {
         let metadata = json!({"namespace": "acme", "name": name, "creationTimestamp": created});
@@ -245,7 +251,7 @@ mod tests {
     }
 
     fn revocation() -> Revocation {
-        object("leak", THEN, &json!({"userPool": {"name": "users", "subjects": ["ada"]}}))
+        object("leak", OLD, &json!({"userPool": {"name": "users", "subjects": ["ada"]}}))
     }
 
     fn name(name: &str) -> ObjectName {
@@ -255,7 +261,7 @@ mod tests {
     /// A pool and a Revocation of it.
     fn index() -> std::sync::Arc<Index> {
         let index = Index::default();
-        index.apply(&pool(THEN));
+        index.apply(&pool(OLD));
         index.apply(&revocation());
         std::sync::Arc::new(index)
     }
@@ -264,7 +270,7 @@ mod tests {
     fn served(index: &std::sync::Arc<Index>) -> (bool, usize) {
         let reader = Reader::new(std::sync::Arc::clone(index));
         let pool = reader.pool(UserPoolId::derive("acme", "users")).is_some();
-        let now = THEN.parse().unwrap();
+        let now = OLD.parse().unwrap();
         (pool, reader.revocations(Of::UserPool, &name("users"), now).len())
     }
 
@@ -276,11 +282,11 @@ mod tests {
     fn a_deleted_revocation_is_enforced_until_its_namespace_is_known_to_live() {
         let index = index();
         index.delete::<Revocation>(&name("leak"));
-        assert_eq!(served(&index), (true, 1), "nobody knows yet why it was deleted");
+        assert_eq!(served(&index), (true, 1), "it is not known yet why it was deleted");
         assert_eq!(index.open_namespaces(), ["acme".to_owned()].into());
         let withdrawn = index.withdrawn_in("acme");
         assert!(!index.settle("acme", &living("2025-01-01T00:00:00Z"), &withdrawn));
-        assert_eq!(served(&index), (true, 0), "taken back");
+        assert_eq!(served(&index), (true, 0), "withdrawn");
         assert!(index.open_namespaces().is_empty());
     }
 
@@ -290,14 +296,14 @@ mod tests {
         index.delete::<Revocation>(&name("leak"));
         assert!(index.settle("acme", &Found::Terminating, &index.withdrawn_in("acme")));
         assert_eq!(served(&index), (false, 0));
-        // Not even when it is gone and another one has its name: the event of the old pool's
-        // deletion may be late.
+        // Not even after the namespace has been re-created, because the deletion event of the old
+        // pool may be late.
         assert!(index.settle("acme", &Found::Gone, &[]));
-        assert!(index.settle("acme", &living(LATER), &[]));
+        assert!(index.settle("acme", &living(NEW), &[]));
         assert_eq!(served(&index), (false, 0));
         index.delete::<UserPool>(&name("users"));
-        index.apply(&pool(LATER));
-        assert!(!index.settle("acme", &living(LATER), &[]));
+        index.apply(&pool(NEW));
+        assert!(!index.settle("acme", &living(NEW), &[]));
         assert_eq!(served(&index), (true, 0), "the pool of the new namespace");
     }
 
@@ -308,9 +314,9 @@ mod tests {
         let withdrawn = index.withdrawn_in("acme");
         index.apply(&revocation());
         index.delete::<Revocation>(&name("leak"));
-        index.settle("acme", &living(THEN), &withdrawn);
+        index.settle("acme", &living(OLD), &withdrawn);
         assert_eq!(served(&index), (true, 1));
-        index.settle("acme", &living(THEN), &index.withdrawn_in("acme"));
+        index.settle("acme", &living(OLD), &index.withdrawn_in("acme"));
         assert_eq!(served(&index), (true, 0));
     }
 

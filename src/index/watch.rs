@@ -1,7 +1,8 @@
-//! Drives list and watch of one kind into the index, for as long as the process lives.
+//! Lists and watches one kind, and applies every object to the index.
 //!
-//! kube's own `watcher` would do for the objects alone. This loop is ours because it has to know
-//! which resourceVersion it has applied: proof of propagation is built on that (design, section 4).
+//! kube's own `watcher` does not report the resourceVersion of bookmarks and of complete lists.
+//! This loop does, because the replica must report exactly which resourceVersion it has applied:
+//! the leader waits for that before it uses a new key ([`super::propagation`]).
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -21,31 +22,31 @@ use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::said::Said;
 
-/// How long the API server may take to answer a page of a list, or to begin a watch.
-const ANSWER: Duration = Duration::from_secs(30);
-/// The longest silence of a watch. The API server sends a bookmark about every minute, so silence
-/// means a connection that died without a word, and with it every deletion since.
-const QUIET: Duration = Duration::from_secs(150);
-/// The pause after a failure, doubled up to [`MAX_PAUSE`] while failures go on.
-const MIN_PAUSE: Duration = Duration::from_millis(200);
-const MAX_PAUSE: Duration = Duration::from_secs(15);
-/// How many failures in a row are taken for a version that leads nowhere.
-const LIST_AFTER: u32 = 8;
+/// The timeout for a page of a list, and for the start of a watch.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The maximum time without an event. The API server sends a bookmark about every minute, so a
+/// longer silence means that the connection is dead, and that deletions may have been missed.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(150);
+/// The pause after the first failure, doubled up to [`MAX_BACKOFF`] with each further one.
+const MIN_BACKOFF: Duration = Duration::from_millis(200);
+const MAX_BACKOFF: Duration = Duration::from_secs(15);
+/// The number of consecutive failures after which the resourceVersion is considered unusable.
+const RELIST_AFTER_FAILURES: u32 = 8;
 
-/// Why list or watch has to begin again.
+/// Why list or watch failed.
 #[derive(Debug, Error)]
 enum Trouble {
     #[error("{}", Said(.0))]
     Api(#[from] kube::Error),
-    #[error("no answer within {ANSWER:?}")]
+    #[error("no response from the API server within {REQUEST_TIMEOUT:?}")]
     NoAnswer,
-    #[error("the watch was silent for {QUIET:?}")]
+    #[error("no event from the API server for {SILENCE_TIMEOUT:?}")]
     Quiet,
     #[error("the list has no resourceVersion")]
     NoVersion,
 }
 
-/// Keeps the index's view of `K` current. Never returns; drop it to stop.
+/// Keeps the objects of kind `K` in the index up to date until dropped.
 pub async fn drive<K: Indexed>(client: Client, index: &Index) {
     let mut watch =
         Watch::<K> { api: Api::all(client), index, known: HashSet::new(), resource_version: None };
@@ -54,23 +55,23 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
     loop {
         let started = Instant::now();
         let ended = watch.step().await;
-        // What went well for a while is no trouble, however it ended; what ended at once is,
-        // even if it ended properly.
-        if started.elapsed() >= MAX_PAUSE {
+        // A watch that lasted resets the backoff, however it ended. One that ended at once is
+        // treated as a failure, even if the server closed it properly.
+        if started.elapsed() >= MAX_BACKOFF {
             failures = 0;
             if ended.is_ok() {
                 continue;
             }
         }
-        let pause = MIN_PAUSE.saturating_mul(2_u32.saturating_pow(failures)).min(MAX_PAUSE);
+        let pause = MIN_BACKOFF.saturating_mul(2_u32.saturating_pow(failures)).min(MAX_BACKOFF);
         failures = failures.saturating_add(1);
-        if failures.is_multiple_of(LIST_AFTER) {
+        if failures.is_multiple_of(RELIST_AFTER_FAILURES) {
             watch.resource_version = None;
         }
         match ended {
-            Ok(()) => debug!(kind, "the watch ended early"),
+            Ok(()) => debug!(kind, "the API server closed the watch early"),
             Err(error) => {
-                warn!(kind, %error, retry_in_ms = pause.as_millis(), "watch failed");
+                warn!(kind, %error, retry_in_ms = pause.as_millis(), "list or watch failed");
             }
         }
         tokio::time::sleep(pause).await;
@@ -80,22 +81,22 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
 struct Watch<'i, K: Indexed> {
     api: Api<Tolerant<K>>,
     index: &'i Index,
-    /// What the index holds of this kind, so that a list tells what vanished unseen.
+    /// The objects of this kind in the index, so that a list shows which were deleted unobserved.
     known: HashSet<ObjectName>,
-    /// Up to where the index is current; `None` asks for a list.
+    /// The resourceVersion up to which the index is current; `None` if a list is needed.
     resource_version: Option<String>,
 }
 
 impl<K: Indexed> Watch<'_, K> {
-    /// Lists if need be, then watches until the server ends the watch.
+    /// Lists if necessary, then watches until the server closes the watch.
     async fn step(&mut self) -> Result<(), Trouble> {
         let ended = self.list_and_watch().await;
         if let Err(Trouble::Api(kube::Error::Api(status))) = &ended
             && status.code == 410
         {
-            // The server no longer has the changes since our version. A list brings the present,
-            // and with it what was deleted in between.
-            debug!(kind = K::KIND.as_str(), "expired, listing again");
+            // 410 Gone: the server no longer has the changes since our resourceVersion. A list
+            // returns the current objects, and so shows which were deleted in between.
+            debug!(kind = K::KIND.as_str(), "resourceVersion expired; listing again");
             self.resource_version = None;
             return Ok(());
         }
@@ -111,7 +112,7 @@ impl<K: Indexed> Watch<'_, K> {
         let events = answer(self.api.watch(&parameters, &from)).await?;
         pin_mut!(events);
         loop {
-            let next = timeout(QUIET, events.next()).await.map_err(|_| Trouble::Quiet)?;
+            let next = timeout(SILENCE_TIMEOUT, events.next()).await.map_err(|_| Trouble::Quiet)?;
             let Some(event) = next else { return Ok(()) };
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -134,9 +135,9 @@ impl<K: Indexed> Watch<'_, K> {
         }
     }
 
-    /// Lists everything. Without a resourceVersion the server answers from its most recent state,
-    /// never from a stale cache. Each page is taken up as it comes, so that no more than one is in
-    /// memory; what has vanished is known after the last one.
+    /// Lists every object. Without a resourceVersion, the server responds with its most recent
+    /// state and never from a stale cache. Each page is applied when it arrives, so that only one
+    /// is in memory. Objects that were deleted unobserved are removed after the last page.
     async fn list(&mut self) -> Result<String, Trouble> {
         let api = self.api.clone();
         let mut pages = Pages::new(&api, ListParams::default());
@@ -151,13 +152,13 @@ impl<K: Indexed> Watch<'_, K> {
         for name in vanished {
             self.forget(&name);
         }
-        info!(kind = K::KIND.as_str(), objects = listed.len(), "listed");
+        info!(kind = K::KIND.as_str(), objects = listed.len(), "list complete");
         self.advance(Some(version.clone()));
         self.index.listed(K::KIND);
         Ok(version)
     }
 
-    /// Everything up to this version is in the index: said only after it is.
+    /// Records that every change up to this version is in the index. Called only after it is.
     fn advance(&mut self, version: Option<String>) {
         if let Some(version) = &version {
             self.index.advanced(K::KIND, version);
@@ -173,8 +174,8 @@ impl<K: Indexed> Watch<'_, K> {
                 self.known.insert(name);
             }
             Err(invalid) => {
-                // One unreadable object must not stop the kind. It is not served.
-                warn!(kind = K::KIND.as_str(), object = %name, error = %invalid.error, "unreadable object");
+                // It is not served, and must not block the other objects of its kind.
+                warn!(kind = K::KIND.as_str(), object = %name, error = %invalid.error, "ignoring an unreadable object");
                 self.index.withdraw::<K>(&name);
                 self.known.insert(name);
             }
@@ -187,9 +188,9 @@ impl<K: Indexed> Watch<'_, K> {
     }
 }
 
-/// Waits for an answer, but not for ever: the client itself has no timeout.
+/// Limits the time to wait for a response, because the client itself has no timeout.
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
-    Ok(timeout(ANSWER, request).await.map_err(|_| Trouble::NoAnswer)??)
+    Ok(timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Trouble::NoAnswer)??)
 }
 
 fn name_of<K: Indexed>(object: &Tolerant<K>) -> ObjectName {

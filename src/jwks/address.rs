@@ -1,15 +1,15 @@
-//! Which addresses a fetch may connect to. Pure.
+//! The filter for the addresses to which a fetch may connect (protection against SSRF). Pure.
 //!
-//! URLs of key sets are written by tenants, and what they name is connected to from inside the
-//! cluster, with the operator's network. So only addresses of the public Internet are permitted,
-//! by the registries of IANA; what else a cluster needs is opened by who runs the operator.
+//! Tenants choose the URLs of key sets, and the operator connects to them from inside the cluster.
+//! So only public Internet addresses are permitted, according to the IANA registries. The platform
+//! administrator can open private networks.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
-/// What is never public: IANA's special-purpose registry for IPv4, multicast and class E.
+/// The IPv4 networks that are not public: IANA's special-purpose registry, multicast and class E.
 const SPECIAL_V4: [Ipv4Net; 15] = [
     v4([0, 0, 0, 0], 8),
     v4([10, 0, 0, 0], 8),
@@ -28,21 +28,22 @@ const SPECIAL_V4: [Ipv4Net; 15] = [
     v4([240, 0, 0, 0], 4),
 ];
 
-/// The only part of IPv6 that is routed on the Internet (RFC 4291 section 2.4), ...
+/// The only part of IPv6 that is routed on the Internet (RFC 4291 section 2.4).
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0, 0], 3);
-/// ... and what of it is not: protocol assignments with Teredo and benchmarking, documentation,
-/// 6to4.
+/// The networks in it that are not public: protocol assignments with Teredo and benchmarking,
+/// documentation, 6to4.
 const SPECIAL_V6: [Ipv6Net; 4] = [
     v6([0x2001, 0, 0], 23),
     v6([0x2001, 0xdb8, 0], 32),
     v6([0x2002, 0, 0], 16),
     v6([0x3fff, 0, 0], 20),
 ];
-/// IPv4 behind a translator (RFC 6052): judged by the IPv4 address in it, because hosts of
-/// networks that have only IPv6 reach everything else so.
+/// IPv4 behind a translator (RFC 6052), which hosts in IPv6-only networks use to reach IPv4. The
+/// filter checks the IPv4 address that it contains.
 const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0], 96);
 
-/// What of IPv6 an opening may lie in: loopback, private translation, unique local, link-local.
+/// The other IPv6 networks that can be opened: loopback, private translation, unique local,
+/// link-local.
 const OPENABLE_V6: [Ipv6Net; 4] = [
     Ipv6Net::new_assert(Ipv6Addr::LOCALHOST, 128),
     v6([0x64, 0xff9b, 1], 48),
@@ -50,7 +51,8 @@ const OPENABLE_V6: [Ipv6Net; 4] = [
     v6([0xfe80, 0, 0], 10),
 ];
 
-/// Where clouds answer with credentials of the machine. Nothing opens these.
+/// The metadata services of cloud providers, which return credentials of the machine. They cannot
+/// be opened.
 const METADATA: [IpAddr; 11] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
@@ -67,26 +69,26 @@ const METADATA: [IpAddr; 11] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42)),
 ];
 
-/// Tells which addresses may be connected to.
+/// Decides to which addresses connections are permitted.
 #[derive(Clone, Debug, Default)]
 pub struct AddressFilter {
     openings: Vec<IpNet>,
     closed: Vec<IpNet>,
 }
 
-/// An opening that would open more than it seems to.
+/// An opening that is not inside one network that is closed by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{0} cannot be opened: name a network inside one that is closed by default, such as 10.20.0.0/16 (public addresses need no opening)"
+    "{0} cannot be opened: specify a network inside one that is closed by default, such as 10.20.0.0/16 (public addresses are always open)"
 )]
 pub struct NotAnOpening(pub IpNet);
 
 impl AddressFilter {
-    /// Permits, besides public addresses, those in `openings`, and nothing that is in `closed`.
+    /// Permits public addresses and those in `openings`, except those in `closed`.
     ///
     /// # Errors
-    /// An opening reaches beyond one network that is closed by default: `0.0.0.0/0` would be meant
-    /// as "everything" and open loopback too.
+    /// An opening is not inside one network that is closed by default. `0.0.0.0/0`, for example,
+    /// would also open loopback, which its author does not expect.
     pub fn new(openings: Vec<IpNet>, closed: Vec<IpNet>) -> Result<Self, NotAnOpening> {
         let sound = |opening: &IpNet| match opening {
             IpNet::V4(opening) => SPECIAL_V4.iter().any(|special| special.contains(opening)),
@@ -101,7 +103,7 @@ impl AddressFilter {
         }
     }
 
-    /// Whether this address may be connected to.
+    /// Whether connections to this address are permitted.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
         let written = address;
@@ -110,7 +112,7 @@ impl AddressFilter {
         if METADATA.contains(&address) || within(&self.closed) {
             return false;
         }
-        // As it was written: closing the translator's prefix closes all behind it.
+        // Also in its original form: closing the NAT64 prefix closes everything behind it.
         if self.closed.iter().any(|net| net.contains(&written)) {
             return false;
         }
@@ -128,7 +130,7 @@ fn is_public(address: IpAddr) -> bool {
     }
 }
 
-/// The IPv4 address that a mapped or translated IPv6 address leads to.
+/// The IPv4 address in a mapped or translated IPv6 address; any other address unchanged.
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     if let Some(v4) = v6.to_ipv4_mapped() {

@@ -1,11 +1,11 @@
-//! OpenID Connect Discovery 1.0, section 4. Pure.
+//! Discovery documents (OpenID Connect Discovery 1.0 section 4). Pure.
 
 use serde::de::MapAccess;
 
 use crate::domain::fetch_error::FetchError;
 use crate::domain::json::{self, Names, Shape, Within};
 
-/// The two members that are needed of a discovery document; the others are only read past.
+/// The two relevant members of a discovery document; the others are skipped.
 #[derive(Default)]
 struct Document {
     is_object: bool,
@@ -37,7 +37,7 @@ impl<'de> Shape<'de> for Document {
     }
 }
 
-/// A string, if it is one.
+/// The value if it is a string.
 struct Text(Option<String>);
 
 impl Shape<'_> for Text {
@@ -50,15 +50,17 @@ impl Shape<'_> for Text {
     }
 }
 
-/// Where the discovery document of an issuer is. Section 4.1: one slash at its end is left out.
+/// The URL of an issuer's discovery document. Section 4.1: a trailing slash of the issuer is
+/// removed.
 pub fn url(issuer: &str) -> String {
     format!("{}/.well-known/openid-configuration", issuer.strip_suffix('/').unwrap_or(issuer))
 }
 
-/// The URL of the key set, from a document that has to be the issuer's own (section 4.3).
+/// The `jwks_uri` in the discovery document of `issuer`, which must specify the same issuer
+/// (section 4.3).
 ///
 /// # Errors
-/// It is no JSON object, or another issuer's, or names no https URL.
+/// The document is not a JSON object, belongs to another issuer, or has no https `jwks_uri`.
 pub fn jwks_uri(issuer: &str, document: &[u8]) -> Result<String, FetchError> {
     let document: Document = json::read(document).map_err(|_| FetchError::NotJson)?;
     if !document.is_object {

@@ -1,5 +1,5 @@
-//! One GET: over a fresh connection, without redirects, proxies, cookies or compression, bounded
-//! in time and size.
+//! A single GET request without redirects, cookies or compression, and with a limited response
+//! size.
 
 use std::time::Duration;
 
@@ -18,36 +18,36 @@ use url::{Position, Url};
 
 use crate::domain::fetch_error::FetchError;
 
-/// The longest answer that is read, in bytes.
+/// The maximum size of a response body, in bytes.
 pub const MAX_BYTES: usize = 512 * 1024;
-/// The most of an answer's head that is read, in bytes.
-const MAX_HEAD: usize = 32 * 1024;
-/// The longest entity tag that is kept and sent back, in bytes.
-const MAX_ETAG: usize = 256;
+/// The maximum size of a response's status line and headers, in bytes.
+const MAX_HEAD_BYTES: usize = 32 * 1024;
+/// The maximum length of an entity tag that is stored and sent back, in bytes.
+const MAX_ETAG_BYTES: usize = 256;
 
-/// What was answered.
+/// The response.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Answer {
     /// 200 with a body, which is not parsed.
     Body {
         /// The body.
         body: Bytes,
-        /// Names this state of it, to be sent back with the next request.
+        /// The entity tag, for the next request.
         etag: Option<String>,
-        /// How long it is fresh, as the host says.
+        /// How long the body is fresh, according to the host.
         max_age: Option<Duration>,
     },
-    /// 304: as when this entity tag was given.
+    /// 304: unchanged since the response with this entity tag.
     Unchanged {
-        /// How long it is fresh, as the host says.
+        /// How long the body is fresh, according to the host.
         max_age: Option<Duration>,
     },
 }
 
-/// A URL that is fetched: https, with a host, without credentials.
+/// Parses a URL to fetch, which must be https, with a host and without credentials.
 ///
 /// # Errors
-/// It is not.
+/// The URL is not of this form.
 pub fn parse_url(text: &str) -> Result<Url, FetchError> {
     let url = Url::parse(text).map_err(|_| FetchError::UrlRefused)?;
     let plain = url.scheme() == "https"
@@ -57,17 +57,17 @@ pub fn parse_url(text: &str) -> Result<Url, FetchError> {
     if plain { Ok(url) } else { Err(FetchError::UrlRefused) }
 }
 
-/// Sends the request over `stream` and reads the answer.
+/// Sends the request over `stream` and reads the response.
 ///
 /// # Errors
-/// There is no answer, or one that is no use.
+/// There is no response, or none that can be used.
 pub async fn get(
     stream: TlsStream<TcpStream>,
     url: &Url,
     etag: Option<&str>,
 ) -> Result<Answer, FetchError> {
     let mut builder = http1::Builder::new();
-    builder.max_buf_size(MAX_HEAD);
+    builder.max_buf_size(MAX_HEAD_BYTES);
     let (mut sender, connection) =
         builder.handshake(TokioIo::new(stream)).await.map_err(|_| FetchError::NotHttp)?;
     let request = request(url, etag)?;
@@ -75,8 +75,8 @@ pub async fn get(
         let response = sender.send_request(request).await.map_err(|_| FetchError::NotHttp)?;
         read(response, etag.is_some()).await
     };
-    // The connection moves the bytes for as long as it is polled; what it has read when it ends
-    // is still to be taken.
+    // The connection must be polled for the exchange to progress. When it ends, the data that it
+    // has read may still have to be processed.
     tokio::pin!(exchange);
     tokio::select! {
         biased;
@@ -91,7 +91,7 @@ fn request(url: &Url, etag: Option<&str>) -> Result<Request<Empty<Bytes>>, Fetch
     let mut request = Request::get(path)
         .header(HOST, host)
         .header(ACCEPT, "application/jwk-set+json, application/json")
-        // What unpacks to gigabytes is not unpacked.
+        // Compressed responses are rejected, because they could expand to gigabytes.
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, concat!("anon-operator/", env!("CARGO_PKG_VERSION")));
     if let Some(etag) = etag {
@@ -120,12 +120,12 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
     let body = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::NotHttp }
     })?;
-    let etag = text(&ETAG).filter(|etag| etag.len() <= MAX_ETAG).map(str::to_owned);
+    let etag = text(&ETAG).filter(|etag| etag.len() <= MAX_ETAG_BYTES).map(str::to_owned);
     Ok(Answer::Body { body: body.to_bytes(), etag, max_age })
 }
 
-/// How long the answer is fresh (RFC 9111 section 4.2): its `max-age`, less the time that it has
-/// spent in caches. Nothing is said by one that is not to be kept.
+/// How long the response is fresh (RFC 9111 section 4.2): its `max-age` minus the time that it has
+/// spent in caches. `None` if it is not specified, or if the response must not be cached.
 fn max_age(headers: &HeaderMap) -> Option<Duration> {
     let mut age = None;
     for value in headers.get_all(CACHE_CONTROL) {
@@ -165,8 +165,8 @@ mod tests {
         }
     }
 
-    /// However an address is written, the parsed URL has it as an address, or it is a name that is
-    /// resolved; the filter sees it in either case.
+    /// Unusual spellings of an address are parsed as an address or as a name that is resolved, so
+    /// the address filter is applied in either case.
     #[test]
     fn odd_spellings_of_addresses_are_addresses() {
         for odd in

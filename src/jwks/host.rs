@@ -10,15 +10,15 @@ use url::Host;
 pub struct HostFilter(Vec<String>);
 
 impl HostFilter {
-    /// Permits only these hosts, or every host if the list is empty. An entry is a host name, such as
-    /// `id.example.com`; `*.example.com` for all its subdomains; or an address as in a URL.
+    /// Permits only these hosts, or every host if the list is empty. An entry is a host name, such
+    /// as `id.example.com`; `*.example.com` for all its subdomains; or an address as in a URL.
     #[must_use]
     pub fn new(hosts: &[String]) -> Self {
         Self(hosts.iter().map(|host| host.trim().to_ascii_lowercase()).collect())
     }
 
-    /// Whether key sets may be fetched from this host. Names are compared as in a parsed URL: in lower
-    /// case and in ASCII.
+    /// Whether key sets may be fetched from this host. Names are compared as in a parsed URL: in
+    /// lower case and in ASCII.
     #[must_use]
     pub fn permits(&self, host: &Host<&str>) -> bool {
         let host = host.to_string();

@@ -1,10 +1,11 @@
-//! The guarded fetcher of remote key sets: HTTPS GETs of URLs that tenants write, made from inside
-//! the cluster. It knows neither kube nor the custom resources, and does nothing by itself: who
-//! calls it decides when ([`schedule`]).
+//! The restricted fetcher of remote key sets: it sends HTTPS GET requests from inside the cluster
+//! to URLs that tenants choose. It does not depend on kube or the custom resources, and its caller
+//! decides when to fetch ([`schedule`]).
 //!
-//! What guards it: a list of hosts ([`host`]), an address filter on the address that is connected to
-//! ([`address`], [`connect`]), no redirects, no proxy (nothing here reads the environment), bounds on time and
-//! size ([`mod@get`]), and errors that repeat nothing of what was seen ([`FetchError`]).
+//! Protection against SSRF: an allow-list of hosts ([`host`]), a filter on the address of each
+//! connection ([`address`], [`connect`]), no redirects, no proxy (nothing here reads the
+//! environment), limits on time and size ([`mod@get`]), and errors that reveal nothing about the
+//! network or the response ([`FetchError`]).
 
 pub mod address;
 pub mod connect;
@@ -29,35 +30,35 @@ use get::{Answer, get, parse_url};
 pub use host::HostFilter;
 pub use trust::Trust;
 
-/// How long a connection may take, name and TLS included.
+/// The timeout of a connection, including name resolution and TLS handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a whole fetch may take; with discovery these are two requests.
+/// The timeout of a whole fetch, which with discovery is two requests.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The state of a key set that was fetched before.
+/// Identifies the version of a key set, for a conditional request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Validator {
     /// The URL that it was fetched from.
     url: String,
-    /// Its entity tag (RFC 9110 section 8.8.3).
+    /// The entity tag (RFC 9110 section 8.8.3).
     etag: String,
 }
 
-/// A key set as it was fetched.
+/// The result of a fetch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fetched {
-    /// What is there now.
+    /// The current key set.
     Set {
-        /// The member `keys`, of which nothing was validated.
+        /// The elements of `keys`, not validated yet.
         keys: Vec<RawKey>,
-        /// To be given to the next fetch.
+        /// The validator for the next fetch.
         validator: Option<Validator>,
-        /// How long the host says that it is fresh.
+        /// How long the set is fresh, according to the host.
         max_age: Option<Duration>,
     },
-    /// The same as when the validator was given.
+    /// Unchanged since the fetch that returned the validator.
     Unchanged {
-        /// How long the host says that it is fresh.
+        /// How long the set is fresh, according to the host.
         max_age: Option<Duration>,
     },
 }
@@ -77,15 +78,15 @@ impl fmt::Debug for Fetcher {
 }
 
 impl Fetcher {
-    /// Fetches over `connector`, trusting `platform` where no other CA is named, each for at most
-    /// `timeout`.
+    /// Fetches over `connector` with a timeout for each fetch. `platform` are the trusted CAs where
+    /// a pool specifies none.
     #[must_use]
     pub const fn new(connector: Connector, platform: Trust, timeout: Duration) -> Self {
         Self { connector, platform, timeout }
     }
 
     /// Fetches a key set. `ca` is the PEM bundle that is trusted instead of the platform's CAs;
-    /// `known` is what the last fetch gave.
+    /// `known` is the validator of the last fetch.
     ///
     /// # Errors
     /// See [`FetchError`].
@@ -109,7 +110,7 @@ impl Fetcher {
         timeout(self.timeout, fetching).await.map_err(|_| FetchError::TimedOut)?
     }
 
-    /// The URL of an issuer's key set.
+    /// Looks the URL of an issuer's key set up in its discovery document.
     async fn discover(&self, issuer: &str, trust: &Trust) -> Result<String, FetchError> {
         match self.get(&discovery::url(issuer), trust, None).await? {
             Answer::Body { body, .. } => discovery::jwks_uri(issuer, &body),

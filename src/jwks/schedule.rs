@@ -1,8 +1,8 @@
 //! When a key set is fetched. Pure: times are passed as arguments.
 //!
-//! There are two reasons to fetch: the refresh is due, or a validator requests it because the key of a
-//! token is not in the set. Anyone can create such tokens, so requests have a [`Budget`]; refreshes
-//! have their own schedule, which no token affects.
+//! There are two reasons to fetch: the refresh is due, or a validator requests it because the key
+//! of a token is not in the set. Anyone can create such tokens, so requests have a [`Budget`];
+//! refreshes have their own schedule, which no token affects.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -103,8 +103,8 @@ impl Plan {
         self.in_flight = true;
     }
 
-    /// The fetch has succeeded. The host's `max_age` can bring the next refresh forward, to no less than
-    /// five minutes from now, and never delay it.
+    /// The fetch has succeeded. The host's `max_age` can bring the next refresh forward, to no less
+    /// than five minutes from now, and never delay it.
     pub fn succeeded(&mut self, max_age: Option<SignedDuration>, now: Timestamp) {
         self.in_flight = false;
         self.failures = 0;
@@ -114,8 +114,8 @@ impl Plan {
         self.due = later(now, pause - fraction(pause / 10, self.spread(now)));
     }
 
-    /// The fetch has failed. The next attempt comes no later than the next refresh would, after a backoff
-    /// that grows with each failure.
+    /// The fetch has failed. The next attempt comes no later than the next refresh would, after a
+    /// backoff that grows with each failure.
     pub fn failed(&mut self, now: Timestamp) {
         self.in_flight = false;
         let doubled = MIN_BACKOFF.saturating_mul(2_i32.saturating_pow(self.failures.min(10)));
@@ -332,8 +332,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the requests and the results: fetches are limited by the schedule and the budget,
-        /// and no request is forgotten.
+        /// Whatever the requests and the results: fetches are limited by the schedule and the
+        /// budget, and no request is forgotten.
         #[test]
         fn flood_of_requests_is_bounded(
             steps in prop::collection::vec((0_i64..40, any::<bool>(), any::<bool>()), 1..400),

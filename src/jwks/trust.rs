@@ -14,8 +14,8 @@ use crate::domain::fetch_error::FetchError;
 pub struct Trust(Arc<ClientConfig>);
 
 impl Trust {
-    /// The CAs of the platform, from `/etc/ssl/certs` or from `SSL_CERT_FILE`. Blocks while it reads
-    /// them.
+    /// The CAs of the platform, from `/etc/ssl/certs` or from `SSL_CERT_FILE`. Blocks while it
+    /// reads them.
     #[must_use]
     pub fn platform() -> Self {
         let mut roots = RootCertStore::empty();

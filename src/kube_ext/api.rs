@@ -1,4 +1,4 @@
-//! Requests for single objects, read as [`Tolerant`].
+//! Requests for single objects, which are parsed as [`Tolerant`].
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -11,12 +11,12 @@ use serde::de::{DeserializeOwned, Error as _};
 
 use super::tolerant::{Keep, Tolerant};
 
-/// Short ways to an object that has to be readable.
+/// Reads objects for which unreadable content is an error.
 pub trait ReadExt<K> {
-    /// Reads an object that has to be there.
+    /// Reads an object that must exist.
     fn read(&self, name: &str) -> impl Future<Output = kube::Result<K>> + Send;
 
-    /// Reads an object; `None` if there is none of this name.
+    /// Reads an object; `None` if it does not exist.
     fn find(&self, name: &str) -> impl Future<Output = kube::Result<Option<K>>> + Send;
 }
 
@@ -34,32 +34,33 @@ where
     }
 }
 
-/// The object in an answer, which has to be readable.
+/// The object in a response.
 ///
 /// # Errors
-/// As the request, or it is not.
+/// The request failed, or the object is unreadable.
 pub fn readable<K, M>(answer: kube::Result<Tolerant<K, M>>) -> kube::Result<K> {
     answer.and_then(Tolerant::readable)
 }
 
 impl<K, M> Tolerant<K, M> {
-    /// The object.
+    /// The parsed object.
     ///
     /// # Errors
-    /// It cannot be read. The error does not quote it: it may be a Secret.
+    /// The object is unreadable. The error does not quote it, because it may be a Secret.
     pub fn readable(self) -> kube::Result<K> {
-        let unreadable = || serde_json::Error::custom("the object is not what its kind says");
+        let unreadable =
+            || serde_json::Error::custom("the object does not match the schema of its kind");
         self.0.map_err(|_| kube::Error::SerdeError(unreadable()))
     }
 }
 
-/// Deletes an object. If finalizers keep it, it is returned as it now is.
+/// Deletes an object. If it has finalizers and so still exists, it is returned in its new state.
 ///
-/// Instead of [`Api::delete`], which parses the reply as a tree and fails, though the object was
-/// deleted, where the object is nested too deeply.
+/// Replaces [`Api::delete`], which parses the response as a tree. For an object that is nested too
+/// deeply that fails, although the object was deleted.
 ///
 /// # Errors
-/// The API server refused.
+/// The request failed.
 pub async fn delete<K, M>(
     api: &Api<Tolerant<K, M>>,
     name: &str,
@@ -76,7 +77,7 @@ where
     let request = Request::new(api.resource_url()).delete(name, parameters);
     let request = request.map_err(kube::Error::BuildRequest)?;
     let reply = Client::from(api.clone()).request_text(request).await?;
-    // What was deleted at once is a Status, or the object without being asked for it.
+    // For an object that was deleted at once, the response is a Status.
     let is_status = |reply: Reply| reply.kind.as_deref() == Some("Status");
     let status = serde_json::from_str(&reply).is_ok_and(is_status);
     Ok(if status { None } else { Tolerant::parse(&reply).ok() })

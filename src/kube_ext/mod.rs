@@ -1,10 +1,10 @@
-//! How objects are read from the API server: each by itself, so that none can disturb the handling
-//! of another one.
+//! Reads objects from the API server in isolation, so that one unreadable object does not affect
+//! others.
 //!
-//! Whatever the API server stores, it serves; and it stores more than our types can hold, such as a
-//! `managedFields` entry of the year 9999 or one that is nested 300 levels deep. In a list or watch of
-//! kube's own types one such object fails the whole of it, for as long as the object exists.
-//! So nothing is read through a bare `Api<Secret>`: see [`tolerant::Tolerant`].
+//! The API server stores and serves objects that our types cannot represent, such as a
+//! `managedFields` entry that is dated in the year 9999 or nested 300 levels deep. With kube's own
+//! types, one such object makes every list and watch that contains it fail, for as long as it
+//! exists. So no object is read through a plain `Api<Secret>`; see [`tolerant::Tolerant`].
 
 pub mod api;
 pub mod pages;

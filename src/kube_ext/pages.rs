@@ -1,5 +1,5 @@
-//! Lists, page by page and object by object: of a list that is held whole, the text and every object
-//! in it are in memory at once.
+//! Lists objects page by page and parses them one by one, because a list that is read at once needs
+//! memory for its whole text and for every object in it.
 
 use std::fmt::Debug;
 
@@ -12,13 +12,13 @@ use serde_json::value::RawValue;
 
 use super::tolerant::{Keep, Tolerant};
 
-/// Objects of the first page. An object can have more than a megabyte, so this is what a page may
-/// have of such objects before anything is known of their size.
-const FIRST: u32 = 20;
-/// The most objects of a page.
-const MOST: u32 = 500;
-/// The size of a page that is aimed at, in bytes.
-const SIZE: usize = 2 << 20;
+/// The number of objects on the first page. An object can be larger than a megabyte, and the sizes
+/// are not known before the first page.
+const FIRST_PAGE_LIMIT: u32 = 20;
+/// The maximum number of objects on a page.
+const MAX_PAGE_LIMIT: u32 = 500;
+/// The target size of a page, in bytes.
+const TARGET_PAGE_BYTES: usize = 2 << 20;
 
 #[derive(Deserialize)]
 struct Page<'t> {
@@ -33,7 +33,7 @@ struct Page<'t> {
 pub struct Pages<'a, K> {
     api: &'a Api<K>,
     parameters: ListParams,
-    /// The resourceVersion of the list, once its last page was read.
+    /// The resourceVersion of the list, as of the last page that was read.
     version: Option<String>,
     done: bool,
 }
@@ -43,17 +43,17 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
     M: Keep,
 {
-    /// Everything that `parameters` select, in the API server's most recent state.
+    /// A list of the objects that `parameters` select, in the API server's most recent state.
     #[must_use]
     pub fn new(api: &'a Api<Tolerant<K, M>>, parameters: ListParams) -> Self {
-        Self { api, parameters: parameters.limit(FIRST), version: None, done: false }
+        Self { api, parameters: parameters.limit(FIRST_PAGE_LIMIT), version: None, done: false }
     }
 
-    /// Reads the next page and hands each of its objects over, one after the other. Whether there
-    /// was one.
+    /// Reads the next page and passes its objects to `take`, one by one. Returns whether there was
+    /// a page.
     ///
     /// # Errors
-    /// The API server did not answer with a list.
+    /// The request failed, or the response is not a list.
     pub async fn next(&mut self, mut take: impl FnMut(Tolerant<K, M>)) -> kube::Result<bool> {
         if self.done {
             return Ok(false);
@@ -73,29 +73,29 @@ where
         let next = page.metadata.continue_.filter(|token| !token.is_empty());
         self.done = next.is_none();
         self.version = page.metadata.resource_version;
-        let limit = self.parameters.limit.unwrap_or(FIRST);
+        let limit = self.parameters.limit.unwrap_or(FIRST_PAGE_LIMIT);
         self.parameters.limit = Some(next_limit(limit, text.len()));
         self.parameters.continue_token = next;
         Ok(true)
     }
 
-    /// The resourceVersion of the list that was read to its end.
+    /// The resourceVersion of the list; `None` unless every page was read.
     #[must_use]
     pub fn version(self) -> Option<String> {
         self.version.filter(|version| self.done && !version.is_empty())
     }
 }
 
-/// How many objects the page after one of `limit` objects and `size` bytes may have.
+/// The limit of the page after one that had `limit` objects and `size` bytes.
 fn next_limit(limit: u32, size: usize) -> u32 {
-    let of_size = u64::from(limit) * SIZE as u64 / (size as u64).max(1);
-    u32::try_from(of_size).unwrap_or(MOST).clamp(1, MOST)
+    let of_size = u64::from(limit) * TARGET_PAGE_BYTES as u64 / (size as u64).max(1);
+    u32::try_from(of_size).unwrap_or(MAX_PAGE_LIMIT).clamp(1, MAX_PAGE_LIMIT)
 }
 
-/// Hands every object of a list over, one after the other.
+/// Passes every object of a list to `take`, one by one.
 ///
 /// # Errors
-/// The API server did not answer with a list.
+/// A request failed, or a response is not a list.
 pub async fn each<K, M>(
     api: &Api<Tolerant<K, M>>,
     parameters: ListParams,
@@ -116,10 +116,10 @@ mod tests {
 
     #[test]
     fn pages_of_large_objects_are_small() {
-        assert_eq!(next_limit(FIRST, 20 << 20), 2);
+        assert_eq!(next_limit(FIRST_PAGE_LIMIT, 20 << 20), 2);
         assert_eq!(next_limit(2, 30 << 20), 1);
-        assert_eq!(next_limit(FIRST, 20 * 3000), MOST);
-        assert_eq!(next_limit(FIRST, 0), MOST);
-        assert_eq!(next_limit(MOST, 4 << 20), 250);
+        assert_eq!(next_limit(FIRST_PAGE_LIMIT, 20 * 3000), MAX_PAGE_LIMIT);
+        assert_eq!(next_limit(FIRST_PAGE_LIMIT, 0), MAX_PAGE_LIMIT);
+        assert_eq!(next_limit(MAX_PAGE_LIMIT, 4 << 20), 250);
     }
 }

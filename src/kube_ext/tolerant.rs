@@ -1,4 +1,4 @@
-//! An object that was read from its own text, and whose failure stays its own.
+//! An object that is parsed from its own text, so that a parse error concerns only this object.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -16,55 +16,57 @@ use thiserror::Error;
 
 use crate::names;
 
-/// The longest text of an [`Unreadable`], in bytes: an error message may quote the whole value that
-/// it is about.
-const MAX_ERROR: usize = 512;
+/// The maximum length of the error in an [`Unreadable`], in bytes: an error message may quote a
+/// whole value.
+const MAX_ERROR_BYTES: usize = 512;
 
-/// `K`, or what is left of an object that is not one. Deserializing it fails only for what is no
-/// object of the API server at all, so lists and watches of it deliver every object.
+/// A `K`, or the readable parts of an object that is not a valid `K`. Deserialization fails only
+/// for JSON that is not an object of the API server at all, so lists and watches deliver every
+/// object.
 ///
-/// It is parsed from its own raw text. `managedFields` is skipped unread: nothing here needs it, and
-/// it is the one part of an object that whoever may write the object can fill with almost anything.
-/// `M` says what of the rest of the metadata is kept.
+/// It is parsed from its own raw text. `managedFields` is skipped without being parsed: it is not
+/// needed here, and anyone who may write the object can put almost anything into it. `M` determines
+/// which other metadata is retained.
 ///
-/// The deserializer has to be that of `serde_json` (any of them). In a watch event, `type` has to
-/// come before `object`, as the API server writes it; else serde buffers the object and no raw text
-/// is left.
+/// The deserializer must be one of `serde_json`. In a watch event, `type` must come before
+/// `object`, as the API server writes it; otherwise serde buffers the object, and the raw text is
+/// lost.
 #[derive(Clone, Debug)]
 pub struct Tolerant<K, M = Whole>(pub Result<K, Unreadable>, PhantomData<M>);
 
-/// An object that is not what its type says.
+/// An object that cannot be parsed as its type.
 #[derive(Clone, Debug, Error)]
 #[error("{error}")]
 pub struct Unreadable {
-    /// Why it could not be parsed. It may quote the object, so it is not for objects with secrets.
+    /// The parse error. It may quote the object, so it must not be shown for objects with secrets.
     pub error: String,
-    /// Those of its fields that can be parsed by themselves; at least the name.
+    /// The metadata fields that can be parsed; at least the name.
     pub metadata: ObjectMeta,
-    /// The conditions in its status, if these can be parsed.
+    /// The conditions in the status, if they can be parsed.
     pub conditions: Vec<Condition>,
-    /// The generation that its status is about.
+    /// `status.observedGeneration`.
     pub observed_generation: Option<i64>,
 }
 
-/// What is kept of an object's metadata, besides `managedFields`.
+/// Determines which metadata of an object is retained.
 pub trait Keep: Clone + Debug + Send + Sync + 'static {
-    /// Whether the names of the field managers are kept, and of `managedFields` only these.
+    /// Whether the manager names in `managedFields` are retained. Nothing else of it ever is.
     const MANAGERS: bool = false;
 
-    /// Takes away what is not kept.
+    /// Removes the metadata that is not retained.
     fn keep(_metadata: &mut ObjectMeta) {}
 }
 
-/// Everything: for what is written back whole, or shown. A PUT without `managedFields` leaves them
-/// as they are.
+/// Retains everything but `managedFields`: for objects that are shown or written back completely. A
+/// PUT without `managedFields` leaves them unchanged.
 #[derive(Clone, Debug)]
 pub struct Whole;
 
 impl Keep for Whole {}
 
-/// Everything, and who manages its fields: for what tells objects of other tools from our own.
-/// Never to be written back: the entries are not whole.
+/// Retains everything and the names of the field managers: for code that detects objects managed by
+/// other tools. Such an object must not be written back, because its `managedFields` are
+/// incomplete.
 #[derive(Clone, Debug)]
 pub struct WithManagers;
 
@@ -72,15 +74,15 @@ impl Keep for WithManagers {
     const MANAGERS: bool = true;
 }
 
-/// What the controllers read, for what they keep in memory: an object may carry more than a megabyte
-/// of labels and annotations.
+/// Retains the metadata that the controllers read: for objects in memory, because an object may
+/// have more than a megabyte of labels and annotations.
 #[derive(Clone, Debug)]
 pub struct Lean;
 
 impl Keep for Lean {
     fn keep(metadata: &mut ObjectMeta) {
         for map in [&mut metadata.labels, &mut metadata.annotations] {
-            // Into a new map: one that shrinks does not give its memory back.
+            // A new map, because a map that shrinks does not release its memory.
             let all = map.take().into_iter().flatten();
             let read: BTreeMap<_, _> = all.filter(|(name, _)| names::is_read(name)).collect();
             *map = (!read.is_empty()).then_some(read);
@@ -95,7 +97,7 @@ impl Keep for Lean {
 }
 
 impl<K, M> Tolerant<K, M> {
-    /// An object of ours, to be sent.
+    /// An object to send to the API server.
     pub const fn new(object: K) -> Self {
         Self(Ok(object), PhantomData)
     }
@@ -105,7 +107,7 @@ impl<K: Resource + DeserializeOwned, M: Keep> Tolerant<K, M> {
     /// Parses the text of one object.
     ///
     /// # Errors
-    /// It is no object with a name.
+    /// The text is not an object with a name.
     pub fn parse(text: &str) -> serde_json::Result<Self> {
         let object = without_managed_fields::<M>(text);
         let result = match object.and_then(|text| serde_json::from_str::<K>(&text)) {
@@ -134,7 +136,7 @@ impl<K: Serialize, M> Serialize for Tolerant<K, M> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match &self.0 {
             Ok(object) => object.serialize(serializer),
-            Err(_) => Err(ser::Error::custom("an object that cannot be read is not written")),
+            Err(_) => Err(ser::Error::custom("an unreadable object cannot be written")),
         }
     }
 }
@@ -185,7 +187,7 @@ struct ManagedFields<'t> {
     managed_fields: Option<&'t RawValue>,
 }
 
-/// What is kept of an entry of `managedFields`.
+/// The retained part of an entry of `managedFields`.
 #[derive(Serialize, Deserialize)]
 struct Manager<'t> {
     #[serde(borrow, skip_serializing_if = "Option::is_none")]
@@ -194,8 +196,8 @@ struct Manager<'t> {
     subresource: Option<Cow<'t, str>>,
 }
 
-/// The text with another value of `managedFields`. What is skipped is skipped without recursion and
-/// without being decoded, however deep and odd it is.
+/// The text with `managedFields` replaced. The old value is skipped without recursion and without
+/// decoding, so neither its depth nor its content matters.
 fn without_managed_fields<M: Keep>(text: &str) -> serde_json::Result<Cow<'_, str>> {
     let outer: Outer<'_> = serde_json::from_str(text)?;
     let Some(metadata) = outer.metadata else { return Ok(Cow::Borrowed(text)) };
@@ -216,13 +218,13 @@ fn managers(text: &str) -> Option<String> {
     serde_json::to_string(&managers).ok()
 }
 
-/// Where in `text` a part of it is.
+/// The range of `part`, a slice of `text`, within it.
 fn range_in(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
     start..start.saturating_add(part.len())
 }
 
-/// The members of a JSON object, each in its own text.
+/// The members of a JSON object, each as raw text.
 type Members<'t> = BTreeMap<String, &'t RawValue>;
 
 fn members<'t>(object: &Members<'t>, name: &str) -> Members<'t> {
@@ -235,14 +237,13 @@ fn member<T: DeserializeOwned>(members: &Members<'_>, name: &str) -> Option<T> {
 }
 
 impl Unreadable {
-    /// What is left of an object: whatever can be parsed by itself.
+    /// The parts of an object that can be parsed.
     fn of(text: &str, error: &serde_json::Error) -> serde_json::Result<Self> {
         let object: Members<'_> = serde_json::from_str(text)?;
         let metadata = members(&object, "metadata");
-        let name: String = member(&metadata, "name").ok_or_else(|| {
-            serde_json::Error::custom("an object without a name, which no API server stores")
-        })?;
-        // One that may be on its way out must not pass for one that stays.
+        let name: String = member(&metadata, "name")
+            .ok_or_else(|| serde_json::Error::custom("an object without `metadata.name`"))?;
+        // An object with an unreadable deletionTimestamp is still one that is being deleted.
         let goes = metadata.get("deletionTimestamp").is_some_and(|raw| raw.get() != "null");
         let epoch = Time(Timestamp::UNIX_EPOCH);
         let deleted_at = || member(&metadata, "deletionTimestamp").unwrap_or(epoch);
@@ -261,7 +262,7 @@ impl Unreadable {
         };
         let status = members(&object, "status");
         let mut error = error.to_string();
-        error.truncate(error.floor_char_boundary(MAX_ERROR));
+        error.truncate(error.floor_char_boundary(MAX_ERROR_BYTES));
         Ok(Self {
             error,
             metadata,

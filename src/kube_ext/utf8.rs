@@ -1,8 +1,9 @@
-//! Replies of the API server that are not UTF-8.
+//! Repairs responses of the API server that are not valid UTF-8.
 //!
-//! JSON has to be UTF-8, and kube fails a whole list, or ends a watch, that is not. But the keys in
-//! `fieldsV1` of Secrets, Leases and all other kinds that are built in (not of custom resources) are
-//! stored and served as they were sent, byte by byte. Any sequence that is no character is replaced before anybody looks.
+//! JSON must be UTF-8, and in kube a list or watch that is not fails as a whole. But the API server
+//! stores and serves the names in `fieldsV1` byte by byte as they were sent, for Secrets, Leases
+//! and all other built-in kinds (not for custom resources). So invalid sequences are replaced
+//! before the response is parsed.
 
 use std::mem;
 
@@ -11,7 +12,7 @@ use axum::http::Response;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-/// The reply with a body that is UTF-8.
+/// The response with invalid UTF-8 sequences in its body replaced.
 pub fn repaired<B>(reply: Response<B>) -> Response<impl HttpBody<Data = Bytes, Error = B::Error>>
 where
     B: HttpBody<Data = Bytes>,
@@ -23,7 +24,7 @@ where
 /// Repairs a stream of bytes, chunk by chunk.
 #[derive(Default)]
 struct Repair {
-    /// The begin of a character whose rest is in the next chunk; at most three bytes.
+    /// The beginning of a character that continues in the next chunk; a maximum of three bytes.
     held: Vec<u8>,
 }
 
@@ -49,7 +50,7 @@ impl Repair {
     }
 }
 
-/// Whether more bytes can make a character of it.
+/// Whether these are the first bytes of a valid character.
 fn is_begin(invalid: &[u8]) -> bool {
     str::from_utf8(invalid).is_err_and(|error| error.error_len().is_none())
 }

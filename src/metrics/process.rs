@@ -1,5 +1,5 @@
-//! What the process takes from the machine, by the conventions of Prometheus for client libraries
-//! (`process_*`), read from `/proc/self` at each scrape. What cannot be read is left out.
+//! The standard process metrics of Prometheus client libraries (`process_*`), read from
+//! `/proc/self` at each scrape. A value that cannot be read is omitted.
 
 use std::fmt;
 use std::fs;
@@ -10,9 +10,9 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-/// Clock ticks in a second as `/proc` counts them: 100 on every architecture of Linux that Rust
-/// and Kubernetes support (`USER_HZ`).
-const TICKS: f64 = 100.0;
+/// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every Linux architecture that Rust and
+/// Kubernetes support.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Collects the metrics of this process.
 #[derive(Debug)]
@@ -58,20 +58,20 @@ impl Collector for Process {
     }
 }
 
-/// A field of `/proc/self/stat`, numbered as in proc_pid_stat(5). The second is the name of the
-/// program in parentheses, which may hold anything.
+/// A field of `/proc/self/stat`, numbered as in proc_pid_stat(5). The second field is the name of
+/// the program in parentheses, which may contain spaces and parentheses.
 fn stat_field(stat: &str, number: usize) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_whitespace().nth(number.checked_sub(3)?)?.parse().ok()
 }
 
 fn cpu_seconds(stat: &str) -> Option<f64> {
-    Some((stat_field(stat, 14)? + stat_field(stat, 15)?) / TICKS)
+    Some((stat_field(stat, 14)? + stat_field(stat, 15)?) / TICKS_PER_SECOND)
 }
 
 fn start_seconds(stat: &str, system: &str) -> Option<f64> {
     let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?;
-    Some(boot.trim().parse::<f64>().ok()? + stat_field(stat, 22)? / TICKS)
+    Some(boot.trim().parse::<f64>().ok()? + stat_field(stat, 22)? / TICKS_PER_SECOND)
 }
 
 /// A line of `/proc/self/status` such as `VmRSS:     1024 kB`.
@@ -83,7 +83,7 @@ fn memory_bytes(status: &str, name: &str) -> Option<f64> {
 
 fn open_fds() -> Option<f64> {
     let open = fs::read_dir("/proc/self/fd").ok()?.count();
-    // One of them lists the directory.
+    // One of them is open for reading the directory.
     u32::try_from(open.saturating_sub(1)).ok().map(f64::from)
 }
 

@@ -7,8 +7,8 @@ use super::ApiError;
 use crate::domain::document::Document;
 
 /// A document with an ETag; 304 if the client has the same version (RFC 9110 section 13.1.2).
-/// `cache` is its Cache-Control.
-/// The bytes are shared with every other response that contains the same document.
+/// `cache` is its Cache-Control. The bytes are shared with every other response that contains the
+/// same document.
 ///
 /// # Errors
 /// Never in practice: hex digits are a header.

@@ -1,5 +1,6 @@
-//! How many connections there are at the same time, and how long they may leave responses unread. A
-//! connection that says nothing is closed after a while; this bounds what that while may cost.
+//! Limits the number of concurrent connections, and the time for which they may leave responses
+//! unread. An idle connection is closed after a timeout; the limit bounds what connections cost
+//! until then.
 
 use std::collections::HashMap;
 use std::future::{Ready, ready};
@@ -22,48 +23,48 @@ use tower::Service;
 
 use super::unread::{Held, Reading, Timed, Unread};
 
-/// How long a response may be unread while others wait for what it takes.
-const GRACE: Duration = Duration::from_secs(1);
-/// How long to wait after one connection was ended for what it took, before another one is.
-const PAUSE: Duration = Duration::from_millis(20);
+/// How long a response may stay unread while requests wait for the place that it occupies.
+const UNREAD_GRACE: Duration = Duration::from_secs(1);
+/// The minimum time between two forced closes, so that the first one can free its places.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Accepts so many connections at the same time, and closes what comes beyond them.
+/// Accepts a limited number of concurrent connections and closes further ones.
 #[derive(Clone, Debug)]
 pub struct Limited {
     places: Arc<Semaphore>,
     open: Arc<Connections>,
 }
 
-/// The connections that are open.
+/// The open connections.
 #[derive(Debug, Default)]
 pub struct Connections {
     next: AtomicU64,
     unread: Mutex<HashMap<u64, Weak<Unread>>>,
-    /// When it was last looked for one to end.
+    /// The time of the last search for a connection to close.
     looked_at: Mutex<Option<Instant>>,
 }
 
 impl Limited {
-    /// Accepts at most `max`.
+    /// Accepts at most `max` connections.
     pub fn to(max: usize) -> Self {
         Self { places: Arc::new(Semaphore::new(max)), open: Arc::default() }
     }
 }
 
 impl Connections {
-    /// Ends the connection that has the most responses unread, if any has one for longer than a
-    /// moment. For who waits for what these hold.
+    /// Closes the connection with the most responses that have been unread for longer than a grace
+    /// period, if there is one. Called while a request waits for a place that they occupy.
     pub fn end_the_slowest(&self) {
         let now = Instant::now();
         let mut looked_at = self.looked_at.lock();
-        if looked_at.is_some_and(|last| now.saturating_duration_since(last) < PAUSE) {
+        if looked_at.is_some_and(|last| now.saturating_duration_since(last) < CLOSE_INTERVAL) {
             return;
         }
         *looked_at = Some(now);
         drop(looked_at);
         let open: Vec<_> = self.unread.lock().values().filter_map(Weak::upgrade).collect();
-        let slowest = open.iter().max_by_key(|unread| unread.older_than(GRACE));
-        if let Some(slowest) = slowest.filter(|unread| unread.older_than(GRACE) > 0) {
+        let slowest = open.iter().max_by_key(|unread| unread.older_than(UNREAD_GRACE));
+        if let Some(slowest) = slowest.filter(|unread| unread.older_than(UNREAD_GRACE) > 0) {
             slowest.end();
         }
     }
@@ -75,7 +76,7 @@ impl Connections {
     }
 }
 
-/// A connection is among [`Connections`] until this is dropped.
+/// Keeps a connection registered in [`Connections`] until it is dropped.
 #[derive(Debug)]
 struct Open {
     connections: Arc<Connections>,
@@ -111,7 +112,7 @@ struct Connection {
     _permit: OwnedSemaphorePermit,
 }
 
-/// The service of one connection, which is counted for as long as this lives.
+/// The service of one connection, which occupies its place until all clones are dropped.
 #[derive(Clone, Debug)]
 pub struct Counted<S> {
     service: S,

@@ -1,5 +1,5 @@
-//! Requests of HTTP/1.1 without `Host`, or with more than one, are rejected (RFC 9112 section 3.2):
-//! what stands in front may have taken another one for the host than whatever comes behind.
+//! Rejects HTTP/1.1 requests that do not have exactly one `Host` header (RFC 9112 section 3.2): a
+//! proxy may have chosen another one of several than this server would.
 
 use axum::extract::Request;
 use axum::http::{Version, header};
@@ -8,8 +8,8 @@ use axum::response::{IntoResponse as _, Response};
 
 use super::ApiError;
 
-/// Passes on requests with one host. In HTTP/2 it is the pseudo-header `:authority`, and `Host` may
-/// repeat it.
+/// Passes on requests with one host. In HTTP/2 the host is the pseudo-header `:authority`, which
+/// `Host` may repeat.
 pub async fn required(request: Request, next: Next) -> Response {
     let hosts = request.headers().get_all(header::HOST).iter().count();
     let fits = match request.version() {

@@ -1,7 +1,7 @@
-//! What requests may cost while they are not done. The body is read before anything else, and by
-//! itself: who sends one slowly keeps nobody else from being worked on. Then few are worked on at a
-//! time, and of those that wait there are not too many. A request keeps its place until its response
-//! has been sent, because until then that takes memory.
+//! Limits on requests in flight. Bodies are buffered first, under a limit of their own, so a slow
+//! sender does not block other requests. After that, a limited number of requests is processed
+//! concurrently, and a limited number of further ones waits. A request keeps its place until its
+//! response has been sent, because the response takes memory until then.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,20 +22,20 @@ use super::unread::Held;
 const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many bodies are read at the same time. Together they are as large as this times
-/// [`MAX_BODY`] at most.
+/// The maximum number of bodies that are read concurrently. Together they take at most this number
+/// times [`MAX_BODY`].
 const MAX_READING: usize = 1024;
-/// How long a request may take once its body is there, waiting for its turn included.
+/// How long a request may take after its body has been read, including the wait for a place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many requests are worked on at the same time.
+/// The maximum number of requests that are processed concurrently.
 const MAX_WORKING: usize = 1024;
-/// How long a request waits for its turn until one whose response is not read has to give up its own.
-const YIELD: Duration = Duration::from_secs(1);
-/// How many there are besides, waiting for their turn.
+/// How long a request waits for a place before a connection with unread responses is closed.
+const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The maximum number of further requests, which wait for a place.
 const MAX_WAITING: usize = 4096;
 
-/// Bounds the requests to one part of what is served. Each part has its own: what waits for the
-/// cluster must not hold up what is answered from memory.
+/// Limits the requests to one part of the server. Each part has its own gate: requests that wait
+/// for the cluster must not block those that are answered from memory.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Permits>);
 
@@ -46,8 +46,9 @@ struct Permits {
     working: Arc<Semaphore>,
 }
 
-/// The place of a request that is worked on. In its extensions, for work that outlives its
-/// connection: that keeps the place, or who hangs up early could have any number of them.
+/// The place of a request that is being processed. It is in the request's extensions for work that
+/// outlives the connection: such work keeps the place, because otherwise a client that disconnects
+/// early could start any amount of it.
 #[derive(Clone, Debug)]
 pub struct Place(#[expect(dead_code, reason = "held, not read")] Option<Arc<OwnedSemaphorePermit>>);
 
@@ -61,9 +62,9 @@ impl Default for Gate {
     }
 }
 
-/// Lets a request through the gate, within bounds.
+/// Lets a request through the gate, within its limits.
 pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: Next) -> Response {
-    // Most have none, and nothing that others do with bodies holds these up.
+    // Most requests have no body, and slow senders of bodies must not block those.
     let mut request = if request.body().is_end_stream() {
         request
     } else {
@@ -72,7 +73,7 @@ pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: 
             Ok(Ok(request)) => request,
             Ok(Err(error)) => return error.into_response(),
             Err(_) => {
-                let text = format!("the body was not there within {BODY_TIMEOUT:?}");
+                let text = format!("the body was not received within {BODY_TIMEOUT:?}");
                 return ApiError::too_slow(text).into_response();
             }
         }
@@ -89,13 +90,13 @@ pub async fn bounded(State(Gate(permits)): State<Gate>, request: Request, next: 
     })
 }
 
-/// Waits for a place. While there is none, the connections that leave the most responses unread are
-/// closed, one after the other.
+/// Waits for a place. While none is free, closes the connections with the most unread responses,
+/// one after the other.
 async fn place(working: &Arc<Semaphore>, connections: Option<&Connections>) -> Place {
     let free = Arc::clone(working).acquire_owned();
     tokio::pin!(free);
     loop {
-        if let Ok(free) = timeout(YIELD, &mut free).await {
+        if let Ok(free) = timeout(PLACE_TIMEOUT, &mut free).await {
             // The semaphore is never closed.
             return Place(free.ok().map(Arc::new));
         }
@@ -118,7 +119,7 @@ async fn with_body(request: Request) -> Result<Request, ApiError> {
 }
 
 fn busy() -> Response {
-    ApiError::unavailable("too many requests at the same time; try again").into_response()
+    ApiError::unavailable("too many concurrent requests; try again").into_response()
 }
 
 #[cfg(test)]
@@ -139,7 +140,7 @@ mod tests {
 
         let response = router.oneshot(axum::http::Request::<Body>::default()).await.unwrap();
         assert!(response.status().is_success());
-        assert_eq!(free(), MAX_WORKING - 1, "the answer has the place with it");
+        assert_eq!(free(), MAX_WORKING - 1, "the response holds the place");
         drop(response);
         assert_eq!(free(), MAX_WORKING);
     }
@@ -156,7 +157,7 @@ mod tests {
         let mut body = response.into_body();
         let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
         drop(body);
-        assert_eq!(free(), MAX_WORKING - 1, "hyper has the bytes");
+        assert_eq!(free(), MAX_WORKING - 1, "hyper still holds the bytes");
         drop(bytes);
         assert_eq!(free(), MAX_WORKING);
     }

@@ -50,8 +50,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 4096;
 /// The maximum size of a request head, in bytes: a token of 16 KiB and as much again.
 const MAX_HEAD: u32 = 32 * 1024;
-/// The HTTP/2 flow control window, in bytes: how much of request bodies a connection may send ahead,
-/// and how much of a response is buffered for sending.
+/// The HTTP/2 flow control window, in bytes: how much of request bodies a connection may send
+/// ahead, and how much of a response is buffered for sending.
 const WINDOW: u32 = 64 * 1024;
 
 /// Shared state of the handlers.
@@ -100,7 +100,8 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
         .with_state(state)
 }
 
-/// Callers may set the id of their request, in the alphabet of ids; otherwise the server does.
+/// Callers may set the id of their request, if it consists of letters, digits and `-_.`; otherwise
+/// the server does.
 fn drop_unfit_id(mut request: Request) -> Request {
     let fits = |id: &HeaderValue| {
         let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);

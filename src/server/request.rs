@@ -1,8 +1,8 @@
-//! Reading requests: bodies field by field, so that an error names the field, and credentials.
-//! Unknown fields are tolerated where an operation does not say otherwise.
+//! Reads requests: bodies, field by field so that an error names the field, and credentials.
+//! Unknown fields are ignored unless an operation rejects them.
 //!
-//! A body costs memory only while it is read: it is given away to be parsed, what it may be parsed
-//! into is bounded, and a handler drops the fields before it waits for anything.
+//! A body takes memory only while it is read: it is dropped once it is parsed, the size of the
+//! parsed values is limited, and a handler drops the fields before it waits for anything.
 
 use axum::body::Bytes;
 use axum::http::{HeaderMap, header};
@@ -12,7 +12,7 @@ use super::error::ApiError;
 use crate::domain::decision::Reason;
 use crate::domain::json::parse_small_object;
 
-/// The header that names the client an appUserIdToken is checked for.
+/// The header with the client that an appUserIdToken is validated for.
 pub const CLIENT_HEADER: &str = "x-anon-sdk-client-id";
 
 /// The JSON object in a body.
@@ -23,7 +23,7 @@ impl Fields {
     /// Reads a body; an empty one gives `None`.
     ///
     /// # Errors
-    /// Not JSON, not an object, a field that occurs twice, or too many values or levels.
+    /// It is not a JSON object, contains a field twice, or has too many values or levels.
     pub fn read(body: Bytes) -> Result<Option<Self>, ApiError> {
         if body.is_empty() {
             return Ok(None);
@@ -31,39 +31,40 @@ impl Fields {
         let fields = parse_small_object(&body);
         drop(body);
         let fields = fields.map_err(|error| {
-            // serde_json's text for syntax errors quotes nothing of the input but a position;
-            // its text for values would, and cannot occur here.
+            // serde_json's messages about syntax contain a position but no input. Those about
+            // values would contain input, but cannot occur here.
             ApiError::malformed(format!("the body is not a JSON object: {error}"))
         })?;
         Ok(Some(Self(fields)))
     }
 
-    /// Reads a body that has to be there.
+    /// Reads a required body.
     ///
     /// # Errors
-    /// It is not there; else as [`Fields::read`].
+    /// There is none, or as for [`Fields::read`].
     pub fn required_body(body: Bytes) -> Result<Self, ApiError> {
         Self::read(body)?.ok_or_else(ApiError::missing_body)
     }
 
-    /// The parameters of a query.
+    /// Reads the parameters of a query.
     ///
     /// # Errors
-    /// One that occurs twice.
+    /// A parameter occurs twice.
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut fields = Map::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if fields.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
-                return Err(ApiError::malformed("a parameter occurs twice in the query"));
+                return Err(ApiError::malformed("a query parameter occurs twice"));
             }
         }
         Ok(Self(fields))
     }
 
-    /// Refuses every field but these: one that is misspelt would be ignored, and its default taken.
+    /// Rejects all fields except these. Otherwise a misspelled field would be ignored and its
+    /// default used.
     ///
     /// # Errors
-    /// There is another one. Its name is repeated only if it is short enough to be no credential.
+    /// There is another field. Its name is repeated only if it is too short for a credential.
     pub fn refuse_others(&self, known: &[&str]) -> Result<(), ApiError> {
         let Some(other) = self.0.keys().find(|name| !known.contains(&name.as_str())) else {
             return Ok(());
@@ -71,14 +72,14 @@ impl Fields {
         let short = other.len() <= 24 && other.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let what = if short { format!("`{other}`") } else { "a field of the body".to_owned() };
         let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-        let message = format!("{what} is unknown; known are {}", known.join(", "));
+        let message = format!("{what} is unknown; known fields: {}", known.join(", "));
         Err(ApiError::unknown_field(message))
     }
 
-    /// An optional string; null counts as absent.
+    /// An optional string; null is treated as absent.
     ///
     /// # Errors
-    /// It is something else than a string.
+    /// It is not a string.
     pub fn string(&self, field: &'static str) -> Result<Option<&str>, ApiError> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -87,25 +88,25 @@ impl Fields {
         }
     }
 
-    /// A string that has to be there and must not be empty.
+    /// A required string, which must not be empty.
     ///
     /// # Errors
-    /// It is missing, empty, or something else than a string.
+    /// It is missing, empty or not a string.
     pub fn required(&self, field: &'static str) -> Result<&str, ApiError> {
         self.string(field)?
             .filter(|text| !text.is_empty())
             .ok_or_else(|| ApiError::missing_field(field, format!("`{field}` is required")))
     }
 
-    /// Whatever the field holds; null counts as absent.
+    /// The value of a field, of any type; null is treated as absent.
     pub fn value(&self, field: &str) -> Option<&Value> {
         self.0.get(field).filter(|value| !value.is_null())
     }
 
-    /// An optional truth value.
+    /// An optional boolean.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not a boolean.
     pub fn bool(&self, field: &'static str) -> Result<Option<bool>, ApiError> {
         match self.value(field) {
             None => Ok(None),
@@ -119,7 +120,7 @@ impl Fields {
     /// An optional object.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not an object.
     pub fn object(&self, field: &'static str) -> Result<Option<Self>, ApiError> {
         match self.value(field) {
             None => Ok(None),
@@ -131,7 +132,7 @@ impl Fields {
     /// An optional list of strings.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not a list of strings.
     pub fn strings(&self, field: &'static str) -> Result<Option<Vec<String>>, ApiError> {
         let Some(value) = self.value(field) else { return Ok(None) };
         let text = |item: &Value| item.as_str().map(str::to_owned);
@@ -141,18 +142,18 @@ impl Fields {
         })
     }
 
-    /// An optional text; empty counts as absent.
+    /// An optional string; an empty one is treated as absent.
     ///
     /// # Errors
-    /// It is something else than a string.
+    /// It is not a string.
     pub fn text(&self, field: &'static str) -> Result<Option<String>, ApiError> {
         Ok(self.string(field)?.filter(|text| !text.is_empty()).map(str::to_owned))
     }
 
-    /// The required `name` of something.
+    /// The required `name` of an object.
     ///
     /// # Errors
-    /// It is missing, too long, has control characters, or is something else than a string.
+    /// It is missing, too long or not a string, or contains control characters.
     pub fn name(&self) -> Result<String, ApiError> {
         let name = bounded("name", self.required("name")?, 128)?;
         if name.chars().any(char::is_control) {
@@ -162,20 +163,20 @@ impl Fields {
         Ok(name)
     }
 
-    /// The optional `description` of something.
+    /// The optional `description` of an object.
     ///
     /// # Errors
-    /// It is too long, or something else than a string.
+    /// It is too long or not a string.
     pub fn description(&self) -> Result<Option<String>, ApiError> {
         let text = self.text("description")?;
         text.map(|text| bounded("description", &text, 1024)).transpose()
     }
 
-    /// What of `name` and `description` is to be changed, as members of a spec. An empty
-    /// description takes it away.
+    /// Adds `name` and `description`, if they are to be changed, to a patch of a spec. An empty
+    /// description removes it.
     ///
     /// # Errors
-    /// They cannot be.
+    /// One of them is invalid.
     pub fn patch_texts(&self, spec: &mut Map<String, Value>) -> Result<(), ApiError> {
         self.patch_name(spec)?;
         if self.value("description").is_some() {
@@ -184,10 +185,10 @@ impl Fields {
         Ok(())
     }
 
-    /// Puts `name` into a change of a spec, if it is to be changed.
+    /// Adds `name`, if it is to be changed, to a patch of a spec.
     ///
     /// # Errors
-    /// It cannot be.
+    /// It is invalid.
     pub fn patch_name(&self, spec: &mut Map<String, Value>) -> Result<(), ApiError> {
         if self.value("name").is_some() {
             spec.insert("displayName".to_owned(), self.name()?.into());
@@ -195,11 +196,11 @@ impl Fields {
         Ok(())
     }
 
-    /// Puts an optional text into a change of a spec, if it is to be changed. An empty one takes it
-    /// away.
+    /// Adds an optional string, if it is to be changed, to a patch of a spec. An empty one removes
+    /// the field.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not a string.
     pub fn patch_text(
         &self,
         field: &'static str,
@@ -212,10 +213,10 @@ impl Fields {
         Ok(())
     }
 
-    /// An optional whole number from 0 to 4294967295; null counts as absent.
+    /// An optional integer from 0 to 4294967295; null is treated as absent.
     ///
     /// # Errors
-    /// It is something else.
+    /// It is not such an integer.
     pub fn u32(&self, field: &'static str) -> Result<Option<u32>, ApiError> {
         match self.0.get(field) {
             None | Some(Value::Null) => Ok(None),
@@ -224,7 +225,7 @@ impl Fields {
                 number.map(Some).ok_or_else(|| {
                     ApiError::invalid_field(
                         field,
-                        format!("`{field}` must be a whole number from 0 to 4294967295"),
+                        format!("`{field}` must be an integer from 0 to 4294967295"),
                     )
                 })
             }
@@ -249,7 +250,7 @@ fn bounded(field: &'static str, text: &str, max: usize) -> Result<String, ApiErr
 /// The credential of an `Authorization: Bearer` header (RFC 6750 section 2.1).
 ///
 /// # Errors
-/// Several headers, another scheme, or characters that no credential has.
+/// The header occurs twice, has another scheme, or the credential contains invalid characters.
 pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Ok(None) };
@@ -269,11 +270,11 @@ pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     Ok(Some(credential))
 }
 
-/// The client that the header names. Existing clients send it on every call, empty where they
-/// have none: empty counts as absent.
+/// The client id in the header. Existing clients send the header with every call, empty if they
+/// have no client id: an empty header is treated as absent.
 ///
 /// # Errors
-/// The header occurs several times.
+/// The header occurs more than once.
 pub fn client_header(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
     let mut values = headers.get_all(CLIENT_HEADER).iter();
     let value = values.next().map(|value| value.to_str().unwrap_or("not text"));

@@ -1,7 +1,8 @@
-//! Responses that were begun and not read to their end. A client that does not read, by HTTP/2 flow
-//! control or by a full socket, keeps them in memory, and hyper does not poll the body of a response
-//! that it cannot send. So the deadline is that of the connection: it ends when one of its responses
-//! has been there for too long, whatever else the connection does meanwhile.
+//! Responses that the client has not read completely. A client that stops reading (HTTP/2 flow
+//! control, a full socket buffer) keeps them in memory, and hyper does not poll the body of a
+//! response that it cannot send. So the deadline belongs to the connection: it is closed when one
+//! of its responses has been unread for too long, whatever else the connection does in the
+//! meantime.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,14 +19,14 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// How long a client may take to read a response once it has begun.
+/// How long a client may take to read a response, counted from its start.
 pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The responses of one connection that are not read yet.
+/// The responses of one connection that have not been read completely.
 #[derive(Debug, Default)]
 pub struct Unread {
     begun: Mutex<Begun>,
-    /// Whether the connection has to end.
+    /// Whether the connection has to be closed.
     doomed: AtomicBool,
     /// Wakes the task of the connection.
     connection: AtomicWaker,
@@ -38,7 +39,7 @@ struct Begun {
     times: BTreeMap<u64, Instant>,
 }
 
-/// A response that is not read yet; it is when this is dropped.
+/// A response that has not been read completely. It has been once this is dropped.
 #[derive(Debug)]
 pub struct Reading {
     unread: Arc<Unread>,
@@ -46,7 +47,7 @@ pub struct Reading {
 }
 
 impl Unread {
-    /// A response begins.
+    /// Records the start of a response.
     pub fn begin(self: &Arc<Self>) -> Reading {
         let mut begun = self.begun.lock();
         let number = begun.next;
@@ -62,7 +63,7 @@ impl Unread {
         self.begun.lock().times.values().take_while(old).count()
     }
 
-    /// Ends the connection.
+    /// Closes the connection.
     pub fn end(&self) {
         self.doomed.store(true, Ordering::Release);
         self.connection.wake();
@@ -79,7 +80,7 @@ impl Drop for Reading {
     }
 }
 
-/// The stream of a connection, which fails when the connection has to end.
+/// The stream of a connection. It fails once the connection has to be closed.
 pub struct Timed<I> {
     stream: I,
     unread: Arc<Unread>,
@@ -87,13 +88,14 @@ pub struct Timed<I> {
 }
 
 impl<I> Timed<I> {
-    /// Watches over the responses on `stream`.
+    /// Watches the responses on `stream`.
     pub fn new(stream: I, unread: Arc<Unread>) -> Self {
         Self { stream, unread, timer: Box::pin(tokio::time::sleep(READ_TIMEOUT)) }
     }
 
-    /// Whether the connection may go on. The task that polls it is polled again when that changes:
-    /// a response begins only by what this task then sends.
+    /// Fails if the connection has to be closed. The calling task is woken when that changes. No
+    /// timer is needed while nothing is unread: this task polls the stream again to send the next
+    /// response.
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         self.unread.connection.register(context.waker());
         if self.unread.doomed.load(Ordering::Acquire) {
@@ -156,8 +158,8 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Timed<I> {
     }
 }
 
-/// A body that holds something until its last byte was sent: each of its buffers does, too, because
-/// hyper takes them out of the body long before it can send them.
+/// A body that holds a guard until its last byte has been sent. Each of its buffers holds the guard
+/// too, because hyper takes them out of the body long before it can send them.
 #[derive(Debug)]
 pub struct Held<B, G> {
     body: B,

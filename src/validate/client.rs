@@ -17,8 +17,8 @@ use crate::domain::role::Role;
 /// How long a previous key stays valid by default.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
-/// A client with the keys that its status lists: those delivered into the Secret that the spec names,
-/// or those whose hashes the spec lists as well.
+/// A client with the keys that its status lists: those delivered into the Secret that the spec
+/// names, or those whose hashes the spec lists as well.
 ///
 /// # Errors
 /// What is wrong with the spec.
@@ -148,8 +148,8 @@ fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApi
     if named == Some(&delivery.secret_name) { recorded(object) } else { Vec::new() }
 }
 
-/// The keys that both spec and status list. While status has not followed a change of spec, the
-/// earlier time counts: a key that was made to expire sooner does so at once.
+/// The keys that both spec and status list. Until status is updated after a change of the spec, the
+/// more restrictive times apply, so that an earlier expiry takes effect at once.
 fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKey> {
     let recorded = recorded(object);
     let both = |listed: &StoredApiKey| {

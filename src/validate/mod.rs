@@ -1,8 +1,8 @@
 //! Parses custom resources into domain types: `&crd::X -> Result<domain::X, Violations>`.
 //!
 //! The index and the reconcilers share this one parser, so that status and validation cannot
-//! disagree. The API server's CEL rules reject most of what is rejected here; this is for objects that
-//! were stored before a rule existed, and for what CEL cannot check.
+//! disagree. The API server's CEL rules reject most of what is rejected here; this is for objects
+//! that were stored before a rule existed, and for what CEL cannot check.
 
 mod client;
 mod pool;

@@ -17,8 +17,8 @@ use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::ClaimsPolicy;
 use crate::domain::pool::{FetchState, Source, UserPool};
 
-/// A pool with the keys in use: those in its spec, or those in its status if they come from the source
-/// that the spec names.
+/// A pool with the keys in use: those in its spec, or those in its status if they come from the
+/// source that the spec names.
 ///
 /// # Errors
 /// What is wrong with the spec.

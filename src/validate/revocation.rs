@@ -14,8 +14,8 @@ use crate::domain::revocation::{Of, Revocation};
 /// Creation times of the API server are truncated by up to this much.
 const PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
-/// A revocation. One of keys or sessions covers only those that existed when it was created, even if it
-/// specifies a later time; otherwise their replacements would be revoked again and again.
+/// A revocation. One of keys or sessions covers only those that existed when it was created, even
+/// if it specifies a later time; otherwise their replacements would be revoked again and again.
 ///
 /// # Errors
 /// It does not specify exactly one object whose credentials it revokes.

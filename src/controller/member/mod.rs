@@ -1,4 +1,5 @@
-//! `Member`: a RoleBinding for the member's Kubernetes identity, and a hash of the password.
+//! Reconciles `Member`: creates a RoleBinding for its Kubernetes identity, and a hash of its
+//! password.
 
 mod desired;
 mod password;
@@ -76,7 +77,7 @@ impl Reconcile for Member {
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        // resolve: nothing; a member refers to no object.
+        // resolve: nothing here; `password` reads the referenced Secret
         let uid = self.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
         let owner =
             self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
@@ -85,7 +86,7 @@ impl Reconcile for Member {
         let member = match validate::member(self) {
             Ok(member) => member,
             Err(violations) => {
-                // Whose identity cannot be told has no rights.
+                // Without a valid spec the identity is unknown, so there must be no permissions.
                 let namespace = self.namespace().unwrap_or_default();
                 let id = MemberId::derive(&namespace, &self.name_any());
                 bindings::prune(&context.client, &namespace, id, None).await?;
@@ -98,14 +99,14 @@ impl Reconcile for Member {
         if let Some(remaining) = sessions::remaining(context, self, &member) {
             let ended = sessions::keep(&context.client, self, &remaining).await?;
             context.memory.superseded(self, ended.as_deref());
-            // The event of this write brings the rest.
+            // The event of this write triggers the next reconciliation, which does the rest.
             return Ok(Outcome::SETTLED);
         }
 
         // desired
         let binding = desired::role_binding(&member, owner);
 
-        // apply; what is too much goes first, so that a demotion never leaves both roles
+        // apply; deletes first, so that a demotion never leaves both roles
         let keep = binding.as_ref().map(kube::ResourceExt::name_any);
         let (client, namespace) = (&context.client, &member.name.namespace);
         bindings::prune(client, namespace, member.id, keep.as_deref()).await?;
@@ -143,7 +144,7 @@ impl Reconcile for Member {
     }
 }
 
-/// What is to be said if an older member of the organization has the e-mail address.
+/// The readiness if an older member of the organization has the same e-mail address.
 fn contested(context: &Context, member: &domain::staff::Member) -> Option<Standing> {
     let login_name = domain::staff::Member::login_name(&member.email);
     let holders = context.reader.members_by_email(&login_name);

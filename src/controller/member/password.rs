@@ -1,11 +1,11 @@
-//! The password of a member whose spec names a Secret: an argon2id hash of it in the operator's
-//! own namespace, where the API looks at a login.
+//! The password of a member whose spec refers to a Secret. The operator stores an argon2id hash of
+//! it in its own namespace, where the REST API reads it at login.
 //!
-//! Each password has an id and a Secret of its own, and status says which one is in force. So one
-//! write of status takes over a new password, and ends the sessions that began with the one before
-//! ([`crate::domain::staff::Member::prove`]). Until then the old one is in force, after that the new one is; a leader that
-//! is killed in between finds the Secret that it has created, since the id follows from the source.
-//! What is no longer named is left to the sweep.
+//! Each password has an id and a Secret of its own, and status contains the id of the current one.
+//! So a single write of status switches to a new password and ends the sessions that began with the
+//! previous one ([`crate::domain::staff::Member::prove`]). A leader that is killed before this
+//! write has created a Secret that the next leader finds, because the id is derived from the
+//! source. Hashes that are no longer referenced are deleted by garbage collection.
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -21,8 +21,8 @@ use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::staff::{Member, SecretEntry};
 use crate::names;
 
-/// Which password is in force, for status: that of the Secret in the spec, of which there is a hash
-/// by now. None while the spec names no Secret. `Err` in the result says what stands in the way.
+/// The id of the current password, whose hash is stored on return. `None` if the spec refers to no
+/// Secret. The inner `Err` is the readiness of a member whose password cannot be used.
 pub async fn follow(
     context: &Context,
     member: &Member,
@@ -58,8 +58,8 @@ pub async fn follow(
     }
 }
 
-/// Whether the password in force is still that of the source. It may have been written again with the
-/// same text, or only been annotated: that ends no session.
+/// Whether the current password is still that of the source Secret. That may have been written
+/// again with the same text, or only been annotated, which must not end any session.
 async fn stays(
     context: &Context,
     uid: &str,
@@ -86,7 +86,7 @@ async fn stored(context: &Context, name: &str) -> Result<Option<Secret>, Error> 
     apply::read_secret(&context.client, &context.settings.operator_namespace, name).await
 }
 
-/// Whether a stored hash is that of the text.
+/// Whether the stored hash is of this text.
 async fn is_of(context: &Context, secret: &Secret, text: String) -> Result<bool, Error> {
     let bytes = secret.data.as_ref().and_then(|data| data.get(names::PASSWORD_HASH));
     let hash = bytes.and_then(|ByteString(bytes)| std::str::from_utf8(bytes).ok());
@@ -96,7 +96,7 @@ async fn is_of(context: &Context, secret: &Secret, text: String) -> Result<bool,
     Ok(tokio::task::spawn_blocking(move || hash.is_of_entry(&text)).await?)
 }
 
-/// Hashes off the async threads, and one at a time: a hash takes 19 MiB.
+/// Hashes outside the async threads, and one at a time, because each hash takes 19 MiB.
 async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Refused>, Error> {
     let _turn = context.hashing.lock().await;
     let text = zeroize::Zeroizing::new(text);
@@ -105,7 +105,7 @@ async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Re
 
 async fn create(context: &Context, secret: &Secret) -> Result<(), Error> {
     let (client, namespace) = (&context.client, &context.settings.operator_namespace);
-    // One that exists was made from the same source, by another leader in this very moment.
+    // An existing one was created from the same source, by another leader at the same moment.
     if let Created::New(made) = apply::create_secret(client, namespace, secret).await? {
         info!(name = %made.name_any(), "stored a password hash");
     }
@@ -127,7 +127,7 @@ fn desired(member: &Member, name: String, mark: &str, hash: &PasswordHash) -> Se
     }
 }
 
-/// What a hash was made from: another value in the source is another mark.
+/// Identifies the source of a hash: any change of the source changes the mark.
 fn mark(version: &str, entry: &SecretEntry) -> String {
     format!("{}/{} {version}", entry.secret, entry.entry)
 }
@@ -137,7 +137,7 @@ fn source_of(stored: &Secret) -> Option<&str> {
 }
 
 fn unusable(entry: &SecretEntry) -> Standing {
-    let needed = consent::needed(entry, names::USE_PASSWORD, "a text");
+    let needed = consent::needed(entry, names::USE_PASSWORD, "a UTF-8 text");
     Standing::reconciling(
         "PasswordSecretUnusable",
         format!("the member cannot log in with a password: {needed}"),

@@ -1,9 +1,9 @@
-//! The sessions of a suspended member end, those that a Revocation covers, and those that began with
-//! another password. They are refused as soon as that is known; this keeps them from coming back with the member, or when the Revocation
-//! is gone.
+//! Removes sessions of suspended members, sessions that a Revocation covers, and sessions that
+//! began with a previous password. Validators reject these anyway; removing them keeps them from
+//! becoming valid again when the member is no longer suspended or the Revocation is deleted.
 //!
-//! The one thing that the leader does to `status.sessions`, and in the name of those who write
-//! them.
+//! This is the only write of the leader to `status.sessions`. It uses the field manager of the REST
+//! API, which writes them otherwise.
 
 use kube::api::{Api, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
@@ -16,7 +16,7 @@ use crate::domain::staff;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
-/// The sessions that go on, if some have to end.
+/// The remaining sessions, if some have to be removed.
 pub fn remaining(
     context: &Context,
     object: &Member,
@@ -37,7 +37,7 @@ pub fn remaining(
     (remaining.len() < sessions.count()).then_some(remaining)
 }
 
-/// Leaves the member with these sessions. Returns the resourceVersion that it then has.
+/// Replaces the sessions of the member by these. Returns the new resourceVersion.
 ///
 /// # Errors
 /// It changed in between, or the API server refused.

@@ -1,4 +1,5 @@
-//! What a client asks for that another may have: a chosen clientId, an ApiKey.
+//! Conflicts between clients: a clientId from the spec, or an API key, may belong to another
+//! client.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
@@ -12,13 +13,14 @@ use crate::domain::client::SdkClient;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
 
-/// Reason: the Namespace does not allow the chosen clientId.
+/// Condition reason: the Namespace does not allow the specified clientId.
 pub const NOT_ALLOWED: &str = "ClientIdNotAllowed";
-/// Reason: another client holds the chosen clientId.
+/// Condition reason: another client has the specified clientId.
 pub const ID_CONFLICT: &str = "ClientIdConflict";
 
-/// Whether the client may have the clientId that its spec chooses: a cluster admin has allowed it
-/// on the Namespace, and nobody else holds it.
+/// Whether the client may have the clientId that its spec specifies: a cluster administrator has
+/// allowed it on the Namespace, and no other client has it. The inner `Err` is the readiness
+/// otherwise.
 pub async fn chosen_id(
     context: &Context,
     object: &crd::SdkClient,
@@ -35,31 +37,31 @@ pub async fn chosen_id(
         return Ok(Err(Standing::stalled(
             NOT_ALLOWED,
             format!(
-                "spec.clientId needs the consent of a cluster admin: annotate the Namespace with `{}: {id}`",
+                "spec.clientId must be allowed by a cluster administrator: annotate the Namespace with `{}: {id}`",
                 names::CLIENT_IDS
             ),
         )));
     }
     let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
     Ok(if held {
-        // Who holds it is not said: it may be another organization.
+        // The message does not name the other client, which may belong to another organization.
         Err(Standing::stalled(
             ID_CONFLICT,
-            "another client holds spec.clientId; choose another one",
+            "spec.clientId is already in use by another client; choose another one",
         ))
     } else {
         Ok(())
     })
 }
 
-/// Says so if a key that the client lists or shows is not its own, and looks again later where
-/// something unwatched may change the outcome.
+/// Reports a key of the client that belongs to another client. Requeues the client if the outcome
+/// depends on something that is not watched.
 pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
     if let (Some(hash), State::Ready) = (made.conflict, made.standing.state) {
         made.standing = Standing::stalled(
             "KeyConflict",
             format!(
-                "key {} is listed by another client, too, and is not accepted for this one; use a separate key for each client",
+                "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
                 hash.id()
             ),
         );
@@ -69,7 +71,7 @@ pub fn settle(context: &Context, client: &SdkClient, made: &mut Made) {
     }
 }
 
-/// Whether the annotation lists the id.
+/// Whether the annotation lists the id or `*`.
 fn allows(annotation: Option<&String>, id: &str) -> bool {
     annotation.is_some_and(|ids| ids.split(',').map(str::trim).any(|it| it == "*" || it == id))
 }

@@ -1,7 +1,7 @@
-//! The delivery Secret: what it has to look like, and what one that was read says. Pure.
+//! The desired delivery Secret, and the interpretation of a stored one. Pure.
 //!
-//! Anyone who can edit Secrets in the namespace can write anything into it. The key is believed,
-//! since whoever has it has it; what is recorded of other keys only under a MAC of ours.
+//! Anyone who can edit Secrets in the namespace can write anything into it. A key in it proves that
+//! its writer has the key. The record of other keys is trusted only if it has a valid MAC.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -18,7 +18,7 @@ use crate::domain::opaque::{ApiKey, KeyHash};
 use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
 use crate::names;
 
-/// What the delivery Secret of a client has to be.
+/// The delivery Secret of a client.
 pub struct DeliverySecret<'c> {
     client: &'c SdkClient,
     delivery: &'c Delivery,
@@ -26,39 +26,39 @@ pub struct DeliverySecret<'c> {
     record_keys: &'c RecordKeys,
 }
 
-/// What a Secret that was read is to us.
+/// The interpretation of a stored Secret.
 pub enum Observed {
-    /// Somebody else's: never touched.
+    /// Not created by the operator for this client: never modified.
     Foreign,
-    /// Ours.
+    /// Created by the operator for this client.
     Ours(Contents),
 }
 
-/// What is in a Secret of ours.
+/// The content of a Secret of ours.
 pub struct Contents {
-    /// The key. A value that is not exactly in our format counts as deleted.
+    /// The key. A value in any other format is treated as deleted.
     pub key: Option<ApiKey>,
-    /// What is known of the keys that were delivered; the key above is the Current one.
+    /// The delivered keys, of which the key above is the Current one.
     pub delivered: Vec<DeliveredKey>,
-    /// The hashes that the record lists under a valid MAC.
+    /// The hashes in the record, if its MAC is valid.
     pub recorded: HashSet<KeyHash>,
-    /// By which key the MAC is valid, if it is.
+    /// The MAC key of the record, if its MAC is valid.
     pub signed_by: Option<SignedBy>,
-    /// The rotation request that was carried out last; empty for none. `None`: not recorded.
+    /// The last completed rotation request; empty for none. `None` if it is not recorded.
     pub rotated: Option<String>,
 }
 
-/// What is to be in the Secret.
+/// The desired content of the Secret.
 pub struct Desired<'k> {
-    /// The key.
+    /// The key to deliver.
     pub key: &'k ApiKey,
-    /// The record.
+    /// The keys to record.
     pub delivered: &'k [DeliveredKey],
-    /// The rotation request that was carried out last; empty for none.
+    /// The last completed rotation request; empty for none.
     pub rotated: &'k str,
 }
 
-/// What the annotation [`names::KEYS`] records of a key.
+/// An entry of the annotation [`names::KEYS`].
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
@@ -71,8 +71,8 @@ struct Record {
     expires_at: Option<Timestamp>,
 }
 
-/// What the annotation [`names::OWNED_METADATA`] records: the names of labels and annotations that
-/// were taken from the client's spec, so that they go when the spec drops them.
+/// The content of the annotation [`names::OWNED_METADATA`]: the names of the labels and annotations
+/// that come from the client's spec, so that they are removed when the spec drops them.
 #[derive(Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Owned {
     labels: Vec<String>,
@@ -80,7 +80,7 @@ struct Owned {
 }
 
 impl<'c> DeliverySecret<'c> {
-    /// For this service client.
+    /// The Secret of this service client.
     pub const fn new(
         client: &'c SdkClient,
         delivery: &'c Delivery,
@@ -90,13 +90,13 @@ impl<'c> DeliverySecret<'c> {
         Self { client, delivery, base_url, record_keys }
     }
 
-    /// Its name, in the client's namespace.
+    /// The name of the Secret, in the client's namespace.
     pub fn name(&self) -> &'c str {
         &self.delivery.secret_name
     }
 
-    /// The whole Secret. Its type is fixed: a type of the user's choice could make the API server
-    /// put a ServiceAccount token into it (external-secrets CVE-2026-42876).
+    /// The complete Secret. Its type is fixed: with a type of the user's choice, the API server
+    /// could be made to add a ServiceAccount token to it (external-secrets CVE-2026-42876).
     ///
     /// # Errors
     /// The record of the keys could not be encoded.
@@ -114,9 +114,9 @@ impl<'c> DeliverySecret<'c> {
         })
     }
 
-    /// Whose the Secret is and what it holds. It is ours by its label, or, if somebody removed that,
-    /// by the MAC of its record or by a key that we know. `known` are the keys of the client's status:
-    /// what they tell counts where the record has no valid MAC.
+    /// Determines whether the Secret is ours, and its content. It is ours according to its label,
+    /// or, if that was removed, according to the MAC of its record or to a known key. `known` are
+    /// the keys in the client's status. They replace the record if that has no valid MAC.
     pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
         let client_id = self.client.id.to_string();
         let subject = Subject {
@@ -149,8 +149,8 @@ impl<'c> DeliverySecret<'c> {
         })
     }
 
-    /// The delivered keys, given which one is in the Secret. That one is Current, whatever the record
-    /// says; a Current of the record that is not there any more counts as deleted.
+    /// The delivered keys, given the one in the Secret. That is the Current key, whatever the
+    /// record contains; another Current key of the record is treated as deleted.
     fn delivered(&self, records: &[Record], current: KeyHash) -> Vec<DeliveredKey> {
         let parse = |record: &Record| {
             Some(DeliveredKey {
@@ -165,7 +165,7 @@ impl<'c> DeliverySecret<'c> {
         keys.retain(|key| key.state == ApiKeyState::Previous && key.hash != current);
         let in_secret = match in_secret {
             Some(key) if key.state == ApiKeyState::Current => Some(key),
-            // Only status has such: the operator died when it had just delivered the key.
+            // Only status has a Next key: the operator crashed just after it had delivered the key.
             Some(key) if key.state == ApiKeyState::Next => Some(DeliveredKey {
                 state: ApiKeyState::Current,
                 expires_at: key.created_at.and_then(|at| self.delivery.schedule.expiry(at)),
@@ -182,8 +182,8 @@ impl<'c> DeliverySecret<'c> {
         keys
     }
 
-    /// The key in a Secret: the entry that the spec names, or the recorded Current key in another
-    /// one, because the name of the entry was changed.
+    /// The key in a Secret: in the entry that the spec specifies, or, if there is no such entry
+    /// because its name was changed, the recorded Current key in any other entry.
     fn key_in(&self, secret: &Secret, records: &[Record]) -> Option<ApiKey> {
         let data = secret.data.as_ref()?;
         let parse =
@@ -200,8 +200,8 @@ impl<'c> DeliverySecret<'c> {
         }
     }
 
-    /// The Secret that was read, corrected; `None` if nothing is to be corrected. Labels and
-    /// annotations of others stay; data is exactly ours.
+    /// The stored Secret, corrected to the desired state; `None` if nothing differs. Labels and
+    /// annotations of others are retained; other data is removed.
     ///
     /// # Errors
     /// The record of the keys could not be encoded.
@@ -297,7 +297,7 @@ fn record_of_known(key: &StoredApiKey) -> Record {
     }
 }
 
-/// The record of a Secret and the key of its MAC, if that is valid.
+/// The record of a Secret and the key of its MAC, if the MAC is valid.
 fn record_of(
     secret: &ObjectMeta,
     subject: Subject<'_>,
@@ -309,7 +309,7 @@ fn record_of(
     Some((serde_json::from_str(json).ok()?, signed_by))
 }
 
-/// Whether this Secret records the hash, under a valid MAC, for another client than this one.
+/// Whether this Secret records the hash, with a valid MAC, for a client other than this one.
 pub fn records_for_another(
     secret: &ObjectMeta,
     client: &SdkClient,

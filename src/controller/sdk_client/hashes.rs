@@ -1,5 +1,5 @@
-//! A service client whose keys were made elsewhere. There is nothing to make: the hashes that its
-//! spec lists are copied to status, from where validators use them, unless they are another client's.
+//! A service client whose keys were generated elsewhere. The hashes in its spec are copied to
+//! status, on which validators rely, unless they belong to another client.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -11,7 +11,7 @@ use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
 
-/// Takes up the hashes that the spec lists. `None`: it cannot be told yet.
+/// Accepts the hashes in the spec. `None` if it is not known yet to which client they belong.
 pub async fn accept(
     context: &Context,
     client: &SdkClient,
@@ -34,14 +34,15 @@ pub async fn accept(
     for key in listed {
         let created_at = match recorded(key) {
             Some(known) => {
-                // Two leaders have written it. To a client that it was delivered to it is left.
+                // Two leaders have written the hash to status of two clients. If the key was
+                // delivered to the other one, it belongs to that.
                 if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
                     conflict = conflict.or(Some(key.hash));
                 }
                 if context.reader.is_key_delivered_besides(&key.hash, &client.name) {
                     continue;
                 }
-                // A key does not become younger by an edit, or its revocation by age would end.
+                // An edit must not make a key younger: that would lift a revocation by age.
                 known.created_at
             }
             None if rulings.get(&key.hash) == Some(&Ruling::Granted) => {
@@ -63,7 +64,7 @@ pub async fn accept(
     let standing = if listed.is_empty() {
         Standing::reconciling(
             "NoKeys",
-            "waits for the hash of a key; `kubectl anon key generate` makes one",
+            "spec.service.apiKey.hashes is empty; add the hash of a key, which `kubectl anon key generate` creates",
         )
     } else {
         Standing::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))

@@ -1,5 +1,5 @@
-//! `SdkClient`: a webapp waits for its pool; a service gets an ApiKey in a delivery Secret, or
-//! brings the hashes of keys that were made elsewhere.
+//! Reconciles `SdkClient`: a webapp waits for its user pool; a service gets an API key in a
+//! delivery Secret, or lists the hashes of keys that were generated elsewhere.
 
 mod claims;
 mod delivery;
@@ -41,30 +41,30 @@ use crate::{names, validate};
 use echo::Expected;
 use pending::Pending;
 
-/// When a client is looked at again whose keys may turn out to be another's, while a leader that has
-/// just started inspects all the others.
-const MOMENT: SignedDuration = SignedDuration::from_secs(1);
+/// How often a client is reconciled whose keys may turn out to belong to another client, while a
+/// new leader inspects all the others.
+const INSPECTION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
-/// What came of making a client: goes into its status.
+/// The result of reconciling a client, for its status.
 pub struct Made {
-    /// How the client stands.
+    /// The readiness of the client.
     standing: Standing,
-    /// The Secret with the keys, if it is ours.
+    /// The name of the delivery Secret, if it is ours.
     secret_name: Option<String>,
     /// The resourceVersion of that Secret, as written or as read.
     secret_version: Option<String>,
-    /// The live keys.
+    /// The keys that are valid or about to be.
     keys: Vec<ApiKeyStatus>,
-    /// When the schedule asks for the next key.
+    /// When the next scheduled rotation is due.
     next_rotation: Option<jiff::Timestamp>,
-    /// A key whose hash is among `keys` and has to be known everywhere before it is delivered, and
-    /// when it was made.
+    /// A new key and its creation time. Its hash is among `keys`, and every validator must have
+    /// acknowledged it before the key is delivered.
     publish: Option<(ApiKey, jiff::Timestamp)>,
-    /// A key that is shown, or listed, by the client and is not its own.
+    /// A key that the client lists or has in its Secret, and that belongs to another client.
     conflict: Option<KeyHash>,
-    /// What happened that people may want to know.
+    /// The Event to publish.
     news: Option<News>,
-    /// When to look again.
+    /// When to reconcile again.
     look: Look,
 }
 
@@ -84,7 +84,7 @@ impl Made {
         }
     }
 
-    /// Whether all that happened is that a Secret was brought in order.
+    /// Whether the Event reports only that the Secret was repaired.
     fn is_repair(&self) -> bool {
         self.news.as_ref().is_some_and(|news| news.reason == service::REPAIRED)
     }
@@ -97,8 +97,8 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
     let controller = triggers::controller::<SdkClient>(Api::all(client.clone()));
-    // The controller's own store, not the index: it holds every client that was ever reconciled
-    // here, so that a client that found no pool is found again when the pool comes.
+    // The controller's own store and not the index: it contains every client that was reconciled
+    // here, so that a client that waits for its pool is found when the pool is created.
     let clients = controller.store();
     let consumers = controller.store();
     let (echoes, disturbed) = (Arc::clone(&context.echoes), Arc::clone(&context.echoes));
@@ -169,7 +169,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
         return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
     }
 
-    // resolve, desired, apply: what the type of client asks for
+    // resolve, desired, apply: depends on the type of the client
     context.echoes.begin(&client.name);
     let chosen = claims::chosen_id(context, object, &client).await?;
     let made = match (&client.kind, chosen) {
@@ -187,10 +187,11 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
         },
     };
     let Some(mut made) = made else {
-        // Other clients are inspected first. It takes a moment, and nobody is told of it.
+        // Other clients have to be inspected first. That takes only a moment, so it is not
+        // reported.
         context.echoes.end(&client.name, None);
         let soon = context.ownership.is_settled();
-        let later = Look::At(later(context.clock.now(), MOMENT));
+        let later = Look::At(later(context.clock.now(), INSPECTION_CHECK_INTERVAL));
         return Ok(Outcome { look: if soon { Look::Soon } else { later }, ..Outcome::SETTLED });
     };
     claims::settle(context, &client, &mut made);
@@ -198,7 +199,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     // status
     if client.suspended && made.standing.state == State::Ready {
         made.standing.reason = "Suspended";
-        "the client is suspended: its credentials are refused"
+        "the client is suspended: its credentials are rejected"
             .clone_into(&mut made.standing.message);
     }
     let desired = desired(object, &client, &made);

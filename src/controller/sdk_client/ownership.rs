@@ -1,13 +1,13 @@
-//! Which client gets a hash that no status lists yet: what [`key_ownership::rule`] needs to know,
-//! gathered by the leader.
+//! Determines to which client a hash belongs that no status lists yet. The leader gathers the facts
+//! that [`key_ownership::rule`] decides on.
 //!
-//! Reading and writing are not one step: the index may be behind what this leader has just written,
-//! and two clients are reconciled at the same time. So a hash is reserved when it is granted, until
-//! the index shows it in the client's status. Against another leader nothing can be reserved; if both
-//! grant the same hash, the index finds it in two statuses and uses it for neither.
+//! Reading and writing are not atomic: the index may be behind the writes of this leader, and two
+//! clients are reconciled at the same time. So a granted hash is reserved until the index shows it
+//! in the status of the client. Reservations do not bind another leader. If two leaders grant the
+//! same hash, the index finds it in the status of two clients and accepts it for neither.
 //!
-//! All of it may be lost. A leader that starts inspects every delivery Secret before it grants
-//! anything on evidence that may be false.
+//! Nothing here needs to survive a restart: a new leader inspects every delivery Secret before it
+//! grants a hash on evidence that may be forged.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -28,68 +28,70 @@ use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
-/// How long the status write of a client may be under way: longer than a request may take.
-const IN_FLIGHT: Duration = Duration::from_mins(5);
-/// How long a client waits at most for others to be inspected.
-const PATIENCE: Duration = Duration::from_mins(5);
-/// After how many failures in a row a client is not waited for.
-const FAILURES: u32 = 3;
-/// Few enough to look for those that need no inspection any more.
-const FEW: usize = 256;
+/// How long a hash stays reserved for a status write whose outcome is unknown: longer than any
+/// request takes.
+const RESERVATION_TIMEOUT: Duration = Duration::from_mins(5);
+/// The maximum time for which a client waits for others to be inspected.
+const INSPECTION_TIMEOUT: Duration = Duration::from_mins(5);
+/// The number of consecutive failures after which other clients no longer wait for a client.
+const MAX_FAILURES: u32 = 3;
+/// Deleted clients are removed from the uninspected ones once there are at most this many, because
+/// each takes a look-up.
+const PRUNE_THRESHOLD: usize = 256;
 
-/// What this leader knows of who owns which hash, beside the index.
+/// What this leader knows about the ownership of hashes, in addition to the index.
 #[derive(Debug, Default)]
 pub struct Ownership(Mutex<Ledger>);
 
 #[derive(Debug, Default)]
 struct Ledger {
-    /// The clients with a delivery Secret that were there when this leader started and that it has
-    /// not inspected yet.
+    /// The clients with a delivery Secret that existed when this leader started and that it has not
+    /// inspected yet.
     uninspected: HashSet<ObjectName>,
     reservations: HashMap<KeyHash, Reservation>,
-    /// What clients have shown for hashes that they did not get.
+    /// The evidence of clients for hashes that were not granted to them.
     shown: HashMap<KeyHash, HashMap<ObjectName, Evidence>>,
     shown_by: HashMap<ObjectName, Vec<KeyHash>>,
     waiting: HashMap<ObjectName, Waiting>,
-    /// Failures in a row.
+    /// Consecutive failures.
     failures: HashMap<ObjectName, u32>,
 }
 
-/// A client that waits for others to be inspected.
+/// A client that waits until others have been inspected.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     since: Instant,
-    /// The latest client that it waits for. Those that come after it hold it up no longer.
+    /// The last client that it waits for. It does not wait for clients that are created later.
     last: u64,
 }
 
 #[derive(Debug)]
 struct Reservation {
     client: ObjectName,
-    /// The version of the client whose status lists the hash; `None`: not written yet, as far as is
-    /// known.
+    /// The resourceVersion of the client whose status lists the hash; `None` if that is not known
+    /// to be written yet.
     version: Option<String>,
     at: Instant,
 }
 
 impl Reservation {
-    /// Whether the index tells by itself who has the hash.
+    /// Whether the index alone shows by now to which client the hash belongs.
     fn is_over(&self, hash: &KeyHash, reader: &Reader) -> bool {
         reader.is_key_recorded_by(hash, &self.client)
             || match &self.version {
                 Some(version) => reader.has(Kind::SdkClient, version),
-                None => self.at.elapsed() > IN_FLIGHT,
+                None => self.at.elapsed() > RESERVATION_TIMEOUT,
             }
     }
 }
 
 impl Ownership {
-    /// This leader starts, and these are the clients with a delivery Secret.
+    /// Records the clients with a delivery Secret at the start of this leader.
     pub fn begin(&self, clients: HashSet<ObjectName>) {
         self.0.lock().uninspected = clients;
     }
 
-    /// A reconciliation of the client has ended.
+    /// Records the end of a reconciliation of the client.
     pub fn inspected(&self, client: &ObjectName, failed: bool) {
         let mut ledger = self.0.lock();
         if !failed {
@@ -99,17 +101,18 @@ impl Ownership {
         }
         let failures = ledger.failures.entry(client.clone()).or_default();
         *failures = failures.saturating_add(1);
-        if *failures >= FAILURES {
+        if *failures >= MAX_FAILURES {
             ledger.uninspected.remove(client);
         }
     }
 
-    /// A key was generated for the client, and nobody else can have it.
+    /// Reserves the hash of a key that was generated for the client, so that no other client gets
+    /// it.
     pub fn reserve(&self, client: &ObjectName, hash: KeyHash) {
         self.0.lock().reserve(client, hash);
     }
 
-    /// The client's status was written at this version.
+    /// Records the resourceVersion at which the client's status was written.
     pub fn written(&self, client: &ObjectName, version: &str) {
         for reservation in self.0.lock().reservations.values_mut() {
             if reservation.client == *client {
@@ -118,7 +121,7 @@ impl Ownership {
         }
     }
 
-    /// Forgets a client that is gone.
+    /// Drops everything about a client that was deleted.
     pub fn forget(&self, client: &ObjectName) {
         let mut ledger = self.0.lock();
         ledger.hide(client);
@@ -127,13 +130,13 @@ impl Ownership {
         ledger.failures.remove(client);
     }
 
-    /// Whether everything was inspected that was there when this leader started.
+    /// Whether every client that existed when this leader started has been inspected.
     pub fn is_settled(&self) -> bool {
         self.0.lock().uninspected.is_empty()
     }
 
-    /// Whether the client, as read at `version`, gets the hashes that it asks for; as far as that
-    /// can be told without asking the API server.
+    /// Whether the requested hashes belong to the client, as read at `version`, as far as that can
+    /// be decided without a request to the API server.
     fn decide(
         &self,
         reader: &Reader,
@@ -165,7 +168,7 @@ impl Ownership {
         rulings
     }
 
-    /// Takes a grant back: a record under a valid MAC says that the hash is another client's.
+    /// Withdraws a grant, because a record with a valid MAC lists the hash for another client.
     fn refuse(&self, client: &ObjectName, hash: KeyHash, evidence: Evidence) {
         let mut ledger = self.0.lock();
         ledger.reservations.remove(&hash);
@@ -214,34 +217,35 @@ impl Ledger {
         }
     }
 
-    /// Whether no other client may turn out to have better evidence. What specs list is in the index;
-    /// what is in the Secret of a client is known once this leader has inspected it. It has inspected
-    /// each that was there when it started, and each that is new or has lost its status.
+    /// Whether no other client may turn out to have better evidence. The index contains the hashes
+    /// in specs; those in the Secret of a client are known once this leader has inspected it. It
+    /// must have inspected every client that existed when it started, and every client that is new
+    /// or has lost its status.
     fn all_inspected(&mut self, reader: &Reader, client: &ObjectName, version: &str) -> bool {
         let waiting = self.waiting.get(client);
-        if waiting.is_some_and(|waiting| waiting.since.elapsed() > PATIENCE) {
+        if waiting.is_some_and(|waiting| waiting.since.elapsed() > INSPECTION_TIMEOUT) {
             return true;
         }
         let last = waiting.map_or_else(|| reader.last_unobserved_client(), |waiting| waiting.last);
-        if self.uninspected.len() <= FEW {
-            // One that is being deleted is not reconciled.
+        if self.uninspected.len() <= PRUNE_THRESHOLD {
+            // A client whose deletion is in progress is not reconciled any more.
             self.uninspected.retain(|name| reader.client_named(name).is_some());
         }
         let first_pass = self.uninspected.iter().all(|other| other == client);
         let not_seen = |other: &ObjectName| {
             other != client
                 && !self.shown_by.contains_key(other)
-                && self.failures.get(other).is_none_or(|failures| *failures < FAILURES)
+                && self.failures.get(other).is_none_or(|failures| *failures < MAX_FAILURES)
         };
-        // An index that does not have the client as it was read may lack others, too.
+        // An index without this version of the client may lack other clients, too.
         first_pass
             && reader.has(Kind::SdkClient, version)
             && !reader.has_unobserved_client(last, not_seen)
     }
 }
 
-/// Whether the client, as read at `version`, gets the hashes that it asks for. None of them is in
-/// its status.
+/// Whether the requested hashes, none of which is in the client's status, belong to the client, as
+/// read at `version`.
 pub async fn rule(
     context: &Context,
     client: &SdkClient,
@@ -250,7 +254,7 @@ pub async fn rule(
 ) -> Result<HashMap<KeyHash, Ruling>, Error> {
     let mut rulings = context.ownership.decide(&context.reader, &client.name, version, asked);
     for &(hash, evidence) in asked {
-        // Reserved meanwhile, so nobody else can get it.
+        // The hash is reserved meanwhile, so no other client can get it.
         if evidence < Evidence::Recorded
             && rulings.get(&hash) == Some(&Ruling::Granted)
             && is_recorded_elsewhere(context, client, &hash).await?
@@ -262,8 +266,8 @@ pub async fn rule(
     Ok(rulings)
 }
 
-/// Whether the delivery Secret of another client records the hash under a valid MAC, also if there
-/// is no such client (yet): Secrets are restored before the objects that own them.
+/// Whether the delivery Secret of another client records the hash with a valid MAC. That client
+/// need not exist (yet), because Secrets are restored before the objects that own them.
 async fn is_recorded_elsewhere(
     context: &Context,
     client: &SdkClient,

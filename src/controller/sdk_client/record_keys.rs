@@ -1,6 +1,7 @@
-//! The keys by which the records of delivery Secrets are authenticated: a Secret in the operator's
-//! namespace, which organizations cannot read. It is created by the leader, and rotated by the
-//! platform administrator, who moves `current` to `previous`; the leader generates a new `current`.
+//! The MAC keys that authenticate the records of delivery Secrets. They are in a Secret of the
+//! operator's namespace, which organizations cannot read. The leader creates it. To rotate the
+//! keys, the platform administrator moves `current` to `previous`, and the leader generates a new
+//! `current`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,14 +15,14 @@ use crate::controller::{Context, Error, apply};
 use crate::domain::record_mac::RecordKeys;
 use crate::names;
 
-/// How long what was read is relied on, so that a rotation is noticed.
-const FRESH: Duration = Duration::from_secs(30);
-/// Data key of the key that signs.
+/// How often the Secret is read again, to notice a rotation.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(30);
+/// Data key of the key that new MACs are computed with.
 const CURRENT: &str = "current";
-/// Data key of the one before it, whose MACs are still valid.
+/// Data key of the previous key, whose MACs are still valid.
 const PREVIOUS: &str = "previous";
 
-/// The keys as last read.
+/// Caches the keys.
 #[derive(Default)]
 pub struct RecordKeyStore(tokio::sync::Mutex<Option<Read>>);
 
@@ -31,11 +32,11 @@ struct Read {
 }
 
 impl RecordKeyStore {
-    /// The keys, generated if there are none.
+    /// Returns the keys, and generates them if there are none.
     pub async fn get(&self, context: &Context) -> Result<Arc<RecordKeys>, Error> {
-        // Held while the API server is asked: once is enough for all.
+        // Held during the request, so that concurrent callers share a single one.
         let mut read = self.0.lock().await;
-        if let Some(fresh) = read.as_ref().filter(|read| read.at.elapsed() < FRESH) {
+        if let Some(fresh) = read.as_ref().filter(|read| read.at.elapsed() < REFRESH_INTERVAL) {
             return Ok(Arc::clone(&fresh.keys));
         }
         let keys = Arc::new(load(context).await?);
@@ -79,7 +80,7 @@ fn new_secret() -> Result<Secret, Error> {
     })
 }
 
-/// Of a Secret that cannot be read nothing is replaced: it may be a restore that went wrong.
+/// Reads the keys. An unreadable Secret is never overwritten: it may come from a failed restore.
 fn parse(secret: &Secret) -> Result<RecordKeys, Error> {
     let entry = |name: &str| {
         let ByteString(bytes) = secret.data.as_ref()?.get(name)?;

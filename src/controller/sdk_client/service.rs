@@ -1,17 +1,17 @@
-//! A service client whose ApiKey is delivered into a Secret.
+//! A service client whose API key is delivered into a Secret.
 //!
-//! The Secret is the truth: which key is in it, and in an annotation, under a MAC, what is recorded
-//! of every key that counts. Status is a projection of it, so a crash between any two writes is
-//! finished by the next reconciliation. The orders of writes:
+//! The Secret is authoritative: it contains the current key, and an annotation with a MAC records
+//! every valid key. Status is derived from it, so the next reconciliation completes a crash between
+//! any two writes. The orders of writes:
 //!
-//! * **create**: Secret, then status. A hash in status without a Secret would be a key that
-//!   nobody has.
-//! * **rotate**: the hash of the new key in status (`Next`) -> every validator has it -> Secret ->
-//!   status. A consumer never holds a key that a validator does not know. A `Next` whose plaintext
-//!   was lost in a crash is replaced.
-//! * **a key that somebody else put into the Secret**: status, if no other client has it -> Secret.
-//!   The MAC of the record is evidence of ownership, so no hash comes under it before it is the
-//!   client's.
+//! * **create**: Secret -> status. A hash in status without a Secret would belong to a key that no
+//!   one has.
+//! * **rotate**: hash of the new key in status (`Next`) -> acknowledgement by every validator ->
+//!   Secret -> status. So consumers never get a key that a validator rejects. A `Next` key whose
+//!   plain text was lost in a crash is replaced.
+//! * **a key that someone else wrote to the Secret**: status, if no other client has it -> Secret.
+//!   The MAC of the record is evidence of ownership, so the record contains only hashes that belong
+//!   to the client already.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use super::delivery::{Contents, DeliverySecret, Desired, Observed};
 use super::{Made, ownership};
 use crate::controller::apply::{self, Created};
 use crate::controller::news::News;
-use crate::controller::{Context, Error, Look, PATIENCE};
+use crate::controller::{Context, Error, Look, PROPAGATION_CHECK_INTERVAL};
 use crate::crd;
 use crate::crd::condition::{Note, Standing};
 use crate::domain::api_key_life::{ApiKeyState, DeliveredKey, Plan, Rotate};
@@ -39,22 +39,23 @@ use crate::domain::revocation::{Of, Revocation};
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 
-/// Reason: the Secret differed from what it has to be.
+/// Event reason: the Secret had drifted.
 pub const REPAIRED: &str = "SecretRepaired";
 
-/// Which keys of a Secret are the client's.
+/// The keys of a Secret that belong to the client.
 #[derive(Default)]
 struct Owned {
     all: HashSet<KeyHash>,
-    /// One that is not.
+    /// A key that belongs to another client.
     conflict: Option<KeyHash>,
-    /// Whether another client's status lists one of them, too.
+    /// Whether the status of another client lists one of them, too.
     contested: bool,
 }
 
-/// Sees to it that the client's key is in its Secret.
+/// Creates, repairs or rotates the key in the client's Secret.
 ///
-/// `version` is that of the client as read. `None`: it cannot be told yet whose the key is.
+/// `version` is the resourceVersion of the client as read. Returns `None` if it is not known yet to
+/// which client the key belongs.
 pub async fn deliver(
     context: &Context,
     client: &SdkClient,
@@ -67,8 +68,9 @@ pub async fn deliver(
     let secret = DeliverySecret::new(client, delivery, public_url, &record_keys);
     let now = context.clock.now();
     let revocations = context.reader.revocations(Of::SdkClient, &client.name, now);
-    // A key that is made now was made after what a Revocation says, even if this clock is behind
-    // that of the API server: it would be revoked at once, and replaced, again and again.
+    // A key that is created now must be younger than the limit of any Revocation, even if this
+    // clock is behind the clock of the API server. Otherwise it would be revoked and replaced
+    // endlessly.
     let now = revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max);
     let this = Deliverer { context, client, version, service, delivery, secret, revocations, now };
     let resolved = this.resolve().await?;
@@ -86,15 +88,15 @@ struct Deliverer<'c> {
     service: &'c Service,
     delivery: &'c Delivery,
     secret: DeliverySecret<'c>,
-    /// Those of its keys that are in force.
+    /// The Revocations of the client's keys.
     revocations: Vec<Arc<Revocation>>,
-    /// The time, and not before any of the revocations.
+    /// The current time, but not before the limit of any Revocation.
     now: Timestamp,
 }
 
 impl Deliverer<'_> {
-    /// The Secret, created if it is not there. A client that has never had a key has no Secret
-    /// either, and if it has, the POST finds it.
+    /// Reads the Secret, or creates it. For a client without keys in status, the Secret usually
+    /// does not exist yet, so the read is skipped; if it does exist, the POST returns it.
     async fn resolve(&self) -> Result<Created, Error> {
         let (client, namespace) = (&self.context.client, &self.client.name.namespace);
         if !self.service.keys.is_empty()
@@ -109,7 +111,7 @@ impl Deliverer<'_> {
         apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await
     }
 
-    /// A new key. Nobody else has it, and nobody gets it before status lists it.
+    /// Generates a key, and reserves its hash until status lists it.
     fn generate(&self) -> Result<ApiKey, Error> {
         let key = ApiKey::generate()?;
         self.context.ownership.reserve(&self.client.name, key.hash());
@@ -127,12 +129,12 @@ impl Deliverer<'_> {
         let Some(owned) = self.owned(resolved, &contents).await? else { return Ok(None) };
         let Contents { key, mut delivered, rotated, signed_by, recorded } = contents;
         let Some(key) = key else {
-            return self.replace(stored, &delivered, "was no ApiKey any more").await.map(Some);
+            return self.replace(stored, &delivered, "was missing or malformed").await.map(Some);
         };
         let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
         if !delivered.iter().any(current) {
             delivered.retain(|key| owned.all.contains(&key.hash));
-            return self.replace(stored, &delivered, "is revoked").await.map(Some);
+            return self.replace(stored, &delivered, "was revoked").await.map(Some);
         }
         delivered.retain(|key| owned.all.contains(&key.hash));
         if !delivered.iter().any(current) {
@@ -143,7 +145,7 @@ impl Deliverer<'_> {
                 || recorded.contains(&key.hash)
                 || self.is_in_status(&key.hash)
         };
-        // Nothing is signed of a hash that may be another client's.
+        // A hash that may belong to another client must not be recorded with a MAC.
         if owned.contested || !delivered.iter().all(own) {
             let plan = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
             let mut made = self.made(&plan.live, Look::Soon);
@@ -153,15 +155,15 @@ impl Deliverer<'_> {
         }
         let mut made = self.go_on(resolved, &key, &delivered, rotated).await?;
         made.conflict = owned.conflict;
-        // Every record is signed again once the key of the MACs has been rotated, and changes when
-        // an overlap ends. Neither is a repair.
+        // A record changes when the MAC key is rotated and when an overlap ends. Neither is a
+        // repair.
         if made.is_repair() && (ended || signed_by == Some(SignedBy::Previous)) {
             made.news = None;
         }
         Ok(Some(made))
     }
 
-    /// Which of the delivered keys are the client's. `None`: it cannot be told yet.
+    /// The delivered keys that belong to the client. `None` if that is not known yet.
     async fn owned(&self, resolved: &Created, contents: &Contents) -> Result<Option<Owned>, Error> {
         let is_new = matches!(resolved, Created::New(_));
         let (mut owned, mut asked) = (Owned::default(), Vec::new());
@@ -170,7 +172,7 @@ impl Deliverer<'_> {
                 owned.all.insert(key.hash);
             } else if self.is_in_status(&key.hash) {
                 owned.all.insert(key.hash);
-                // Two leaders have written it, and validators use it for neither.
+                // Two leaders have written it to status of two clients. Validators reject it.
                 if self.context.reader.is_key_recorded_besides(&key.hash, &self.client.name) {
                     owned.conflict = owned.conflict.or(Some(key.hash));
                     owned.contested = true;
@@ -196,7 +198,7 @@ impl Deliverer<'_> {
         self.service.keys.iter().any(|key| key.hash == *hash)
     }
 
-    /// With keys that are the client's own.
+    /// Continues once all keys are known to belong to the client.
     async fn go_on(
         &self,
         resolved: &Created,
@@ -205,8 +207,8 @@ impl Deliverer<'_> {
         rotated: Option<String>,
     ) -> Result<Made, Error> {
         let stored = resolved.secret();
-        // A request that is there at first sight is recorded and not acted on: a restored or
-        // copied object must not rotate by itself.
+        // A rotation request that exists when the Secret is first seen is recorded and not carried
+        // out: restoring or copying an object must not rotate its key.
         let rotated = rotated.unwrap_or_else(|| self.requested().to_owned());
         let requested = self.delivery.requested_rotation.is_some() && rotated != self.requested();
         let schedule = &self.delivery.schedule;
@@ -220,27 +222,33 @@ impl Deliverer<'_> {
         made.next_rotation = plan.next_rotation;
         made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
         if repaired.is_some() {
-            let note = "the Secret was not as it has to be; repaired";
+            let note = format!("Secret `{}` had drifted and was repaired", self.secret.name());
             made.news = Some(News::normal(REPAIRED, note));
         }
         if matches!(resolved, Created::New(_)) && !self.service.keys.is_empty() {
             made.news = Some(News::warning(
                 "KeyReplaced",
-                "the Secret with the ApiKey was gone; a new key is in a new one, and every key before it is refused",
+                format!(
+                    "Secret `{}` was deleted; re-created it with a new API key, and all earlier keys are rejected",
+                    self.secret.name()
+                ),
             ));
         }
         if let Rotate::Deferred(until) = plan.rotate {
             made.standing.notes.push(Note::new(
                 "RotationDeferred",
                 "TooManyKeys",
-                format!("as many replaced keys still count as there may be; not before {until}"),
+                format!(
+                    "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
+                    plan.live.len().saturating_sub(1)
+                ),
             ));
         }
         Ok(made)
     }
 
-    /// A new key at once, in place of one that is gone, unreadable or revoked. Of the old ones
-    /// those go on that had been replaced before and are not revoked.
+    /// Immediately replaces a key that was deleted, is malformed or is revoked. Previous keys that
+    /// are not revoked remain valid.
     async fn replace(
         &self,
         stored: &Secret,
@@ -254,7 +262,11 @@ impl Deliverer<'_> {
         let mut made = self.made(&delivered, Look::Soon);
         made.news = Some(News::warning(
             "KeyReplaced",
-            format!("the key in the Secret {why}; a new one is there"),
+            format!(
+                "the key in Secret `{}` {why}; replaced it with API key {}",
+                self.secret.name(),
+                key.hash().id()
+            ),
         ));
         Ok(made)
     }
@@ -270,7 +282,7 @@ impl Deliverer<'_> {
         let published = self.service.keys.iter().find(|key| key.state == ApiKeyState::Next);
         let pending = self.context.pending.take(&self.client.name, published);
         let Some(pending) = pending else {
-            // Keep the Secret in order meanwhile.
+            // In the meantime, the Secret is still repaired.
             let desired = Desired { key, delivered: &plan.live, rotated };
             self.correct(stored, &desired).await?;
             let next = self.generate()?;
@@ -281,13 +293,15 @@ impl Deliverer<'_> {
         let reached = self.context.propagation.reached(&pending.write);
         if !(reached.everywhere && self.is_published(&pending.key).await?) {
             let mut made = self.with_next(plan, &pending.key, pending.made_at);
-            made.look = Look::At(later(self.now, PATIENCE));
+            made.look = Look::At(later(self.now, PROPAGATION_CHECK_INTERVAL));
             let waiting = reached.waiting_for(&pending.write);
-            let waiting = waiting.map(|pods| format!("; not known of: {pods}")).unwrap_or_default();
+            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
             made.standing.notes.push(Note::new(
                 "RotationDeferred",
                 "WaitingForValidators",
-                format!("the new key is delivered once every validator knows it{waiting}"),
+                format!(
+                    "the new key is delivered once every validator has acknowledged it{waiting}"
+                ),
             ));
             self.context.pending.put_back(&self.client.name, pending);
             return Ok(made);
@@ -298,24 +312,29 @@ impl Deliverer<'_> {
         let replaced = match self.correct(stored, &desired).await {
             Ok(replaced) => replaced,
             Err(error) => {
-                // It is published: the next attempt goes on with it, not with another one.
+                // Its hash is published already: the next attempt must deliver the same key.
                 self.context.pending.put_back(&self.client.name, pending);
                 return Err(error);
             }
         };
-        // Planned on now and not with the next look, which would have to write status once more.
+        // Planned now, because the next reconciliation would have to write status once more.
         let next = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
         let mut made = self.made(&delivered, next.wake_at.map_or(Look::OnChange, Look::At));
         made.next_rotation = next.next_rotation;
         made.secret_version = replaced.and_then(|secret| secret.resource_version());
         made.news = Some(News::normal(
             "KeyRotated",
-            format!("a new ApiKey is in the Secret; {} knew it before", reached.text),
+            format!(
+                "rotated API key {} into Secret `{}` (acknowledged by {})",
+                pending.key.hash().id(),
+                self.secret.name(),
+                reached.text
+            ),
         ));
         Ok(made)
     }
 
-    /// Whether status still lists the key, by a fresh read: another leader may have replaced it.
+    /// Whether status still lists the key. Reads it again, as another leader may have replaced it.
     async fn is_published(&self, key: &ApiKey) -> Result<bool, Error> {
         let api: Api<Tolerant<crd::SdkClient>> =
             Api::namespaced(self.context.client.clone(), &self.client.name.namespace);
@@ -327,7 +346,7 @@ impl Deliverer<'_> {
             && keys.into_iter().any(|it| it.sha256 == hash))
     }
 
-    /// Whether it was replaced, and the overlap has ended.
+    /// Whether the key was replaced and its overlap has ended.
     fn is_over(&self, key: &DeliveredKey) -> bool {
         key.state == ApiKeyState::Previous && key.expires_at.is_none_or(|end| end <= self.now)
     }
@@ -336,7 +355,7 @@ impl Deliverer<'_> {
         self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at, self.now))
     }
 
-    /// Corrects the Secret if it differs. The corrected one, if it did.
+    /// Repairs the Secret and returns it; `None` if it had not drifted.
     async fn correct(
         &self,
         stored: &Secret,
@@ -349,10 +368,10 @@ impl Deliverer<'_> {
         apply::replace_secret(&self.context.client, namespace, &corrected).await.map(Some)
     }
 
-    /// The live keys, and the one that is on its way.
+    /// The result while the next key is being propagated.
     fn with_next(&self, plan: &Plan, next: &ApiKey, made_at: Timestamp) -> Made {
         let mut made = self.made(&plan.live, Look::Soon);
-        made.standing.message.push_str("; the next one is on its way");
+        made.standing.message.push_str("; the next key is being propagated");
         made.keys.push(next_status(next, made_at));
         made.next_rotation = plan.next_rotation;
         made
@@ -366,17 +385,14 @@ impl Deliverer<'_> {
             Standing::stalled(
                 "KeyExpired",
                 format!(
-                    "the ApiKey in Secret `{name}` has expired; annotate the SdkClient with `anon.dev/rotate: <any new value>`, or set spec.service.apiKey.delivery.rotation"
+                    "the API key in Secret `{name}` has expired; annotate the SdkClient with `anon.dev/rotate: <any new value>`, or set spec.service.apiKey.delivery.rotation"
                 ),
             )
         } else {
             let old = delivered.len().saturating_sub(1);
-            let others = if old > 0 {
-                format!("; replaced ones that still count: {old}")
-            } else {
-                String::new()
-            };
-            Standing::ready("KeyDelivered", format!("the ApiKey is in Secret `{name}`{others}"))
+            let others =
+                if old > 0 { format!("; previous keys still valid: {old}") } else { String::new() };
+            Standing::ready("KeyDelivered", format!("API key delivered to Secret `{name}`{others}"))
         };
         Made {
             secret_name: Some(name.to_owned()),
@@ -386,7 +402,7 @@ impl Deliverer<'_> {
         }
     }
 
-    /// The key in the Secret is another client's. Nothing is written over it.
+    /// The key in the Secret belongs to another client. It is not overwritten.
     fn another_clients(&self, previous: &[DeliveredKey], key: KeyHash) -> Made {
         let plan = self.delivery.schedule.plan(self.client.id, previous, false, self.now);
         let mut made = self.made(&plan.live, plan.wake_at.map_or(Look::OnChange, Look::At));
@@ -399,7 +415,7 @@ impl Deliverer<'_> {
         Made::of(Standing::stalled(
             "SecretConflict",
             format!(
-                "Secret `{name}` exists and was not made for this client, so it is not touched; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
+                "Secret `{name}` exists and was not created for this client, so it is not modified; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
             ),
         ))
     }
@@ -425,7 +441,7 @@ fn next_status(key: &ApiKey, made_at: Timestamp) -> crd::ApiKeyStatus {
         id: hash.id(),
         sha256: hash.to_string(),
         state: ApiKeyState::Next,
-        // Of unknown age it would be older than whatever a Revocation names.
+        // A key of unknown age would be covered by every Revocation by age.
         created_at: Some(Time(made_at)),
         expires_at: None,
     }

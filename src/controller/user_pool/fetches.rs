@@ -74,7 +74,7 @@ impl Fetches {
     }
 
     /// Keeps the key set of a pool fetched as `order` specifies, and returns what is known of it.
-    /// `stored` is what status knows, for a leader that has not seen the pool yet.
+    /// `stored` is what status contains, for a leader that has not seen the pool yet.
     pub fn follow(
         &self,
         id: UserPoolId,

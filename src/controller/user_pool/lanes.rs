@@ -71,9 +71,9 @@ mod tests {
         let lanes = Lanes::default();
         let turn = |namespace: &'static str, failing| lanes.turn(namespace, failing).now_or_never();
         let held: Vec<_> = (0..4).map(|_| turn("a", true).unwrap()).collect();
-        assert!(turn("a", true).is_none(), "it has its share");
-        assert!(turn("b", true).is_some(), "others have theirs");
-        assert!(turn("a", false).is_some(), "who is healthy does not wait for who is not");
+        assert!(turn("a", true).is_none(), "the namespace has reached its cap");
+        assert!(turn("b", true).is_some(), "other namespaces have a cap of their own");
+        assert!(turn("a", false).is_some(), "healthy pools do not wait for failing ones");
         drop(held);
         assert!(turn("a", true).is_some());
     }
@@ -87,6 +87,6 @@ mod tests {
         assert!(lanes.turn("another", true).now_or_never().is_none());
         drop(held);
         assert!(lanes.turn("another", true).now_or_never().is_some());
-        assert_eq!(lanes.failing.namespaces.lock().len(), 1, "who does not wait is forgotten");
+        assert_eq!(lanes.failing.namespaces.lock().len(), 1, "idle namespaces are dropped");
     }
 }

@@ -1,5 +1,5 @@
-//! `UserPool`: one file for each place that its keys come from. What all of them publish is their
-//! public half, in status.
+//! Reconciles `UserPool`, with one file for each source of its keys. All of them publish the public
+//! keys in status.
 
 mod desired;
 pub(super) mod fetches;

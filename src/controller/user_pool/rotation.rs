@@ -17,7 +17,7 @@ use super::desired::{self, SigningSecret};
 use super::published;
 use crate::controller::apply::{self, Created};
 use crate::controller::news::{self, News};
-use crate::controller::{Context, Error, Look, PATIENCE};
+use crate::controller::{Context, Error, Look, PROPAGATION_CHECK_INTERVAL};
 use crate::crd::UserPool;
 use crate::crd::condition::Note;
 use crate::domain::algorithm::Algorithm;
@@ -214,8 +214,8 @@ impl Keeper<'_> {
     }
 
     /// How far the Next key has propagated, and which Pods have not acknowledged it if that takes
-    /// long. What is proven is the version at which this leader has read status with the key in it,
-    /// whoever wrote it.
+    /// long. The acknowledgements are for the version at which this leader has first read status
+    /// with the key, even if another leader has written it.
     fn reach(&self, set: &StoredKeySet) -> (Reach, Option<String>) {
         let published = self.object.status.iter().flat_map(|status| &status.keys);
         let next = set.next().map(StoredKey::kid);
@@ -238,7 +238,7 @@ impl Keeper<'_> {
 
     fn keys(&self, step: Step, case: &Circumstances<'_>, waiting: Option<String>) -> Keys {
         let look = if step.waits_for_validators {
-            Look::At(later(case.now, PATIENCE))
+            Look::At(later(case.now, PROPAGATION_CHECK_INTERVAL))
         } else {
             step.wake_at.map_or(Look::OnChange, Look::At)
         };

@@ -1,19 +1,18 @@
-//! Whether the numbers of a public key can belong to a sound key, one that only the holder of its
-//! private part can sign with.
+//! Checks that a public key is not weak: that only the holder of its private key can sign.
 //!
-//! Checked: Ed25519 points of small order and encodings that are not canonical; RSA moduli that are
-//! even, a square, or divisible by a prime below [`LIMIT`]; RSA exponents. Not checked, because it
-//! takes far more work than a key is worth: RSA moduli that are prime, or whose factors are large
-//! and weak in other ways. Whoever publishes a key set could as well publish the private keys.
-//! Points of elliptic curves are checked by aws-lc: one that is not on its curve is rejected.
+//! Rejected: Ed25519 points of small order or in a non-canonical encoding; RSA moduli that are
+//! even, a square, or divisible by a prime below [`PRIME_LIMIT`]; invalid RSA exponents. Not
+//! detected, because the checks are too expensive: RSA moduli that are prime, or whose factors are
+//! large but weak in other ways. This gains an attacker nothing: the publisher of a key set could
+//! publish the private keys as well. aws-lc rejects points that are not on their elliptic curve.
 
 use std::iter;
 
 /// RSA moduli are divided by every odd prime below this.
-const LIMIT: u32 = 2048;
+const PRIME_LIMIT: u32 = 2048;
 
-/// The y coordinates of the eight Ed25519 points of small order, in little-endian order. The sign
-/// of x, which is not part of them, is the only difference between the others.
+/// The y coordinates of the eight Ed25519 points of small order, in little-endian order. Points
+/// with the same y coordinate differ only in the sign of x.
 const SMALL_ORDER: [[u8; 32]; 5] = [
     // The identity: with it, one constant signature is valid for every message.
     [
@@ -61,17 +60,17 @@ fn y_coordinate(point: &[u8]) -> impl Iterator<Item = u8> {
     point.iter().enumerate().map(move |(at, byte)| if at == last { byte & 0x7f } else { *byte })
 }
 
-/// Whether an RSA modulus, in big-endian order, is even, has a small factor, or is a square: then
-/// its factors, and with them the private key, are found at once.
+/// Whether an RSA modulus, in big-endian order, is even, has a small factor, or is a square. Such a
+/// modulus is easy to factor, and its factors give the private key.
 pub fn is_weak_modulus(modulus: &[u8]) -> bool {
     if modulus.last().is_none_or(|byte| byte & 1 == 0) {
         return true;
     }
-    // A square is a square modulo every prime; anything else soon is not.
+    // A square is a square modulo every prime. Any other number fails this for some small prime.
     let mut square = true;
-    let mut primes = (3..LIMIT).step_by(2).filter(|number| is_prime(*number)).peekable();
+    let mut primes = (3..PRIME_LIMIT).step_by(2).filter(|number| is_prime(*number)).peekable();
     while let Some(first) = primes.next() {
-        // One long division for several primes.
+        // One long division covers several primes.
         let (mut group, mut product) = (vec![first], first);
         while let Some(next) = primes.peek().and_then(|prime| product.checked_mul(*prime)) {
             product = next;
@@ -99,13 +98,13 @@ fn remainder(number: &[u8], divisor: u32) -> u32 {
         for byte in chunk {
             rest = rest << 8 | u64::from(*byte);
         }
-        // Less than 2^32 again, so that four more octets fit.
+        // Now less than 2^32, so that four more octets fit.
         rest %= u64::from(divisor);
     }
     u32::try_from(rest).unwrap_or_default()
 }
 
-/// Euler's criterion, for a number that the prime does not divide.
+/// Whether a number is a square modulo a prime that does not divide it (Euler's criterion).
 fn is_square(number: u32, prime: u32) -> bool {
     let prime = u64::from(prime);
     let (mut result, mut power, mut exponent) = (1, u64::from(number), (prime - 1) / 2);
@@ -119,8 +118,8 @@ fn is_square(number: u32, prime: u32) -> bool {
     result == 1
 }
 
-/// Whether an RSA exponent, in big-endian order without leading zeros, is odd, at least 3, and at
-/// most 33 bits long, which is as much as aws-lc supports.
+/// Whether an RSA exponent, in big-endian order without leading zeros, is odd, at least 3, and no
+/// longer than 33 bits, the maximum that aws-lc supports.
 pub fn is_exponent(exponent: &[u8]) -> bool {
     let odd = exponent.last().is_some_and(|byte| byte & 1 == 1);
     let short = match exponent {
@@ -164,7 +163,7 @@ mod tests {
     }
 
     fn odd_number(length: usize) -> Vec<u8> {
-        // 2^(8 length) - 159 and the like have factors; what matters here is arithmetic only.
+        // Whether this is prime does not matter here: the tests are about arithmetic only.
         let mut number = vec![0x5b; length];
         number[0] = 0xc7;
         number[length - 1] |= 1;
@@ -235,7 +234,7 @@ mod tests {
         assert!(is_weak_modulus(&square(
             &good[..128].iter().copied().chain([1]).collect::<Vec<_>>()
         )));
-        // A square without small factors: that of the modulus itself.
+        // A square without small factors: the square of the modulus itself.
         assert!(is_weak_modulus(&square(&good)));
         assert!(is_weak_modulus(&[]) && is_weak_modulus(&[0]));
     }

@@ -1,5 +1,5 @@
-//! The members of a key set that tell whether a key can be used, read out of JSON from strangers.
-//! Nothing else is kept: a tree of the whole set could take a hundred times its size.
+//! Reads the relevant members of a key set from untrusted JSON. Everything else is skipped, because
+//! a tree of the whole set could take a hundred times its size.
 
 use serde::de::{DeserializeSeed as _, MapAccess, SeqAccess};
 use serde_json::Value;
@@ -10,8 +10,7 @@ use crate::domain::json::{Names, Shape, Within};
 /// The members of a private or symmetric key (RFC 7518 section 6).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// An element of `keys`, of which a key type at least is known if it is a key. It holds no private
-/// member.
+/// An element of `keys`. Every key has a `kty`; private members are not stored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RawKey {
     pub(super) kty: Member,
@@ -24,18 +23,18 @@ pub struct RawKey {
     pub(super) e: Member,
     pub(super) x: Member,
     pub(super) y: Member,
-    /// Whether it has a member that only private or symmetric keys have.
+    /// Whether it has a member of private or symmetric keys.
     pub(super) has_private: bool,
 }
 
-/// A member that has to be a string.
+/// A member that should be a string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Member {
     #[default]
     Absent,
     Null,
     Text(String),
-    /// Something else.
+    /// Any other type.
     Other,
 }
 
@@ -44,20 +43,20 @@ pub(super) enum Member {
 pub(super) enum Operations {
     #[default]
     Absent,
-    /// A list, and whether it has these two.
+    /// An array, and whether it contains these operations.
     List { verify: bool, sign: bool },
-    /// Not a list.
+    /// Not an array.
     Other,
 }
 
-/// What a JSON text is as a key set.
+/// A JSON text, read as a key set.
 #[derive(Debug, PartialEq, Eq)]
 pub enum RawSet {
-    /// It is no object.
+    /// It is not an object.
     NoObject,
-    /// It has no member `keys`, or that is no list.
+    /// It has no member `keys`, or `keys` is not an array.
     NoKeys,
-    /// The elements of `keys`; at most one more than [`MAX_READ`].
+    /// The elements of `keys`, up to one more than [`MAX_READ`].
     Keys(Vec<RawKey>),
 }
 
@@ -183,7 +182,7 @@ impl<'de> Shape<'de> for Keys {
             };
             keys.push(key);
         }
-        // Too many. The rest is read past, so that what is no JSON is told as that.
+        // Too many. The rest is only skipped, so that malformed JSON is still reported as such.
         while list.next_element_seed(Within::<()>::new(depth))?.is_some() {}
         Ok(Self(RawSet::Keys(keys)))
     }
@@ -191,7 +190,7 @@ impl<'de> Shape<'de> for Keys {
 
 impl From<Value> for RawKey {
     fn from(value: Value) -> Self {
-        // A Value has no repeated members; one that is nested too deep is not a key.
+        // A Value has no duplicate members. One that is nested too deeply is not a key.
         Within::new(0).deserialize(value).unwrap_or_default()
     }
 }

@@ -9,16 +9,16 @@ use crate::domain::signing::SigningKey;
 
 const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
 const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
-/// Of the key with X (RFC 8037 appendix A.3).
+/// The thumbprint of the key with `X` (RFC 8037 appendix A.3).
 const THUMBPRINT: &str = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k";
-/// RFC 7638 section 3.1.
+/// The RSA modulus of RFC 7638 section 3.1.
 const N: &str = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
 
 /// The Ed25519 point 1, and p + 1, which decodes to it.
 const IDENTITY: &str = "AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 const UNREDUCED: &str = "7v_______________________________________38";
 
-/// The same modulus, less one.
+/// The modulus minus one, which is even.
 fn even(modulus: &str) -> String {
     let mut bytes = URL_SAFE_NO_PAD.decode(modulus).unwrap();
     *bytes.last_mut().unwrap() &= 0xfe;
@@ -44,7 +44,7 @@ fn rsa(more: &Value) -> Value {
     key
 }
 
-/// The algorithm of the one key, or why it was dropped.
+/// The algorithm of a set's only key, or why the key is ignored.
 fn verdict(key: &Value, expected: Expected<'_>) -> Result<VerifyingAlgorithm, DropReason> {
     let set = set(&json!([key]), expected);
     match (set.keys.as_slice(), set.dropped.as_slice()) {
@@ -68,7 +68,7 @@ fn each_key_gets_one_algorithm() {
     for algorithm in Alg::ALL.into_iter().filter(|algorithm| algorithm.is_rsa()) {
         assert_eq!(verdict(&rsa(&json!({"alg": algorithm})), PUBLIC), Ok(algorithm));
     }
-    // The pool's list says what an RSA key without `alg` is for.
+    // The pool's list determines the algorithm of an RSA key without `alg`.
     for (listed, expected) in [
         ([Alg::RS512].as_slice(), Ok(Alg::RS512)),
         (&[Alg::ES256, Alg::PS384, Alg::RS256], Ok(Alg::PS384)),
@@ -151,10 +151,10 @@ fn of_one_kid_there_is_one_key_or_none() {
     assert_eq!(both.keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["other"]);
     assert_eq!(both.dropped.iter().map(|it| it.index).collect::<Vec<_>>(), [0, 2]);
     assert!(both.dropped.iter().all(|it| it.reason == DropReason::Duplicate));
-    // The same key for two algorithms is two keys.
+    // The same key with two algorithms is two different keys.
     let two = set(&json!([rsa(&json!({"alg": "RS256"})), rsa(&json!({"alg": "PS256"}))]), PUBLIC);
     assert_eq!((two.keys.len(), two.dropped.len()), (0, 2));
-    // The very same key twice is one, and one that could not serve anyway does no harm.
+    // An identical duplicate is ignored, and an unusable key does not make a `kid` ambiguous.
     let same = set(&json!([one, ed25519(&json!({"use": "sig"}))]), PUBLIC);
     assert_eq!((same.keys.len(), same.dropped.len()), (1, 0));
     let enc = set(&json!([rsa(&json!({"kid": "k", "use": "enc"})), one]), PUBLIC);
@@ -193,7 +193,7 @@ fn enough_is_enough() {
     let keys: Vec<_> = (0..MAX_KEYS + 2).map(|n| ed25519(&json!({"kid": n.to_string()}))).collect();
     let set = set(&json!(keys), PUBLIC);
     assert_eq!((set.keys.len(), set.dropped.len()), (MAX_KEYS, 2));
-    assert_eq!(set.dropped[1].to_string(), "key `101` is one too many: at most 100 keys serve");
+    assert_eq!(set.dropped[1].to_string(), "key `101` exceeds the maximum of 100 usable keys");
 }
 
 #[test]
@@ -209,9 +209,10 @@ fn a_complaint_names_keys_and_holds_nothing_of_them() {
     assert_eq!(
         complaint,
         format!(
-            "key `k` has private members: whoever has read them can sign; replace the key; \
-             key `{long}` is not for signatures (`use`); \
-             key number 3 is symmetric: whoever can verify with it can also sign"
+            "key `k` has private members: anyone who has read them can sign; replace the key; \
+             key `{long}` has a `use` other than `sig`; \
+             key number 3 is symmetric: anyone who can verify with it can also sign; \
+             use an asymmetric key"
         )
     );
     let many = set(&json!(vec![json!({}); 20]), PUBLIC).complaint().unwrap();
@@ -227,7 +228,7 @@ proptest! {
         let _ = JwkSet::parse(&[br#"{"keys":["#, bytes.as_slice(), b"]}"].concat(), WITH_PRIVATE);
     }
 
-    /// Whatever stands in one member: what serves has only what a public key has, and one name.
+    /// Whatever one member contains, a usable key has only members of a public key, and one `kid`.
     #[test]
     fn any_value_in_any_member(
         member in prop_oneof![

@@ -1,4 +1,4 @@
-//! The life of keys under every clock, crash, edit and revocation.
+//! The life cycle of signing keys under clock changes, crashes, edits and revocations.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use super::*;
 
 const HOUR: i64 = 3600;
 const AHEAD: i64 = PUBLISH_AHEAD.as_secs();
-/// The longest that a spec allows.
+/// The longest lifetime that a spec allows.
 const LEEWAY: i64 = 300;
 const MARGIN: i64 = RETIRE_MARGIN.as_secs();
 
@@ -29,7 +29,7 @@ fn policy() -> Policy {
     }
 }
 
-/// A time at which the Next key has come so far, and nothing is revoked.
+/// Circumstances at this time, with the Next key propagated this far and nothing revoked.
 fn case(second: i64, next: Reach) -> Circumstances<'static> {
     let now = at(second);
     Circumstances { now, latest: now, made_at: now, next, is_revoked: &|_| false, id: "id" }
@@ -42,7 +42,7 @@ fn make(policy: &Policy, step: &mut Step, case: &Circumstances<'_>) {
     }
 }
 
-/// A step with the key that it asks for.
+/// Runs a step and adds the key that it requests.
 fn step(policy: &Policy, stored: &StoredKeySet, case: &Circumstances<'_>) -> Step {
     let mut step = policy.step(stored, case);
     make(policy, &mut step, case);
@@ -78,7 +78,7 @@ fn a_whole_life() {
     let made = step(&policy, &quiet.set, &case(begin, Reach::Nowhere));
     assert_eq!(states(&made.set), [Active, Next]);
     assert!(made.waits_for_validators && made.wake_at.is_none());
-    // However late: first everybody has to know it, and then caches have to run out.
+    // However late it is: first every validator must acknowledge the key, then caches must expire.
     let waits = step(&policy, &made.set, &case(begin + HOUR, Reach::Published));
     assert!(waits.waits_for_validators && waits.changes.is_empty());
     let known = begin + 2 * HOUR;
@@ -113,7 +113,7 @@ fn a_request_rotates_once_and_not_at_first_sight() {
     assert_eq!(states(&set), [Retiring, Active]);
     let done = step(&asked("now"), &set, &case(3 + AHEAD, Reach::Nowhere));
     assert_eq!(states(&done.set), [Retiring, Active]);
-    // To take the request back is no request.
+    // Removing the annotation is not a request.
     assert_eq!(states(&step(&asked(""), &set, &case(9, Reach::Nowhere)).set), [Retiring, Active]);
 }
 
@@ -137,12 +137,12 @@ fn a_lifetime_counts_as_long_as_it_could_be_had() {
     let asked =
         |lifetime| Policy { requested: "x".into(), longest_lifetime: hours(lifetime), ..policy() };
     let set = first(Algorithm::EdDSA);
-    // Longer for a while, then shorter.
+    // The lifetime is extended for a while, then shortened.
     let set = step(&asked(50), &set, &case(1, Reach::Nowhere)).set;
     let set = step(&asked(1), &set, &case(2, Reach::Everywhere)).set;
     let set = step(&asked(1), &set, &case(2 + AHEAD, Reach::Published)).set;
     assert_eq!(set.keys[0].gone_at(), Some(at(2 + AHEAD + 50 * HOUR + MARGIN)));
-    // What was never recorded may have been as long as any.
+    // If no lifetime was recorded, the longest possible one is assumed.
     let mut unrecorded = set;
     unrecorded.keys[0].longest_lifetime = None;
     assert_eq!(unrecorded.keys[0].longest_lifetime(), LONGEST_LIFETIME);
@@ -167,7 +167,7 @@ fn a_clock_that_was_set_back_neither_stops_a_rotation_nor_shortens_a_retirement(
     let set = step(&asked, &set, &case(1_000_000, Reach::Everywhere)).set;
     let set = step(&asked, &set, &case(500, Reach::Everywhere)).set;
     assert_eq!(set.next().unwrap().known_at, Some(at(500)));
-    // Tokens were minted until 1,000,000; the clock says less.
+    // Tokens were issued until 1,000,000; the clock has been set back since.
     let back = Circumstances { latest: at(1_000_000), ..case(500 + AHEAD, Reach::Published) };
     let set = step(&asked, &set, &back).set;
     assert_eq!(set.keys[0].active_until, Some(at(1_000_000)));
@@ -215,16 +215,16 @@ fn too_many_keys_wait_for_room() {
     assert!(made.set.next().is_some());
 }
 
-/// What can happen.
+/// An event in the simulated cluster.
 #[derive(Clone, Debug)]
 enum Event {
-    /// The clock is later, or earlier.
+    /// The clock moves forward or backward.
     Clock(i64),
-    /// The leader looks, and dies after so many writes, if it comes so far.
+    /// The leader reconciles, and crashes after this number of writes.
     Look(usize),
-    /// Every validator takes up what status says.
+    /// Every validator applies the current status.
     Propagate,
-    /// A token is minted, of this share of the longest lifetime.
+    /// A token is issued with this fraction of the longest lifetime.
     Mint(i64),
     Algorithm(bool),
     Interval(Option<i64>),
@@ -232,7 +232,7 @@ enum Event {
     Request(u8),
     /// The n-th key is revoked.
     Revoke(usize),
-    /// Somebody empties status.
+    /// Status is cleared.
     LoseStatus,
 }
 
@@ -253,19 +253,19 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// A cluster: what is stored, what is published, what everybody knows.
+/// A simulated cluster: the stored, the published and the acknowledged keys.
 struct World {
     policy: Policy,
     now: i64,
     latest: i64,
-    /// Time that has really passed at least: the clock's steps forward.
+    /// The minimum time that has really passed: the sum of the clock's forward steps.
     passed: i64,
     set: StoredKeySet,
     status: HashSet<String>,
     known: HashSet<String>,
-    /// Since when (of what has passed) each key is known everywhere.
+    /// Since when, in terms of `passed`, each key is acknowledged everywhere.
     known_since: HashMap<String, i64>,
-    /// Keys that had to sign at once.
+    /// Keys that became Active without being published ahead.
     fresh: HashSet<String>,
     revoked: HashSet<String>,
     /// Tokens by key, with their `exp`.
@@ -324,7 +324,7 @@ impl World {
         }
     }
 
-    /// What the leader does: the Secret first, and then status.
+    /// One reconciliation by the leader: it writes the Secret first, and then status.
     fn look(&mut self, writes: usize) {
         let next = self.set.next().map_or("", StoredKey::kid).to_owned();
         let next = match (self.status.contains(&next), self.known.contains(&next)) {
@@ -346,14 +346,15 @@ impl World {
         if before.as_ref() != Some(&after) {
             let published = self.known_since.get(&after);
             if step.changes.iter().any(|change| matches!(change, Change::Retired(..))) {
-                let ahead = self.passed - published.expect("a signer that not everybody knows");
+                let ahead = self.passed
+                    - published.expect("an Active key that is not acknowledged everywhere");
                 assert!(ahead >= AHEAD, "published ahead for {ahead} s only");
             } else {
                 assert!(before.is_none_or(|kid| self.revoked.contains(&kid)));
                 self.fresh.insert(after);
             }
         }
-        // As it is written and read.
+        // Serialized and parsed, as in the Secret.
         let json = serde_json::to_vec(&step.set).unwrap();
         self.set = StoredKeySet::from_json(&json).unwrap();
         if writes > 1 {
@@ -363,8 +364,8 @@ impl World {
         }
     }
 
-    /// A replica of the API mints with the Active key, if status lists it, and no longer than what
-    /// is recorded in the Secret.
+    /// A replica issues a token with the Active key if status lists the key, with a lifetime up to
+    /// the one recorded in the Secret.
     fn mint(&mut self, share: i64) {
         let Some(active) = self.set.active() else { return };
         if self.status.contains(active.kid()) {
@@ -378,11 +379,11 @@ impl World {
         assert!(self.set.is_sound(), "{:?}", states(&self.set));
         assert!(count(Next) <= 1 && self.set.keys.len() <= MAX_KEYS);
         let private = |key: &&StoredKey| key.state == Retiring && key.pkcs8.is_some();
-        assert!(!self.set.keys.iter().any(|key| private(&key)), "private part of a retiring key");
+        assert!(!self.set.keys.iter().any(|key| private(&key)), "a Retiring key has a private key");
         for (kid, exp) in &self.tokens {
             let live = exp + LEEWAY > self.latest && !self.revoked.contains(kid);
             let verified = self.set.keys.iter().any(|key| key.kid() == kid);
-            assert!(!live || verified, "a live token without a key");
+            assert!(!live || verified, "a valid token without a published key");
         }
     }
 }
@@ -390,8 +391,9 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Whatever happens: a key for every live token, no unpublished signer, one Active, no private
-    /// part that is not needed, a bounded number of keys, no hot loop.
+    /// Whatever happens, every valid token has a published key, no unpublished key signs, there is
+    /// one Active key, no private key outlives its use, the number of keys is bounded, and there is
+    /// no hot loop.
     #[test]
     fn nothing_that_happens_breaks_the_rules(events in prop::collection::vec(event(), 1..120)) {
         let mut world = World::new();

@@ -1,4 +1,4 @@
-//! One object at a time, and in every order.
+//! Objects are applied one at a time and in every order.
 
 use serde_json::{Value, json};
 
@@ -36,7 +36,7 @@ fn user(state: &State, hash: &KeyHash) -> Option<String> {
     state.client_by_key(hash).map(|client| client.name.name.clone())
 }
 
-/// A client that accepts keys made elsewhere: the hashes in its spec, and those in its status.
+/// A client with keys that were created elsewhere: the hashes in its spec and in its status.
 fn by_hash(name: &str, listed: &[Value], recorded: &[Value]) -> crd::SdkClient {
     let spec = json!({"service": {"role": "Member", "apiKey": {"hashes": listed}}});
     object(name, OLD, &spec, &json!({"observedGeneration": 1, "keys": recorded}))
@@ -83,11 +83,11 @@ fn a_key_stays_with_a_client_that_is_not_served() {
         assert_eq!(user(&state, &shared), None);
         assert!(state.key_holders.is_recorded_besides(&shared, &name("b")));
         crd::SdkClient::apply(&mut state, &service("b", OLD, &[shared]));
-        assert_eq!(user(&state, &shared), None, "of the holder, whatever becomes of it");
+        assert_eq!(user(&state, &shared), None, "the hash stays with its holder");
         crd::SdkClient::delete(&mut state, &name("a"));
         assert_eq!(user(&state, &shared).as_deref(), Some("b"));
     }
-    // One that this version cannot read keeps what it was known to have.
+    // A client that this version cannot parse keeps its hashes.
     let mut state = State::default();
     crd::SdkClient::apply(&mut state, &service("a", OLD, &[shared]));
     crd::SdkClient::withdraw(&mut state, &name("a"));
@@ -105,7 +105,7 @@ fn a_hash_is_used_while_both_spec_and_status_list_it() {
         (&entries[..1], &entries[..1], [true, false]),
         (&entries[..2], &entries[..1], [true, false]),
         (&entries[..2], &entries[..2], [true, true]),
-        // Taken from the spec, it is refused before status follows.
+        // Once removed from the spec, it is rejected before status is updated.
         (&entries[1..], &entries[..2], [false, true]),
         (&entries[..0], &entries[..2], [false, false]),
     ] {
@@ -167,7 +167,7 @@ fn a_delivery_that_was_not_reconciled_is_known() {
     crd::SdkClient::apply(&mut state, &client);
     assert_eq!(unobserved(&state, before), 1, "its status was lost, or it has never had one");
     crd::SdkClient::apply(&mut state, &service("newer", OLD, &[]));
-    assert_eq!(unobserved(&state, before), 1, "only what was there");
+    assert_eq!(unobserved(&state, before), 1, "only clients that existed then");
     assert_eq!(unobserved(&state, state.key_holders.last_number()), 2);
     crd::SdkClient::delete(&mut state, &name("newer"));
     client.status.as_mut().unwrap().observed_generation = Some(1);
@@ -249,7 +249,7 @@ fn sessions_come_and_go_with_their_member() {
     assert_eq!(state.emails.keys().collect::<Vec<_>>(), ["a@b"]);
     crd::Member::apply(&mut state, &member("ada", &[two]));
     assert_eq!(state.sessions.keys().collect::<Vec<_>>(), [&two]);
-    // A hash that somebody copied into another member's status does not go with the first.
+    // A hash that was copied into another member's status is not removed with the first member.
     crd::Member::apply(&mut state, &member("eve", &[two]));
     crd::Member::delete(&mut state, &name("ada"));
     assert_eq!(state.sessions.get(&two), Some(&MemberId::derive("acme", "eve")));

@@ -95,7 +95,7 @@ fn drops_metadata_that_no_controller_reads() {
     let kept = (pool.uid(), pool.resource_version(), pool.metadata.generation);
     assert_eq!(kept, (Some("u".into()), Some("7".into()), Some(3)));
     assert!(pool.creation_timestamp().is_some());
-    // And of one that cannot be read.
+    // Also for an unreadable object.
     let text = text.replace(r#""hosted":{}"#, r#""hosted":7"#);
     let unreadable = Tolerant::<UserPool, Lean>::parse(&text).unwrap();
     assert!(unreadable.0.is_err());
@@ -122,7 +122,7 @@ fn an_unreadable_object_keeps_what_can_be_read() {
         (None, None, None)
     );
     assert_eq!(metadata.annotations.unwrap()["a"], "b");
-    assert!(metadata.deletion_timestamp.is_some(), "it is on its way out, whenever that began");
+    assert!(metadata.deletion_timestamp.is_some(), "it is being deleted, whatever the timestamp");
     assert_eq!(unreadable.observed_generation, Some(3));
 }
 
@@ -133,7 +133,7 @@ fn an_error_does_not_grow_with_the_object() {
         &format!(r#""hosted":{{"algorithm":"{}"}}"#, "ü".repeat(100_000)),
     );
     let unreadable = Tolerant::<UserPool>::parse(&text).unwrap().0.unwrap_err();
-    assert!(unreadable.error.contains('ü') && unreadable.error.len() <= MAX_ERROR);
+    assert!(unreadable.error.contains('ü') && unreadable.error.len() <= MAX_ERROR_BYTES);
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn what_cannot_be_read_is_not_sent() {
     assert!(serde_json::to_string(&unreadable).is_err());
 }
 
-/// Any JSON, as text: also numbers, escapes and depths that no `Value` of ours would hold.
+/// Any JSON, as text, including numbers, escapes and depths that a `Value` cannot represent.
 fn any_json() -> impl Strategy<Value = String> {
     let leaf = prop_oneof![
         Just("null".to_owned()),
@@ -211,7 +211,7 @@ const FIELDS: [&str; 16] = [
     "managedFields2",
 ];
 
-/// An object called `odd` with whatever metadata, spec, status and data.
+/// An object named `odd` with arbitrary metadata, spec, status and data.
 fn any_object() -> impl Strategy<Value = String> {
     let metadata =
         prop::collection::btree_map(prop::sample::select(FIELDS.to_vec()), any_json(), 0..8);
@@ -225,7 +225,8 @@ fn any_object() -> impl Strategy<Value = String> {
     })
 }
 
-/// A list and a watch of `K` deliver the good objects, whatever is between them, and also that.
+/// Checks that a list and a watch of `K` deliver the good objects and also the odd ones between
+/// them.
 fn delivers<K, M>(good: &str, odd: &str) -> Result<(), TestCaseError>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,

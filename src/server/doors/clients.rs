@@ -124,7 +124,7 @@ fn allowed_origin(webapp: &Webapp, headers: &HeaderMap) -> Option<HeaderValue> {
     allowed.then(|| origin.clone())
 }
 
-/// The response depends on the origin, whatever it is, and caches have to know.
+/// Every response, an error too, depends on the origin. Caches must know that.
 fn varying(reply: Result<Response, ApiError>) -> Response {
     let mut response = reply.unwrap_or_else(IntoResponse::into_response);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("Origin"));

@@ -1,4 +1,4 @@
-//! `POST /v1/validate`: for any backend. The caller is trusted to name its client, in the header
+//! `POST /v1/validate`, for any backend. The caller is trusted to specify its client, in the header
 //! `X-Anon-Sdk-Client-Id` or in the body.
 
 use axum::Json;
@@ -18,10 +18,10 @@ use crate::server::error::{class_of, finish};
 use crate::server::request::{Fields, bearer, client_header};
 use crate::server::{ApiError, AppState};
 
-/// Every kind of credential.
+/// All credential types.
 const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true, session_tokens: true };
 
-/// The answer for a credential that counts.
+/// The response for a valid credential.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Active<'v> {
@@ -48,7 +48,7 @@ struct Active<'v> {
     claims: Option<&'v Map<String, Value>>,
 }
 
-/// The answer for one that does not.
+/// The response for an invalid credential, and for a result that is currently unknown.
 #[derive(Debug, Serialize)]
 struct Inactive {
     active: bool,
@@ -57,7 +57,7 @@ struct Inactive {
     message: &'static str,
 }
 
-/// What is asked. Nothing else of a request is held while it waits for a key.
+/// A validation request. Nothing else of the HTTP request is held while it waits for a key.
 struct Asked {
     credential: Zeroizing<String>,
     client: Option<String>,
@@ -75,7 +75,7 @@ impl Asked {
     }
 }
 
-/// Reads the question, answers it, counts the verdict.
+/// Validates the credential of a request and counts the result in the metrics.
 pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
     let verdict = match read(headers, body) {
         Ok(Ok(asked)) => {
@@ -91,7 +91,7 @@ pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: B
     reply(&verdict)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "they end here")]
+#[expect(clippy::needless_pass_by_value, reason = "both are dropped here")]
 fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Asked, Reason>, ApiError> {
     let fields = Fields::read(body)?.unwrap_or_default();
     fields.refuse_others(&["token", "sdkClientId", "organizationId"])?;

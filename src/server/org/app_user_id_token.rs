@@ -65,7 +65,9 @@ pub async fn mint(
     let refused = |it: &Arc<Revocation>| it.covers_token(&app_user_id, None, Some(now));
     if let Some(reason) = revocations.iter().find_map(refused) {
         let reason = reason.message();
-        return Err(ApiError::unprocessable(format!("{reason}; a new one would be refused too")));
+        return Err(ApiError::unprocessable(format!(
+            "{reason}; a new token would be rejected too"
+        )));
     }
     let may_sign = |key: &ActiveKey| {
         let published = target.pool.key(&key.kid);
@@ -110,7 +112,7 @@ pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
             format!("`appUserId` must have at most {MAX_APP_USER_ID_BYTES} bytes"),
         )),
         Some(id) if id.chars().any(char::is_control) => {
-            Err(ApiError::invalid_field(field, "`appUserId` must not have control characters"))
+            Err(ApiError::invalid_field(field, "`appUserId` must not contain control characters"))
         }
         Some(id) => Ok(id),
     }
@@ -182,7 +184,7 @@ fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
         (Some(pool), None) => Ok(Target { pool, client: None }),
         _ => Err(ApiError::missing_field(
             "userPoolId",
-            "`userPoolId` or `sdkClientId` is required: the organization has no default and not exactly one hosted pool",
+            "`userPoolId` or `sdkClientId` is required: the organization has neither a default nor exactly one hosted pool",
         )),
     }
 }
@@ -210,7 +212,7 @@ fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiEr
     if exp <= now {
         return Err(ApiError::invalid_field(
             "exp",
-            "`exp` lies in the past: it is the time of expiry in seconds since 1970, not a lifetime",
+            "`exp` is in the past: it is the time of expiry in seconds since 1970, not a lifetime",
         ));
     }
     let latest = now.saturating_add(hosted.max_lifetime.as_secs());
@@ -218,7 +220,7 @@ fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiEr
         return Err(ApiError::invalid_field(
             "exp",
             format!(
-                "`exp` lies beyond the UserPool's tokenLifetime.max; now it can be at most {latest}"
+                "`exp` exceeds the maximum token lifetime of the UserPool; it can currently be at most {latest}"
             ),
         ));
     }

@@ -51,7 +51,7 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
     match tokio::spawn(write.instrument(span)).await {
         Ok(response) => response,
         Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
-        Err(_) => ApiError::unavailable("the server is stopping; try again").into_response(),
+        Err(_) => ApiError::unavailable("the server is shutting down; try again").into_response(),
     }
 }
 

@@ -56,7 +56,8 @@ impl fmt::Display for Who {
 /// Authenticates and authorizes the caller of `operation`.
 ///
 /// # Errors
-/// There is no credential, it is invalid, its role is not sufficient, or it has made too many calls.
+/// There is no credential, it is invalid, its role is not sufficient, or it has made too many
+/// calls.
 pub fn authorize(
     state: &AppState,
     headers: &HeaderMap,

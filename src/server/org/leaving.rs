@@ -1,10 +1,11 @@
-//! The last Admin stays, also when two Admins leave at the same time, on two replicas.
+//! Protects the last Admin of an organization, even if two Admins leave at the same time through
+//! two replicas.
 //!
-//! Whoever demotes, suspends or deletes an Admin marks the Member as leaving first, and only then
-//! looks for another Admin, one who is not leaving. Of two who do that at once, the one who looks
-//! later sees the other's mark. There is no lock that a crash could leave behind: a mark is void
-//! after a while. It is then taken away, which changes the resourceVersion that the abandoned write,
-//! should it come after all, has as its precondition.
+//! A request that demotes, suspends or deletes an Admin first marks the Member as leaving, and only
+//! then searches for another Admin who is not leaving. Of two concurrent requests, the one that
+//! searches later sees the mark of the other. There is no lock that a crash could leave behind: a
+//! mark expires. The next request removes an expired mark, which changes the resourceVersion that
+//! the abandoned write, should it still arrive, has as its precondition.
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -19,15 +20,15 @@ use crate::kube_ext::api::readable;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
-/// How long a mark counts: several times as long as a request may take.
-const ABANDONED: SignedDuration = SignedDuration::from_mins(1);
+/// How long a mark is valid: several times as long as a request may take.
+const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 
-/// Lets the member leave the Admins, if there is another one. Returns it as it then is: with a
-/// mark that the write which follows has to take away, or [`stay`]. Whether another tool would undo
-/// that write has been asked before.
+/// Allows a member to stop being an Admin, if there is another one. Returns the member with a mark,
+/// which the following write or [`stay`] has to remove. The caller has already checked that no
+/// other tool would undo that write.
 ///
 /// # Errors
-/// It is the last one, or the only other one is leaving at this very moment.
+/// It is the last Admin, or all others are leaving at this very moment.
 pub async fn leave(
     state: &AppState,
     caller: &Caller,
@@ -43,10 +44,10 @@ pub async fn leave(
     let refusal = match another(state, caller, &marked, now).await {
         Ok(Another::Stays) => return Ok(marked),
         Ok(Another::Leaves) => {
-            ApiError::unavailable("another Admin is being changed at this moment; try again")
+            ApiError::unavailable("another Admin is being changed concurrently; try again")
         }
         Ok(Another::Nobody) => ApiError::unprocessable(
-            "this is the last Admin of the organization; make another one first",
+            "this is the last Admin of the organization; add another Admin first",
         ),
         Err(error) => error,
     };
@@ -54,7 +55,7 @@ pub async fn leave(
     Err(refusal)
 }
 
-/// Marks the member; another status, which is written all the time, does not come in the way.
+/// Marks the member. Retries after a conflict with a write of status, which is frequent.
 async fn mark_leaving(
     api: &Objects<crd::Member>,
     member: crd::Member,
@@ -72,17 +73,17 @@ async fn mark_leaving(
             return Err(resources::refused(&error));
         }
     }
-    Err(ApiError::unavailable("the object changed in between; try again"))
+    Err(ApiError::unavailable("the object was changed concurrently; try again"))
 }
 
-/// Takes the mark away of a member who does not leave after all. At best; else it is void soon.
+/// Removes the mark of a member who does not leave after all. Best effort: the mark expires soon.
 pub async fn stay(api: &Objects<crd::Member>, marked: &crd::Member) {
     if marked.annotations().contains_key(names::LEAVING) {
         let _ = mark(api, marked, None).await;
     }
 }
 
-/// The other Admins.
+/// Whether there is another Admin.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Another {
     Nobody,
@@ -90,7 +91,8 @@ enum Another {
     Stays,
 }
 
-/// The best that is to be said of the others, from what the API server has, not the index.
+/// Searches the other members for an Admin, in the API server and not in the index, which may be
+/// behind.
 async fn another(
     state: &AppState,
     caller: &Caller,
@@ -114,13 +116,13 @@ fn is_admin(member: &crd::Member) -> bool {
     member.spec.role == Role::Admin && member.spec.suspended != Some(true)
 }
 
-/// Clocks may differ: a mark from far in the future is as void as one from the past.
+/// Clocks may differ: a mark from far in the future is as invalid as one from the past.
 fn is_abandoned(text: &str, now: Timestamp) -> bool {
     let made = text.split(' ').next().and_then(|time| time.parse::<Timestamp>().ok());
-    made.is_none_or(|made| now.duration_since(made).abs() > ABANDONED)
+    made.is_none_or(|made| now.duration_since(made).abs() > MARK_TIMEOUT)
 }
 
-/// Writes the mark, or takes it away, if the member still is as it was read.
+/// Writes or removes the mark, if the member is still as it was read.
 async fn mark(
     api: &Objects<crd::Member>,
     member: &crd::Member,

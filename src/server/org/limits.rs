@@ -1,8 +1,11 @@
-//! Rate limits of who has no credential: logins per e-mail address, so that a password cannot be
-//! guessed, and per peer address, so that one peer cannot keep the hash function busy; sign-ups per
-//! peer address, and per e-mail address, which is not verified: a login without an organization looks
-//! at a few members of an address only. And of members, whose calls cost the API server work: per
-//! member and per organization. Not of ApiKeys, by which a backend logs in all of its users.
+//! Rate limits.
+//!
+//! - Logins are limited per e-mail address, so that a password cannot be guessed, and per peer
+//!   address, so that one peer cannot keep the hash function busy.
+//! - Sign-ups are limited per peer address, and per e-mail address: that is not verified, and a
+//!   login without an organization tries only a few members with the same one.
+//! - Calls of members are limited per member and per organization, because they cost the API server
+//!   work. Calls with an API key are not: a backend logs in all of its users with one key.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::net::{IpAddr, SocketAddr};
@@ -17,30 +20,30 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::domain::ids::{MemberId, OrganizationId};
 use crate::server::ApiError;
 
-/// Logins in a row for one e-mail address from one peer address; then one every [`PER_EMAIL`].
+/// Burst of logins for one e-mail address from one peer address; then one every [`EMAIL_INTERVAL`].
 const EMAIL_BURST: u32 = 10;
-const PER_EMAIL: Duration = Duration::from_secs(6);
-/// The same from all peers together. More, so that one peer cannot use up what others need.
+const EMAIL_INTERVAL: Duration = Duration::from_secs(6);
+/// The same from all peers together. Larger, so that one peer cannot lock out the others.
 const EMAIL_TOTAL_BURST: u32 = 60;
-const PER_EMAIL_TOTAL: Duration = Duration::from_secs(2);
-/// Logins in a row from one peer address. More, because a proxy is one peer.
+const EMAIL_TOTAL_INTERVAL: Duration = Duration::from_secs(2);
+/// Burst of logins from one peer address. Larger, because a proxy is one peer.
 const PEER_BURST: u32 = 60;
-const PER_PEER: Duration = Duration::from_millis(500);
-/// Sign-ups in a row from one peer address; each makes a namespace.
+const PEER_INTERVAL: Duration = Duration::from_millis(500);
+/// Burst of sign-ups from one peer address; each creates a namespace.
 const SIGN_UP_BURST: u32 = 5;
-const PER_SIGN_UP: Duration = Duration::from_mins(1);
-/// Calls in a row of one member; more than any person or page makes.
+const SIGN_UP_INTERVAL: Duration = Duration::from_mins(1);
+/// Burst of calls of one member; more than any person or page makes.
 const MEMBER_BURST: u32 = 1000;
-const PER_MEMBER: Duration = Duration::from_millis(50);
-/// The same of all members of an organization together.
+const MEMBER_INTERVAL: Duration = Duration::from_millis(50);
+/// The same for all members of an organization together.
 const MEMBERS_BURST: u32 = 5000;
-const PER_MEMBERS: Duration = Duration::from_millis(10);
-/// New organizations in a row for one e-mail address. One less than would fill the places of a login.
+const MEMBERS_INTERVAL: Duration = Duration::from_millis(10);
+/// Burst of new organizations for one e-mail address: fewer than the members that a login tries.
 const SIGN_UP_EMAIL_BURST: u32 = 2;
-const PER_SIGN_UP_EMAIL: Duration = Duration::from_hours(1);
+const SIGN_UP_EMAIL_INTERVAL: Duration = Duration::from_hours(1);
 
-/// What was used up lately. Bounded: keys are hashed to 16 bits with a secret of this process, so
-/// nobody can fill the memory, nor choose whose budget he shares.
+/// The remaining budgets. Their number is limited: keys are hashed to 16 bits with a secret of this
+/// process, so callers can neither exhaust the memory nor choose whose budget they share.
 pub struct Limits {
     emails: Option<Limiter>,
     emails_total: Option<Limiter>,
@@ -61,13 +64,13 @@ impl Default for Limits {
             Quota::with_period(period).map(|quota| RateLimiter::keyed(quota.allow_burst(burst)))
         };
         Self {
-            emails: limiter(PER_EMAIL, EMAIL_BURST),
-            emails_total: limiter(PER_EMAIL_TOTAL, EMAIL_TOTAL_BURST),
-            peers: limiter(PER_PEER, PEER_BURST),
-            sign_ups: limiter(PER_SIGN_UP, SIGN_UP_BURST),
-            members: limiter(PER_MEMBER, MEMBER_BURST),
-            organizations: limiter(PER_MEMBERS, MEMBERS_BURST),
-            sign_up_emails: limiter(PER_SIGN_UP_EMAIL, SIGN_UP_EMAIL_BURST),
+            emails: limiter(EMAIL_INTERVAL, EMAIL_BURST),
+            emails_total: limiter(EMAIL_TOTAL_INTERVAL, EMAIL_TOTAL_BURST),
+            peers: limiter(PEER_INTERVAL, PEER_BURST),
+            sign_ups: limiter(SIGN_UP_INTERVAL, SIGN_UP_BURST),
+            members: limiter(MEMBER_INTERVAL, MEMBER_BURST),
+            organizations: limiter(MEMBERS_INTERVAL, MEMBERS_BURST),
+            sign_up_emails: limiter(SIGN_UP_EMAIL_INTERVAL, SIGN_UP_EMAIL_BURST),
             hasher: RandomState::new(),
         }
     }
@@ -77,17 +80,17 @@ impl Limits {
     /// Counts a login of this e-mail address from this peer.
     ///
     /// # Errors
-    /// There were too many; when to try again.
+    /// The limit is exceeded; the response says when to retry.
     pub fn email(&self, login_name: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let of_peer = self.hasher.hash_one((login_name, peer.map(network)));
         check(self.emails.as_ref(), of_peer)?;
         check(self.emails_total.as_ref(), self.hasher.hash_one(login_name))
     }
 
-    /// Counts a login from this address. A network of IPv6 counts as one.
+    /// Counts a login from this address. An IPv6 network is treated as one address.
     ///
     /// # Errors
-    /// There were too many; when to try again.
+    /// The limit is exceeded; the response says when to retry.
     pub fn peer(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
         self.of_peer(self.peers.as_ref(), peer)
     }
@@ -95,7 +98,7 @@ impl Limits {
     /// Counts a sign-up from this address.
     ///
     /// # Errors
-    /// There were too many; when to try again.
+    /// The limit is exceeded; the response says when to retry.
     pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
         self.of_peer(self.sign_ups.as_ref(), peer)
     }
@@ -103,17 +106,17 @@ impl Limits {
     /// Counts a call of a member.
     ///
     /// # Errors
-    /// There were too many; when to try again.
+    /// The limit is exceeded; the response says when to retry.
     pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
         check(self.members.as_ref(), self.hasher.hash_one(member))?;
         check(self.organizations.as_ref(), self.hasher.hash_one(organization))
     }
 
-    /// Counts a new organization by sign-up for this e-mail address. A request that is repeated makes
-    /// none.
+    /// Counts a new organization by sign-up for this e-mail address. A repeated request creates no
+    /// new one.
     ///
     /// # Errors
-    /// There were too many; when to try again.
+    /// The limit is exceeded; the response says when to retry.
     pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
         check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
     }
@@ -124,7 +127,7 @@ impl Limits {
     }
 }
 
-/// What counts as one: an address, and of IPv6 a network of one customer.
+/// What is limited as one peer: an IPv4 address, or an IPv6 /64, the network of one customer.
 fn network(peer: IpAddr) -> u128 {
     match peer.to_canonical() {
         IpAddr::V4(address) => u128::from(address.to_bits()),
@@ -132,8 +135,9 @@ fn network(peer: IpAddr) -> u128 {
     }
 }
 
-/// The address that a request came from: that of the socket, or what the proxies say of whom it is
-/// known that there are `hops` in front of us: each adds the address of its own peer at the end.
+/// The client address of a request: that of the socket or, behind `hops` trusted proxies, the one
+/// in `X-Forwarded-For` that the first of them has added. Each proxy appends the address of its own
+/// peer.
 pub fn peer(extensions: &Extensions, headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
     let socket = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
     let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -162,14 +166,14 @@ mod tests {
         let login = |last| limits.email("ada@acme.example", Some([10, 0, 0, last].into())).is_ok();
         assert_eq!((0..20).take_while(|_| login(1)).count(), 10);
         assert!(!login(1));
-        // Whoever keeps trying from there does not keep her from logging in elsewhere.
+        // Attempts from one address do not block logins from another.
         assert!((0..100).all(|_| !login(1)) && login(2));
-        // All of them together may not try for ever.
+        // All addresses together have a limit too.
         let others = (3..200).filter(|last| login(*last)).count();
         assert_eq!(others, 60 - 10 - 1);
         assert!((0..60).all(|_| limits.peer(Some([10, 0, 0, 1].into())).is_ok()));
         assert!(limits.peer(Some([10, 0, 0, 1].into())).is_err());
-        // The same peer in the form that a dual-stack socket gives.
+        // The same peer in the form that a dual-stack socket reports.
         assert!(limits.peer("::ffff:10.0.0.1".parse().ok()).is_err());
         assert!(limits.peer(None).is_ok());
         let passed = (0..9).take_while(|_| limits.sign_up(Some([10, 0, 0, 1].into())).is_ok());
@@ -187,9 +191,9 @@ mod tests {
         let count = |number, most| {
             (0..most).take_while(|_| limits.member(member(number), own).is_ok()).count()
         };
-        // Some of it comes back meanwhile.
+        // Some of the budget is restored in the meantime.
         assert!((1000..100_000).contains(&count(0, 100_000)));
-        assert!(limits.member(member(1), own).is_ok(), "another one is not held up");
+        assert!(limits.member(member(1), own).is_ok(), "another member is not affected");
         let all: usize = (2..20).map(|number| count(number, 900)).sum();
         assert!((3000..18 * 900).contains(&all), "{all}");
         assert!(limits.member(MemberId::derive("other", "m"), other).is_ok());
@@ -206,11 +210,11 @@ mod tests {
             }
             peer(&extensions, &headers, hops).unwrap().to_string()
         };
-        assert_eq!(said(&["1.1.1.1, 2.2.2.2"], 0), "10.0.0.9", "nobody is believed");
+        assert_eq!(said(&["1.1.1.1, 2.2.2.2"], 0), "10.0.0.9", "no proxy is trusted");
         assert_eq!(
             said(&["1.1.1.1, 2.2.2.2"], 1),
             "2.2.2.2",
-            "what stands before it anybody can write"
+            "anyone can write the entries before it"
         );
         assert_eq!(said(&["1.1.1.1", "2.2.2.2,2001:db8::1"], 2), "2.2.2.2");
         for values in [&["2.2.2.2"][..], &[], &["x, y"]] {

@@ -222,7 +222,7 @@ fn missing(field: &'static str) -> ApiError {
     let message = match field {
         "appUserId" => "`appUserId` or `appUserIdToken` is required".to_owned(),
         "clientId" => {
-            "`clientId` is required: the token names none, and the organization has no default client"
+            "`clientId` is required: the token specifies none, and the organization has no default client"
                 .to_owned()
         }
         _ => format!("`{field}` is required"),

@@ -1,8 +1,8 @@
 //! `POST /org/login`, by e-mail and password or by a Kubernetes identity; `POST /org/logout` and
 //! `POST /org/logout/all`.
 //!
-//! Every failed login looks the same: one answer, the same number of hashes, and a reply on a
-//! fixed beat, so that the time of a lookup tells nothing either.
+//! All failed logins look the same: the same error, the same number of hashes, and a response time
+//! that is a multiple of a fixed interval, so that the duration of a lookup reveals nothing either.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -31,16 +31,15 @@ use crate::said::Said;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
-/// Failed logins are answered this long after they began, or at a multiple of it.
-const BEAT: Duration = Duration::from_millis(500);
+/// A failed login is answered after a multiple of this time.
+const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The reply.
 #[derive(Serialize)]
 struct LoggedIn<'t> {
     token: &'t str,
 }
 
-/// Finds out who it is, begins a session, replies with its token.
+/// Identifies the member, begins a session and returns its token.
 pub async fn login(
     State(state): State<AppState>,
     extensions: Extensions,
@@ -51,19 +50,19 @@ pub async fn login(
     let fields = Fields::required_body(body)?;
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
-    // Read before anything is counted: what is no login uses up nobody's budget.
+    // Read before the rate limits: a malformed request must not use up anyone's budget.
     let organization = fields.string("organizationId")?.map(str::to_owned);
     let organization = organization.as_deref();
-    let mut hint = "wrong e-mail address or password, or not a member who may log in";
+    let mut hint = "wrong e-mail address or password, or the member may not log in";
     let found = match fields.text("kubernetesToken")? {
         Some(token) => {
             if fields.text("password")?.is_some() {
                 return Err(ApiError::invalid_field(
                     "kubernetesToken",
-                    "two credentials: send `email` and `password`, or `kubernetesToken`, not both",
+                    "two credentials: send either `email` and `password` or `kubernetesToken`",
                 ));
             }
-            hint = "the token was not made for audience `anon-operator`, or is of no member who may log in";
+            hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
             drop(fields);
             by_kubernetes(&state, organization, peer, &token).await?
         }
@@ -75,22 +74,23 @@ pub async fn login(
         None => None,
     };
     let (Some((member, _)), Some(token)) = (found, token) else {
-        let beats = began.elapsed().as_millis() / BEAT.as_millis() + 1;
-        let until = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+        let beats = began.elapsed().as_millis() / FAILURE_INTERVAL.as_millis() + 1;
+        let until = FAILURE_INTERVAL.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep(until.saturating_sub(began.elapsed())).await;
-        return Err(ApiError::unauthorized(format!("the login failed: {hint}")));
+        return Err(ApiError::unauthorized(format!("login failed: {hint}")));
     };
     audit::organization(member.organization);
     audit::who(&Who::Member { id: member.id, session: token.hash().id() });
     Ok(reply(&LoggedIn { token: token.expose() }))
 }
 
-/// Those that were found, and how.
+/// The members that were found, each with its proof.
 type Found = Vec<(Arc<Member>, Proof)>;
 
-/// The one member that was found. Anyone who comes here with several has proven to be each of them,
-/// the suspended ones too: these must not be left out before, or a login would end up in another
-/// organization than before the suspension, and anyone can make an organization that claims someone.
+/// The only member that was found. If there are several, the caller has proven to be each of them,
+/// including suspended ones. Those must not be filtered out earlier: after a suspension, the login
+/// would end up in another organization, and anyone who creates an organization can add a member
+/// with the identity of another person.
 fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
     let Some((last, proof)) = found.pop() else { return Ok(None) };
     let organization = last.organization;
@@ -102,13 +102,13 @@ fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
     }
     if !found.is_empty() {
         return Err(ApiError::unprocessable(
-            "several members of the organization have this Kubernetes identity: ask an Admin to leave it to one of them",
+            "several members of the organization have this Kubernetes identity: ask an Admin to remove it from all but one of them",
         ));
     }
     Ok(Some((last, proof)))
 }
 
-/// The members whose e-mail address and password these are.
+/// The members with this e-mail address and password.
 async fn by_password(
     state: &AppState,
     fields: Fields,
@@ -117,7 +117,7 @@ async fn by_password(
 ) -> Result<Found, ApiError> {
     let login_name = Member::login_name(fields.required("email")?);
     let password = Password::typed(fields.required("password")?);
-    // Not held while it waits.
+    // Not held while the request waits.
     drop(fields);
     let limits = &state.platform.limits;
     limits.peer(peer)?;
@@ -133,8 +133,8 @@ async fn by_password(
     let (mut known, mut hashes) = (Vec::new(), Vec::new());
     for read in reads {
         let read = read.map_err(|error| {
-            warn!(%error, "could not read a password hash");
-            ApiError::unavailable("logins are not possible now; try again")
+            warn!(%error, "failed to read a password hash");
+            ApiError::unavailable("login is currently unavailable; try again")
         })?;
         let read = read.filter(|stored| Member::login_name(&stored.member.email) == login_name);
         if let Some(stored) = read {
@@ -150,8 +150,9 @@ async fn by_password(
     Ok(found.map(|(found, _)| found).collect())
 }
 
-/// The members whose Kubernetes identity this token is of. It must have been made for us: a token
-/// that some other service was given must not open a session here.
+/// The members with the Kubernetes identity of this token. It must have been issued for our
+/// audience: a service that received a token for itself must not be able to begin a session with
+/// it.
 async fn by_kubernetes(
     state: &AppState,
     organization: Option<&str>,
@@ -164,13 +165,13 @@ async fn by_kubernetes(
     let review = TokenReview { spec, ..TokenReview::default() };
     let api: Api<TokenReview> = Api::all(state.platform.client.clone());
     let review = api.create(&PostParams::default(), &review).await.map_err(|error| {
-        warn!(error = %Said(&error), "could not have a token reviewed");
-        ApiError::unavailable("logins by a Kubernetes identity are not possible now; try again")
+        warn!(error = %Said(&error), "failed to review a Kubernetes token");
+        ApiError::unavailable("login by Kubernetes token is currently unavailable; try again")
     })?;
     let Some(status) = review.status.filter(|it| it.authenticated == Some(true)) else {
         return Ok(Vec::new());
     };
-    // An authenticator that knows no audiences returns none: it has not checked ours.
+    // An authenticator that does not support audiences returns none, and has not checked ours.
     let for_us = status.audiences.iter().flatten().any(|audience| ours.contains(audience));
     let username = status.user.and_then(|user| user.username).filter(|_| for_us);
     let Some(username) = username else { return Ok(Vec::new()) };
@@ -187,7 +188,7 @@ fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
     }
 }
 
-/// Ends the session that asks for it.
+/// Ends the caller's session.
 pub async fn logout(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -195,7 +196,7 @@ pub async fn logout(
     log_out(&state, &headers, Operation::Logout).await
 }
 
-/// Ends every session of the member who asks for it.
+/// Ends all of the caller's sessions.
 pub async fn logout_all(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -210,7 +211,7 @@ async fn log_out(
 ) -> Result<Response, ApiError> {
     let caller = authorize(state, headers, operation)?;
     let Who::Member { id, session } = &caller.who else {
-        // An ApiKey has no session; what ends it is a rotation or a Revocation.
+        // An API key has no session; a rotation or a Revocation invalidates it.
         return Err(Reason::CredentialKindRefused.into());
     };
     let member = state.reader.member(*id).ok_or(Reason::SessionUnknown)?;

@@ -1,8 +1,8 @@
 //! Detects objects managed by GitOps tools or Helm. These tools would undo a change, so the API
-//! refuses it and says where to make it.
+//! rejects it and says where to make it.
 //!
-//! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set, and
-//! that must not keep an Admin from taking a credential away.
+//! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set,
+//! and that must not prevent an Admin from deleting a credential.
 
 use kube::{Resource, ResourceExt as _};
 
@@ -42,37 +42,37 @@ pub fn managed_here<K: Resource>(object: &K) -> Result<(), ApiError> {
     })
 }
 
-/// Whether the object may be deleted here.
+/// Checks that the object may be deleted here.
 ///
 /// # Errors
-/// It is a tool's, and the deletion is not forced.
+/// A tool manages it, and the deletion is not forced.
 pub fn deletable<K: Resource>(object: &K, force: Force) -> Result<(), ApiError> {
     let Some(tool) = tool(object).filter(|_| force == Force::No) else { return Ok(()) };
     Err(ApiError::unprocessable(format!(
-        "this object comes from {tool}, which would bring it back: delete it there; if that is not so, an Admin can delete it here with `?force=true`"
+        "this object is managed by {tool}, which would re-create it; delete it there, or, if {tool} no longer manages it, have an Admin delete it here with `?force=true`"
     )))
 }
 
-/// Whether a deletion is carried out whatever tool the object seems to come from.
+/// Whether to delete an object even if a tool appears to manage it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Force {
-    /// Not if it comes from a tool.
+    /// Only if no tool manages it.
     No,
     /// In any case.
     Yes,
 }
 
 impl Force {
-    /// What the query of a request says.
+    /// Reads the query parameter `force`.
     ///
     /// # Errors
-    /// It says neither, or the caller may not force anything.
+    /// It is neither true nor false, or the caller may not force a deletion.
     pub fn read(caller: &Caller, query: Option<&str>) -> Result<Self, ApiError> {
         let fields = Fields::from_query(query.unwrap_or_default())?;
         match fields.string("force")? {
             None | Some("false") => Ok(Self::No),
             Some("true") if caller.role == Role::Admin => Ok(Self::Yes),
-            Some("true") => Err(ApiError::forbidden("`force` takes role Admin")),
+            Some("true") => Err(ApiError::forbidden("`force` requires role Admin")),
             Some(_) => Err(ApiError::invalid_field("force", "`force` must be true or false")),
         }
     }

@@ -23,7 +23,7 @@ use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
-/// A member as it is shown.
+/// A member in the form of a response.
 pub fn show(member: &crd::Member) -> Value {
     let namespace = member.namespace().unwrap_or_default();
     json!({
@@ -39,7 +39,7 @@ fn name_of(member: &crd::Member) -> String {
     member.spec.display_name.clone().unwrap_or_else(|| member.name_any())
 }
 
-/// Creates a member who logs in with this password.
+/// Creates a member with a password.
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -62,7 +62,7 @@ pub async fn create(
     let password = Password::chosen(password)
         .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
     drop(fields);
-    // The password is not part of it: see `repeat::mark`.
+    // Without the password, which could be guessed from the fingerprint of the request.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();
     let make = |name: &str| {
@@ -85,8 +85,8 @@ pub async fn create(
         None => false,
     };
     if !made {
-        // A repeated request, of which the first has come further, perhaps with another password.
-        // Or somebody has taken the annotation away.
+        // Either the first of two identical requests got further, perhaps with another password, or
+        // the annotation has been removed.
         let id = PasswordId::random();
         create_password(&state, &member, id, &hash).await?;
         let annotations = json!({ names::PASSWORD_ID: id.to_string() });
@@ -98,7 +98,7 @@ pub async fn create(
     Ok(reply(&show(&object)))
 }
 
-/// Shows a member.
+/// Returns a member.
 pub async fn get(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -109,7 +109,7 @@ pub async fn get(
     Ok(reply(&show(&member)))
 }
 
-/// Shows every member.
+/// Returns all members.
 pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::ListMembers)?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
@@ -126,7 +126,7 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
     Ok(reply(&json!({"resource": "Member", "items": items})))
 }
 
-/// Changes a member. A new password and a suspension end every session.
+/// Changes a member. A new password or a suspension ends all of its sessions.
 pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -160,10 +160,10 @@ pub async fn patch(
             "the password of this member comes from a Secret: change it there",
         ));
     }
-    // Before anything is written.
+    // Checked before anything is written.
     managed_here(&object)?;
     let mut annotations = Map::new();
-    // Stored first, and in force once the Member names it.
+    // Stored first; it takes effect once the Member refers to it.
     let new_password = if let Some(password) = password {
         let hash = state.platform.passwords.hash(password).await?;
         let id = PasswordId::random();
@@ -198,7 +198,7 @@ pub async fn patch(
     Ok(reply(&true))
 }
 
-/// Deletes a member with password and sessions.
+/// Deletes a member, with its password and sessions.
 pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -217,7 +217,7 @@ pub async fn delete(
         return Err(error);
     }
     if let Ok(member) = validate::member(&object) {
-        // At once, and not with the sweep: somebody of the same name may come.
+        // Now, and not by garbage collection: a member with the same name may be created.
         if let Some(id) = member.password_id {
             let removed = state.platform.passwords.remove(&member, id).await;
             removed.map_err(|error| resources::refused(&error))?;
@@ -237,8 +237,9 @@ async fn create_password(
     created.map_err(|error| resources::refused(&error))
 }
 
-/// What is left to do once the Member names another password than in `before`. Nothing depends on it:
-/// the sessions that began with the old one are refused already, and nobody can log in with it.
+/// Cleans up once the Member refers to another password than in `before`. Nothing depends on it:
+/// the sessions that began with the old password are already invalid, and nobody can log in with
+/// it.
 async fn after_change(state: &AppState, before: &Member, now: PasswordId) -> Result<(), ApiError> {
     sessions::end(state, &before.name, |session| session.password != Some(now)).await?;
     if let Some(old) = before.password_id.filter(|old| *old != now) {
@@ -248,7 +249,7 @@ async fn after_change(state: &AppState, before: &Member, now: PasswordId) -> Res
     Ok(())
 }
 
-/// The e-mail address in a body, in the form that the kind asks for.
+/// The e-mail address in a body, in the form that the CRD requires.
 pub fn email(fields: &Fields) -> Result<String, ApiError> {
     let email = fields.required("email")?.trim();
     let parts = email.split_once('@').filter(|(user, host)| {

@@ -74,7 +74,7 @@ pub fn document() -> Value {
         "info": {
             "title": "The Anon REST API of anon-operator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The bearer token determines the organization: a session token (ory_st_…) or an ApiKey (ory_apikey_…). Unknown fields are ignored.",
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Unknown fields are ignored.",
         },
         "paths": paths,
         "components": {
@@ -103,7 +103,7 @@ fn describe(operation: Operation) -> Value {
     if operation.method() == "DELETE" {
         parameters.push(json!({
             "name": "force", "in": "query", "required": false, "schema": { "type": "boolean" },
-            "description": "Delete it even if it seems to come from Helm, Argo CD or Flux, which would bring it back. Takes role Admin",
+            "description": "Delete the object even if Helm, Argo CD or Flux appears to manage it and would re-create it. Requires role Admin",
         }));
     }
     let needs = operation.needs().map(Role::as_str);
@@ -224,7 +224,7 @@ fn schemas() -> Value {
                 })),
                 object(&["type"], json!({
                     "type": { "const": "apiKey" },
-                    "secret": { "type": "string", "description": "the ApiKey; only in the reply that creates it" },
+                    "secret": { "type": "string", "description": "the API key; only in the response that creates it" },
                 })),
             ] },
         })),

@@ -17,10 +17,10 @@ use crate::domain::permission::Operation;
 use crate::kube_ext::api::ReadExt as _;
 use crate::server::{ApiError, AppState};
 
-/// The name of the one object that refines an organization.
+/// The name of the one Organization object that a namespace can have.
 const DEFAULT: &str = "default";
 
-/// Shows the organization and its members.
+/// Returns the organization and its members.
 pub async fn get(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -34,7 +34,7 @@ pub async fn get(
     Ok(reply(&show(&caller.namespace, spec, &members)))
 }
 
-/// An organization as it is shown.
+/// An organization in the form of a response.
 pub fn show(
     namespace: &str,
     spec: crd::OrganizationSpec,
@@ -50,7 +50,7 @@ pub fn show(
     shown
 }
 
-/// Changes name and logo. An organization that nothing refines yet gets an object for it.
+/// Changes name and logo. Creates the Organization object if there is none.
 pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -77,8 +77,8 @@ pub async fn patch(
     Ok(reply(&true))
 }
 
-/// Deletes what makes the namespace an organization: clients, pools, members, and the object that
-/// refines it. The namespace stays, and so does everything in it that is not ours.
+/// Deletes what makes the namespace an organization: clients, pools, members and the Organization
+/// object. The namespace and all other objects in it are retained.
 pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -93,7 +93,7 @@ pub async fn delete(
     let pools: Vec<crd::UserPool> = all(&state, &caller, force).await?;
     let people: Vec<crd::Member> = all(&state, &caller, force).await?;
     let organizations: Vec<crd::Organization> = all(&state, &caller, force).await?;
-    // The members last: whoever is interrupted here can go on.
+    // The members last, so that an Admin whose request is interrupted can repeat it.
     each(&state, &caller, &clients, force).await?;
     each(&state, &caller, &pools, force).await?;
     each(&state, &caller, &organizations, force).await?;
@@ -102,7 +102,7 @@ pub async fn delete(
     Ok(reply(&true))
 }
 
-/// Everything of a kind; refused where another tool would bring some of it back.
+/// All objects of a kind. Fails if another tool manages one of them and would re-create it.
 async fn all<K: Written>(
     state: &AppState,
     caller: &Caller,
@@ -133,7 +133,7 @@ async fn stored(api: &Objects<crd::Organization>) -> Result<Option<crd::Organiza
     Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
 }
 
-/// Nobody has more than one organization, so any other id is unknown.
+/// A caller has only one organization, so any other id is unknown.
 fn only_own(caller: &Caller, path: Result<Path<String>, PathRejection>) -> Result<(), ApiError> {
     let id = id_in_path(path, OrganizationId::parse)?;
     if id == caller.organization { Ok(()) } else { Err(unknown()) }

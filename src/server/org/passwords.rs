@@ -1,9 +1,9 @@
-//! Password hashes in the operator's namespace, and the hash function on a short leash.
+//! Password hashes in the operator's namespace, and limits on the use of the hash function.
 //!
-//! Each password has an id, and a Secret of its own by that name, created and deleted but never
-//! changed. The Member names the id (see [`validate::password_id`]), so a password changes with one
-//! write of the Member, and a crash before or after it leaves the old one or the new one in force.
-//! A Secret that no Member names is removed by the sweep.
+//! Each password has an id and a Secret named after it, which is created and deleted but never
+//! changed. The Member refers to the id (see [`validate::password_id`]), so a password changes with
+//! one write of the Member, and a crash before or after that write leaves the old or the new
+//! password in force. A Secret that no Member refers to is removed by garbage collection.
 
 use std::io;
 use std::sync::Arc;
@@ -27,20 +27,21 @@ use crate::server::ApiError;
 use crate::server::org::hashers::Hashers;
 use crate::validate;
 
-/// How many members are compared at a login: always this many hashes are computed.
+/// The maximum number of members that a login tries. It always computes this many hashes.
 pub const CANDIDATES: usize = 3;
-/// How many requests hash at the same time. Each takes 19 MiB and a core; the validator beside it
-/// keeps the others.
+/// The maximum number of requests that hash concurrently. Each takes 19 MiB and a core; the other
+/// cores are left to validation.
 const CONCURRENT: usize = 2;
 /// How long a request waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TURN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// A member who has a password.
 pub struct Stored {
-    /// As the API server has it.
+    /// The member, as read from the API server.
     pub member: Member,
-    /// Which password it is.
+    /// The id of the password.
     pub id: PasswordId,
-    /// Its hash.
+    /// The hash of the password.
     pub hash: PasswordHash,
 }
 
@@ -50,15 +51,15 @@ pub struct Passwords {
     operator_namespace: String,
     hashers: Hashers,
     turns: Arc<Semaphore>,
-    /// What is compared where there is no member.
+    /// Compared if there is no member.
     decoy: OnceCell<Arc<PasswordHash>>,
 }
 
 impl Passwords {
-    /// For hashes in this namespace.
+    /// Stores the hashes in this namespace.
     ///
     /// # Errors
-    /// The system has no thread left.
+    /// The system cannot start a thread.
     pub fn new(client: Client, operator_namespace: &str) -> io::Result<Self> {
         Ok(Self {
             hashers: Hashers::start(CONCURRENT)?,
@@ -69,16 +70,16 @@ impl Passwords {
         })
     }
 
-    /// A member as the API server has it now, and the hash of its password, if there is one that can
-    /// be read. Not as the index has it: that may be behind, and what is decided on here is what a
-    /// session begins with.
+    /// Reads a member and the hash of its password from the API server. `None` if either does not
+    /// exist or cannot be parsed. The index is not used because it may be behind, and a session
+    /// begins with what is read here.
     ///
     /// # Errors
     /// The API server did not answer.
     pub async fn read(&self, name: &ObjectName) -> kube::Result<Option<Stored>> {
         let members: Api<Tolerant<crd::Member>> =
             Api::namespaced(self.client.clone(), &name.namespace);
-        // One that cannot be read has no password; others of the same e-mail address go on.
+        // A member that cannot be parsed must not block others with the same e-mail address.
         let found = members.get_opt(&name.name).await?.and_then(|found| found.0.ok());
         let living = found.filter(|found| found.metadata.deletion_timestamp.is_none());
         let Some(member) = living.and_then(|found| validate::member(&found).ok()) else {
@@ -99,11 +100,11 @@ impl Passwords {
         Ok(secret.filter(is_its))
     }
 
-    /// Whether each of the hashes is of this password. The same work whatever there is: a decoy
-    /// stands in for a hash that is not there, a cheaper one is made up for, and none is skipped.
+    /// Whether each of the hashes is of this password. The work is always the same: a decoy
+    /// replaces a missing hash, extra work compensates for a cheaper one, and none is skipped.
     ///
     /// # Errors
-    /// Too many others are at it.
+    /// Too many requests are hashing.
     pub async fn check(
         &self,
         password: Password,
@@ -125,20 +126,20 @@ impl Passwords {
         .await
     }
 
-    /// Hashes a password that somebody has chosen.
+    /// Hashes a new password.
     ///
     /// # Errors
-    /// Too many others are at it, or it failed.
+    /// Too many requests are hashing, or hashing failed.
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, ApiError> {
         let hash = self.work(move |_| PasswordHash::of(&password)).await?;
         hash.map_err(|_| ApiError::internal())
     }
 
-    /// Stores the hash of a password, under an id that the Member does not name yet, or that nobody
-    /// else can have taken. Whether it did: not if there is one under that id.
+    /// Stores the hash of a password under an id that the Member does not refer to yet, or that
+    /// nobody else can have used. `false` if a hash is already stored under this id.
     ///
     /// # Errors
-    /// The API server did not take it.
+    /// The API server did not accept the write.
     pub async fn create(
         &self,
         member: &Member,
@@ -156,7 +157,7 @@ impl Passwords {
     /// Whether the password stored under this id is this one.
     ///
     /// # Errors
-    /// Too many others are at it, or the API server did not answer.
+    /// Too many requests are hashing, or the API server did not answer.
     pub async fn is(&self, member: &Member, id: PasswordId, text: &str) -> Result<bool, ApiError> {
         let stored = self.stored(member, id).await;
         let stored = stored.map_err(|error| super::resources::refused(&error))?;
@@ -165,11 +166,11 @@ impl Passwords {
         self.work(move |scratch| hash.matches(&password, scratch)).await
     }
 
-    /// Stores a password of this text under `id`, or finds it there. `false` if what is there is
-    /// another one.
+    /// Stores this password under `id`, unless it is stored there already. `false` if another one
+    /// is stored there.
     ///
     /// # Errors
-    /// Too many others are at it, or the API server did not take it.
+    /// Too many requests are hashing, or the API server did not accept the write.
     pub async fn claim(
         &self,
         member: &Member,
@@ -186,10 +187,11 @@ impl Passwords {
         self.is(member, id, text).await
     }
 
-    /// Removes the hash of a password that is no longer one of the member. The sweep would, later.
+    /// Deletes the hash of a password that the member no longer has. Garbage collection would do so
+    /// later.
     ///
     /// # Errors
-    /// The API server did not do it.
+    /// The API server did not delete it.
     pub async fn remove(&self, member: &Member, id: PasswordId) -> kube::Result<()> {
         let Some(name) = self.secret_name(member, id).await? else { return Ok(()) };
         match delete(&self.secrets(), &name, &DeleteParams::default()).await {
@@ -198,24 +200,25 @@ impl Passwords {
         }
     }
 
-    /// Runs `job` off the async threads when it is its turn. The turn lasts as long as the job,
-    /// also when nobody waits for it any more.
+    /// Runs `job` on a thread for hashing when it is its turn. The turn lasts as long as the job,
+    /// even if the request no longer waits for it.
     async fn work<T: Send + 'static>(
         &self,
         job: impl FnOnce(&mut Scratch) -> T + Send + 'static,
     ) -> Result<T, ApiError> {
-        let turn = tokio::time::timeout(PATIENCE, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn =
+            tokio::time::timeout(TURN_TIMEOUT, Arc::clone(&self.turns).acquire_owned()).await;
         let turn = turn
             .ok()
             .and_then(Result::ok)
-            .ok_or_else(|| ApiError::unavailable("too many logins at the same time; try again"))?;
+            .ok_or_else(|| ApiError::unavailable("too many concurrent logins; try again"))?;
         let done = self.hashers.run(move |scratch| {
             let result = job(scratch);
             drop(turn);
             result
         });
         done.await.ok_or_else(|| {
-            error!("hashing a password did not end well");
+            error!("failed to hash a password");
             ApiError::internal()
         })
     }
@@ -224,7 +227,7 @@ impl Passwords {
         Api::namespaced(self.client.clone(), &self.operator_namespace)
     }
 
-    /// The uid is read afresh: a namespace that was deleted and created again has new passwords.
+    /// The uid is read each time: a namespace that was deleted and re-created has new passwords.
     async fn secret_name(&self, member: &Member, id: PasswordId) -> kube::Result<Option<String>> {
         let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(self.client.clone());
         let namespace = namespaces.get_opt(&member.name.namespace).await?;

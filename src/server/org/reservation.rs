@@ -1,14 +1,16 @@
-//! Which namespace a sign-up is given: one of a random name, that the operator has created itself.
+//! Reserves a namespace for a sign-up: one with a random name that the operator has created itself.
 //!
-//! A name that follows from the request could be created by anyone else first, who would own the
-//! organization then. The same request has to find the same namespace all the same, on whatever
-//! replica: a Secret in the operator's namespace, whose name follows from the request, records the
-//! name and the uid. The uid is what counts; the name alone is never gone on with.
+//! A namespace whose name is derived from the request could be created by anyone else first, who
+//! would then own the organization. Still, the same request has to find the same namespace, on any
+//! replica: a Secret in the operator's namespace, whose name is derived from the request, records
+//! the name and the uid of the namespace. Only the uid identifies it; the name alone is never
+//! relied on.
 //!
-//! The record comes first, without a uid; then the namespace; then the uid. Whoever finds a record
-//! without one waits for whoever wrote it, and after a while takes over, with another random name and
-//! the resourceVersion that was read: of the two, one goes on. A namespace that is left over so is
-//! removed by the leader, as are records ([`crate::controller`]'s `sign_ups`).
+//! The record is written first, without a uid; then the namespace is created; then the uid is
+//! recorded. A request that finds a record without a uid waits for the request that wrote it. After
+//! a timeout it takes over, with another random name and the resourceVersion that it has read, so
+//! only one of the two continues. The leader removes a namespace that is left over, and the records
+//! ([`crate::controller`]'s `sign_ups`).
 
 use std::time::Duration;
 
@@ -24,30 +26,30 @@ use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
-/// Entries of a record.
+/// Data keys of a record.
 const NAMESPACE: &str = "namespace";
 const UID: &str = "uid";
-/// How often is looked whether another request has completed its record, and the pause between.
-const LOOKS: u32 = 30;
-const PAUSE: Duration = Duration::from_millis(100);
-/// How often a namespace is begun with that another request takes over.
+/// How often, and at which interval, a request checks whether another one has completed its record.
+const MAX_POLLS: u32 = 30;
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The maximum number of attempts when other requests take over.
 const TRIES: u32 = 3;
 
 /// A namespace that the operator has created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// Its name.
+    /// The name of the namespace.
     pub namespace: String,
-    /// Which one of that name.
+    /// The uid of the namespace. One that was deleted and re-created has another uid.
     pub uid: String,
 }
 
-/// What a request of this key was given before, if it was.
+/// The namespace that an earlier request with this key has reserved, if there was one.
 pub async fn find(state: &AppState, key: &str) -> Result<Option<Place>, ApiError> {
     Ok(read(&secrets(state), key).await?.as_ref().and_then(place))
 }
 
-/// What a request of this key is given: what it was given before, else a new namespace.
+/// The namespace that an earlier request with this key has reserved, or else a new one.
 pub async fn take(state: &AppState, key: &str) -> Result<Place, ApiError> {
     let secrets = secrets(state);
     for _ in 0..TRIES {
@@ -67,7 +69,7 @@ pub async fn take(state: &AppState, key: &str) -> Result<Place, ApiError> {
             return Ok(Place { namespace, uid });
         }
     }
-    Err(ApiError::unavailable("the same sign-up is at work elsewhere; try again"))
+    Err(ApiError::unavailable("the same sign-up is already in progress; try again"))
 }
 
 async fn read(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Secret>, ApiError> {
@@ -75,12 +77,12 @@ async fn read(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Secre
     found.map_err(|error| resources::refused(&error))
 }
 
-/// The record of this key once it is complete, or nobody seems to be at work on it any more.
+/// The record of this key, once it is complete or appears to be abandoned.
 async fn settled(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Secret>, ApiError> {
     let mut found = read(secrets, key).await?;
-    for _ in 0..LOOKS {
+    for _ in 0..MAX_POLLS {
         match &found {
-            Some(record) if place(record).is_none() => sleep(PAUSE).await,
+            Some(record) if place(record).is_none() => sleep(POLL_INTERVAL).await,
             _ => break,
         }
         found = read(secrets, key).await?;
@@ -88,8 +90,8 @@ async fn settled(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Se
     Ok(found)
 }
 
-/// Writes a record that is new, or was read at its resourceVersion. `None` if another request was
-/// faster.
+/// Creates a record, or replaces it at the resourceVersion that was read. `None` if another request
+/// was faster.
 async fn write(
     secrets: &Api<Tolerant<Secret>>,
     record: &Secret,
@@ -106,7 +108,7 @@ async fn write(
     }
 }
 
-/// Creates the namespace, by POST and nothing else: one that exists is somebody else's.
+/// Creates the namespace, by POST only: an existing one was not created for this request.
 async fn create(state: &AppState, name: &str) -> Result<String, ApiError> {
     let labels = [(names::MANAGED_BY, names::MANAGER), (names::SIGN_UP, names::SIGN_UP_PENDING)];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -153,7 +155,7 @@ fn record(key: &str, namespace: &str, uid: Option<&str>, version: Option<String>
     }
 }
 
-/// The place in a record that is complete.
+/// The namespace in a complete record.
 fn place(record: &Secret) -> Option<Place> {
     let text = |name: &str| {
         let ByteString(bytes) = record.data.as_ref()?.get(name)?;

@@ -1,5 +1,5 @@
-//! What the operations on members, pools and clients share: reading and writing the custom
-//! resources behind them.
+//! Reads and writes the custom resources behind members, pools and clients, for the operations on
+//! them.
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
@@ -55,15 +55,15 @@ impl Written for crate::crd::SdkClient {
     const KIND: Kind = Kind::SdkClient;
 }
 
-/// A kind whose objects are named by id in a path.
+/// A kind whose objects have an id in paths.
 pub trait Addressed: Written {
-    /// Its id.
+    /// The type of the id.
     type Id: Display;
 
-    /// Reads an id.
+    /// Parses an id.
     fn parse(text: &str) -> Option<Self::Id>;
 
-    /// Whose object has this id, and its name.
+    /// The organization and the name of the object with this id.
     fn named(reader: &Reader, id: Self::Id) -> Option<(OrganizationId, ObjectName)>;
 }
 
@@ -89,7 +89,7 @@ addressed!(
     SdkClient by SdkClientId in client
 );
 
-/// The object of the id in a path, if it is one of the caller's organization.
+/// The object with the id in a path, if it belongs to the caller's organization.
 pub async fn find<K: Addressed>(
     state: &AppState,
     caller: &Caller,
@@ -101,15 +101,15 @@ pub async fn find<K: Addressed>(
     read(&own(state, caller), &name.name).await
 }
 
-/// Where objects of a kind are read and written.
+/// The Kubernetes API for objects of a kind.
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
-/// The objects of the caller's organization. There is no way to those of another one.
+/// The objects of the caller's organization. Those of others are never accessed.
 pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
-/// An id in a path. What is no id is the id of nothing.
+/// Parses the id in a path. A malformed id gets the same response as an unknown one.
 pub fn id_in_path<T: Display>(
     path: Result<Path<String>, PathRejection>,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -119,20 +119,20 @@ pub fn id_in_path<T: Display>(
     Ok(id)
 }
 
-/// 404. The same for what does not exist and for what belongs to another organization.
+/// 404, both for an object that does not exist and for one of another organization.
 pub fn unknown() -> ApiError {
-    ApiError::not_found("there is nothing with this id")
+    ApiError::not_found("object not found")
 }
 
-/// Reads an object that has to be there.
+/// Reads an object that must exist.
 pub async fn read<K: Written>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
     let found = api.find(name).await.map_err(|error| refused(&error))?;
     found.filter(|it| it.meta().deletion_timestamp.is_none()).ok_or_else(unknown)
 }
 
-/// Everything of a kind in the caller's organization.
+/// All objects of a kind in the caller's organization.
 pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
-    // One that this version cannot read must not hide the others.
+    // An object that this version cannot parse must not hide the others.
     let mut found = Vec::new();
     let take = |object: Tolerant<K, WithManagers>| {
         found.extend(object.0.ok().filter(|object| object.meta().deletion_timestamp.is_none()));
@@ -142,8 +142,8 @@ pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K
     Ok(found)
 }
 
-/// Creates an object under a name made from `wish`. The same caller asking for the same `content`
-/// within a minute gets the object of the first time.
+/// Creates an object under a name derived from `wish`. If the same caller sends the same `content`
+/// again within a minute, it gets the existing object.
 pub async fn create<K: Written>(
     state: &AppState,
     caller: &Caller,
@@ -176,11 +176,11 @@ pub async fn create<K: Written>(
             Err(error) => return Err(refused(&error)),
         }
     }
-    Err(ApiError::unavailable("no free name was found; try again"))
+    Err(ApiError::unavailable("no free object name was found; try again"))
 }
 
-/// What the same request has made within a minute. For Members only, which none but Admins may
-/// annotate: see [`says_the_same`].
+/// The object that the same request has created within the last minute. For Members only, because
+/// only Admins may annotate those: see [`says_the_same`].
 pub async fn repeated<K: Written>(
     state: &AppState,
     caller: &Caller,
@@ -198,8 +198,8 @@ pub async fn repeated<K: Written>(
     Ok(None)
 }
 
-/// Changes the spec of an object that was read. Refused where another tool is the truth, which
-/// would undo it.
+/// Changes the spec of an object that was read. Rejected if another tool manages the object and
+/// would undo the change.
 pub async fn patch<K: Written>(
     state: &AppState,
     api: &Objects<K>,
@@ -209,7 +209,7 @@ pub async fn patch<K: Written>(
     patch_with(state, api, object, Value::Null, spec).await
 }
 
-/// The same, with annotations. Null takes one away.
+/// Like [`patch`], with annotations. Null removes an annotation.
 pub async fn patch_with<K: Written>(
     state: &AppState,
     api: &Objects<K>,
@@ -235,16 +235,17 @@ pub async fn patch_with<K: Written>(
             }
             Err(error) => error,
         };
-        // The leader writes status all the time. What the change was decided on is the spec, and
-        // that has not changed as long as the generation has not.
+        // The leader often writes status. The change depends on the spec only, which is unchanged
+        // as long as the generation is.
         version =
             same(api, object, error, |now| now.generation == object.meta().generation).await?;
     }
-    Err(ApiError::unavailable("the object changed in between; try again"))
+    Err(ApiError::unavailable("the object was changed concurrently; try again"))
 }
 
-/// After a conflict: the resourceVersion of the object as it now is, if it still is the one that
-/// was decided on. The mark of who leaves is part of that: without it the decision is void.
+/// After a conflict: the current resourceVersion of the object, if the object is still as it was
+/// when the write was decided on. That includes the mark of a leaving Admin: without it the
+/// decision is void.
 async fn same<K: Written>(
     api: &Objects<K>,
     object: &K,
@@ -262,13 +263,12 @@ async fn same<K: Written>(
     if same { Ok(now.resource_version()) } else { Err(refused(&error)) }
 }
 
-/// How often a change is tried that writes of status come in the way of.
+/// The maximum number of attempts to write when writes of status cause conflicts.
 pub const TRIES: u32 = 5;
 
-/// Deletes an object that was read. In the background, whatever its finalizers ask for: anyone who
-/// may write the object can set the finalizer `orphan` on it, and a deletion that follows the
-/// default would obey and leave the RoleBinding of a removed Member. An explicit policy overrides
-/// `orphan` and `foregroundDeletion`.
+/// Deletes an object that was read, always with background propagation: anyone who may write the
+/// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
+/// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
 pub async fn delete<K: Written>(
     state: &AppState,
     api: &Objects<K>,
@@ -287,7 +287,7 @@ pub async fn delete<K: Written>(
         };
         match api::delete(api, &object.name_any(), &parameters).await {
             Ok(left) => {
-                // Without finalizers it is gone; its event comes anyway.
+                // Without finalizers it is deleted already, and the watch reports that.
                 if let Some(object) = left {
                     let version = object.resource_version().unwrap_or_default();
                     super::known(state, K::KIND, &version).await;
@@ -297,49 +297,49 @@ pub async fn delete<K: Written>(
             Err(error) => version = same(api, object, error, |_| true).await?,
         }
     }
-    Err(ApiError::unavailable("the object changed in between; try again"))
+    Err(ApiError::unavailable("the object was changed concurrently; try again"))
 }
 
-/// Waits, bounded, until what was written is served.
+/// Waits, bounded, until the written object is visible in all replicas.
 pub async fn known<K: Written>(state: &AppState, object: &K) {
     super::known(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
-/// What the API server's refusal means for the caller.
+/// The error response for an error of the API server.
 pub fn refused(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => unknown(),
-        // Its text names fields and rules of the object that the caller sent.
+        // The message names fields and rules of the object that the caller sent.
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => {
             ApiError::unprocessable(status.message.clone())
         }
         kube::Error::Api(status) if status.code == 409 => {
-            ApiError::unavailable("the object changed in between; try again")
+            ApiError::unavailable("the object was changed concurrently; try again")
         }
-        // A quota, a policy of the cluster, a namespace that is being deleted: asking again does not
-        // help. What the API server says of it is for who runs the cluster: it names accounts.
+        // A quota, an admission policy, or a namespace that is being deleted: a retry does not
+        // help. The message names service accounts, so it is logged and not returned.
         kube::Error::Api(status) if status.code == 403 => {
-            warn!(error = %Said(error), "the API server refused");
+            warn!(error = %Said(error), "the API server rejected a request");
             let quota = status.message.contains("exceeded quota");
             ApiError::unprocessable(if quota {
-                "a quota of the organization's namespace is used up; delete what is not needed, or ask who runs the cluster"
+                "a quota of the organization's namespace is exhausted; delete objects that are not needed, or ask your platform administrator"
             } else {
-                "a policy of the cluster refuses this; ask who runs the cluster"
+                "a policy of the cluster rejects this; ask your platform administrator"
             })
         }
         error => {
-            warn!(error = %Said(error), "the API server refused");
-            ApiError::unavailable("the cluster does not take this now; try again")
+            warn!(error = %Said(error), "a request to the API server failed");
+            ApiError::unavailable("the Kubernetes API is currently unavailable; try again")
         }
     }
 }
 
-/// How an object is created.
+/// Parameters of requests that create an object.
 pub fn parameters() -> PostParams {
     PostParams { field_manager: Some(manager()), ..PostParams::default() }
 }
 
-/// How a change is sent.
+/// Parameters of requests that change an object.
 pub fn patching() -> PatchParams {
     PatchParams { field_manager: Some(manager()), ..PatchParams::default() }
 }

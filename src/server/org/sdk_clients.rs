@@ -22,10 +22,10 @@ use crate::domain::role::Role;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
-/// How long a key counts on after `rotate` has replaced it.
+/// How long a key remains valid after `rotate` has replaced it.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
-/// Creates a client. The ApiKey of a service is in the reply, and nowhere else.
+/// Creates a client. The API key of a service is in the response and nowhere else.
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -44,7 +44,7 @@ pub async fn create(
         Kind::Service if fields.value("authorization").is_some() => {
             return Err(ApiError::invalid_field(
                 "authorization",
-                "`authorization` is for applications: a service has no users",
+                "`authorization` is valid for applications only: a service has no users",
             ));
         }
         Kind::Service => {
@@ -58,14 +58,14 @@ pub async fn create(
     };
     drop(fields);
     if let Some((webapp, pool)) = pool {
-        // Made on the way, once everything else is read.
+        // A new pool is created only after all fields have been read.
         let pool = match pool {
             Pool::Named(name) => name,
             Pool::New(pool) => user_pools::make(&state, &caller, *pool).await?.name_any(),
         };
         spec.webapp = Some(webapp(pool));
     }
-    // The key is not part of it: a repeated request gets another one.
+    // Without the key: a repeated request gets another one.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let key = spec.service.is_some().then(ApiKey::generate).transpose();
     let key = key.map_err(|_| ApiError::internal())?;
@@ -77,7 +77,7 @@ pub async fn create(
     if client.spec != spec
         && let Some(key) = &key
     {
-        // A repeated request: the key of the first reply may have been lost on the way.
+        // A repeated request: the response with the first key may have been lost.
         let hashes = json!([hash_of(key, state.clock.now())]);
         let change = json!({"service": {"apiKey": {"hashes": hashes}}});
         client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
@@ -89,7 +89,7 @@ pub async fn create(
     Ok(reply(&show(&caller, &client, key.as_ref())))
 }
 
-/// What `kind` asks for.
+/// The type of the requested client.
 enum Kind {
     Service,
     Application(Fields),
@@ -114,22 +114,23 @@ fn kind(fields: &Fields) -> Result<Kind, ApiError> {
     }
 }
 
-/// Nobody grants a role above their own, and none but Admin by `kubectl` makes an Admin key.
+/// A caller cannot grant a higher role than its own, and API keys of role Admin can be created only
+/// with kubectl.
 fn service(caller: &Caller) -> crd::Service {
     let api_key = crd::ApiKeySource { delivery: None, hashes: None };
     crd::Service { role: caller.role.min(Role::Member), api_key }
 }
 
-/// The pool that an application's users belong to.
+/// The pool of an application's users.
 enum Pool {
-    /// That of this name.
+    /// An existing one, by its name.
     Named(String),
-    /// One that is to be made.
+    /// One that has to be created.
     New(Box<crd::UserPoolSpec>),
 }
 
-/// The pool that an application's users belong to: the one that is named, a new one for the key set
-/// that is named, or the organization's.
+/// The pool of an application's users: the specified one, a new one for the specified key set, or
+/// the organization's default.
 fn chosen_pool(
     state: &AppState,
     caller: &Caller,
@@ -147,7 +148,7 @@ fn chosen_pool(
     if new {
         return Err(ApiError::invalid_field(
             "authorization",
-            "`authorization` makes a new pool; leave it or `kind.application.userPoolId` out",
+            "`authorization` creates a new pool; leave it or `kind.application.userPoolId` out",
         ));
     }
     let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
@@ -157,7 +158,7 @@ fn chosen_pool(
     })
 }
 
-/// What the request says of the application, but for its pool.
+/// The spec of the requested application, which still lacks its pool.
 fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp + use<>, ApiError> {
     let oauth = application.object("oauthConfig")?.unwrap_or_default();
     let redirect_urls = oauth.strings("redirectUrls")?;
@@ -182,7 +183,7 @@ fn default_pool(state: &AppState, caller: &Caller) -> Result<String, ApiError> {
         [pool] => Ok(pool.name.name.clone()),
         _ => Err(ApiError::missing_field(
             "userPoolId",
-            "`kind.application.userPoolId` is required: the organization has no default and not exactly one pool",
+            "`kind.application.userPoolId` is required: the organization has neither a default pool nor exactly one pool",
         )),
     }
 }
@@ -197,7 +198,7 @@ fn hash_of(key: &ApiKey, now: Timestamp) -> crd::ApiKeyHash {
     }
 }
 
-/// Shows a client.
+/// Returns a client.
 pub async fn get(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -208,7 +209,7 @@ pub async fn get(
     Ok(reply(&show(&caller, &client, None)))
 }
 
-/// Shows every client.
+/// Returns all clients.
 pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::ListSdkClients)?;
     let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
@@ -216,7 +217,7 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
     Ok(reply(&json!({"resource": "SdkClient", "items": items})))
 }
 
-/// Tells a caller which client it is; a member is told the member's id.
+/// Returns the id of the calling client or member.
 pub async fn auth(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetSdkClientAuth)?;
     let id = match &caller.who {
@@ -226,7 +227,7 @@ pub async fn auth(State(state): State<AppState>, headers: HeaderMap) -> Result<R
     Ok(reply(&json!({"authenticatorId": id})))
 }
 
-/// Changes name, description and what Link shows.
+/// Changes name, description and the settings of Link.
 pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -258,7 +259,7 @@ pub async fn patch(
     Ok(reply(&show(&caller, &client, None)))
 }
 
-/// Deletes a client; its credentials are refused at once.
+/// Deletes a client. Its credentials become invalid immediately.
 pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -274,7 +275,7 @@ pub async fn delete(
     Ok(reply(&true))
 }
 
-/// Makes a new ApiKey; the old ones count for another hour.
+/// Creates a new API key. The previous ones stay valid for another hour at most.
 pub async fn rotate(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -285,14 +286,14 @@ pub async fn rotate(
     let client: crd::SdkClient = find(&state, &caller, path).await?;
     let service = client.spec.service.as_ref();
     let service =
-        service.ok_or_else(|| ApiError::unprocessable("a webapp client has no ApiKey"))?;
+        service.ok_or_else(|| ApiError::unprocessable("a webapp client has no API key"))?;
     if service.role > caller.role {
-        // Its key would be worth more than the caller.
+        // With the key the caller would gain that role.
         return Err(ApiError::forbidden("the client has a higher role than the caller"));
     }
     let Some(hashes) = &service.api_key.hashes else {
         return Err(ApiError::unprocessable(
-            "the key of this client is delivered into a Secret: annotate the SdkClient with `anon.dev/rotate: <any new value>`",
+            "the API key of this client is delivered into a Secret: to rotate it, annotate the SdkClient with `anon.dev/rotate: <any new value>`",
         ));
     };
     let now = state.clock.now();
@@ -307,7 +308,7 @@ pub async fn rotate(
     hashes.push(hash_of(&key, now));
     if hashes.len() > crd::MAX_HASHES {
         return Err(ApiError::unprocessable(
-            "as many replaced keys still count as there may be; try again in an hour",
+            "the maximum number of previous API keys is still valid; try again in an hour",
         ));
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
@@ -317,7 +318,7 @@ pub async fn rotate(
     Ok(reply(&show(&caller, &client, Some(&key))))
 }
 
-/// Its clientId: as chosen, else as derived.
+/// The client id: the one in the spec, or else the one derived from the name.
 fn id_of(caller: &Caller, client: &crd::SdkClient) -> String {
     let derived = || SdkClientId::derive(&caller.namespace, &client.name_any()).to_string();
     client.spec.client_id.clone().unwrap_or_else(derived)
@@ -331,7 +332,7 @@ fn name_of(client: &crd::SdkClient) -> String {
     client.spec.display_name.clone().unwrap_or_else(|| client.name_any())
 }
 
-/// The members of `webapp` that Link uses; those that are set.
+/// The settings of Link, as far as they are set.
 fn oauth(webapp: &crd::Webapp) -> Map<String, Value> {
     let mut config = Map::new();
     config.extend(webapp.logo_url.iter().map(|it| ("logoUrl".to_owned(), json!(it))));
@@ -346,7 +347,7 @@ fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> Value
     if let Some(webapp) = &client.spec.webapp {
         auth.insert("type".to_owned(), json!("userPool"));
         auth.insert("userPoolId".to_owned(), json!(pool_of(caller, webapp)));
-        // All of them or none: its readers take each for granted.
+        // All of them or none: existing clients expect each of them to be present.
         if !oauth(webapp).is_empty() {
             let whole = json!({
                 "logoUrl": webapp.logo_url.as_deref().unwrap_or_default(),

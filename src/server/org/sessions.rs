@@ -1,5 +1,5 @@
-//! Sessions in `Member.status`: written by every replica of the API, each time with the
-//! resourceVersion that was read, so that of two logins at once neither is lost.
+//! Sessions in `Member.status`. Every replica of the API writes them, with the resourceVersion that
+//! it has read, so that two concurrent logins do not overwrite each other.
 
 use std::time::Duration;
 
@@ -22,22 +22,22 @@ use crate::said::Said;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
-/// How often a write is tried that others come in the way of.
+/// The maximum number of attempts to write when other writes cause conflicts.
 const TRIES: u32 = 10;
-/// The pause after the first of them; each is longer by as much again.
-const PAUSE: Duration = Duration::from_millis(15);
+/// The delay after the first conflict. It grows by this much with each further one.
+const RETRY_DELAY: Duration = Duration::from_millis(15);
 
-/// What a caller has proven at a login.
+/// What a caller has proven at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Proof {
-    /// That it knows this password of the member.
+    /// Knowledge of this password of the member.
     Password(PasswordId),
-    /// That the API server knows it by this name.
+    /// Authentication by the API server, under this username.
     Username(String),
 }
 
 impl Proof {
-    /// Whether it is still a proof of being this member.
+    /// Whether it still proves that the caller is this member.
     fn holds(&self, member: &Member) -> bool {
         match self {
             Self::Password(id) => member.password_id == Some(*id),
@@ -46,18 +46,19 @@ impl Proof {
     }
 }
 
-/// Begins a session of a member; `None` if the member is gone or suspended by now, or is no longer
-/// proven by what was checked. Expired ones are swept in the same write, and the oldest goes where
-/// there would be too many.
+/// Begins a session of a member. `None` if the member has been deleted or suspended in the
+/// meantime, or the proof no longer holds. The same write removes expired sessions, and the oldest
+/// ones if there would be too many.
 ///
-/// A login that races a change of the password leaves nothing behind. The write has the
-/// resourceVersion of the Member as it was read here, whose password is the one that was checked. A
-/// change of the password is a write of the same Member. If it comes first, this one is refused, and
-/// the next try finds that the proof no longer holds. If it comes second, the session that is stored
-/// names a password that is no longer the member's, and is refused from that very write on.
+/// A login that races with a password change leaves no valid session. The write has the
+/// resourceVersion of the Member as it is read here, whose password is the one that was checked,
+/// and a password change is a write of the same Member. If the change comes first, this write is
+/// rejected, and the next attempt finds that the proof no longer holds. If the change comes second,
+/// the stored session refers to a password that is no longer the member's, and is invalid from that
+/// very write on.
 ///
 /// # Errors
-/// The API server did not take it.
+/// The API server did not accept the write.
 pub async fn begin(
     state: &AppState,
     name: &ObjectName,
@@ -76,10 +77,10 @@ pub async fn begin(
     Ok(done.await?.then_some(token))
 }
 
-/// Ends the sessions of a member that `ends` says.
+/// Ends the sessions of a member that `ends` selects.
 ///
 /// # Errors
-/// The API server did not take it.
+/// The API server did not accept the write.
 pub async fn end(
     state: &AppState,
     name: &ObjectName,
@@ -93,8 +94,8 @@ pub async fn end(
     change(state, name, rest).await.map(drop)
 }
 
-/// Writes what `wanted` makes of the sessions that are there, and waits until that is known.
-/// Whether it wrote.
+/// Writes the sessions that `wanted` returns for the member, and waits until they are visible.
+/// Returns whether it has written.
 async fn change(
     state: &AppState,
     name: &ObjectName,
@@ -115,12 +116,12 @@ async fn change(
                 return Ok(true);
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {
-                tokio::time::sleep(PAUSE * attempt).await;
+                tokio::time::sleep(RETRY_DELAY * attempt).await;
             }
             Err(error) => return Err(refused(&error)),
         }
     }
-    Err(ApiError::unavailable("too many logins of this member at the same time; try again"))
+    Err(ApiError::unavailable("too many concurrent logins of this member; try again"))
 }
 
 async fn write(
@@ -146,6 +147,6 @@ async fn write(
 }
 
 fn refused(error: &kube::Error) -> ApiError {
-    warn!(error = %Said(error), "could not write sessions");
+    warn!(error = %Said(error), "failed to write sessions");
     ApiError::unavailable("the session could not be stored; try again")
 }

@@ -1,14 +1,14 @@
-//! `POST /org/organization`: a new organization and its first Admin, for somebody who has no
-//! credential yet. Off unless `--allow-sign-up`.
+//! `POST /org/organization`: creates an organization and its first Admin, for a caller who has no
+//! credential yet. Disabled unless `--allow-sign-up` is set.
 //!
-//! All or nothing. One namespace is one organization, so a namespace comes first, labelled as
-//! pending ([`reservation`]); then the hash of the password, the Organization, and last the Member, with
-//! which the organization begins to be: before that nobody can log in. At the end the label goes. What
-//! a crash leaves without a Member the leader removes ([`crate::controller`]'s `sign_ups`), and from
-//! what has one it takes the label.
+//! A sign-up succeeds completely or not at all. An organization is a namespace, so the namespace is
+//! created first, labeled as pending ([`reservation`]); then the hash of the password, the
+//! Organization, and last the Member, before which nobody can log in. At the end the label is
+//! removed. After a crash, the leader deletes a pending namespace that has no Member, and removes
+//! the label of one that has ([`crate::controller`]'s `sign_ups`).
 //!
-//! The same request within a minute finds what there is and goes on with it, if its password is the
-//! one that was stored. Another's request for the same makes another organization.
+//! If the same request is repeated within a minute, it continues with what exists already, provided
+//! that its password is the stored one. With another password it creates another organization.
 
 use std::fmt::Debug;
 
@@ -39,7 +39,7 @@ use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
-/// What is asked for.
+/// The fields of the request.
 struct Wish {
     organization: String,
     name: String,
@@ -51,7 +51,7 @@ impl Wish {
     fn read(fields: &Fields) -> Result<Self, ApiError> {
         let organization = fields.name()?;
         let member = fields.object("member")?.ok_or_else(|| {
-            ApiError::missing_field("member", "`member` is required: the first Admin")
+            ApiError::missing_field("member", "`member` is required: it becomes the first Admin")
         })?;
         let password = member.required("password")?.to_owned();
         Password::chosen(&password)
@@ -59,7 +59,7 @@ impl Wish {
         Ok(Self { organization, name: member.name()?, email: members::email(&member)?, password })
     }
 
-    /// What tells a repeated request: never the password, which could be guessed from it.
+    /// Identifies a repeated request. Without the password, which could be guessed from it.
     fn key(&self, minute: i64) -> String {
         let text = json!([self.organization, self.name, self.email, minute]).to_string();
         short_hex(text.as_bytes(), 16)
@@ -81,7 +81,7 @@ impl Wish {
     }
 }
 
-/// Makes the organization.
+/// Creates the organization.
 pub async fn sign_up(
     State(state): State<AppState>,
     extensions: Extensions,
@@ -90,7 +90,7 @@ pub async fn sign_up(
 ) -> Result<Response, ApiError> {
     if !state.platform.allow_sign_up {
         return Err(ApiError::forbidden(
-            "sign-up is off here: who runs this platform makes the organizations",
+            "sign-up is disabled; ask your platform administrator to create the organization",
         ));
     }
     state.reader.answers()?;
@@ -98,7 +98,7 @@ pub async fn sign_up(
     let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;
-    // The first two are there only if this request was made before.
+    // These exist only if the same request was made before.
     for key in [wish.key(minute - 1), wish.key(minute)] {
         if let Some(place) = reservation::find(&state, &key).await?
             && let Some(reply) = complete(&state, &wish, &place).await?
@@ -114,11 +114,12 @@ pub async fn sign_up(
             return Ok(reply);
         }
     }
-    Err(ApiError::unavailable("no namespace could be had; try again"))
+    Err(ApiError::unavailable("no namespace could be reserved; try again"))
 }
 
-/// Makes of the namespace what is asked for, or goes on where an earlier request was interrupted.
-/// `None` if that was for another password, or the namespace is not the one that was created for it.
+/// Creates the organization in the namespace, or continues where an earlier request was
+/// interrupted. `None` if that had another password, or the namespace is not the one that was
+/// created for it.
 async fn complete(
     state: &AppState,
     wish: &Wish,
@@ -147,14 +148,15 @@ async fn complete(
     created(&members, member.clone()).await.map_err(refused)?;
     let member = members.read(&member.name_any()).await.map_err(refused)?;
 
-    // Only now it is certain that the leader takes it for no ruin.
+    // From now on the leader no longer deletes the namespace as incomplete, but it may have before.
     let Some(mut pending_now) = pending(state, place).await? else { return Ok(None) };
     if pending_now {
         let done = json!({"metadata": {"uid": place.uid, "labels": {names::SIGN_UP: null}}});
         let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
         let done = Patch::Merge(done);
         let done = namespaces.patch(namespace, &resources::patching(), &done).await;
-        // Whoever asked for the same at the same time may have been faster: the look tells.
+        // A concurrent identical request may have removed the label first, so an error alone does
+        // not mean that the label is still there.
         match pending(state, place).await? {
             Some(now) => pending_now = now,
             None => return Ok(None),
@@ -169,8 +171,8 @@ async fn complete(
     Ok(Some(reply(&organization::show(namespace, spec, &[member]))))
 }
 
-/// Whether a sign-up is still at work on the namespace. `None` if it is gone, or going, or another one
-/// of the name.
+/// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
+/// being deleted, or is another one with the same name.
 async fn pending(state: &AppState, place: &Place) -> Result<Option<bool>, ApiError> {
     let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
         Api::all(state.platform.client.clone());
@@ -182,7 +184,7 @@ async fn pending(state: &AppState, place: &Place) -> Result<Option<bool>, ApiErr
     Ok(ours.map(|found| found.labels().contains_key(names::SIGN_UP)))
 }
 
-/// Creates an object, unless it is there.
+/// Creates an object, unless it exists.
 async fn created<K>(api: &Api<Tolerant<K>>, object: K) -> kube::Result<()>
 where
     K: Resource + Clone + Debug + Serialize + DeserializeOwned,

@@ -23,10 +23,10 @@ use crate::domain::permission::Operation;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
-/// How long the reply to a POST waits for the pool's first key.
-const FIRST_KEY: Duration = Duration::from_secs(5);
+/// How long the response to a POST waits for the pool's first key.
+const FIRST_KEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool as it is shown.
+/// A pool in the form of a response.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct UserPool {
@@ -39,7 +39,7 @@ struct UserPool {
     hosted: bool,
 }
 
-/// A list as it is shown.
+/// A list of pools in the form of a response.
 #[derive(Serialize)]
 struct List {
     resource: &'static str,
@@ -58,7 +58,8 @@ fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
     }
 }
 
-/// Creates a pool: hosted, or with `authorization` one of the company's own identity provider.
+/// Creates a pool: a hosted one, or with `authorization` one for the organization's own identity
+/// provider.
 pub async fn create(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -70,7 +71,7 @@ pub async fn create(
     let pool = make(&state, &caller, spec).await?;
     let shown = show(&state, &caller, &pool);
     audit::object(&shown.id);
-    let end = Instant::now() + FIRST_KEY;
+    let end = Instant::now() + FIRST_KEY_TIMEOUT;
     let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
     while !ready() && Instant::now() < end {
         sleep(Duration::from_millis(25)).await;
@@ -78,7 +79,7 @@ pub async fn create(
     Ok(reply(&shown))
 }
 
-/// The pool that `name`, `description` and `authorization` describe.
+/// The spec that `name`, `description` and `authorization` describe.
 pub fn spec(fields: &Fields) -> Result<crd::UserPoolSpec, ApiError> {
     let mut spec = crd::UserPoolSpec {
         display_name: Some(fields.name()?),
@@ -92,7 +93,7 @@ pub fn spec(fields: &Fields) -> Result<crd::UserPoolSpec, ApiError> {
     Ok(spec)
 }
 
-/// Creates this pool.
+/// Creates a pool with this spec.
 pub async fn make(
     state: &AppState,
     caller: &Caller,
@@ -104,7 +105,7 @@ pub async fn make(
     resources::create(state, caller, &wish, &content, make).await
 }
 
-/// Shows a pool.
+/// Returns a pool.
 pub async fn get(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -115,7 +116,7 @@ pub async fn get(
     Ok(reply(&show(&state, &caller, &pool)))
 }
 
-/// Shows every pool.
+/// Returns all pools.
 pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::ListUserPools)?;
     let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
@@ -123,7 +124,7 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
     Ok(reply(&List { resource: "UserPool", items: pools.iter().map(item).collect() }))
 }
 
-/// Changes name, description, and where the keys of the company's own identity provider are.
+/// Changes name, description, and the key set URL of the organization's own identity provider.
 pub async fn patch(
     State(state): State<AppState>,
     headers: HeaderMap,
@@ -145,7 +146,7 @@ pub async fn patch(
     Ok(reply(&true))
 }
 
-/// Deletes a pool. Its clients stay, and wait for a pool of this name.
+/// Deletes a pool. Its clients are retained, and wait for a pool with the same name.
 pub async fn delete(
     State(state): State<AppState>,
     headers: HeaderMap,

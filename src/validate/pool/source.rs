@@ -104,8 +104,8 @@ fn entry(reference: &crd::SecretKeyRef) -> SecretEntry {
     SecretEntry { secret: reference.name.clone(), entry: reference.key.clone() }
 }
 
-/// An https URL without user and fragment, as in the CEL rules. The fetcher reports what else may be
-/// wrong with it.
+/// An https URL without user and fragment, as in the CEL rules. The fetcher reports what else may
+/// be wrong with it.
 fn https(field: &str, url: &str, query: bool) -> Result<String, Violations> {
     let authority = url.strip_prefix("https://").unwrap_or_default();
     let authority = authority.split(['/', '?']).next().unwrap_or_default();

@@ -9,7 +9,7 @@ use anon_operator::controller::{self, Context, Settings};
 use anon_operator::crd;
 use anon_operator::domain::keyset::SigningKeyState::{Active, Retiring};
 use anon_operator::index::propagation::Propagation;
-use anon_operator::index::{Index, Reader, watch};
+use anon_operator::index::{Index, Reader, terminating, watch};
 use anon_operator::metrics::Metrics;
 use futures::future::join_all;
 use kube::Client;
@@ -63,6 +63,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
             watch::drive::<crd::UserPool>(client.clone(), &index),
             watch::drive::<crd::SdkClient>(client.clone(), &index),
             watch::drive::<crd::Revocation>(client.clone(), &index),
+            terminating::drive(client.clone(), &index),
         );
     });
     tasks

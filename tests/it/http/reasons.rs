@@ -218,8 +218,10 @@ async fn every_reason_has_its_reply() {
     // `active` counted nowhere, every reason of the door once.
     let metrics = world.state.metrics.expose([]).unwrap();
     for &reason in Reason::ALL {
-        let line =
-            format!(r#"anon_verdicts_total{{endpoint="validate",verdict="{}"}} 1"#, reason.as_str());
+        let line = format!(
+            r#"anon_verdicts_total{{endpoint="validate",verdict="{}"}} 1"#,
+            reason.as_str()
+        );
         let elsewhere = matches!(
             reason,
             Reason::CredentialKindRefused | Reason::IndexNotReady | Reason::IndexStale

@@ -63,7 +63,7 @@ impl Leader {
         server.list().await.ok(&leases("10", found));
         let events = server.watch("10").await.stream();
         let leader = Self { server, propagation, task };
-        leader.says("1", |reached| reached != "validators that are not known yet").await;
+        leader.says("1", |reached| reached != "an unknown number of validators").await;
         (leader, events)
     }
 
@@ -164,7 +164,7 @@ async fn without_comparable_versions_or_without_validators_it_is_by_time() {
         let (leader, _events) = Leader::start(minor, &found).await;
         assert_eq!(
             leader.reached("50"),
-            (false, "every validator, by time and not by proof".into()),
+            (false, "every validator (assumed after 10s, not acknowledged)".into()),
             "1.{minor}"
         );
     }

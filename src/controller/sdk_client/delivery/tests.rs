@@ -36,13 +36,13 @@ fn client(delivery: Delivery) -> SdkClient {
     }
 }
 
-/// The keys of the MACs, each of these bytes.
+/// MAC keys, each filled with this byte.
 fn record_keys(current: u8, previous: Option<u8>) -> RecordKeys {
     let previous = previous.map(|byte| vec![byte; 32]);
     RecordKeys::new(&[current; 32], previous.as_deref()).unwrap()
 }
 
-/// A Secret as it is after the first delivery, with what was delivered.
+/// Runs a test with a Secret as it is after the first delivery.
 fn check(test: impl FnOnce(&DeliverySecret<'_>, &Desired<'_>, Secret)) {
     let delivery = delivery();
     let client = client(delivery.clone());
@@ -136,7 +136,7 @@ fn a_secret_of_somebody_else_is_foreign() {
         let mut other = stored.clone();
         other.metadata.labels = Some(names::labels(names::API_KEY, &"another id"));
         assert!(foreign(&other, &[]));
-        // Without a label the record shows whose it is, if it is ours.
+        // Without a label, the MAC of the record proves that the Secret is ours.
         let mut unlabelled = stored.clone();
         unlabelled.metadata.labels = None;
         assert!(!foreign(&unlabelled, &[]));
@@ -147,7 +147,7 @@ fn a_secret_of_somebody_else_is_foreign() {
         plain.metadata.labels = None;
         plain.metadata.annotations = None;
         assert!(foreign(&plain, &[]));
-        // Both marks removed from the Secret that status knows: still ours.
+        // Without label and record, the key in it, which status lists, proves the same.
         let known = StoredApiKey {
             hash: desired.key.hash(),
             state: ApiKeyState::Current,
@@ -205,7 +205,7 @@ fn stored_key(hash: KeyHash, state: ApiKeyState, expires_at: Option<Timestamp>) 
     StoredApiKey { hash, state, created_at: Some(Timestamp::UNIX_EPOCH), expires_at }
 }
 
-/// The Secret with `extra` in its record, which nobody has signed.
+/// The Secret with `extra` in its record, which makes the MAC invalid.
 fn forged(stored: &Secret, extra: &KeyHash) -> Secret {
     let mut forged = stored.clone();
     let annotations = forged.metadata.annotations.as_mut().unwrap();
@@ -229,7 +229,7 @@ fn a_record_that_somebody_edited_tells_nothing_of_other_keys() {
         assert!(contents.recorded.is_empty());
         let [current] = &contents.delivered[..] else { panic!("{:?}", contents.delivered) };
         assert_eq!((current.hash, current.state), (desired.key.hash(), ApiKeyState::Current));
-        // And it is replaced by one that is ours.
+        // The record is then replaced.
         let corrected = secret.corrected(&forged, desired).unwrap().unwrap();
         assert_eq!(corrected, stored);
     });
@@ -268,7 +268,7 @@ fn a_record_that_was_copied_from_another_client_is_not_believed() {
     });
 }
 
-/// Status was written by the leader, so what it tells stays true when the record does not count.
+/// Only the leader writes status, so status can be trusted if the record cannot.
 #[test]
 fn without_a_valid_record_status_tells_of_the_keys() {
     check(|secret, desired, stored| {
@@ -289,7 +289,7 @@ fn without_a_valid_record_status_tells_of_the_keys() {
                 (desired.key.hash(), ApiKeyState::Current, Some(end)),
             ]
         );
-        // The key that was Current is not in the Secret any more.
+        // The previous Current key is no longer in the Secret.
         let known = [stored_key(replaced, ApiKeyState::Current, None)];
         let Observed::Ours(contents) = secret.observe(&forged, &known) else { panic!("ours") };
         assert_eq!(contents.delivered.len(), 1);

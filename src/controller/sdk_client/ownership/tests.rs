@@ -1,5 +1,5 @@
-//! Every way to ask for a hash, in every order, before two leaders that know more or less of what
-//! has happened: whoever had a hash first keeps it.
+//! Model-based test of every way to ask for a hash, in any order, with two leaders whose indexes
+//! are behind: the client that had a hash first keeps it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use crate::crd;
 use crate::domain::opaque::ApiKey;
 use crate::index::Index;
 
-/// The clients: the first two have delivery Secrets, the others list hashes.
+/// Number of clients: the first two have delivery Secrets, the others list hashes.
 const CLIENTS: usize = 4;
 const DELIVERED: usize = 2;
 const LEADERS: usize = 2;
-/// The keys, by number.
+/// Number of keys.
 const KEYS: usize = 2;
 
 type Keys = BTreeSet<usize>;
@@ -33,10 +33,10 @@ fn hash(key: usize) -> KeyHash {
 #[derive(Clone, Debug, Default)]
 struct Stored {
     plain: Option<usize>,
-    /// The Current key of the record, and its Previous ones.
+    /// The Current key in the record; `previous` has the Previous ones.
     current: Option<usize>,
     previous: Keys,
-    /// The client that the record was signed for.
+    /// The client for which the MAC of the record is valid.
     mac: Option<usize>,
 }
 
@@ -46,7 +46,7 @@ impl Stored {
     }
 }
 
-/// A client as the API server has it.
+/// A client as stored by the API server.
 #[derive(Clone, Debug, Default)]
 struct Client {
     version: u64,
@@ -55,7 +55,7 @@ struct Client {
     observed: bool,
 }
 
-/// A status write on its way.
+/// A status write in progress.
 #[derive(Clone, Debug)]
 struct Flight {
     leader: usize,
@@ -67,7 +67,7 @@ struct Flight {
 struct Leader {
     ownership: Ownership,
     index: Arc<Index>,
-    /// The clients as its index has them.
+    /// The clients as they are in its index.
     view: Vec<Client>,
     events: VecDeque<(usize, Client)>,
 }
@@ -77,36 +77,37 @@ struct Model {
     clients: Vec<Client>,
     secrets: Vec<Stored>,
     leaders: Vec<Leader>,
-    /// Knows everything at once.
+    /// Receives every change immediately.
     validator: Arc<Index>,
     flights: Vec<Flight>,
-    /// Whose status listed each key first; while that client asks for it.
+    /// The client whose status listed each key first, while that client asks for it.
     owner: [Option<usize>; KEYS],
-    /// Who may get each key: whoever had better evidence than all others at some time since status
-    /// was lost, and whoever has begun to ask for it since then, while nobody could prove anything.
+    /// The clients that may get each key since status was lost: those that had better evidence than
+    /// all others at some time, and those that began to ask for it while no client had a valid
+    /// record.
     entitled: [Keys; KEYS],
 }
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// Somebody adds a hash to a spec, or removes it.
+    /// A user adds a hash to a spec, or removes it.
     Edit(usize, usize),
-    /// Somebody puts a key into a Secret.
+    /// A user writes a key to a Secret.
     Put(usize, Option<usize>),
-    /// Somebody adds the hash of a key to the record of a Secret.
+    /// A user adds the hash of a key to the record of a Secret.
     Forge(usize, usize),
-    /// Somebody copies a Secret, with all that is written on it.
+    /// A user copies a Secret, including its metadata.
     Copy(usize),
     Reconcile(usize, usize),
     /// A status write arrives at the API server.
     Land(usize),
-    /// A leader's index takes up the next change.
+    /// A leader's index receives the next change.
     Watch(usize),
-    /// Status of one client is lost.
+    /// The status of a client is lost.
     Lose(usize),
-    /// Another leader, in this place, with an index that is as far behind.
+    /// A new leader replaces this one, with the same index.
     Restart(usize),
-    /// Everything is restored from a backup, but for status.
+    /// Everything except status is restored from a backup.
     Restore,
 }
 
@@ -170,7 +171,7 @@ impl Model {
         index.advanced(Kind::SdkClient, &seen.version.to_string());
     }
 
-    /// A leader that has listed everything.
+    /// A leader with a complete index.
     fn leader(&self) -> Leader {
         let index = Arc::new(Index::default());
         for (client, now) in self.clients.iter().enumerate() {
@@ -192,7 +193,7 @@ impl Model {
         }
     }
 
-    /// Whether the client does what keeps a key its own.
+    /// Whether the client still asks for a key.
     fn asks(&self, client: usize, key: usize) -> bool {
         if client >= DELIVERED {
             return self.clients[client].spec.contains(&key);
@@ -204,7 +205,7 @@ impl Model {
                 && secret.previous.contains(&key)
     }
 
-    /// Who can prove that a key was theirs.
+    /// The clients with a valid record of a key.
     fn proven(&self, key: usize) -> Vec<usize> {
         let secrets = self.secrets.iter().enumerate();
         secrets
@@ -215,7 +216,7 @@ impl Model {
             .collect()
     }
 
-    /// Whose a key is where no status tells.
+    /// To which client a key belongs if no status lists it.
     fn strongest(&self, key: usize) -> Option<usize> {
         let secrets = || self.secrets.iter().enumerate();
         let plain: Vec<_> =
@@ -305,7 +306,7 @@ impl Model {
         }
     }
 
-    /// As `hashes` and `service` do it.
+    /// Mirrors `hashes` and `service`.
     fn reconcile(&mut self, leader: usize, client: usize) {
         let seen = self.leaders[leader].view[client].clone();
         let secret = self.secrets.get(client).cloned().unwrap_or_default();
@@ -383,7 +384,7 @@ impl Model {
         }
     }
 
-    /// For whom validators would use a key by now.
+    /// The client for which validators accept a key.
     fn user(&self, key: usize) -> Option<usize> {
         let user = Reader::new(Arc::clone(&self.validator)).client_by_key(&hash(key))?;
         (0..CLIENTS).find(|client| name(*client) == user.name)
@@ -403,9 +404,10 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
-    /// Whatever somebody writes, and whatever two leaders know of it when: a key is never used for a
-    /// client that did not have it first, unless that one has given it up. After a loss of status the
-    /// strongest evidence decides, and where there are two of a kind, nobody gets the key.
+    /// Whatever users write, and whenever two leaders receive it: a key is never used for a client
+    /// that did not have it first, unless the first one has given it up. After a loss of status,
+    /// the strongest evidence decides, and if two clients have equal evidence, neither gets the
+    /// key.
     #[test]
     fn a_hash_is_never_used_for_a_client_that_did_not_hold_it_first(steps in steps()) {
         let mut model = Model::new();
@@ -415,7 +417,8 @@ proptest! {
         }
     }
 
-    /// And nobody is locked out: once everything has been seen, whoever alone asks for a key has it.
+    /// No client is locked out: once all changes have been received, a client that is the only one
+    /// to ask for a key gets it.
     #[test]
     fn a_hash_that_one_client_asks_for_is_granted(steps in steps()) {
         let mut model = Model::new();
@@ -428,12 +431,12 @@ proptest! {
                     model.step(&Step::Watch(leader));
                 }
             }
-            // What is under way arrives, or is refused.
+            // The pending writes are accepted or rejected.
             while !model.flights.is_empty() {
                 model.land(0);
             }
             if round == 2 {
-                // What a leader whose write was refused had reserved is over some time.
+                // The reservation of a leader whose write was rejected times out.
                 model.step(&Step::Restart(0));
                 model.leaders.truncate(1);
                 while !model.leaders[0].events.is_empty() {
@@ -452,7 +455,7 @@ proptest! {
     }
 }
 
-/// An index with these clients, each with the keys that its spec and its status list.
+/// An index with these clients: name, hashes in the spec, hashes in status.
 fn reader(clients: &[(&str, &[KeyHash], &[KeyHash])]) -> (Arc<Index>, Reader) {
     let index = Arc::new(Index::default());
     for (number, (name, listed, recorded)) in clients.iter().enumerate() {
@@ -476,7 +479,7 @@ fn listing(name: &str, version: usize, listed: &[KeyHash], recorded: &[KeyHash])
     .unwrap()
 }
 
-/// A client whose key is in a Secret.
+/// A client with a delivery Secret.
 fn delivered(name: &str) -> crd::SdkClient {
     serde_json::from_value(json!({
         "metadata": {"namespace": "acme", "name": name},
@@ -494,7 +497,7 @@ fn ruling(ownership: &Ownership, reader: &Reader, client: &str, hash: KeyHash) -
     ownership.decide(reader, &named(client), "1", &[(hash, Evidence::Asserted)])[&hash]
 }
 
-/// Both are reconciled before the index has learned of either.
+/// Both are reconciled before the index has received either status.
 #[test]
 fn of_two_clients_that_are_reconciled_at_once_one_gets_a_hash() {
     let key = ApiKey::generate().unwrap().hash();
@@ -503,10 +506,10 @@ fn of_two_clients_that_are_reconciled_at_once_one_gets_a_hash() {
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Granted);
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Granted, "it has it");
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Conflict);
-    // Status is written, and the index does not have it yet.
+    // Status is written, and the index has not received it yet.
     ownership.written(&named("a"), "7");
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Conflict);
-    // The index tells it, then that it was given up.
+    // The index receives it, and then its removal.
     index.apply(&listing("a", 7, &[key], &[key]));
     index.advanced(Kind::SdkClient, "7");
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Conflict);
@@ -534,7 +537,7 @@ fn a_hash_that_two_specs_list_is_granted_to_neither() {
     }
     index.apply(&listing("b", 3, &[], &[]));
     index.advanced(Kind::SdkClient, "3");
-    // What b has shown to this leader is over when b is reconciled.
+    // The evidence of b is dropped when b is reconciled.
     ownership.decide(&reader, &named("b"), "3", &[]);
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Granted);
 }
@@ -551,8 +554,8 @@ fn a_leader_that_starts_inspects_every_client_first() {
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Wait);
     ownership.inspected(&named("b"), false);
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Wait);
-    // One that fails again and again holds up nobody, nor does one that is gone.
-    for _ in 0..FAILURES {
+    // A client that fails repeatedly does not make others wait, nor does a deleted one.
+    for _ in 0..MAX_FAILURES {
         assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Wait);
         ownership.inspected(&named("c"), true);
     }
@@ -578,7 +581,7 @@ fn a_client_waits_for_new_ones_that_were_there_before_it() {
     };
     index.apply(&unobserved("b"));
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Wait);
-    // Whoever comes later does not hold it up.
+    // It does not wait for clients that are created later.
     index.apply(&unobserved("c"));
     index.apply(&delivered("b"));
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Granted);

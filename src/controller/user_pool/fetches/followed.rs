@@ -255,14 +255,14 @@ mod tests {
     fn a_question_is_answered_by_a_fetch_that_began_after_it() {
         let mut pool = followed(Known::default());
         let _ = pool.begin(id(), None, at(0));
-        assert!(!pool.answers(&questions(1)), "it came when the fetch was under way");
+        assert!(!pool.answers(&questions(1)), "it arrived after the fetch began");
         pool.land(at(0), fetched(vec![key()]), at(1));
         assert!(!pool.answers(&questions(1)));
         let _ = pool.begin(id(), Some(&questions(1)), at(1));
         assert!(pool.answers(&questions(1)) && !pool.answers(&questions(2)));
         pool.land(at(1), fetched(vec![key()]), at(2));
         assert_eq!(pool.known.answers, questions(1));
-        // A refresh that nobody asked for leaves the answers as they are.
+        // A scheduled refresh leaves the answers as they are.
         let _ = pool.begin(id(), None, at(3600));
         pool.land(at(3600), Ok(Brought::Unchanged { max_age: None }), at(3601));
         assert_eq!(pool.known.answers, questions(1));
@@ -297,7 +297,10 @@ mod tests {
         assert!(pool.known.set.is_some() && pool.plan.refresh_at() == at(2));
         let algorithms = vec![VerifyingAlgorithm::ES256];
         assert!(pool.want(Order { algorithms, ..order("https://id.example/") }, hour, at(2)));
-        assert!(pool.known.set.is_none() && pool.known.fetched_at.is_some(), "sorted out anew");
+        assert!(
+            pool.known.set.is_none() && pool.known.fetched_at.is_some(),
+            "the keys are selected again"
+        );
         assert!(pool.want(order("https://other.example/"), hour, at(3)));
         assert!(pool.known.set.is_none() && pool.known.fetched_at.is_none());
     }

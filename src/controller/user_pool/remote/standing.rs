@@ -20,7 +20,7 @@ pub const FETCH_FAILED: &str = "FetchFailed";
 /// short `--max-jwks-age` limits the lag to a quarter of itself.
 const MAX_LAG: SignedDuration = SignedDuration::from_mins(5);
 
-/// What status knows, if it was computed from this spec: where a previous leader stopped.
+/// What status contains, if it was computed from this spec: where a previous leader stopped.
 pub fn stored(pool: &UserPool, status: Option<&UserPoolStatus>) -> Known {
     let source = pool.source.describe();
     let Some(status) = status.filter(|status| status.source.as_ref() == Some(&source)) else {

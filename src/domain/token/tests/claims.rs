@@ -1,4 +1,4 @@
-//! Claims, on tokens whose signature holds.
+//! Validation of claims, on tokens with a valid signature.
 
 use super::*;
 use Reason::{
@@ -11,7 +11,7 @@ fn eddsa() -> &'static Issuer {
     issuer(Algorithm::EdDSA)
 }
 
-/// The verdict on an otherwise good token with this claim.
+/// The result for an otherwise valid token with this claim.
 fn with(name: &str, value: Value) -> Result<(), Reason> {
     eddsa().verify(&eddsa().token(|_, claims| claims[name] = value)).map(drop)
 }
@@ -21,7 +21,7 @@ fn without(name: &str) -> Result<(), Reason> {
     eddsa().verify(&token).map(drop)
 }
 
-/// What no Revocation can name, nobody could take back.
+/// Such a token could not be revoked, because no Revocation can specify it.
 #[test]
 fn rejects_users_and_token_ids_that_cannot_be_revoked() {
     for (name, value, verdict) in [
@@ -68,7 +68,7 @@ fn dates_of_every_sort() {
         ("exp", json!(-1), Err(TokenExpired)),
         ("exp", json!(-1e300), Err(TokenExpired)),
         ("exp", json!(1_800_000_000.5), Ok(())),
-        // A fraction is cut before it is compared.
+        // A fraction is truncated before the comparison.
         ("exp", json!(1_799_999_940.9), Err(TokenExpired)),
         ("exp", json!("1800000600"), Err(ExpiryMissing)),
         ("exp", json!(null), Err(ExpiryMissing)),
@@ -86,7 +86,7 @@ fn dates_of_every_sort() {
     assert_eq!(without("exp"), Err(ExpiryMissing));
     assert_eq!(without("nbf"), Ok(()));
     assert_eq!(without("iat"), Ok(()));
-    // A number that no f64 holds is no JSON number to us.
+    // A number beyond the range of f64 is rejected as malformed JSON.
     let text = claims().to_string().replace(&(NOW + 600).to_string(), "1e999");
     let token = eddsa().sign(&eddsa().header().to_string(), &text);
     assert_eq!(eddsa().verify(&token).unwrap_err(), TokenMalformed);
@@ -109,14 +109,14 @@ fn issuers() {
     assert_eq!(with("iss", json!(format!("{ISSUER}/"))), Err(IssuerMismatch));
     assert_eq!(without("iss"), Err(IssuerMismatch));
 
-    // Two keys, two issuers: each signs for its own only.
+    // Each of two keys is only valid for its own issuer.
     let other = SigningKey::generate(Algorithm::EdDSA).unwrap();
     let mut old = published(&other);
     old.issuer = Some("https://old.example".into());
     let pool = pool(vec![old, eddsa().pool.keys[0].clone()]);
     let token = eddsa().token(|_, claims| claims["iss"] = json!("https://old.example"));
     assert_eq!(verify_at(&pool, &token, NOW).unwrap_err(), IssuerMismatch);
-    // A key without an issuer verifies nothing, not even a token without `iss`.
+    // A key without an issuer verifies no token, not even one without `iss`.
     let mut pool = eddsa().pool.clone();
     pool.keys[0].issuer = None;
     let token = eddsa().token(|_, claims| drop(claims.as_object_mut().unwrap().remove("iss")));

@@ -1,4 +1,4 @@
-//! Junk: nothing panics, and nothing but the token that was signed is accepted.
+//! Random input: nothing panics, and only the token that was signed is accepted.
 
 use proptest::prelude::*;
 
@@ -9,7 +9,7 @@ fn eddsa() -> &'static Issuer {
     issuer(Algorithm::EdDSA)
 }
 
-/// JSON values as a stranger may put them anywhere.
+/// Arbitrary JSON values.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -28,7 +28,7 @@ fn values() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Names and pointers, some of which lead to something.
+/// Claim names and pointers, some of which match a claim.
 fn paths() -> impl Strategy<Value = String> {
     let known = prop::sample::select(vec!["a", "b", "/a/a", "/b/a", "/a/b/0", "/b/b/0"]);
     prop_oneof![4 => known.prop_map(str::to_owned), 1 => "/?[ab~/01]{0,6}"]
@@ -76,8 +76,8 @@ proptest! {
         }
     }
 
-    /// Signed by the right key, with any value in any place: never a panic, and accepted only with
-    /// a subject that is a text.
+    /// A token that is signed by the right key and has any value in any claim or header member
+    /// never causes a panic, and is accepted only if its subject is a string.
     #[test]
     fn any_value_in_any_place(
         name in prop_oneof![
@@ -95,8 +95,8 @@ proptest! {
         let _ = eddsa().verify(&token);
     }
 
-    /// Whatever a pool asks for and a token says: never a panic, and who is let in is the non-empty
-    /// text that the idClaim finds, with what is required beside it.
+    /// No policy and no claims cause a panic. If a token is accepted, its user is the non-empty
+    /// string in the idClaim, and the required claims match.
     #[test]
     fn any_policy_on_any_claims(
         path in paths(),

@@ -1,4 +1,4 @@
-//! Shape, header and signature.
+//! Form, header and signature of tokens.
 
 use super::*;
 use Reason::{
@@ -10,7 +10,7 @@ fn es256() -> &'static Issuer {
     issuer(Algorithm::ES256)
 }
 
-/// The verdict on an otherwise good token with this header member; null takes it away.
+/// The result for an otherwise valid token with this header member; null removes the member.
 fn with(name: &str, value: &Value) -> Result<(), Reason> {
     let token = es256().token(|header, _| {
         header[name] = value.clone();
@@ -48,7 +48,7 @@ fn header_members() {
     for (name, value, verdict) in [
         ("crit", json!(["exp"]), Err(TokenTypeUnsupported)),
         ("crit", json!([]), Err(TokenTypeUnsupported)),
-        // RFC 7797 section 6: `b64` has to be in `crit`, so alone it is not valid either.
+        // RFC 7797 section 6: `b64` must be listed in `crit`, so it is invalid without it too.
         ("b64", json!(false), Err(TokenTypeUnsupported)),
         ("b64", json!(true), Err(TokenTypeUnsupported)),
         ("alg", Value::Null, Err(AlgorithmUnsupported)),
@@ -92,7 +92,7 @@ fn a_key_of_another_pool_is_unknown() {
     let token = other.token(|_, _| {});
     assert!(other.verify(&token).is_ok());
     assert_eq!(es256().verify(&token).unwrap_err(), KeyUnknown);
-    // Nor does naming our key help.
+    // The `kid` of a key of the pool does not change that.
     let token = other.token(|header, _| header["kid"] = json!(es256().kid()));
     assert_eq!(es256().verify(&token).unwrap_err(), SignatureInvalid);
 }
@@ -168,7 +168,7 @@ fn shapes_that_are_no_compact_jws() {
         format!("{}.{payload}.{signature}", encode([0xff, 0xfe])),
     ] {
         let verdict = es256().verify(&bad).unwrap_err();
-        // Without a payload the signature is over something else.
+        // With a detached payload, the signature covers another text.
         let expected = if bad.contains("..") && !bad.starts_with('.') && !bad.ends_with('.') {
             SignatureInvalid
         } else {
@@ -182,8 +182,8 @@ fn shapes_that_are_no_compact_jws() {
     assert_eq!(es256().verify(&large).unwrap_err(), CredentialTooLarge);
 }
 
-/// One token has one spelling: a last character whose unused bits are not zero is refused, or a
-/// list of refused tokens could be passed by.
+/// A token has only one encoding. A last character with non-zero unused bits is rejected, because
+/// otherwise a deny-list of tokens could be bypassed.
 #[test]
 fn base64url_is_canonical() {
     let good = es256().token(|_, _| {});

@@ -1,7 +1,6 @@
-//! Tests of the token path, each on a real signature: what is read before any key is known
-//! (`header`), what is checked after the signature (`claims`), what pools ask for besides (`policy`),
-//! the vectors of the RFCs and another
-//! library (`vectors`), and junk (`fuzz`).
+//! Tests of the token path with real signatures: the checks before a key is looked up (`header`),
+//! the validation of claims (`claims`), the requirements of pools (`policy`), test vectors of the
+//! RFCs and of another library (`vectors`), and random input (`fuzz`).
 
 #![expect(clippy::string_slice, reason = "tokens are ASCII")]
 
@@ -24,11 +23,11 @@ use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
 
-/// The time of every test, unless it says another.
+/// The time of every test, unless specified otherwise.
 const NOW: i64 = 1_800_000_000;
 const ISSUER: &str = "https://anon.example.com/userPools/x";
 
-/// A pool and the private half of its one key.
+/// A pool with one key, and its private key.
 struct Issuer {
     key: SigningKey,
     pool: UserPool,
@@ -37,7 +36,7 @@ struct Issuer {
 static ISSUERS: LazyLock<Vec<Arc<Issuer>>> =
     LazyLock::new(|| Algorithm::ALL.into_iter().map(|alg| Arc::new(Issuer::new(alg))).collect());
 
-/// The issuer of this algorithm; made once, because RSA keys take their time.
+/// The issuer for this algorithm; created once, because generating RSA keys is slow.
 fn issuer(algorithm: Algorithm) -> &'static Issuer {
     ISSUERS.iter().find(|issuer| issuer.key.algorithm() == algorithm).unwrap()
 }
@@ -57,14 +56,14 @@ impl Issuer {
         json!({"alg": self.key.algorithm().as_str(), "kid": self.kid(), "typ": "JWT"})
     }
 
-    /// A token over exactly this text, with a good signature.
+    /// A token with exactly this payload and a valid signature.
     fn sign(&self, header: &str, payload: &str) -> String {
         let input = format!("{}.{}", encode(header), encode(payload));
         let signature = self.key.sign(input.as_bytes()).unwrap();
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 
-    /// A good token, changed by `change` before it is signed.
+    /// A valid token, modified by `change` before it is signed.
     fn token(&self, change: impl FnOnce(&mut Value, &mut Value)) -> String {
         let (mut header, mut claims) = (self.header(), claims());
         change(&mut header, &mut claims);
@@ -112,12 +111,12 @@ fn pool(keys: Vec<PublishedKey>) -> UserPool {
     }
 }
 
-/// The client that the caller names.
+/// The client that the caller specifies.
 fn client() -> SdkClientId {
     SdkClientId::derive("acme", "web")
 }
 
-/// Another live client of the same pool.
+/// Another valid client of the same pool.
 fn sibling() -> SdkClientId {
     SdkClientId::derive("acme", "mobile")
 }

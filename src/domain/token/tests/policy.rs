@@ -1,4 +1,4 @@
-//! What pools ask of the claims, on tokens whose signature holds.
+//! Claim requirements of pools, on tokens with a valid signature.
 
 use super::*;
 use crate::domain::policy::{ClaimPath, RequiredClaim};
@@ -25,7 +25,7 @@ fn remote(location: Location) -> Source {
     Source::Remote(Remote { location, ca: None, refresh_interval: SignedDuration::from_mins(15) })
 }
 
-/// The user of a token with these claims more; null takes one away.
+/// The user of a token with these additional claims; null removes a claim.
 fn user_of(pool: &UserPool, more: &Value) -> Result<String, Reason> {
     let token = eddsa().token(|_, claims| {
         let claims = claims.as_object_mut().unwrap();
@@ -72,7 +72,7 @@ fn the_claim_with_the_user() {
         pool.claims.id_claim = ClaimPath::parse(path).unwrap();
         assert_eq!(user_of(&pool, &claims), expected.map(str::to_owned), "{path}");
     }
-    // Not `sub`: it may be missing.
+    // `sub` is not the idClaim, so it may be missing.
     pool.claims.id_claim = ClaimPath::name("oid");
     assert_eq!(user_of(&pool, &json!({"oid": "u-7", "sub": null})).unwrap(), "u-7");
     assert_eq!(user_of(&pool, &json!({"oid": ""})), Err(SubjectMissing));
@@ -104,7 +104,7 @@ fn the_issuer_of_each_source() {
     let iss = |iss: &str| json!({"iss": iss});
     let (none, theirs) = (json!({"iss": null}), "https://id.example/");
 
-    // Of an OpenID provider: its own, always, whatever else is said.
+    // Tokens of an OpenID provider must have its own issuer, even if `issuers` lists others.
     let mut oidc = pool_of(remote(Location::Issuer(theirs.into())));
     oidc.claims.issuers = vec![ISSUER.into()];
     assert!(user_of(&oidc, &iss(theirs)).is_ok());
@@ -113,7 +113,7 @@ fn the_issuer_of_each_source() {
     {
         assert_eq!(user_of(&oidc, &bad), Err(IssuerMismatch), "{bad}");
     }
-    // Of the others: what is listed; if nothing is, anything.
+    // For the other sources, `iss` must be in `issuers`, and is not validated without it.
     for source in [remote(Location::Jwks(theirs.into())), Source::Inline, Source::Provided(entry())]
     {
         let mut pool = pool_of(source);
@@ -163,7 +163,7 @@ fn required_claims_all_have_to_hold() {
     }
 }
 
-/// The key of a pool says what it verifies, and the pool which of its keys count.
+/// The key determines the algorithm, and the pool determines which keys are used.
 #[test]
 fn a_key_that_does_not_serve_verifies_nothing() {
     let mut pool = eddsa().pool.clone();

@@ -1,4 +1,4 @@
-//! The signatures of the RFCs, and another library as the other side.
+//! Signatures of the RFCs, and interoperability with another library.
 
 use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 
@@ -33,14 +33,14 @@ fn rfc_7515_a_2_and_a_3_and_rfc_8037_a_4() {
     ] {
         assert!(holds(jwk, algorithm, token), "{algorithm:?}");
         assert!(!holds(jwk, algorithm, &token.replacen("eyJ", "eyK", 1)), "{algorithm:?}");
-        // They have no `kid` (and one is no JSON), so as tokens they are refused.
+        // They have no `kid`, and the payload of one is not JSON, so they are rejected as tokens.
         assert_eq!(UnverifiedToken::parse(token).unwrap_err(), Reason::KeyIdMissing);
     }
     assert!(!holds(&rsa, Algorithm::PS256, &rs256));
 }
 
-/// Made by OpenSSL 3.0: `openssl dgst -sha384 -sign`, for PSS with `rsa_pss_saltlen:digest`, which is
-/// what RFC 7518 section 3.5 asks for.
+/// Created with OpenSSL 3.0: `openssl dgst -sha384 -sign`, for PSS with `rsa_pss_saltlen:digest`,
+/// as RFC 7518 section 3.5 requires.
 #[test]
 fn signatures_of_openssl() {
     let rsa = json!({"kty": "RSA", "e": "AQAB", "n": "okMNA5RcUGQJPX53faTZH8u8bsV5XScDgGHIP31DcecBPjZroV92fND8z7u_AK1C1uBXxogEiIFyR05t2hlMOU2Coex02jt7_Zcm_Kvjt_gu9LvrxeBHlGfUyYoK3kid60r9FshX6dP7c5rzOExxcSSArZGV2-RKe9rA7oK38ta41PeBglvsYHifRCIV40_s0xGTOT8LFjTVkXycd-1P7Kv618KaHFC8Bb7348sJyy02nkmPTwX19ozBilMeqTrOhCKmAzruQIFrYbfbgUVE8xdICVJLgSVGArc6ls9X_NcwlfLDVsdC3nixW6nLyVEb6X46cs4M4xEcZQaoxHaNuw"});
@@ -69,7 +69,7 @@ fn signatures_of_openssl() {
     }
 }
 
-/// The algorithms that are verified and never signed with.
+/// The algorithms that are only used for verification.
 #[test]
 fn tokens_of_another_library_with_longer_hashes() {
     let rs256 = issuer(Algorithm::RS256);
@@ -114,7 +114,7 @@ fn we_accept_the_tokens_of_another_library() {
         let algorithm = issuer.key.algorithm();
         let der = issuer.key.to_pkcs8().unwrap();
         let key = match algorithm {
-            // That library wants PKCS #1, which PKCS #8 wraps in 26 bytes for keys of this size.
+            // That library expects PKCS #1. For keys of this size, PKCS #8 prepends 26 bytes to it.
             Algorithm::RS256 | Algorithm::PS256 => EncodingKey::from_rsa_der(&der[26..]),
             Algorithm::ES256 | Algorithm::ES384 => EncodingKey::from_ec_der(&der),
             Algorithm::EdDSA => EncodingKey::from_ed_der(&der),

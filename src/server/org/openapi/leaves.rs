@@ -1,4 +1,4 @@
-//! Schemas of single fields. The API refuses what they exclude; the contract test proves it.
+//! Schemas of single fields. The API rejects what they exclude; the contract test verifies that.
 
 use serde_json::{Value, json};
 

@@ -41,7 +41,7 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
             operation.path().contains('{') || named.contains(&operation)
         }
         413 => has_body,
-        // Two members of the organization may claim the same Kubernetes identity.
+        // Two members of the organization may have the same Kubernetes identity.
         422 => writes_resources(operation) || operation == Operation::Login,
         _ => true,
     }
