@@ -43,7 +43,7 @@ pub struct MemberSpec {
     #[schemars(length(min = 3, max = 254))]
     #[x_kube(validation = matches(
         r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$",
-        "must be an e-mail address without spaces and control characters, such as `ada@acme.example`",
+        "must be an e-mail address without spaces, such as `ada@acme.example`",
     ))]
     pub email: String,
     /// Permissions of this member: ReadOnly, Member or Admin.

@@ -62,7 +62,7 @@ impl PasswordId {
         Self(Uuid::new_v4())
     }
 
-    /// The id of the password from this source, which does not depend on the password itself.
+    /// The id of the password from this source, such as a version of a Secret.
     #[must_use]
     pub fn derive(source: &[&str]) -> Self {
         Self(Uuid::new_v5(&NAMESPACE, format!("password/{}", source.join("/")).as_bytes()))

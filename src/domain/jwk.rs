@@ -322,7 +322,7 @@ mod tests {
             ..Jwk::default()
         };
         let hex = |text: &str| -> Vec<u8> {
-            let digits = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+            let digits = text.as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap());
             digits.map(|digits| u8::from_str_radix(digits, 16).unwrap()).collect()
         };
         for (point, error) in [

@@ -79,7 +79,7 @@ pub struct AddressFilter {
 /// An opening that is not inside one network that is closed by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{0} cannot be opened: specify a network inside one that is closed by default, such as 10.20.0.0/16 (public addresses are always open)"
+    "{0} cannot be opened: specify a network inside one that is closed by default, such as 10.20.0.0/16 (public addresses need not be opened)"
 )]
 pub struct NotAnOpening(pub IpNet);
 

@@ -13,10 +13,9 @@ use crate::validate;
 pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, Error> {
     let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
-    let found = found.map(|found| found.0);
     let now = context.clock.now();
     let recent = |pool: &domain::UserPool| context.reader.is_recent(pool, now);
-    Ok(match &found {
+    Ok(match found.as_ref().map(|found| &found.0) {
         Some(Err(_)) => not_ready(pool),
         Some(Ok(found)) => standing(pool, Some(found), recent),
         None => standing(pool, None, recent),

@@ -218,7 +218,9 @@ fn any_object() -> impl Strategy<Value = String> {
     let parts = ["spec", "status", "data", "apiVersion", "kind", "unknown"].to_vec();
     let rest = prop::collection::btree_map(prop::sample::select(parts), any_json(), 0..5);
     let members = |all: std::collections::BTreeMap<&str, String>| {
-        all.into_iter().map(|(name, value)| format!(r#","{name}":{value}"#)).collect::<String>()
+        let members: Vec<_> =
+            all.into_iter().map(|(name, value)| format!(r#","{name}":{value}"#)).collect();
+        members.concat()
     };
     (metadata, rest).prop_map(move |(metadata, rest)| {
         format!(r#"{{"metadata":{{"name":"odd"{}}}{}}}"#, members(metadata), members(rest))

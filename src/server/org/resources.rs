@@ -266,6 +266,9 @@ async fn same<K: Written>(
 /// The maximum number of attempts to write when writes of status cause conflicts.
 pub const TRIES: u32 = 5;
 
+/// Finalizers by which an object asks for a deletion policy.
+const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
+
 /// Deletes an object that was read, always with background propagation: anyone who may write the
 /// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
 /// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
@@ -277,7 +280,25 @@ pub async fn delete<K: Written>(
 ) -> Result<(), ApiError> {
     deletable(object, force)?;
     let mut version = object.resource_version();
+    let mut finalizers = object.finalizers().to_vec();
     for _ in 0..TRIES {
+        // The API server refuses to combine a resourceVersion with a policy that has to remove these
+        // finalizers (409, however often it is tried), so they are removed first.
+        if finalizers.iter().any(|finalizer| GC_FINALIZERS.contains(&finalizer.as_str())) {
+            finalizers.retain(|finalizer| !GC_FINALIZERS.contains(&finalizer.as_str()));
+            let patch = json!({
+                "metadata": { "resourceVersion": version, "finalizers": finalizers },
+            });
+            let patched = api.patch(&object.name_any(), &patching(), &Patch::Merge(&patch)).await;
+            version = match readable(patched) {
+                Ok(patched) => patched.resource_version(),
+                Err(error) => {
+                    finalizers = object.finalizers().to_vec();
+                    same(api, object, error, |_| true).await?
+                }
+            };
+            continue;
+        }
         let parameters = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: object.uid(),

@@ -238,7 +238,7 @@ async fn a_hash_in_two_statuses_goes_back_to_the_client_that_has_the_key() {
     let victim = Victim::new(&operator).await;
     let thief = Space::new("thief").await;
     let hash = sha256(&victim.key);
-    thief.apply(&listing("lists", &[hash.clone()])).await;
+    thief.apply(&listing("lists", std::slice::from_ref(&hash))).await;
     thief.stands::<SdkClient>("lists", "KeyConflict").await;
     // Validators alone, who decide by what is written.
     operator.stop().await;

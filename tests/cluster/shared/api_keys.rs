@@ -225,7 +225,7 @@ async fn revocation_of_keys() {
     counts(&operator, other.expose(), "200").await;
 
     let error = space.try_apply(&revocation("nothing", json!({"name": "ci"}))).await.unwrap_err();
-    assert!(error.to_string().contains("say which keys"), "{error}");
+    assert!(error.to_string().contains("specify which keys"), "{error}");
 }
 
 /// A key that replaces one which is revoked by its age must not be revoked itself, nor any that comes

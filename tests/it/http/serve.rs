@@ -198,7 +198,8 @@ async fn a_request_has_its_time_and_waiting_is_part_of_it() {
         assert_eq!(reply.header("retry-after"), Some("1"));
         assert!(reply.header("x-request-id").is_some());
     }
-    let shed = replies.iter().filter(|reply| reply.text.contains("too many requests")).count();
+    let shed =
+        replies.iter().filter(|reply| reply.text.contains("too many concurrent requests")).count();
     assert_eq!(shed, 80);
     assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
 }

@@ -189,7 +189,7 @@ fn subjects() {
         assert_eq!(with("sub", bad.clone()), Err(SubjectMissing), "{bad}");
     }
     assert_eq!(without("sub"), Err(SubjectMissing));
-    // Half of a surrogate pair is no text (RFC 8259 section 8.2).
+    // A lone surrogate is not valid text (RFC 8259 section 8.2).
     let text = claims().to_string().replace("user-123", r"\ud800");
     let token = eddsa().sign(&eddsa().header().to_string(), &text);
     assert_eq!(eddsa().verify(&token).unwrap_err(), TokenMalformed);
