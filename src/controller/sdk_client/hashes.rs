@@ -34,12 +34,16 @@ pub async fn accept(
     for key in listed {
         let created_at = match recorded(key) {
             Some(known) => {
-                // Two leaders have written the hash to status of two clients. If the key was
-                // delivered to the other one, it belongs to that.
+                // Two leaders have written the hash to status of two clients. If a signed record says
+                // that the key was delivered to the other one, that client had it first: a record is
+                // signed only for a client that has the hash alone. The key itself, in the Secret of
+                // the other one, would prove nothing: it may be a copy.
                 if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
                     conflict = conflict.or(Some(key.hash));
                 }
-                if context.reader.is_key_delivered_besides(&key.hash, &client.name) {
+                if context.reader.is_key_delivered_besides(&key.hash, &client.name)
+                    && ownership::is_recorded_elsewhere(context, client, &key.hash).await?
+                {
                     continue;
                 }
                 // An edit must not make a key younger: that would lift a revocation by age.

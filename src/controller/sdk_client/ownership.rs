@@ -268,7 +268,7 @@ pub async fn rule(
 
 /// Whether the delivery Secret of another client records the hash with a valid MAC. That client
 /// need not exist (yet), because Secrets are restored before the objects that own them.
-async fn is_recorded_elsewhere(
+pub async fn is_recorded_elsewhere(
     context: &Context,
     client: &SdkClient,
     hash: &KeyHash,
