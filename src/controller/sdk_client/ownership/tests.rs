@@ -86,8 +86,9 @@ struct Model {
     /// follows, the key is free, even if the client has begun to ask for it again.
     released: [Keys; KEYS],
     /// The clients that may get each key since status was lost: those that had better evidence than
-    /// all others at some time, and those that began to ask for it while no client had a valid
-    /// record.
+    /// all others at some time, those that began to ask for it while no client had a valid record,
+    /// those that asked for it when another client gave it up, and the one that had the key when
+    /// its status alone was lost.
     entitled: [Keys; KEYS],
 }
 
@@ -283,10 +284,11 @@ impl Model {
                 self.clients[client].observed = false;
                 self.changed(client);
                 for key in lost {
-                    if !self.clients.iter().any(|other| other.status.contains(&key)) {
-                        self.owner[key] = None;
-                        self.entitled[key].clear();
-                    }
+                    // Who was first is lost with the status that said so. The client may get the key
+                    // back, also if a copy has turned up; a second leader that is behind may still
+                    // grant it to a client that asked for it before, which is a known limit.
+                    self.owner[key] = None;
+                    self.entitled[key].insert(client);
                 }
             }
             Step::Restart(leader) => {
@@ -306,6 +308,13 @@ impl Model {
         }
         for (client, key) in pairs() {
             let begins = self.asks(client, key) && !asked.contains(&(client, key));
+            // A key that a client gives up is free for every client that asks for it then: which of them a
+            // leader has seen in the meantime is chance.
+            if asked.contains(&(client, key)) && !self.asks(client, key) {
+                let asking = (0..CLIENTS).filter(|other| self.asks(*other, key));
+                let asking: Vec<_> = asking.collect();
+                self.entitled[key].extend(asking);
+            }
             if begins && self.proven(key).iter().all(|other| *other == client) {
                 self.entitled[key].insert(client);
             }
