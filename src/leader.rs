@@ -20,9 +20,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::kube_error::short;
 use crate::kube_ext::api::readable;
 use crate::kube_ext::tolerant::Tolerant;
-use crate::said::Said;
 
 /// Name of the Lease, in the operator's namespace.
 pub const LEASE_NAME: &str = "anon-operator-leader";
@@ -120,7 +120,7 @@ impl Candidate {
                 Ok(Ok(true)) => return asked,
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), "failed to read or write the leader's Lease");
+                    warn!(error = %short(&error), "failed to read or write the leader's Lease");
                 }
                 Err(_) => warn!("no answer about the leader's Lease within {REQUEST_TIMEOUT:?}"),
             }
@@ -143,7 +143,7 @@ impl Candidate {
                 Ok(Ok(false)) if self.held_by_another() => return,
                 Ok(Ok(false)) => debug!("the leader's Lease changed in between"),
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), "failed to renew the leader's Lease");
+                    warn!(error = %short(&error), "failed to renew the leader's Lease");
                 }
                 Err(_) => warn!("timed out renewing the leader's Lease"),
             }
@@ -157,7 +157,7 @@ impl Candidate {
             Ok(Ok(true)) => info!("released the leader's Lease"),
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
-                warn!(error = %Said(&error), "failed to release the leader's Lease");
+                warn!(error = %short(&error), "failed to release the leader's Lease");
             }
             Err(_) => warn!("timed out releasing the leader's Lease"),
         }

@@ -77,7 +77,7 @@ pub const ASKED: &str = "anon.dev/asked";
 /// Value of [`COMPONENT`]: the Lease of a validator, a replica that authenticates requests.
 pub const VALIDATOR: &str = "validator";
 
-/// Data key of a signing Secret: a [`crate::domain::keyset::StoredKeySet`] in JSON.
+/// Data key of a signing Secret: a [`crate::domain::signing_key_set::StoredKeySet`] in JSON.
 pub const KEY_SET: &str = "keyset.json";
 
 /// Label on a Secret that a spec refers to: the use that the owner of the Secret consents to.

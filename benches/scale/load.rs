@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anon_operator::crd::{ApiKeyState, ApiKeyStatus, SdkClient, SdkClientStatus};
+use anon_operator::domain::credential::ApiKey;
 use anon_operator::domain::ids::SdkClientId;
-use anon_operator::domain::opaque::ApiKey;
 use anon_operator::names;
 use anyhow::Context as _;
 use jiff::Timestamp;

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, Format};
 use super::{Streams, read_input};
+use crate::domain::credential::{ApiKey, ApiKeys, Scheme as _, SessionTokens};
 use crate::domain::json::parse_object;
-use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionTokens};
 use crate::domain::token::UnverifiedToken;
 
 /// Help text below the options.
@@ -84,7 +84,7 @@ struct Jwt {
     claims: Map<String, Value>,
     signature_bytes: usize,
     /// Why validators reject it before they look for a key.
-    rejection: Option<crate::domain::decision::Reason>,
+    rejection: Option<crate::domain::reason::Reason>,
 }
 
 /// The claims that are times (RFC 7519 section 4.1, OpenID Connect Core section 2).

@@ -15,8 +15,8 @@ use serde_json::json;
 use super::output::{self, Format};
 use super::{Streams, read_input};
 use crate::crd::ApiKeyHash;
+use crate::domain::credential::ApiKey;
 use crate::domain::duration;
-use crate::domain::opaque::ApiKey;
 use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
 
 /// Commands for API keys.

@@ -3,14 +3,14 @@
 
 use thiserror::Error;
 
+use crate::kube_error::short;
 use crate::names;
-use crate::said::Said;
 
 /// A failed reconciliation.
 #[derive(Debug, Error)]
 pub enum Error {
     /// The API server refused the request or did not answer.
-    #[error("could not {action}: {}", Said(.source))]
+    #[error("could not {action}: {}", short(.source))]
     Api {
         /// The attempted action, such as "create Secret".
         action: &'static str,
@@ -35,7 +35,7 @@ pub enum Error {
     Signing(#[from] crate::domain::signing::SigningError),
     /// An API key could not be generated.
     #[error(transparent)]
-    Random(#[from] crate::domain::opaque::RandomFailed),
+    Random(#[from] crate::domain::credential::RandomFailed),
     /// A value to store could not be encoded.
     #[error("could not encode {what}: {source}")]
     Encode {

@@ -15,18 +15,17 @@
 
 pub mod apply;
 pub mod bindings;
-mod consent;
 mod error;
+mod events;
+mod gc;
+mod labelled_secret;
 mod member;
-pub mod memory;
-mod news;
 mod organization;
 mod owner;
 mod revocation;
 mod sdk_client;
-mod sign_ups;
 pub mod status;
-mod sweep;
+pub mod tracker;
 mod triggers;
 mod user_pool;
 
@@ -47,9 +46,9 @@ use tracing::{debug, warn};
 
 use crate::clock::SharedClock;
 use crate::crd::Revocation;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::domain::ids::ObjectName;
-use crate::domain::revocation::Of;
+use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
 use crate::index::propagation::{self, Propagation};
 use crate::jwks::Fetcher;
@@ -59,13 +58,13 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::validate;
 pub use error::Error;
-use memory::Memory;
-use sdk_client::echo::Echoes;
+use sdk_client::expectations::Expectations;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
 use sdk_client::record_keys::RecordKeyStore;
 use status::HasStatus;
-use user_pool::fetches::Fetches;
+use tracker::ObjectTracker;
+use user_pool::jwks_refresher::JwksRefresher;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
@@ -107,18 +106,18 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// Name of this replica, for Events.
     pub instance: String,
-    /// See [`Memory`].
-    pub memory: Memory,
+    /// See [`ObjectTracker`].
+    pub tracker: ObjectTracker,
     /// This replica's own index, for decisions that depend on several objects.
     pub reader: Reader,
     /// See [`Propagation`].
     pub propagation: Arc<Propagation>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
-    /// See [`Fetches`].
-    pub fetches: Fetches,
-    /// See [`Echoes`].
-    pub echoes: Arc<Echoes>,
+    /// See [`JwksRefresher`].
+    pub refresher: JwksRefresher,
+    /// See [`Expectations`].
+    pub expectations: Arc<Expectations>,
     /// Notified when a RoleBinding may have become an orphan. See [`bindings`].
     pub orphaned: Arc<Notify>,
     /// See [`Ownership`].
@@ -157,7 +156,7 @@ impl Context {
         let cores = std::thread::available_parallelism();
         Self {
             instance,
-            fetches: Fetches::new(
+            refresher: JwksRefresher::new(
                 settings.fetcher.clone(),
                 Arc::clone(&clock),
                 Arc::clone(&metrics),
@@ -167,11 +166,11 @@ impl Context {
             settings,
             clock,
             metrics,
-            memory: Memory::default(),
+            tracker: ObjectTracker::default(),
             reader,
             propagation,
             pending: PendingKeys::default(),
-            echoes: Arc::default(),
+            expectations: Arc::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),
             record_keys: RecordKeyStore::default(),
@@ -205,7 +204,7 @@ trait Reconcile: HasStatus {
         std::future::ready(Ok(()))
     }
 
-    /// Drops what the context holds, besides [`Memory`], about an object that was deleted.
+    /// Drops what the context holds, besides [`ObjectTracker`], about an object that was deleted.
     fn forget(_context: &Context, _namespace: &str, _name: &str) {}
 }
 
@@ -214,23 +213,23 @@ struct Outcome {
     /// Metric label.
     label: &'static str,
     /// When to reconcile again.
-    look: Look,
+    requeue: Requeue,
 }
 
 impl Outcome {
     /// Nothing to do until something changes.
-    const SETTLED: Self = Self { label: "ok", look: Look::OnChange };
+    const SETTLED: Self = Self { label: "ok", requeue: Requeue::OnChange };
     /// The spec is not valid; nothing to do until it changes.
-    const INVALID: Self = Self { label: "invalid", look: Look::OnChange };
+    const INVALID: Self = Self { label: "invalid", requeue: Requeue::OnChange };
     /// Blocked by something that is not watched.
-    const BLOCKED: Self = Self { label: "blocked", look: Look::Later };
+    const BLOCKED: Self = Self { label: "blocked", requeue: Requeue::Later };
     /// This version of the operator cannot read the object.
-    const UNREADABLE: Self = Self { label: "unreadable", look: Look::OnChange };
+    const UNREADABLE: Self = Self { label: "unreadable", requeue: Requeue::OnChange };
 }
 
 /// When to reconcile an object again, if nothing changes before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum Requeue {
     /// Not before the next resync.
     OnChange,
     /// In a moment: something is in progress that triggers no event.
@@ -241,10 +240,10 @@ pub enum Look {
     At(Timestamp),
 }
 
-impl Look {
+impl Requeue {
     /// The requeue of `object`. Resyncs are spread over time by object.
     fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
-        let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * memory::spread(object) / memory::SPREAD;
+        let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * tracker::spread(object) / tracker::SPREAD;
         let left = match self {
             Self::OnChange => recheck,
             Self::Soon => Duration::from_millis(200),
@@ -279,14 +278,14 @@ pub async fn run(context: Arc<Context>) {
         drive(user_pool::controller(&context), Arc::clone(&context)),
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
-        sweep::run(&context),
+        gc::run(&context),
         context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
-        context.fetches.run(&context.propagation, &context.reader),
+        context.refresher.run(&context.propagation, &context.reader),
     );
 }
 
 /// The object whose credentials a Revocation covers, if it is of the kind `of`.
-fn revoked(revocation: &Guarded<Revocation>, of: Of) -> Option<ObjectName> {
+fn revoked(revocation: &Guarded<Revocation>, of: RevocationTarget) -> Option<ObjectName> {
     let revocation = validate::revocation(revocation.0.as_ref().ok()?).ok()?;
     (revocation.of == of).then_some(revocation.owner)
 }
@@ -302,7 +301,7 @@ where
     K: Reconcile + DeserializeOwned,
 {
     let kind = K::kind(&()).into_owned();
-    let memory = Arc::clone(&context);
+    let tracking = Arc::clone(&context);
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .run(reconcile::<K>, on_error::<K>, context)
@@ -312,8 +311,8 @@ where
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
                 Err(ControllerError::ObjectNotFound(gone)) => {
                     let namespace = gone.namespace.as_deref().unwrap_or_default();
-                    memory.memory.forget(&kind, namespace, &gone.name);
-                    K::forget(&memory, namespace, &gone.name);
+                    tracking.tracker.forget(&kind, namespace, &gone.name);
+                    K::forget(&tracking, namespace, &gone.name);
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; retrying");
@@ -333,7 +332,7 @@ async fn reconcile<K: Reconcile>(
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
     }
-    if context.memory.is_superseded(object.as_ref()) {
+    if context.tracker.is_superseded(object.as_ref()) {
         return Ok(Action::await_change());
     }
     let start = Instant::now();
@@ -345,27 +344,29 @@ async fn reconcile<K: Reconcile>(
         }
     };
     let (outcome, action) = match &result {
-        Ok(outcome) => (outcome.label, outcome.look.action(object.as_ref(), context.clock.now())),
+        Ok(outcome) => {
+            (outcome.label, outcome.requeue.action(object.as_ref(), context.clock.now()))
+        }
         Err(error) => (error.class(), Action::await_change()),
     };
     let refusal = result.as_ref().err().and_then(Error::refusal);
     if let (Some(refusal), Ok(object)) = (refusal, &object.0) {
         let unchanged = object.status().cloned().unwrap_or_default();
-        let standing = Standing::reconciling("Refused", refusal);
+        let readiness = Readiness::reconciling("Refused", refusal);
         // Best effort: the refused request may have been a write of status.
-        let _ = status::write(&context, object, unchanged, &standing).await;
+        let _ = status::write(&context, object, unchanged, &readiness).await;
     }
     let kind = kind_name::<K>();
     context.metrics.reconciled(kind, outcome, start.elapsed());
     result.map(|_| {
-        context.memory.succeeded(object.as_ref());
+        context.tracker.succeeded(object.as_ref());
         action
     })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
 fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
-    let pause = context.memory.failed(object.as_ref());
+    let pause = context.tracker.failed(object.as_ref());
     let (kind, namespace, name) =
         (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
     if matches!(error, Error::Conflict { .. }) {

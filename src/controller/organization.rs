@@ -4,7 +4,7 @@ use kube::api::Api;
 use kube::runtime::controller::Controller;
 
 use super::{Context, Error, Guarded, Outcome, Reconcile, status, triggers};
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::validate;
 
@@ -14,16 +14,16 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Organization>>
 
 impl Reconcile for Organization {
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        let (standing, id, outcome) = match validate::organization(self) {
+        let (readiness, id, outcome) = match validate::organization(self) {
             Ok(organization) => (
-                Standing::ready("Accepted", "the organization is in use"),
+                Readiness::ready("Accepted", "the organization is in use"),
                 Some(organization.id.to_string()),
                 Outcome::SETTLED,
             ),
             Err(violations) => (status::invalid(&violations), None, Outcome::INVALID),
         };
         let desired = OrganizationStatus { id, ..OrganizationStatus::default() };
-        status::write(context, self, desired, &standing).await?;
+        status::write(context, self, desired, &readiness).await?;
         Ok(outcome)
     }
 }

@@ -10,13 +10,13 @@ use kube::api::Api;
 use kube::runtime::controller::Controller;
 
 use super::propagation::Write;
-use super::{Context, Error, Guarded, Look, Outcome, Reconcile, apply, status, triggers};
-use crate::crd::condition::{self, Note, READY, Standing};
+use super::{Context, Error, Guarded, Outcome, Reconcile, Requeue, apply, status, triggers};
+use crate::crd::condition::{self, ExtraCondition, READY, Readiness};
 use crate::crd::{Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
-use crate::domain::revocation::{self as domain, Of};
+use crate::domain::revocation::{self as domain, RevocationTarget};
 use crate::index::Kind;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::validate;
@@ -35,23 +35,23 @@ impl Reconcile for Revocation {
                 return Ok(Outcome::INVALID);
             }
         };
-        let end = revocation.expires_at.or_else(|| moot_at(context, &revocation));
+        let end = revocation.expires_at.or_else(|| obsolete_at(context, &revocation));
         if end.is_some_and(|end| end <= context.clock.now()) {
             let api: Api<Tolerant<Self>> =
                 Api::namespaced(context.client.clone(), &revocation.name.namespace);
             apply::delete_exactly(&api, self).await?;
             return Ok(Outcome::SETTLED);
         }
-        let look = end.map_or(Look::OnChange, Look::At);
+        let requeue = end.map_or(Requeue::OnChange, Requeue::At);
         // Once acknowledged, it stays so: only deleting a Revocation lifts it.
         if condition::is_ready(&unchanged.conditions) {
-            context.memory.seen_through(self);
-            return Ok(Outcome { look, ..Outcome::SETTLED });
+            context.tracker.clear_first_seen(self);
+            return Ok(Outcome { requeue, ..Outcome::SETTLED });
         }
         let write = Write {
             kind: Kind::Revocation,
             resource_version: self.resource_version().unwrap_or_default(),
-            at: context.memory.first_seen(self, Instant::now()),
+            at: context.tracker.first_seen(self, Instant::now()),
         };
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
         let first =
@@ -61,17 +61,20 @@ impl Reconcile for Revocation {
         // This replica's own index included: the status write triggers a reconciliation of the
         // owner, which replaces a revoked key and relies on that index.
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
-        let (mut standing, look) = if reached.everywhere && here {
-            (Standing::ready("Revoked", format!("revocation enforced by {}", reached.text)), look)
+        let (mut readiness, requeue) = if reached.everywhere && here {
+            (
+                Readiness::ready("Revoked", format!("revocation enforced by {}", reached.text)),
+                requeue,
+            )
         } else {
             let waiting = reached.waiting_for(&write);
             let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
-            (Standing::reconciling("Propagating", text), Look::Soon)
+            (Readiness::reconciling("Propagating", text), Requeue::Soon)
         };
-        standing.notes.extend(note);
-        status::write(context, self, RevocationStatus::default(), &standing).await?;
-        Ok(Outcome { look, ..Outcome::SETTLED })
+        readiness.notes.extend(note);
+        status::write(context, self, RevocationStatus::default(), &readiness).await?;
+        Ok(Outcome { requeue, ..Outcome::SETTLED })
     }
 }
 
@@ -81,19 +84,19 @@ const NO_MATCH: &str = "NoMatch";
 const NO_OWNER: &str = "OwnerNotFound";
 const NO_KEY: &str = "KeysNotFound";
 
-fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<Note> {
+fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<ExtraCondition> {
     let ObjectName { namespace, name } = &revocation.owner;
     let reader = &context.reader;
     let (kind, keys) = match revocation.of {
-        Of::UserPool => {
+        RevocationTarget::UserPool => {
             let pool = reader.pool(UserPoolId::derive(namespace, name));
             ("UserPool", pool.map(|pool| signing_keys(&pool)))
         }
-        Of::SdkClient => {
+        RevocationTarget::SdkClient => {
             let client = reader.client_named(&revocation.owner);
             ("SdkClient", client.map(|client| api_keys(&client)))
         }
-        Of::Member => {
+        RevocationTarget::Member => {
             let member = reader.member(MemberId::derive(namespace, name));
             ("Member", member.map(|_| Vec::new()))
         }
@@ -102,7 +105,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
         let text = format!(
             "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
         );
-        return Some(Note::new(NO_MATCH, NO_OWNER, text));
+        return Some(ExtraCondition::new(NO_MATCH, NO_OWNER, text));
     };
     let named = |key: &Key| revocation.names_key(&key.0);
     // A key may have replaced a revoked one that was destroyed.
@@ -115,7 +118,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
     let text = format!(
         "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
     );
-    Some(Note::new(NO_MATCH, NO_KEY, text))
+    Some(ExtraCondition::new(NO_MATCH, NO_KEY, text))
 }
 
 /// The id of a key, and its creation time.
@@ -135,17 +138,18 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
 }
 
 /// The message of the existing condition.
-fn said(status: &RevocationStatus) -> Option<Note> {
+fn said(status: &RevocationStatus) -> Option<ExtraCondition> {
     let said = condition::find(&status.conditions, NO_MATCH)?;
     let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
-    Some(Note::new(NO_MATCH, reason, said.message.clone()))
+    Some(ExtraCondition::new(NO_MATCH, reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired, as far as that is certain: other issuers choose the
 /// lifetime of their tokens.
-fn moot_at(context: &Context, revocation: &domain::Revocation) -> Option<Timestamp> {
+fn obsolete_at(context: &Context, revocation: &domain::Revocation) -> Option<Timestamp> {
     let ObjectName { namespace, name } = &revocation.owner;
-    let pool = (revocation.of == Of::UserPool).then(|| UserPoolId::derive(namespace, name))?;
+    let pool = (revocation.of == RevocationTarget::UserPool)
+        .then(|| UserPoolId::derive(namespace, name))?;
     let pool = context.reader.pool(pool)?;
-    matches!(pool.source, Source::Hosted(_)).then(|| revocation.moot_at())?
+    matches!(pool.source, Source::Hosted(_)).then(|| revocation.obsolete_at())?
 }

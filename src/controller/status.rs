@@ -17,8 +17,8 @@ use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
-use super::news::{self, News};
-use crate::crd::condition::{self, READY, Standing, State};
+use super::events::{self, EventNote};
+use crate::crd::condition::{self, READY, Readiness, ReadyState};
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
@@ -51,7 +51,11 @@ pub trait HasStatus:
     fn with_status(&self, status: Self::Status) -> Self;
 
     /// Sets the fields that every status has: conditions and observedGeneration.
-    fn set_standing(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
+    fn set_readiness(
+        status: &mut Self::Status,
+        conditions: Vec<Condition>,
+        generation: Option<i64>,
+    );
 }
 
 macro_rules! has_status {
@@ -80,7 +84,7 @@ macro_rules! has_status {
                 Self { status: Some(status), ..self.clone() }
             }
 
-            fn set_standing(
+            fn set_readiness(
                 status: &mut Self::Status,
                 conditions: Vec<Condition>,
                 generation: Option<i64>,
@@ -101,22 +105,22 @@ has_status!(
 );
 
 /// The readiness of an object whose spec is invalid.
-pub fn invalid(violations: &[Violation]) -> Standing {
+pub fn invalid(violations: &[Violation]) -> Readiness {
     let text: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    Standing::stalled("Invalid", text.join("; "))
+    Readiness::stalled("Invalid", text.join("; "))
 }
 
-/// Completes `status` with conditions that report `standing`, and the observed generation. Pure.
+/// Completes `status` with conditions that report `readiness`, and the observed generation. Pure.
 pub fn complete<K: HasStatus>(
     object: &K,
     mut status: K::Status,
-    standing: &Standing,
+    readiness: &Readiness,
     now: Timestamp,
 ) -> K::Status {
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let generation = object.meta().generation;
     K::leave_to_others(&mut status);
-    K::set_standing(&mut status, standing.conditions(previous, generation, now), generation);
+    K::set_readiness(&mut status, readiness.conditions(previous, generation, now), generation);
     status
 }
 
@@ -129,9 +133,9 @@ pub async fn write<K: HasStatus>(
     context: &Context,
     object: &K,
     status: K::Status,
-    standing: &Standing,
+    readiness: &Readiness,
 ) -> Result<Option<String>, Error> {
-    let status = complete(object, status, standing, context.clock.now());
+    let status = complete(object, status, readiness, context.clock.now());
     let own_part = object.status().cloned().map(|mut status| {
         K::leave_to_others(&mut status);
         status
@@ -155,8 +159,8 @@ pub async fn write<K: HasStatus>(
         .replace_status(&name, &parameters, &Tolerant::new(object.with_status(status)))
         .await
         .map_err(Error::api("write status"))?;
-    context.memory.superseded(object, written.resource_version().as_deref());
-    report(context, object, standing).await;
+    context.tracker.superseded(object, written.resource_version().as_deref());
+    report(context, object, readiness).await;
     Ok(written.resource_version())
 }
 
@@ -172,12 +176,12 @@ pub async fn write_unreadable<K: HasStatus>(
     let ObjectMeta { namespace, name, generation, resource_version, .. } = &unreadable.metadata;
     let (namespace, name) = (namespace.as_deref().unwrap_or_default(), name.as_deref());
     let name = name.unwrap_or_default();
-    let standing = Standing::stalled(
+    let readiness = Readiness::stalled(
         "Unreadable",
         format!("not served, because this version of the operator cannot read it: {unreadable}"),
     );
     let previous = &unreadable.conditions;
-    let conditions = standing.conditions(previous, *generation, context.clock.now());
+    let conditions = readiness.conditions(previous, *generation, context.clock.now());
     if conditions == *previous && unreadable.observed_generation == *generation {
         return Ok(());
     }
@@ -198,24 +202,28 @@ fn manager() -> String {
 
 /// Logs the readiness, and publishes an Event if the object has become stalled, or ready again. The
 /// first Ready of an object is not worth an Event.
-async fn report<K: HasStatus>(context: &Context, object: &K, standing: &Standing) {
+async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let before = condition::find(previous, READY);
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let reason = standing.reason;
-    let ready = standing.state == State::Ready;
+    let reason = readiness.reason;
+    let ready = readiness.state == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {
-        debug!(%kind, %namespace, %name, reason, ready, "{}", standing.message);
+        debug!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     } else {
-        info!(%kind, %namespace, %name, reason, ready, "{}", standing.message);
+        info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }
-    let make = match standing.state {
-        State::Ready if before.is_some_and(|ready| ready.status == "False") => News::normal,
-        State::Stalled if before.is_none_or(|ready| ready.reason != reason) => News::warning,
+    let make = match readiness.state {
+        ReadyState::Ready if before.is_some_and(|ready| ready.status == "False") => {
+            EventNote::normal
+        }
+        ReadyState::Stalled if before.is_none_or(|ready| ready.reason != reason) => {
+            EventNote::warning
+        }
         _ => return,
     };
-    news::publish(context, object, make(reason, standing.message.clone())).await;
+    events::publish(context, object, make(reason, readiness.message.clone())).await;
 }
 
 #[cfg(test)]
@@ -234,10 +242,10 @@ mod tests {
             "spec": {"email": "a@b", "role": "Admin"}, "status": {"sessions": [session]},
         }))
         .unwrap();
-        let standing = Standing::ready("Accepted", "fine");
+        let readiness = Readiness::ready("Accepted", "fine");
         // Both when it computes a new status and when it keeps the one that it read.
         for status in [MemberStatus::default(), member.status.clone().unwrap()] {
-            let own = complete(&member, status, &standing, Timestamp::UNIX_EPOCH);
+            let own = complete(&member, status, &readiness, Timestamp::UNIX_EPOCH);
             assert!(own.sessions.is_empty(), "they are not compared");
             let sent = member.with_status(own).status.unwrap();
             assert_eq!(sent.sessions, member.status.clone().unwrap().sessions);

@@ -16,20 +16,20 @@ pub const STALLED: &str = "Stalled";
 /// The readiness of an object. Reasons are CamelCase and stable; messages are for people and may
 /// change.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct Readiness {
     /// The state of the `Ready` condition.
-    pub state: State,
+    pub state: ReadyState,
     /// CamelCase, stable.
     pub reason: &'static str,
     /// For people: the situation, and what to do about it.
     pub message: String,
     /// Further conditions, each present while it is true.
-    pub notes: Vec<Note>,
+    pub notes: Vec<ExtraCondition>,
 }
 
 /// A condition of a type of its own, present with status True while it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Note {
+pub struct ExtraCondition {
     /// Condition type: CamelCase, stable.
     pub type_: &'static str,
     /// Condition reason: CamelCase, stable.
@@ -38,7 +38,7 @@ pub struct Note {
     pub message: String,
 }
 
-impl Note {
+impl ExtraCondition {
     /// Creates the condition.
     pub fn new(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
         Self { type_, reason, message: message.into() }
@@ -47,7 +47,7 @@ impl Note {
 
 /// The states of the `Ready` condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum ReadyState {
     /// The object works as specified.
     Ready,
     /// It will work once what it waits for has happened.
@@ -56,20 +56,20 @@ pub enum State {
     Stalled,
 }
 
-impl Standing {
+impl Readiness {
     /// Ready: the object works as specified.
     pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Ready, reason, message: message.into(), notes: Vec::new() }
+        Self { state: ReadyState::Ready, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// Reconciling: something is awaited or retried.
     pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Reconciling, reason, message: message.into(), notes: Vec::new() }
+        Self { state: ReadyState::Reconciling, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// Stalled: someone has to change something.
     pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: State::Stalled, reason, message: message.into(), notes: Vec::new() }
+        Self { state: ReadyState::Stalled, reason, message: message.into(), notes: Vec::new() }
     }
 
     /// The conditions for status. A condition whose status did not change keeps its transition
@@ -95,11 +95,12 @@ impl Standing {
         };
         let main = |type_, status| condition(type_, status, self.reason, &self.message);
         let mut conditions = match self.state {
-            State::Ready => vec![main(READY, "True")],
-            State::Reconciling => vec![main(READY, "False"), main(RECONCILING, "True")],
-            State::Stalled => vec![main(READY, "False"), main(STALLED, "True")],
+            ReadyState::Ready => vec![main(READY, "True")],
+            ReadyState::Reconciling => vec![main(READY, "False"), main(RECONCILING, "True")],
+            ReadyState::Stalled => vec![main(READY, "False"), main(STALLED, "True")],
         };
-        let note = |note: &Note| condition(note.type_, "True", note.reason, &note.message);
+        let note =
+            |note: &ExtraCondition| condition(note.type_, "True", note.reason, &note.message);
         conditions.extend(self.notes.iter().map(note));
         conditions
     }
@@ -127,19 +128,19 @@ mod tests {
 
     #[test]
     fn an_unchanged_standing_gives_unchanged_conditions() {
-        let standing = Standing::reconciling("UserPoolNotFound", "waits");
-        let first = standing.conditions(&[], Some(1), at(10));
-        assert_eq!(standing.conditions(&first, Some(1), at(20)), first);
+        let readiness = Readiness::reconciling("UserPoolNotFound", "waits");
+        let first = readiness.conditions(&[], Some(1), at(10));
+        assert_eq!(readiness.conditions(&first, Some(1), at(20)), first);
     }
 
     #[test]
     fn only_a_flip_moves_the_transition_time() {
-        let waiting = Standing::reconciling("A", "a").conditions(&[], Some(1), at(10));
-        let other = Standing::stalled("B", "b").conditions(&waiting, Some(2), at(20));
+        let waiting = Readiness::reconciling("A", "a").conditions(&[], Some(1), at(10));
+        let other = Readiness::stalled("B", "b").conditions(&waiting, Some(2), at(20));
         assert_eq!(find(&other, READY).unwrap().last_transition_time, Time(at(10)));
         assert_eq!(find(&other, STALLED).unwrap().last_transition_time, Time(at(20)));
         assert!(find(&other, RECONCILING).is_none());
-        let ready = Standing::ready("C", "c").conditions(&other, Some(2), at(30));
+        let ready = Readiness::ready("C", "c").conditions(&other, Some(2), at(30));
         assert_eq!(ready.len(), 1);
         assert_eq!(ready[0].last_transition_time, Time(at(30)));
         assert!(is_ready(&ready) && !is_ready(&other));

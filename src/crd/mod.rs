@@ -38,11 +38,11 @@ pub use user_pool::{
 };
 
 pub use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
-pub use crate::domain::api_key_life::ApiKeyState;
 pub use crate::domain::fetch_error::FetchError;
 pub use crate::domain::jwk::Jwk;
-pub use crate::domain::keyset::SigningKeyState;
 pub use crate::domain::role::Role;
+pub use crate::domain::rotation::api_keys::ApiKeyState;
+pub use crate::domain::signing_key_set::SigningKeyState;
 
 use rules::{object_name, secret_key};
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::api_key_life::{ApiKeyState, Schedule};
-use super::decision::{ApiKeyHolder, Principal, Reason, Verified};
+use super::credential::KeyHash;
 use super::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use super::opaque::KeyHash;
+use super::principal::{ApiKeyHolder, Principal, Verified};
+use super::reason::Reason;
 use super::revocation::Revocation;
 use super::role::Role;
+use super::rotation::api_keys::{ApiKeyState, Schedule};
 
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,7 +245,7 @@ impl SdkClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::opaque::ApiKey;
+    use crate::domain::credential::ApiKey;
 
     #[test]
     fn the_more_restrictive_time_wins() {

@@ -10,9 +10,9 @@ use super::algorithm::Algorithm;
 use super::document::Document;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
 use super::jwk::Jwk;
-use super::keyset::{PublishedKey, SigningKeyState};
 use super::policy::ClaimsPolicy;
-use super::staff::SecretEntry;
+use super::secret_ref::SecretEntry;
+use super::signing_key_set::{PublishedKey, SigningKeyState};
 
 /// A group of end users, and the keys by which their tokens are verified.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::opaque::RandomFailed;
+use super::credential::RandomFailed;
 
 /// Length of a key in bytes: that of the hash (RFC 2104 section 3).
 const KEY_LENGTH: usize = 32;

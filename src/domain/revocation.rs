@@ -4,10 +4,10 @@ use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::decision::Reason;
 use super::duration::later;
 use super::ids::ObjectName;
-use super::key_lifecycle::{LONGEST_LIFETIME, RETIRE_MARGIN};
+use super::reason::Reason;
+use super::rotation::signing_keys::{LONGEST_LIFETIME, RETIRE_MARGIN};
 
 /// The longest user id that a Revocation can specify, in characters.
 pub const MAX_SUBJECT: usize = 255;
@@ -29,7 +29,7 @@ pub struct Revocation {
     /// The object that declares it.
     pub name: ObjectName,
     /// The kind whose credentials it revokes.
-    pub of: Of,
+    pub of: RevocationTarget,
     /// The object whose credentials it revokes.
     pub owner: ObjectName,
     /// Ids of revoked keys.
@@ -50,7 +50,7 @@ pub struct Revocation {
 
 /// The kinds whose credentials can be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Of {
+pub enum RevocationTarget {
     /// Keys, tokens and users of a user pool.
     UserPool,
     /// API keys of a service client.
@@ -112,7 +112,7 @@ impl Revocation {
     /// is issued for longer than [`LONGEST_LIFETIME`]. `None` for a revocation of keys, which can
     /// come back with a restored Secret, and for one of users, who can get new tokens.
     #[must_use]
-    pub fn moot_at(&self) -> Option<Timestamp> {
+    pub fn obsolete_at(&self) -> Option<Timestamp> {
         let tokens_only =
             self.key_ids.is_empty() && self.created_before.is_none() && self.subjects.is_empty();
         let last = self.tokens_issued_before.max(self.created_at).filter(|_| tokens_only)?;
@@ -133,7 +133,7 @@ mod tests {
         Revocation {
             owner: name.clone(),
             name,
-            of: Of::UserPool,
+            of: RevocationTarget::UserPool,
             key_ids: vec![],
             created_before: None,
             subjects: HashSet::new(),
@@ -206,15 +206,15 @@ mod tests {
     fn only_what_expires_by_itself_makes_a_revocation_moot() {
         let tokens = Revocation { token_ids: ["t-1".to_owned()].into(), ..nothing() };
         let longest = LONGEST_LIFETIME.as_secs() + RETIRE_MARGIN.as_secs();
-        assert_eq!(tokens.moot_at(), Some(at(100 + longest)));
+        assert_eq!(tokens.obsolete_at(), Some(at(100 + longest)));
         let later = Revocation { tokens_issued_before: Some(at(500)), ..tokens.clone() };
-        assert_eq!(later.moot_at(), Some(at(500 + longest)));
+        assert_eq!(later.obsolete_at(), Some(at(500 + longest)));
         for lasting in [
             Revocation { key_ids: vec!["a".into()], ..tokens.clone() },
             Revocation { created_before: Some(at(1)), ..tokens.clone() },
             Revocation { subjects: ["ada".to_owned()].into(), ..tokens },
         ] {
-            assert_eq!(lasting.moot_at(), None);
+            assert_eq!(lasting.obsolete_at(), None);
         }
     }
 }

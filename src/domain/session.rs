@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::credential::KeyHash;
 use super::ids::PasswordId;
-use super::opaque::KeyHash;
 
 /// The maximum number of sessions that a member's status can hold.
 pub const MAX_SESSIONS: usize = 64;
@@ -72,7 +72,7 @@ pub fn living(sessions: &[StoredSession], now: Timestamp) -> Vec<StoredSession> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::opaque::SessionToken;
+    use crate::domain::credential::SessionToken;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()

@@ -1,7 +1,7 @@
 //! appUserIdTokens: JWTs (RFC 7519) in JWS compact form (RFC 7515), verified and issued.
 //!
 //! Verification is a chain of types: [`UnverifiedToken`] (header parsed, nothing trusted) ->
-//! [`SignedClaims`] (the signature is valid) -> [`super::decision::Verified`] (every claim is
+//! [`SignedClaims`] (the signature is valid) -> [`super::principal::Verified`] (every claim is
 //! valid). Three checks rest on the caller, `server/authenticate.rs`: that the key set is recent,
 //! that a strict client is named in the token, and that the revocations are those of the pool.
 
@@ -16,10 +16,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::algorithm::VerifyingAlgorithm;
-use super::decision::Reason;
 use super::ids::{SdkClientId, UserPoolId};
 use super::json::{parse_object, parse_small_object};
 use super::pool::UserPool;
+use super::reason::Reason;
 use super::revocation::Revocation;
 use super::signing::{SigningError, SigningKey};
 pub use claims::SignedClaims;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use kube::Resource as _;
 
 use crate::crd;
+use crate::domain::credential::KeyHash;
 use crate::domain::ids::ObjectName;
-use crate::domain::opaque::KeyHash;
 
 type Names = HashSet<Arc<ObjectName>>;
 

@@ -3,12 +3,12 @@
 //! [`watch`] lists and watches each kind and updates the [`Index`]; requests read it through a
 //! [`Reader`], without I/O. Every replica has its own index, whether or not it is the leader.
 
-mod claim;
 mod key_holders;
+pub mod missing_keys;
+mod ownership;
 pub mod progress;
 pub mod propagation;
 pub mod publish;
-pub mod questions;
 pub mod ready;
 mod store;
 pub mod terminating;
@@ -23,14 +23,15 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::domain::client::{ClientKind, KeySource, SdkClient};
-use crate::domain::decision::Reason;
+use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::domain::opaque::KeyHash;
+use crate::domain::member::Member;
+use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::{Of, Revocation};
-use crate::domain::staff::{Member, Organization};
+use crate::domain::reason::Reason;
+use crate::domain::revocation::{Revocation, RevocationTarget};
+use missing_keys::RefetchRequests;
 use progress::Progress;
-use questions::Questions;
 use ready::Ready;
 use store::State;
 pub use store::{Indexed, Kind};
@@ -41,7 +42,7 @@ pub struct Index {
     state: RwLock<State>,
     ready: Ready,
     progress: Progress,
-    questions: Questions,
+    questions: RefetchRequests,
     max_jwks_age: OnceLock<SignedDuration>,
     withdrawals: Notify,
 }
@@ -166,7 +167,7 @@ impl Reader {
 
     /// The requests from this replica to the leader.
     #[must_use]
-    pub fn questions(&self) -> &Questions {
+    pub fn refetch_requests(&self) -> &RefetchRequests {
         &self.0.questions
     }
 
@@ -313,7 +314,12 @@ impl Reader {
 
     /// The revocations of an object's credentials that are in force at `now`.
     #[must_use]
-    pub fn revocations(&self, of: Of, owner: &ObjectName, now: Timestamp) -> Vec<Arc<Revocation>> {
+    pub fn revocations(
+        &self,
+        of: RevocationTarget,
+        owner: &ObjectName,
+        now: Timestamp,
+    ) -> Vec<Arc<Revocation>> {
         let state = self.0.state.read();
         let revocations = state.revocations.get(&of).and_then(|of| of.get(owner));
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
@@ -345,7 +351,7 @@ mod tests {
 
     use super::*;
     use crate::crd;
-    use crate::domain::opaque::ApiKey;
+    use crate::domain::credential::ApiKey;
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_waited_for_until_status_lists_it() {

@@ -23,12 +23,12 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::Kind;
-use super::questions::Asked;
+use super::missing_keys::PendingRequests;
 use crate::domain::ids::UserPoolId;
+use crate::kube_error::short;
 use crate::kube_ext::api::delete;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::said::Said;
 
 /// How much longer than `--max-staleness` a silent validator is expected to acknowledge, because
 /// clocks run at different speeds.
@@ -62,7 +62,7 @@ pub struct Propagation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replica {
     applied: HashMap<String, u64>,
-    asked: Asked,
+    asked: PendingRequests,
     resource_version: Option<String>,
     changed_at: tokio::time::Instant,
 }
@@ -190,7 +190,7 @@ impl Propagation {
     }
 
     /// Waits until there may be a new refetch request.
-    pub async fn questions(&self) {
+    pub async fn new_requests(&self) {
         self.questions.notified().await;
     }
 
@@ -200,7 +200,7 @@ impl Propagation {
             match comparable(&client).await {
                 Ok(comparable) => drop(self.comparable.set(comparable)),
                 Err(error) => {
-                    warn!(error = %Said(&error), "failed to get the version of the API server");
+                    warn!(error = %short(&error), "failed to get the version of the API server");
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
             }
@@ -264,7 +264,7 @@ impl Propagation {
             match delete(api, &name, &parameters).await {
                 Ok(_) => info!(lease = %name, "removed the stale Lease of a validator"),
                 Err(error) => {
-                    warn!(lease = %name, error = %Said(&error), "failed to remove the stale Lease of a validator");
+                    warn!(lease = %name, error = %short(&error), "failed to remove the stale Lease of a validator");
                 }
             }
         }

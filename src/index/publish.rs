@@ -16,9 +16,9 @@ use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
 use tracing::{info, warn};
 
 use super::Reader;
+use crate::kube_error::short;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::said::Said;
 
 /// The shortest time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
@@ -66,7 +66,7 @@ impl Publisher {
             match tokio::time::timeout(REQUEST_TIMEOUT, self.write()).await {
                 Ok(Ok(())) => self.reader.progress().published(sent),
                 Ok(Err(error)) => {
-                    warn!(error = %Said(&error), lease = %self.name(), "failed to publish progress");
+                    warn!(error = %short(&error), lease = %self.name(), "failed to publish progress");
                     pause = RETRY_INTERVAL;
                 }
                 Err(_) => warn!(lease = %self.name(), "timed out publishing progress"),
@@ -74,7 +74,7 @@ impl Publisher {
             tokio::time::sleep(MIN_INTERVAL).await;
             tokio::select! {
                 _ = versions.changed() => {}
-                () = self.reader.questions().news() => {}
+                () = self.reader.refetch_requests().news() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }
@@ -87,7 +87,7 @@ impl Publisher {
         match tokio::time::timeout(Duration::from_secs(2), deleted).await {
             Ok(Ok(_)) => info!(lease = %self.name(), "retired"),
             Ok(Err(error)) => {
-                warn!(error = %Said(&error), lease = %self.name(), "failed to delete the Lease of this replica");
+                warn!(error = %short(&error), lease = %self.name(), "failed to delete the Lease of this replica");
             }
             Err(_) => warn!(lease = %self.name(), "timed out deleting the Lease of this replica"),
         }
@@ -96,7 +96,7 @@ impl Publisher {
     async fn write(&self) -> Result<(), kube::Error> {
         let json = |json: serde_json::Result<String>| json.map_err(kube::Error::SerdeError);
         let applied = json(serde_json::to_string(&self.reader.progress().applied()))?;
-        let asked = self.reader.questions().send(|id| self.reader.pool(id), Instant::now());
+        let asked = self.reader.refetch_requests().send(|id| self.reader.pool(id), Instant::now());
         let mut annotations = BTreeMap::from([(names::APPLIED.to_owned(), applied)]);
         if !asked.pools.is_empty() {
             let asked = json(serde_json::to_string(&asked))?;

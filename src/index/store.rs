@@ -10,15 +10,16 @@ use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 
-use super::claim::{Claim, release};
 use super::key_holders::KeyHolders;
+use super::ownership::{Candidate, release};
 use crate::crd;
 use crate::domain::client::SdkClient;
+use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::domain::opaque::KeyHash;
+use crate::domain::member::Member;
+use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::{Of, Revocation};
-use crate::domain::staff::{Member, Organization};
+use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::names;
 use crate::validate;
 
@@ -92,7 +93,7 @@ pub struct State {
     pub(super) members: HashMap<MemberId, Arc<Member>>,
     /// The members with an e-mail address, in the form of [`Member::login_name`]. In each
     /// organization, the first one can log in with it.
-    pub(super) emails: HashMap<String, BTreeSet<Claim>>,
+    pub(super) emails: HashMap<String, BTreeSet<Candidate>>,
     /// The members with a user name at the API server.
     pub(super) usernames: HashMap<String, BTreeSet<MemberId>>,
     /// The member of each session token, by its hash.
@@ -101,13 +102,13 @@ pub struct State {
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
     /// The clients with a clientId. The first one gets it.
-    pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Claim>>,
+    pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
     /// The clients that list the hash of an API key.
     pub(super) key_holders: KeyHolders,
     /// The revocations by the object whose credentials they revoke.
-    pub(super) revocations: HashMap<Of, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
+    pub(super) revocations: HashMap<RevocationTarget, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
     /// The object whose credentials each revocation revokes.
-    pub(super) revoked: HashMap<ObjectName, (Of, ObjectName)>,
+    pub(super) revoked: HashMap<ObjectName, (RevocationTarget, ObjectName)>,
     /// Deleted Revocations that remain in force until it is known why they were deleted, each with
     /// a number that distinguishes this deletion from an earlier one.
     pub(super) withdrawn: HashMap<ObjectName, u64>,
@@ -130,7 +131,7 @@ impl State {
 
     fn drop_member(&mut self, id: MemberId) {
         let Some(old) = self.members.remove(&id) else { return };
-        release(&mut self.emails, &Member::login_name(&old.email), &Claim::of_member(&old));
+        release(&mut self.emails, &Member::login_name(&old.email), &Candidate::of_member(&old));
         if let Some(username) = old.username() {
             release(&mut self.usernames, &username, &id);
         }
@@ -147,7 +148,7 @@ impl State {
     /// come last, because anyone can create those, with any e-mail address.
     pub(super) fn members_by_email(&self, login_name: &str) -> Vec<Arc<Member>> {
         let claims = self.emails.get(login_name).into_iter().flatten();
-        let member = |claim: &Claim| {
+        let member = |claim: &Candidate| {
             let ObjectName { namespace, name } = &claim.name;
             self.members.get(&MemberId::derive(namespace, name)).cloned()
         };
@@ -165,7 +166,7 @@ impl State {
 
     fn drop_client(&mut self, name: &ObjectName) {
         let Some(old) = self.clients.remove(name) else { return };
-        release(&mut self.client_ids, &old.id, &Claim::of(&old));
+        release(&mut self.client_ids, &old.id, &Candidate::of(&old));
     }
 
     /// The client that has this id.
@@ -233,7 +234,7 @@ impl Indexed for crd::Member {
         if let Some(member) = served(object, validate::member) {
             let id = member.id;
             let claims = state.emails.entry(Member::login_name(&member.email)).or_default();
-            claims.insert(Claim::of_member(&member));
+            claims.insert(Candidate::of_member(&member));
             if let Some(username) = member.username() {
                 state.usernames.entry(username).or_default().insert(id);
             }
@@ -276,7 +277,7 @@ impl Indexed for crd::SdkClient {
         if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
             return;
         }
-        state.client_ids.entry(client.id).or_default().insert(Claim::of(&client));
+        state.client_ids.entry(client.id).or_default().insert(Candidate::of(&client));
         state.clients.insert(client.name.clone(), client);
     }
 

@@ -32,7 +32,7 @@ use super::store::State;
 use super::{Index, Indexed as _};
 use crate::crd::Revocation;
 use crate::domain::ids::ObjectName;
-use crate::said::Said;
+use crate::kube_error::short;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 /// The number of namespaces on a page of the list.
@@ -225,7 +225,7 @@ async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, 
     let answer = timeout(REQUEST_TIMEOUT, request).await;
     let answer = answer
         .map_err(|_| format!("no response from the API server within {REQUEST_TIMEOUT:?}"))?;
-    answer.map_err(|error| Said(&error).to_string())
+    answer.map_err(|error| short(&error).to_string())
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
     use crate::crd::UserPool;
     use crate::domain::ids::UserPoolId;
-    use crate::domain::revocation::Of;
+    use crate::domain::revocation::RevocationTarget;
     use crate::index::{Kind, Reader};
 
     const OLD: &str = "2026-01-01T00:00:00Z";
@@ -271,7 +271,7 @@ mod tests {
         let reader = Reader::new(std::sync::Arc::clone(index));
         let pool = reader.pool(UserPoolId::derive("acme", "users")).is_some();
         let now = OLD.parse().unwrap();
-        (pool, reader.revocations(Of::UserPool, &name("users"), now).len())
+        (pool, reader.revocations(RevocationTarget::UserPool, &name("users"), now).len())
     }
 
     fn living(since: &str) -> Found {

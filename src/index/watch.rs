@@ -18,9 +18,9 @@ use tracing::{debug, info, warn};
 
 use super::{Index, Indexed};
 use crate::domain::ids::ObjectName;
+use crate::kube_error::short;
 use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::Tolerant;
-use crate::said::Said;
 
 /// The timeout for a page of a list, and for the start of a watch.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,8 +35,8 @@ const RELIST_AFTER_FAILURES: u32 = 8;
 
 /// Why list or watch failed.
 #[derive(Debug, Error)]
-enum Trouble {
-    #[error("{}", Said(.0))]
+enum WatchError {
+    #[error("{}", short(.0))]
     Api(#[from] kube::Error),
     #[error("no response from the API server within {REQUEST_TIMEOUT:?}")]
     NoAnswer,
@@ -89,9 +89,9 @@ struct Watch<'i, K: Indexed> {
 
 impl<K: Indexed> Watch<'_, K> {
     /// Lists if necessary, then watches until the server closes the watch.
-    async fn step(&mut self) -> Result<(), Trouble> {
+    async fn step(&mut self) -> Result<(), WatchError> {
         let ended = self.list_and_watch().await;
-        if let Err(Trouble::Api(kube::Error::Api(status))) = &ended
+        if let Err(WatchError::Api(kube::Error::Api(status))) = &ended
             && status.code == 410
         {
             // 410 Gone: the server no longer has the changes since our resourceVersion. A list
@@ -103,7 +103,7 @@ impl<K: Indexed> Watch<'_, K> {
         ended
     }
 
-    async fn list_and_watch(&mut self) -> Result<(), Trouble> {
+    async fn list_and_watch(&mut self) -> Result<(), WatchError> {
         let from = match self.resource_version.clone() {
             Some(version) => version,
             None => self.list().await?,
@@ -112,7 +112,8 @@ impl<K: Indexed> Watch<'_, K> {
         let events = answer(self.api.watch(&parameters, &from)).await?;
         pin_mut!(events);
         loop {
-            let next = timeout(SILENCE_TIMEOUT, events.next()).await.map_err(|_| Trouble::Quiet)?;
+            let next =
+                timeout(SILENCE_TIMEOUT, events.next()).await.map_err(|_| WatchError::Quiet)?;
             let Some(event) = next else { return Ok(()) };
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
@@ -138,7 +139,7 @@ impl<K: Indexed> Watch<'_, K> {
     /// Lists every object. Without a resourceVersion, the server responds with its most recent
     /// state and never from a stale cache. Each page is applied when it arrives, so that only one
     /// is in memory. Objects that were deleted unobserved are removed after the last page.
-    async fn list(&mut self) -> Result<String, Trouble> {
+    async fn list(&mut self) -> Result<String, WatchError> {
         let api = self.api.clone();
         let mut pages = Pages::new(&api, ListParams::default());
         let mut listed = HashSet::new();
@@ -147,7 +148,7 @@ impl<K: Indexed> Watch<'_, K> {
             self.apply(object);
         };
         while answer(pages.next(&mut take)).await? {}
-        let version = pages.version().ok_or(Trouble::NoVersion)?;
+        let version = pages.version().ok_or(WatchError::NoVersion)?;
         let vanished: Vec<_> = self.known.difference(&listed).cloned().collect();
         for name in vanished {
             self.forget(&name);
@@ -189,8 +190,8 @@ impl<K: Indexed> Watch<'_, K> {
 }
 
 /// Limits the time to wait for a response, because the client itself has no timeout.
-async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, Trouble> {
-    Ok(timeout(REQUEST_TIMEOUT, request).await.map_err(|_| Trouble::NoAnswer)??)
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, WatchError> {
+    Ok(timeout(REQUEST_TIMEOUT, request).await.map_err(|_| WatchError::NoAnswer)??)
 }
 
 fn name_of<K: Indexed>(object: &Tolerant<K>) -> ObjectName {

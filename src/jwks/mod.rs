@@ -22,7 +22,7 @@ use tokio::time::timeout;
 
 pub use crate::domain::fetch_error::FetchError;
 use crate::domain::json;
-use crate::domain::jwk_set::{RawKey, RawSet};
+use crate::domain::jwks_parser::{RawKey, RawSet};
 use crate::domain::pool::Location;
 pub use address::AddressFilter;
 use connect::Connector;

@@ -7,14 +7,15 @@ use jiff::Timestamp;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::domain::decision::{Reason, Verified};
+use crate::domain::credential::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
 use crate::domain::ids::{OrganizationId, SdkClientId};
-use crate::domain::opaque::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
 use crate::domain::pool::UserPool;
-use crate::domain::revocation::Of;
+use crate::domain::principal::Verified;
+use crate::domain::reason::Reason;
+use crate::domain::revocation::RevocationTarget;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
-use crate::index::questions::Missing;
+use crate::index::missing_keys::KeyLookup;
 
 /// The credential types that an endpoint accepts.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,7 @@ pub async fn authenticate_patiently(
     if first != Err(Reason::KeyNotYetKnown) {
         return first;
     }
-    let Some(_seat) = reader.questions().seat() else { return first };
+    let Some(_seat) = reader.refetch_requests().wait_slot() else { return first };
     let waiting = async {
         while changes.changed().await.is_ok() {
             let answer = answer();
@@ -115,14 +116,14 @@ fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified
     let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = key.hash();
     let client = reader.client_by_key(&hash).ok_or(Reason::ApiKeyUnknown)?;
-    client.prove(&hash, &reader.revocations(Of::SdkClient, &client.name, now), now)
+    client.prove(&hash, &reader.revocations(RevocationTarget::SdkClient, &client.name, now), now)
 }
 
 fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     let token = SessionToken::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
     let hash = token.hash();
     let member = reader.member_by_session(&hash).ok_or(Reason::SessionUnknown)?;
-    member.prove(&hash, &reader.revocations(Of::Member, &member.name, now), now)
+    member.prove(&hash, &reader.revocations(RevocationTarget::Member, &member.name, now), now)
 }
 
 fn app_user_id_token(
@@ -142,7 +143,7 @@ fn app_user_id_token(
     if !reader.is_recent(&pool, now) {
         return Err(Reason::KeySetStale);
     }
-    let revocations = reader.revocations(Of::UserPool, &pool.name, now);
+    let revocations = reader.revocations(RevocationTarget::UserPool, &pool.name, now);
     let checked = token.check_signature(&pool, &revocations, now);
     let mut signed = checked.map_err(|reason| match reason {
         Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, &pool, token.kid()),
@@ -158,8 +159,8 @@ fn app_user_id_token(
 
 /// A key that is missing from a fetched set may be newer than the set.
 fn missing(reader: &Reader, pool: &UserPool, kid: &str) -> Reason {
-    match reader.questions().miss(pool, kid, Instant::now()) {
-        Missing::Absent => Reason::KeyUnknown,
-        Missing::Unanswered => Reason::KeyNotYetKnown,
+    match reader.refetch_requests().record_miss(pool, kid, Instant::now()) {
+        KeyLookup::Absent => Reason::KeyUnknown,
+        KeyLookup::Unanswered => Reason::KeyNotYetKnown,
     }
 }

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
-use crate::domain::decision::{Class, Reason};
+use crate::domain::reason::{Class, Reason};
 
 /// A response other than success.
 #[derive(Debug)]

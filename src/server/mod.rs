@@ -3,12 +3,12 @@
 
 pub mod authenticate;
 mod cacheable;
-mod connections;
-pub mod doors;
+mod concurrency;
+mod connection_limit;
+pub mod endpoints;
 mod error;
 mod health;
 mod host;
-mod load;
 mod org;
 mod request;
 mod tls;
@@ -34,9 +34,9 @@ use crate::clock::SharedClock;
 use crate::config::Role;
 use crate::index::Reader;
 use crate::metrics::Metrics;
-use connections::Limited;
+use concurrency::RequestLimiter;
+use connection_limit::Limited;
 pub use error::ApiError;
-use load::Gate;
 pub use org::openapi::document as openapi;
 pub use org::signer::Signer;
 pub use org::{Platform, PlatformSettings};
@@ -72,17 +72,21 @@ pub struct AppState {
 /// The public endpoints of this process's roles.
 pub fn public(state: AppState, roles: &[Role]) -> Router {
     let mut router = Router::new();
-    let bounded = || middleware::from_fn_with_state(Gate::default(), load::bounded);
+    let bounded =
+        || middleware::from_fn_with_state(RequestLimiter::default(), concurrency::bounded);
     if roles.contains(&Role::Validator) {
-        let doors = Router::new()
-            .route("/v1/validate", post(doors::validate::validate))
+        let endpoints = Router::new()
+            .route("/v1/validate", post(endpoints::validate::validate))
             .route(
                 "/v1/clients/{clientId}",
-                get(doors::clients::public_data).options(doors::clients::preflight),
+                get(endpoints::clients::public_data).options(endpoints::clients::preflight),
             )
-            .route("/userPools/{id}/.well-known/jwks.json", get(doors::keys::jwks))
-            .route("/userPools/{id}/.well-known/openid-configuration", get(doors::keys::discovery));
-        router = router.merge(doors.layer(bounded()));
+            .route("/userPools/{id}/.well-known/jwks.json", get(endpoints::keys::jwks))
+            .route(
+                "/userPools/{id}/.well-known/openid-configuration",
+                get(endpoints::keys::discovery),
+            );
+        router = router.merge(endpoints.layer(bounded()));
     }
     if roles.contains(&Role::Api) {
         router = router.merge(org::routes().layer(bounded()));

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, header};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
-use crate::domain::decision::Reason;
 use crate::domain::json::parse_small_object;
+use crate::domain::reason::Reason;
 
 /// The header with the client that an appUserIdToken is validated for.
 pub const CLIENT_HEADER: &str = "x-anon-sdk-client-id";

@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
 use crate::crd;
-use crate::domain::api_key_life::{ApiKeyState, Schedule};
 use crate::domain::client::{
     ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, StoredApiKey, Webapp,
 };
+use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::domain::opaque::KeyHash;
 use crate::domain::role::Role;
+use crate::domain::rotation::api_keys::{ApiKeyState, Schedule};
 
 /// How long a previous key stays valid by default.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);

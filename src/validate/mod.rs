@@ -5,9 +5,9 @@
 //! that were stored before a rule existed, and for what CEL cannot check.
 
 mod client;
+mod member;
 mod pool;
 mod revocation;
-mod staff;
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
 pub use client::sdk_client;
+pub use member::{ORGANIZATION_NAME, member, organization, password_id};
 pub use pool::{fetch_state, inline_set, user_pool};
 pub use revocation::revocation;
-pub use staff::{ORGANIZATION_NAME, member, organization, password_id};
 
 use crate::domain::digest::short_hex;
 use crate::domain::ids::ObjectName;

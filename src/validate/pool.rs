@@ -12,10 +12,10 @@ use super::{Violation, Violations, displayed, object_name};
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::ids::{OrganizationId, UserPoolId};
-use crate::domain::jwk_set::{Expected, JwkSet};
-use crate::domain::keyset::{PublishedKey, SigningKeyState};
+use crate::domain::jwks_parser::{Expected, JwkSet};
 use crate::domain::policy::ClaimsPolicy;
 use crate::domain::pool::{FetchState, Source, UserPool};
+use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
 
 /// A pool with the keys in use: those in its spec, or those in its status if they come from the
 /// source that the spec names.
@@ -52,10 +52,10 @@ pub fn inline_set(spec: &crd::UserPoolSpec, claims: &ClaimsPolicy) -> Option<Jwk
     let keys = inline.keys.iter().map(|key| serde_json::to_value(key).unwrap_or_default());
     let keys: Vec<serde_json::Value> = keys.collect();
     let expected = Expected { private_keys: false, algorithms: &claims.algorithms };
-    Some(JwkSet::sort_out(keys, expected))
+    Some(JwkSet::parse_lenient(keys, expected))
 }
 
-fn of_spec(key: crate::domain::jwk_set::SetKey) -> PublishedKey {
+fn of_spec(key: crate::domain::jwks_parser::SetKey) -> PublishedKey {
     PublishedKey {
         kid: key.kid,
         state: SigningKeyState::Active,

@@ -9,7 +9,7 @@ use super::{Violations, object_name, violation};
 use crate::crd;
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
-use crate::domain::revocation::{Of, Revocation};
+use crate::domain::revocation::{Revocation, RevocationTarget};
 
 /// Creation times of the API server are truncated by up to this much.
 const PRECISION: SignedDuration = SignedDuration::from_secs(1);
@@ -28,7 +28,7 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
     };
     let owner =
         |owner: &str| ObjectName { namespace: name.namespace.clone(), name: owner.to_owned() };
-    let of = |of: Of, of_name: &str| Revocation {
+    let of = |of: RevocationTarget, of_name: &str| Revocation {
         of,
         owner: owner(of_name),
         key_ids: Vec::new(),
@@ -47,16 +47,16 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
             subjects: pool.subjects.iter().flatten().cloned().collect(),
             token_ids: pool.token_ids.iter().flatten().cloned().collect(),
             tokens_issued_before: time(pool.tokens_issued_before.as_ref()),
-            ..of(Of::UserPool, &pool.name)
+            ..of(RevocationTarget::UserPool, &pool.name)
         }),
         (None, Some(client), None) => Ok(Revocation {
             key_ids: client.key_ids.clone().unwrap_or_default(),
             created_before: created_before(&client.keys_created_before),
-            ..of(Of::SdkClient, &client.name)
+            ..of(RevocationTarget::SdkClient, &client.name)
         }),
         (None, None, Some(member)) => Ok(Revocation {
             created_before: created_before(&Some(member.sessions_created_before.clone())),
-            ..of(Of::Member, &member.name)
+            ..of(RevocationTarget::Member, &member.name)
         }),
         _ => Err(violation(
             "spec",

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anon_operator::config::Config;
-use anon_operator::domain::decision::{Class, Reason};
 use anon_operator::domain::fetch_error::FetchError;
-use anon_operator::domain::permission::Operation;
+use anon_operator::domain::operation::Operation;
+use anon_operator::domain::reason::{Class, Reason};
 use anon_operator::domain::role::Role;
 use anon_operator::metrics::Metrics;
 use clap::{Arg, Args as _, Command};
@@ -194,10 +194,10 @@ fn every_class_of_fetch_error_has_its_cure() {
 /// and the constants that stand for one.
 fn reasons_in_code() -> BTreeSet<String> {
     let made = Regex::new(concat!(
-        "(?:Standing::(?:ready|reconciling|stalled)|News::(?:normal|warning)|deferred)",
+        "(?:Readiness::(?:ready|reconciling|stalled)|News::(?:normal|warning)|deferred)",
         r#"\(\s*"([A-Z]\w+)""#,
-        r#"|Note::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
-        r#"|Note::new\(\s*[A-Z_]+,\s*"([A-Z]\w+)""#,
+        r#"|ExtraCondition::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
+        r#"|ExtraCondition::new\(\s*[A-Z_]+,\s*"([A-Z]\w+)""#,
         r#"|EventType::(?:Normal|Warning),\s*"([A-Z]\w+)""#,
         r#"|\.reason = "([A-Z]\w+)""#,
         r#"|"reason": "([A-Z]\w+)""#,

@@ -16,11 +16,11 @@ use super::{KeyOutput, NewKeyArgs, entry};
 use crate::cli::Streams;
 use crate::crd::condition::{self, READY};
 use crate::crd::{ApiKeyHash, SdkClient};
-use crate::domain::api_key_life::ApiKeyState;
+use crate::domain::credential::ApiKey;
 use crate::domain::duration;
-use crate::domain::opaque::ApiKey;
+use crate::domain::rotation::api_keys::ApiKeyState;
+use crate::kube_error::short;
 use crate::names;
-use crate::said::Said;
 
 /// How often the client is read while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
@@ -125,7 +125,7 @@ impl Rotation<'_> {
     async fn read(&self) -> anyhow::Result<SdkClient> {
         let read = self.api.get(&self.args.name).await;
         read.map_err(|error| {
-            anyhow!("cannot read SdkClient `{}`: {}", self.args.name, Said(&error))
+            anyhow!("cannot read SdkClient `{}`: {}", self.args.name, short(&error))
         })
     }
 
@@ -138,11 +138,12 @@ impl Rotation<'_> {
     ) -> anyhow::Result<()> {
         let name = &self.args.name;
         let Some(before) = current(object) else {
-            bail!("SdkClient `{name}` has no API key yet: {}", standing(object));
+            bail!("SdkClient `{name}` has no API key yet: {}", readiness(object));
         };
         let patch = json!({"metadata": {"annotations": {names::ROTATE: now.to_string()}}});
         let patched = self.patch(&patch).await;
-        patched.map_err(|error| anyhow!("cannot annotate SdkClient `{name}`: {}", Said(&error)))?;
+        patched
+            .map_err(|error| anyhow!("cannot annotate SdkClient `{name}`: {}", short(&error)))?;
         if !self.args.wait {
             writeln!(
                 streams.stdout,
@@ -241,7 +242,7 @@ impl Rotation<'_> {
                 start.elapsed() < self.timeout,
                 "timed out after {}: {}",
                 self.args.timeout,
-                standing(&object)
+                readiness(&object)
             );
             sleep(POLL_INTERVAL).await;
         }
@@ -271,7 +272,7 @@ fn with_hash(object: &SdkClient, entry: &ApiKeyHash) -> serde_json::Value {
 }
 
 /// State of the client, for people: why a rotation is deferred, otherwise the condition Ready.
-fn standing(object: &SdkClient) -> String {
+fn readiness(object: &SdkClient) -> String {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
     let find = |type_| condition::find(conditions.unwrap_or_default(), type_);
     find("RotationDeferred").or_else(|| find(READY)).map_or_else(

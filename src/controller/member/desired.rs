@@ -5,9 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
 use crate::controller::apply::Obstacle;
-use crate::crd::condition::{Note, Standing};
+use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::domain::member::{KubernetesSubject, Member};
 use crate::domain::role::Role;
-use crate::domain::staff::{KubernetesSubject, Member};
 use crate::names;
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -48,14 +48,14 @@ pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBindin
 }
 
 /// The readiness of a member, given the outcome of applying its RoleBinding.
-pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
+pub fn readiness(member: &Member, applied: Result<(), Obstacle>) -> Readiness {
     let role = member.role.as_str();
     if member.suspended {
-        return Standing::ready("Suspended", "the member is suspended and has no permissions");
+        return Readiness::ready("Suspended", "the member is suspended and has no permissions");
     }
     match (applied, &member.kubernetes) {
-        (Err(Obstacle::Refused(said)), _) => Standing::reconciling("Refused", said),
-        (Err(Obstacle::Foreign), _) => Standing::stalled(
+        (Err(Obstacle::Refused(said)), _) => Readiness::reconciling("Refused", said),
+        (Err(Obstacle::Foreign), _) => Readiness::stalled(
             "ChildConflict",
             format!(
                 "RoleBinding `{}` exists and was not created for this member; delete it",
@@ -63,23 +63,23 @@ pub fn standing(member: &Member, applied: Result<(), Obstacle>) -> Standing {
             ),
         ),
         (Ok(()), Some(_)) => {
-            Standing::ready("Bound", format!("the Kubernetes identity has role {role}"))
+            Readiness::ready("Bound", format!("the Kubernetes identity has role {role}"))
         }
         (Ok(()), None) => {
-            Standing::ready("Accepted", format!("role {role}; no Kubernetes identity is named"))
+            Readiness::ready("Accepted", format!("role {role}; no Kubernetes identity is named"))
         }
     }
 }
 
 /// Warns about an Admin whose proof of identity lies in the namespace itself: everyone with `edit`
 /// there can write Secrets and create tokens, and is not meant to be an Admin.
-pub fn within_reach(member: &Member) -> Option<Note> {
+pub fn within_reach(member: &Member) -> Option<ExtraCondition> {
     const TYPE: &str = "PrivilegeEscalationRisk";
     if member.role != Role::Admin || member.suspended {
         return None;
     }
     match (&member.password, &member.kubernetes) {
-        (Some(entry), _) => Some(Note::new(
+        (Some(entry), _) => Some(ExtraCondition::new(
             TYPE,
             "PasswordInNamespace",
             format!(
@@ -87,7 +87,7 @@ pub fn within_reach(member: &Member) -> Option<Note> {
                 entry.secret
             ),
         )),
-        (None, Some(KubernetesSubject::ServiceAccount(account))) => Some(Note::new(
+        (None, Some(KubernetesSubject::ServiceAccount(account))) => Some(ExtraCondition::new(
             TYPE,
             "ServiceAccountInNamespace",
             format!(
@@ -100,8 +100,8 @@ pub fn within_reach(member: &Member) -> Option<Note> {
 
 /// The readiness of a member whose e-mail address belongs to `holder`: everything works except
 /// logging in with that address.
-pub fn email_conflict(holder: &str) -> Standing {
-    Standing::stalled(
+pub fn email_conflict(holder: &str) -> Readiness {
+    Readiness::stalled(
         "EmailConflict",
         format!(
             "the older member `{holder}` already has this e-mail address, so this member cannot log in with it; choose another spec.email"
@@ -113,7 +113,7 @@ pub fn email_conflict(holder: &str) -> Standing {
 mod tests {
     use super::*;
     use crate::domain::ids::{MemberId, ObjectName, OrganizationId};
-    use crate::domain::staff::SecretEntry;
+    use crate::domain::secret_ref::SecretEntry;
 
     fn member(kubernetes: Option<KubernetesSubject>) -> Member {
         Member {
@@ -161,6 +161,6 @@ mod tests {
         let mut suspended = member(Some(KubernetesSubject::User("ada".into())));
         suspended.suspended = true;
         assert!(role_binding(&suspended, OwnerReference::default()).is_none());
-        assert_eq!(standing(&suspended, Ok(())).reason, "Suspended");
+        assert_eq!(readiness(&suspended, Ok(())).reason, "Suspended");
     }
 }

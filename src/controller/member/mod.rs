@@ -16,14 +16,14 @@ use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, consent, ours,
-    owner, revoked, status, triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, labelled_secret,
+    ours, owner, revoked, status, triggers,
 };
-use crate::crd::condition::{Standing, State};
+use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
-use crate::domain::revocation::Of;
+use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
 use crate::names;
 use crate::validate;
@@ -55,12 +55,12 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
             owner::of_id(&hashed, &secret, id)
         })
         .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
-            let owner = revoked(&revocation, Of::Member)?;
+            let owner = revoked(&revocation, RevocationTarget::Member)?;
             Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
         .watches_stream(
-            triggers::touched(passwords, consent::watched(&[names::USE_PASSWORD])),
-            consent::referrers(members, |member: &Member, secret| {
+            triggers::touched(passwords, labelled_secret::watched(&[names::USE_PASSWORD])),
+            labelled_secret::referrers(members, |member: &Member, secret| {
                 let reference = member.spec.password_secret_ref.as_ref();
                 reference.is_some_and(|reference| reference.name == secret)
             }),
@@ -98,7 +98,7 @@ impl Reconcile for Member {
 
         if let Some(remaining) = sessions::remaining(context, self, &member) {
             let ended = sessions::keep(&context.client, self, &remaining).await?;
-            context.memory.superseded(self, ended.as_deref());
+            context.tracker.superseded(self, ended.as_deref());
             // The event of this write triggers the next reconciliation, which does the rest.
             return Ok(Outcome::SETTLED);
         }
@@ -119,34 +119,36 @@ impl Reconcile for Member {
 
         // status
         let blocked = applied.is_err();
-        let mut standing = desired::standing(&member, applied);
+        let mut readiness = desired::readiness(&member, applied);
         let within_reach = desired::within_reach(&member);
         let (password, problem) = match password {
             Ok(id) => (id, None),
             Err(problem) => (None, Some(problem)),
         };
-        if let (State::Ready, false, Some(problem)) = (standing.state, member.suspended, problem) {
-            standing = problem;
+        if let (ReadyState::Ready, false, Some(problem)) =
+            (readiness.state, member.suspended, problem)
+        {
+            readiness = problem;
         }
-        if let (State::Ready, false) = (standing.state, member.suspended) {
-            standing = contested(context, &member).unwrap_or(standing);
+        if let (ReadyState::Ready, false) = (readiness.state, member.suspended) {
+            readiness = contested(context, &member).unwrap_or(readiness);
         }
         let desired = MemberStatus {
             id: Some(member.id.to_string()),
             password_id: password.map(|id| id.to_string()),
             ..MemberStatus::default()
         };
-        standing.notes.extend(within_reach);
-        let blocked = blocked || standing.state == State::Stalled;
+        readiness.notes.extend(within_reach);
+        let blocked = blocked || readiness.state == ReadyState::Stalled;
         let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
-        status::write(context, self, desired, &standing).await?;
+        status::write(context, self, desired, &readiness).await?;
         Ok(outcome)
     }
 }
 
 /// The readiness if an older member of the organization has the same e-mail address.
-fn contested(context: &Context, member: &domain::staff::Member) -> Option<Standing> {
-    let login_name = domain::staff::Member::login_name(&member.email);
+fn contested(context: &Context, member: &domain::member::Member) -> Option<Readiness> {
+    let login_name = domain::member::Member::login_name(&member.email);
     let holders = context.reader.members_by_email(&login_name);
     let holder = holders.iter().find(|holder| holder.organization == member.organization)?;
     (holder.name != member.name).then(|| desired::email_conflict(&holder.name.name))

@@ -3,7 +3,7 @@
 //!
 //! Each password has an id and a Secret of its own, and status contains the id of the current one.
 //! So a single write of status switches to a new password and ends the sessions that began with the
-//! previous one ([`crate::domain::staff::Member::prove`]). A leader that is killed before this
+//! previous one ([`crate::domain::member::Member::prove`]). A leader that is killed before this
 //! write has created a Secret that the next leader finds, because the id is derived from the
 //! source. Hashes that are no longer referenced are deleted by garbage collection.
 
@@ -14,11 +14,12 @@ use kube::api::ObjectMeta;
 use tracing::info;
 
 use crate::controller::apply::{self, Created};
-use crate::controller::{Context, Error, consent};
-use crate::crd::condition::Standing;
+use crate::controller::{Context, Error, labelled_secret};
+use crate::crd::condition::Readiness;
 use crate::domain::ids::PasswordId;
+use crate::domain::member::Member;
 use crate::domain::password::{PasswordHash, Refused};
-use crate::domain::staff::{Member, SecretEntry};
+use crate::domain::secret_ref::SecretEntry;
 use crate::names;
 
 /// The id of the current password, whose hash is stored on return. `None` if the spec refers to no
@@ -26,9 +27,11 @@ use crate::names;
 pub async fn follow(
     context: &Context,
     member: &Member,
-) -> Result<Result<Option<PasswordId>, Standing>, Error> {
+) -> Result<Result<Option<PasswordId>, Readiness>, Error> {
     let Some(entry) = &member.password else { return Ok(Ok(None)) };
-    let source = consent::read(context, &member.name.namespace, entry, names::USE_PASSWORD).await?;
+    let source =
+        labelled_secret::read_opted_in(context, &member.name.namespace, entry, names::USE_PASSWORD)
+            .await?;
     let text = source.as_ref().and_then(|source| std::str::from_utf8(&source.bytes).ok());
     let (Some(source), Some(text)) = (source.as_ref(), text) else {
         return Ok(Err(unusable(entry)));
@@ -51,7 +54,7 @@ pub async fn follow(
             Ok(Ok(Some(id)))
         }
         Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
-        Err(refused) => Ok(Err(Standing::stalled(
+        Err(refused) => Ok(Err(Readiness::stalled(
             "PasswordRefused",
             format!("spec.passwordSecretRef: {refused}"),
         ))),
@@ -136,9 +139,9 @@ fn source_of(stored: &Secret) -> Option<&str> {
     stored.annotations().get(names::PASSWORD_SOURCE).map(String::as_str)
 }
 
-fn unusable(entry: &SecretEntry) -> Standing {
-    let needed = consent::needed(entry, names::USE_PASSWORD, "a UTF-8 text");
-    Standing::reconciling(
+fn unusable(entry: &SecretEntry) -> Readiness {
+    let needed = labelled_secret::needed(entry, names::USE_PASSWORD, "a UTF-8 text");
+    Readiness::reconciling(
         "PasswordSecretUnusable",
         format!("the member cannot log in with a password: {needed}"),
     )

@@ -11,8 +11,8 @@ use serde_json::json;
 
 use crate::controller::{Context, Error};
 use crate::crd::{Member, SessionStatus};
-use crate::domain::revocation::Of;
-use crate::domain::staff;
+use crate::domain::member;
+use crate::domain::revocation::RevocationTarget;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -20,10 +20,10 @@ use crate::names;
 pub fn remaining(
     context: &Context,
     object: &Member,
-    member: &staff::Member,
+    member: &member::Member,
 ) -> Option<Vec<SessionStatus>> {
     let now = context.clock.now();
-    let revocations = context.reader.revocations(Of::Member, &member.name, now);
+    let revocations = context.reader.revocations(RevocationTarget::Member, &member.name, now);
     let password = member.password_id.map(|id| id.to_string());
     let goes_on = |session: &&SessionStatus| {
         if session.password_id != password {

@@ -12,10 +12,10 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::controller::Error;
-use crate::domain::api_key_life::{ApiKeyState, DeliveredKey};
 use crate::domain::client::{Delivery, SdkClient, StoredApiKey};
-use crate::domain::opaque::{ApiKey, KeyHash};
+use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
+use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey};
 use crate::names;
 
 /// The delivery Secret of a client.

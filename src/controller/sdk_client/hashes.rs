@@ -3,10 +3,10 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Made, ownership};
+use super::{ClientOutcome, ownership};
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
@@ -18,7 +18,7 @@ pub async fn accept(
     version: &str,
     service: &Service,
     listed: &[StoredApiKey],
-) -> Result<Option<Made>, Error> {
+) -> Result<Option<ClientOutcome>, Error> {
     let now = context.clock.now();
     let recorded = |key: &StoredApiKey| service.keys.iter().find(|it| it.hash == key.hash);
     let asked: Vec<_> = listed
@@ -65,13 +65,13 @@ pub async fn accept(
             expires_at: key.expires_at.map(Time),
         });
     }
-    let standing = if listed.is_empty() {
-        Standing::reconciling(
+    let readiness = if listed.is_empty() {
+        Readiness::reconciling(
             "NoKeys",
             "spec.service.apiKey.hashes is empty; add the hash of a key, which `kubectl anon key generate` creates",
         )
     } else {
-        Standing::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
+        Readiness::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
     };
-    Ok(Some(Made { keys, conflict, ..Made::of(standing) }))
+    Ok(Some(ClientOutcome { keys, conflict, ..ClientOutcome::of(readiness) }))
 }

@@ -1,14 +1,14 @@
 //! Reconciles `SdkClient`: a webapp waits for its user pool; a service gets an API key in a
 //! delivery Secret, or lists the hashes of keys that were generated elsewhere.
 
-mod claims;
+mod api_key_rotation;
+mod conflicts;
 mod delivery;
-pub mod echo;
+pub mod expectations;
 mod hashes;
 pub mod ownership;
 pub mod pending;
 pub mod record_keys;
-mod service;
 mod webapp;
 
 use std::sync::Arc;
@@ -23,22 +23,22 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
-use super::news::{self, News};
+use super::events::{self, EventNote};
 use super::propagation::Write;
 use super::{
-    Context, Error, Guarded, GuardedMeta, Look, Outcome, Reconcile, ours, owner, revoked, status,
-    triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, Requeue, ours, owner, revoked,
+    status, triggers,
 };
-use crate::crd::condition::{Standing, State};
+use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
-use crate::domain::opaque::{ApiKey, KeyHash};
-use crate::domain::revocation::Of;
+use crate::domain::revocation::RevocationTarget;
 use crate::index::Kind;
 use crate::{names, validate};
-use echo::Expected;
+use expectations::Expected;
 use pending::Pending;
 
 /// How often a client is reconciled whose keys may turn out to belong to another client, while a
@@ -46,9 +46,9 @@ use pending::Pending;
 const INSPECTION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// The result of reconciling a client, for its status.
-pub struct Made {
+pub struct ClientOutcome {
     /// The readiness of the client.
-    standing: Standing,
+    readiness: Readiness,
     /// The name of the delivery Secret, if it is ours.
     secret_name: Option<String>,
     /// The resourceVersion of that Secret, as written or as read.
@@ -63,16 +63,17 @@ pub struct Made {
     /// A key that the client lists or has in its Secret, and that belongs to another client.
     conflict: Option<KeyHash>,
     /// The Event to publish.
-    news: Option<News>,
+    news: Option<EventNote>,
     /// When to reconcile again.
-    look: Look,
+    requeue: Requeue,
 }
 
-impl Made {
-    fn of(standing: Standing) -> Self {
-        let look = if standing.state == State::Stalled { Look::Later } else { Look::OnChange };
+impl ClientOutcome {
+    fn of(readiness: Readiness) -> Self {
+        let requeue =
+            if readiness.state == ReadyState::Stalled { Requeue::Later } else { Requeue::OnChange };
         Self {
-            standing,
+            readiness,
             secret_name: None,
             secret_version: None,
             keys: Vec::new(),
@@ -80,13 +81,13 @@ impl Made {
             publish: None,
             conflict: None,
             news: None,
-            look,
+            requeue,
         }
     }
 
     /// Whether the Event reports only that the Secret was repaired.
     fn is_repair(&self) -> bool {
-        self.news.as_ref().is_some_and(|news| news.reason == service::REPAIRED)
+        self.news.as_ref().is_some_and(|news| news.reason == api_key_rotation::REPAIRED)
     }
 }
 
@@ -101,7 +102,8 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     // here, so that a client that waits for its pool is found when the pool is created.
     let clients = controller.store();
     let consumers = controller.store();
-    let (echoes, disturbed) = (Arc::clone(&context.echoes), Arc::clone(&context.echoes));
+    let (expectations, disturbed) =
+        (Arc::clone(&context.expectations), Arc::clone(&context.expectations));
     controller
         .watches_stream(triggers::touched(delivered, ours(names::API_KEY)), move |secret| {
             let (namespace, name) = (secret.namespace()?, secret.name_any());
@@ -112,11 +114,11 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
                 delivery.is_some_and(|delivery| delivery.secret_name == name)
             })?;
             let owner = ObjectName { namespace, name: reference.name.clone() };
-            echoes.secret(&owner, secret.resource_version());
+            expectations.secret(&owner, secret.resource_version());
             Some(reference)
         })
         .watches_stream(triggers::touched(revocations, all()), move |revocation| {
-            let owner = revoked(&revocation, Of::SdkClient)?;
+            let owner = revoked(&revocation, RevocationTarget::SdkClient)?;
             disturbed.disturb(&owner);
             Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
@@ -135,7 +137,7 @@ impl Reconcile for SdkClient {
     fn forget(context: &Context, namespace: &str, name: &str) {
         let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
         context.pending.forget(&client);
-        context.echoes.forget(&client);
+        context.expectations.forget(&client);
         context.ownership.forget(&client);
     }
 
@@ -159,27 +161,27 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     };
 
     let version = object.resource_version().unwrap_or_default();
-    if let Some(look) = context.echoes.heard(&client.name, Some(&version)) {
-        return Ok(Outcome { look, ..Outcome::SETTLED });
+    if let Some(requeue) = context.expectations.heard(&client.name, Some(&version)) {
+        return Ok(Outcome { requeue, ..Outcome::SETTLED });
     }
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);
     if observed == object.metadata.generation
         && context.pending.is_on_its_way(&client, &context.propagation)
     {
-        return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+        return Ok(Outcome { requeue: Requeue::Soon, ..Outcome::SETTLED });
     }
 
     // resolve, desired, apply: depends on the type of the client
-    context.echoes.begin(&client.name);
-    let chosen = claims::chosen_id(context, object, &client).await?;
+    context.expectations.begin(&client.name);
+    let chosen = conflicts::chosen_id(context, object, &client).await?;
     let made = match (&client.kind, chosen) {
-        (_, Err(standing)) => Some(Made::of(standing)),
+        (_, Err(readiness)) => Some(ClientOutcome::of(readiness)),
         (ClientKind::Webapp(webapp), Ok(())) => {
-            Some(Made::of(webapp::resolve(context, &webapp.pool).await?))
+            Some(ClientOutcome::of(webapp::resolve(context, &webapp.pool).await?))
         }
         (ClientKind::Service(service), Ok(())) => match &service.source {
             KeySource::Delivery(delivery) => {
-                service::deliver(context, &client, &version, service, delivery).await?
+                api_key_rotation::deliver(context, &client, &version, service, delivery).await?
             }
             KeySource::Hashes(listed) => {
                 hashes::accept(context, &client, &version, service, listed).await?
@@ -189,42 +191,52 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     let Some(mut made) = made else {
         // Other clients have to be inspected first. That takes only a moment, so it is not
         // reported.
-        context.echoes.end(&client.name, None);
+        context.expectations.end(&client.name, None);
         let soon = context.ownership.is_settled();
-        let later = Look::At(later(context.clock.now(), INSPECTION_CHECK_INTERVAL));
-        return Ok(Outcome { look: if soon { Look::Soon } else { later }, ..Outcome::SETTLED });
+        let later = Requeue::At(later(context.clock.now(), INSPECTION_CHECK_INTERVAL));
+        return Ok(Outcome {
+            requeue: if soon { Requeue::Soon } else { later },
+            ..Outcome::SETTLED
+        });
     };
-    claims::settle(context, &client, &mut made);
+    conflicts::settle(context, &client, &mut made);
 
     // status
-    if client.suspended && made.standing.state == State::Ready {
-        made.standing.reason = "Suspended";
+    if client.suspended && made.readiness.state == ReadyState::Ready {
+        made.readiness.reason = "Suspended";
         "the client is suspended: its credentials are rejected"
-            .clone_into(&mut made.standing.message);
+            .clone_into(&mut made.readiness.message);
     }
     let desired = desired(object, &client, &made);
-    let written = status::write(context, object, desired, &made.standing).await?;
+    let written = status::write(context, object, desired, &made.readiness).await?;
     if let Some(version) = &written {
         context.ownership.written(&client.name, version);
     }
     let expected =
-        |(client, secret)| Expected { client, secret, look: made.look, at: Instant::now() };
-    let settled = matches!(made.look, Look::OnChange | Look::At(_));
+        |(client, secret)| Expected { client, secret, requeue: made.requeue, at: Instant::now() };
+    let settled = matches!(made.requeue, Requeue::OnChange | Requeue::At(_));
     let versions = written.clone().zip(made.secret_version).filter(|_| settled);
-    context.echoes.end(&client.name, versions.map(expected));
+    context.expectations.end(&client.name, versions.map(expected));
     if let (Some((key, made_at)), Some(resource_version)) = (made.publish, written) {
         let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
         context.pending.put_back(&client.name, Pending { key, made_at, write });
     }
     if let Some(happened) = made.news {
-        news::tell(context, object, happened).await;
+        events::log_and_publish(context, object, happened).await;
     }
-    Ok(Outcome { label: if made.look == Look::Later { "blocked" } else { "ok" }, look: made.look })
+    Ok(Outcome {
+        label: if made.requeue == Requeue::Later { "blocked" } else { "ok" },
+        requeue: made.requeue,
+    })
 }
 
 /// The status without conditions. Pure.
-fn desired(object: &SdkClient, client: &client::SdkClient, made: &Made) -> SdkClientStatus {
-    let refused = matches!(made.standing.reason, claims::NOT_ALLOWED | claims::ID_CONFLICT);
+fn desired(
+    object: &SdkClient,
+    client: &client::SdkClient,
+    made: &ClientOutcome,
+) -> SdkClientStatus {
+    let refused = matches!(made.readiness.reason, conflicts::NOT_ALLOWED | conflicts::ID_CONFLICT);
     SdkClientStatus {
         client_id: (!refused).then(|| client.id.to_string()),
         type_: Some(match &client.kind {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 
 use crate::domain::client::{SdkClient, StoredApiKey};
+use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::ids::ObjectName;
-use crate::domain::opaque::{ApiKey, KeyHash};
 use crate::index::propagation::{Propagation, Write};
 
 /// How long a key may be pending before the client's status mentions it.

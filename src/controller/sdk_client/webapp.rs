@@ -4,26 +4,26 @@ use kube::api::Api;
 
 use crate::controller::{Context, Error, Guarded};
 use crate::crd::UserPool;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::domain::ids::ObjectName;
 use crate::domain::pool as domain;
 use crate::validate;
 
 /// Reads the referenced pool.
-pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Standing, Error> {
+pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Readiness, Error> {
     let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
     let now = context.clock.now();
     let recent = |pool: &domain::UserPool| context.reader.is_recent(pool, now);
     Ok(match found.as_ref().map(|found| &found.0) {
         Some(Err(_)) => not_ready(pool),
-        Some(Ok(found)) => standing(pool, Some(found), recent),
-        None => standing(pool, None, recent),
+        Some(Ok(found)) => readiness(pool, Some(found), recent),
+        None => readiness(pool, None, recent),
     })
 }
 
-fn not_ready(name: &ObjectName) -> Standing {
-    Standing::reconciling(
+fn not_ready(name: &ObjectName) -> Readiness {
+    Readiness::reconciling(
         "UserPoolNotReady",
         format!("waiting for UserPool `{}` to have keys", name.name),
     )
@@ -31,25 +31,25 @@ fn not_ready(name: &ObjectName) -> Standing {
 
 /// The readiness of the client, given its pool and whether the pool's key set is recent enough.
 /// Pure.
-fn standing(
+fn readiness(
     name: &ObjectName,
     pool: Option<&UserPool>,
     is_recent: impl Fn(&domain::UserPool) -> bool,
-) -> Standing {
+) -> Readiness {
     let living = pool.filter(|pool| pool.metadata.deletion_timestamp.is_none());
     let Some(pool) = living else {
-        return Standing::reconciling(
+        return Readiness::reconciling(
             "UserPoolNotFound",
             format!("waiting for UserPool `{}` in this namespace", name.name),
         );
     };
     match validate::user_pool(pool) {
-        Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Standing::reconciling(
+        Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Readiness::reconciling(
             "UserPoolNotReady",
             format!("waiting for the key set of UserPool `{}` to be fetched again", name.name),
         ),
         Ok(pool) if !pool.keys.is_empty() => {
-            Standing::ready("Accepted", format!("tokens of UserPool `{}` are accepted", name.name))
+            Readiness::ready("Accepted", format!("tokens of UserPool `{}` are accepted", name.name))
         }
         _ => not_ready(name),
     }
@@ -64,14 +64,14 @@ mod tests {
     #[test]
     fn waits_with_a_reason() {
         let name = ObjectName { namespace: "acme".into(), name: "users".into() };
-        let standing = |pool: Option<&UserPool>| standing(&name, pool, |_| false);
-        assert_eq!(standing(None).reason, "UserPoolNotFound");
+        let readiness = |pool: Option<&UserPool>| readiness(&name, pool, |_| false);
+        assert_eq!(readiness(None).reason, "UserPoolNotFound");
         let spec = UserPoolSpec { hosted: Some(Hosted::default()), ..UserPoolSpec::default() };
         let mut pool = UserPool::new("users", spec);
         pool.metadata.namespace = Some("acme".into());
-        assert_eq!(standing(Some(&pool)).reason, "UserPoolNotReady");
+        assert_eq!(readiness(Some(&pool)).reason, "UserPoolNotReady");
         pool.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        assert_eq!(standing(Some(&pool)).reason, "UserPoolNotFound");
+        assert_eq!(readiness(Some(&pool)).reason, "UserPoolNotFound");
     }
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
                 "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}},
         }))
         .unwrap();
-        assert_eq!(standing(&name, Some(&pool), |_| true).reason, "Accepted");
-        assert_eq!(standing(&name, Some(&pool), |_| false).reason, "UserPoolNotReady");
+        assert_eq!(readiness(&name, Some(&pool), |_| true).reason, "Accepted");
+        assert_eq!(readiness(&name, Some(&pool), |_| false).reason, "UserPoolNotReady");
     }
 }

@@ -10,10 +10,10 @@ use kube::api::ObjectMeta;
 
 use crate::controller::Error;
 use crate::controller::apply::Obstacle;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
-use crate::domain::keyset::{SigningKeyState, StoredKeySet};
 use crate::domain::pool::{Hosted, Jwks, UserPool};
+use crate::domain::signing_key_set::{SigningKeyState, StoredKeySet};
 use crate::names;
 
 /// The entry of the ConfigMap.
@@ -154,9 +154,13 @@ pub fn config_map(
 
 /// The readiness of the pool, given its keys. A ConfigMap that cannot be written does not affect
 /// the use of the keys, but is reported.
-pub fn standing(pool: &UserPool, keys: &StoredKeySet, applied: &Result<(), Obstacle>) -> Standing {
+pub fn readiness(
+    pool: &UserPool,
+    keys: &StoredKeySet,
+    applied: &Result<(), Obstacle>,
+) -> Readiness {
     match applied {
-        Ok(()) => Standing::ready("KeysPublished", format!("keys published: {}", states(keys))),
+        Ok(()) => Readiness::ready("KeysPublished", format!("keys published: {}", states(keys))),
         Err(obstacle) => without_config_map(pool, obstacle),
     }
 }
@@ -172,21 +176,21 @@ fn states(keys: &StoredKeySet) -> String {
 }
 
 /// The readiness of a pool that publishes this many keys.
-pub fn published(keys: usize) -> Standing {
-    Standing::ready("KeysPublished", format!("keys published: {keys}"))
+pub fn published(keys: usize) -> Readiness {
+    Readiness::ready("KeysPublished", format!("keys published: {keys}"))
 }
 
 /// The readiness of a pool whose ConfigMap cannot be written.
-pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Standing {
+pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Readiness {
     let name = names::jwks_config_map(&pool.name.name);
     match obstacle {
-        Obstacle::Foreign => Standing::stalled(
+        Obstacle::Foreign => Readiness::stalled(
             "ChildConflict",
             format!(
                 "the keys are in use, but ConfigMap `{name}` exists and was not created for this pool; delete it"
             ),
         ),
-        Obstacle::Refused(said) => Standing::reconciling(
+        Obstacle::Refused(said) => Readiness::reconciling(
             "Refused",
             format!("the keys are in use, but ConfigMap `{name}` is out of date: {said}"),
         ),
@@ -195,8 +199,8 @@ pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Standing {
 
 /// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
 /// may contain the only copy of a key.
-pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Standing {
-    Standing::stalled(
+pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Readiness {
+    Readiness::stalled(
         "SigningKeysUnreadable",
         format!(
             "Secret `{operator_namespace}/{}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool",
@@ -210,9 +214,9 @@ mod tests {
     use super::*;
     use crate::domain::algorithm::Algorithm;
     use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
-    use crate::domain::key_lifecycle::tests::first;
     use crate::domain::policy::ClaimsPolicy;
     use crate::domain::pool::{FetchState, Source};
+    use crate::domain::rotation::signing_keys::tests::first;
     use jiff::SignedDuration;
 
     const HOSTED: Hosted = Hosted {

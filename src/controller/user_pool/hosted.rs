@@ -5,9 +5,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::{desired, rotation};
-use crate::controller::{Context, Error, Look, Outcome, apply, status};
+use crate::controller::{Context, Error, Outcome, Requeue, apply, status};
 use crate::crd;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::domain::pool::{Hosted, UserPool};
 
 /// Reconciles a valid hosted pool.
@@ -22,7 +22,7 @@ pub async fn reconcile(
         object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
 
     if rotation::is_on_its_way(context, object) {
-        return Ok(Outcome { look: Look::Soon, ..Outcome::SETTLED });
+        return Ok(Outcome { requeue: Requeue::Soon, ..Outcome::SETTLED });
     }
 
     // resolve, and apply the random part: the signing Secret comes first, because everything public
@@ -31,8 +31,8 @@ pub async fn reconcile(
     let names = desired::SigningSecret::new(pool, &uid_of_namespace);
     let Some(keys) = rotation::keys(context, object, pool, hosted, &names).await? else {
         let unchanged = object.status.clone().unwrap_or_default();
-        let standing = desired::unreadable(&context.settings.operator_namespace, &names);
-        status::write(context, object, unchanged, &standing).await?;
+        let readiness = desired::unreadable(&context.settings.operator_namespace, &names);
+        status::write(context, object, unchanged, &readiness).await?;
         // Without our labels the watch would not see the Secret either.
         return Ok(Outcome::BLOCKED);
     };
@@ -46,12 +46,12 @@ pub async fn reconcile(
     let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
 
     // status
-    let mut standing = match &keys.refused {
-        Some(said) => Standing::reconciling("Refused", said.clone()),
-        None => desired::standing(pool, &keys.set, &applied),
+    let mut readiness = match &keys.refused {
+        Some(said) => Readiness::reconciling("Refused", said.clone()),
+        None => desired::readiness(pool, &keys.set, &applied),
     };
-    standing.notes.extend(keys.note.clone());
-    status::write(context, object, desired, &standing).await?;
+    readiness.notes.extend(keys.note.clone());
+    status::write(context, object, desired, &readiness).await?;
     rotation::report(context, object, &keys).await;
-    Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { look: keys.look, ..Outcome::SETTLED }))
+    Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { requeue: keys.requeue, ..Outcome::SETTLED }))
 }

@@ -1,10 +1,10 @@
 //! An `inline` pool: its public keys are in its spec. Validators read them from there; status
 //! reports which of them are usable.
 
-use super::published;
+use super::status_keys;
 use crate::controller::{Context, Error, Outcome, status};
 use crate::crd;
-use crate::crd::condition::Standing;
+use crate::crd::condition::Readiness;
 use crate::domain::pool::UserPool;
 use crate::validate::inline_set;
 
@@ -20,11 +20,11 @@ pub async fn reconcile(
         source: Some(pool.source.describe()),
         ..crd::UserPoolStatus::default()
     };
-    let mut standing = match pool.keys.len() {
-        0 => Standing::stalled("NoUsableKey", "no key in the spec can verify tokens"),
-        served => Standing::ready("KeysAccepted", format!("{served} keys accepted from the spec")),
+    let mut readiness = match pool.keys.len() {
+        0 => Readiness::stalled("NoUsableKey", "no key in the spec can verify tokens"),
+        served => Readiness::ready("KeysAccepted", format!("{served} keys accepted from the spec")),
     };
-    standing.notes = published::notes(pool, set.as_ref());
-    status::write(context, object, desired, &standing).await?;
+    readiness.notes = status_keys::notes(pool, set.as_ref());
+    status::write(context, object, desired, &readiness).await?;
     Ok(Outcome::SETTLED)
 }

@@ -2,23 +2,23 @@
 //! keys in status.
 
 mod desired;
-pub(super) mod fetches;
+mod fetch_limiter;
 mod hosted;
 mod inline;
-mod lanes;
+pub(super) mod jwks_refresher;
 mod provided;
-mod published;
 mod remote;
 mod rotation;
+mod status_keys;
 
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, consent, ours, owner, revoked,
-    status, triggers,
+    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, labelled_secret, ours, owner,
+    revoked, status, triggers,
 };
 use crate::crd::{Revocation, UserPool};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::Source;
-use crate::domain::revocation::Of;
+use crate::domain::revocation::RevocationTarget;
 use crate::names;
 use crate::validate;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
@@ -38,7 +38,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let controller = triggers::controller::<UserPool>(Api::all(client.clone()));
     let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
     controller
-        .reconcile_on(context.fetches.finished())
+        .reconcile_on(context.refresher.finished())
         .watches_stream(triggers::touched(config_maps, ours(names::JWKS)), move |map| {
             let (name, noted) = (map.name_any(), owner::controller_of(&map));
             let noted = noted.map(|owner| &*owner.name);
@@ -51,12 +51,15 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
             owner::of_id(&signers, &secret, id)
         })
         .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
-            let owner = revoked(&revocation, Of::UserPool)?;
+            let owner = revoked(&revocation, RevocationTarget::UserPool)?;
             Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
         .watches_stream(
-            triggers::touched(consenting, consent::watched(&[names::USE_JWKS, names::USE_CA])),
-            consent::referrers(pools, |pool: &UserPool, secret| {
+            triggers::touched(
+                consenting,
+                labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]),
+            ),
+            labelled_secret::referrers(pools, |pool: &UserPool, secret| {
                 let spec = &pool.spec;
                 let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);
                 let jwks_ca = spec.jwks.as_ref().and_then(|jwks| jwks.ca_ref.as_ref());

@@ -7,14 +7,14 @@
 
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{desired, published};
+use super::{desired, status_keys};
 use crate::controller::apply::{self, Obstacle};
-use crate::controller::{Context, Error, Outcome, consent, status};
+use crate::controller::{Context, Error, Outcome, labelled_secret, status};
 use crate::crd;
-use crate::crd::condition::{Standing, State};
-use crate::domain::jwk_set::{Expected, JwkSet, NotAJwkSet};
+use crate::crd::condition::{Readiness, ReadyState};
+use crate::domain::jwks_parser::{Expected, JwkSet, NotAJwkSet};
 use crate::domain::pool::UserPool;
-use crate::domain::staff::SecretEntry;
+use crate::domain::secret_ref::SecretEntry;
 use crate::names;
 
 /// The content of the Secret.
@@ -39,7 +39,9 @@ pub async fn reconcile(
         object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
 
     // resolve
-    let secret = consent::read(context, &pool.name.namespace, entry, names::USE_JWKS).await?;
+    let secret =
+        labelled_secret::read_opted_in(context, &pool.name.namespace, entry, names::USE_JWKS)
+            .await?;
 
     // validate
     let expected = Expected { private_keys: true, algorithms: &pool.claims.algorithms };
@@ -50,10 +52,10 @@ pub async fn reconcile(
     };
 
     // desired
-    let before = published::of_same_source(pool, object.status.as_ref());
+    let before = status_keys::of_same_source(pool, object.status.as_ref());
     let keys = match &found {
         Found::Nothing => Vec::new(),
-        Found::Set(set) => published::keys(set, &before, None, context.clock.now()),
+        Found::Set(set) => status_keys::keys(set, &before, None, context.clock.now()),
         Found::Junk(_) => before,
     };
     let desired = crd::UserPoolStatus {
@@ -69,41 +71,41 @@ pub async fn reconcile(
     let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
 
     // status
-    let standing = standing(pool, entry, &found, &applied);
+    let readiness = readiness(pool, entry, &found, &applied);
     let outcome = if applied.is_err() { Outcome::BLOCKED } else { Outcome::SETTLED };
-    status::write(context, object, desired, &standing).await?;
+    status::write(context, object, desired, &readiness).await?;
     Ok(outcome)
 }
 
-fn standing(
+fn readiness(
     pool: &UserPool,
     entry: &SecretEntry,
     found: &Found,
     applied: &Result<(), Obstacle>,
-) -> Standing {
-    let (mut standing, set) = match found {
+) -> Readiness {
+    let (mut readiness, set) = match found {
         Found::Nothing => {
-            let needed = consent::needed(entry, names::USE_JWKS, "a JWKS");
-            (Standing::reconciling("JwksSecretUnusable", needed), None)
+            let needed = labelled_secret::needed(entry, names::USE_JWKS, "a JWKS");
+            (Readiness::reconciling("JwksSecretUnusable", needed), None)
         }
         Found::Junk(error) => {
             let message = format!(
                 "entry `{}` of Secret `{}` is not a JWKS: {error}. The previously published keys remain in use.",
                 entry.entry, entry.secret
             );
-            (Standing::stalled("NotAKeySet", message), None)
+            (Readiness::stalled("NotAKeySet", message), None)
         }
         Found::Set(set) if set.keys.is_empty() => {
             let message = "the JWKS has no key that can verify tokens";
-            (Standing::stalled("NoUsableKey", message), Some(set))
+            (Readiness::stalled("NoUsableKey", message), Some(set))
         }
         Found::Set(set) => (desired::published(set.keys.len()), Some(set)),
     };
-    if let (State::Ready, Err(obstacle)) = (standing.state, applied) {
-        standing = desired::without_config_map(pool, obstacle);
+    if let (ReadyState::Ready, Err(obstacle)) = (readiness.state, applied) {
+        readiness = desired::without_config_map(pool, obstacle);
     }
-    standing.notes = published::notes(pool, set);
-    standing
+    readiness.notes = status_keys::notes(pool, set);
+    readiness
 }
 
 #[cfg(test)]
@@ -121,9 +123,9 @@ mod tests {
         crate::validate::user_pool(&serde_json::from_value(object).unwrap()).unwrap()
     }
 
-    fn stands(found: &Found) -> Standing {
+    fn stands(found: &Found) -> Readiness {
         let entry = SecretEntry { secret: "keys".into(), entry: "jwks.json".into() };
-        standing(&pool(), &entry, found, &Ok(()))
+        readiness(&pool(), &entry, found, &Ok(()))
     }
 
     fn set(keys: &Value) -> Found {
@@ -139,16 +141,16 @@ mod tests {
         let bad =
             json!({"kty": "OKP", "crv": "Ed25519", "d": D, "x": D, "kid": "bad", "use": "enc"});
         for (found, state, reason) in [
-            (Found::Nothing, State::Reconciling, "JwksSecretUnusable"),
-            (Found::Junk(NotAJwkSet::Json), State::Stalled, "NotAKeySet"),
-            (set(&json!([])), State::Stalled, "NoUsableKey"),
-            (set(&json!([bad])), State::Stalled, "NoUsableKey"),
-            (set(&json!([key])), State::Ready, "KeysPublished"),
-            (set(&json!([key, bad])), State::Ready, "KeysPublished"),
+            (Found::Nothing, ReadyState::Reconciling, "JwksSecretUnusable"),
+            (Found::Junk(NotAJwkSet::Json), ReadyState::Stalled, "NotAKeySet"),
+            (set(&json!([])), ReadyState::Stalled, "NoUsableKey"),
+            (set(&json!([bad])), ReadyState::Stalled, "NoUsableKey"),
+            (set(&json!([key])), ReadyState::Ready, "KeysPublished"),
+            (set(&json!([key, bad])), ReadyState::Ready, "KeysPublished"),
         ] {
-            let standing = stands(&found);
-            assert_eq!((standing.state, standing.reason), (state, reason));
-            let conditions = standing.conditions(&[], None, Timestamp::UNIX_EPOCH);
+            let readiness = stands(&found);
+            assert_eq!((readiness.state, readiness.reason), (state, reason));
+            let conditions = readiness.conditions(&[], None, Timestamp::UNIX_EPOCH);
             assert!(!format!("{conditions:?}").contains(D));
             let dropped = find(&conditions, "KeysDropped").map(|it| it.message.as_str());
             let expects_drop = matches!(&found, Found::Set(set) if !set.dropped.is_empty());

@@ -14,19 +14,19 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Resource as _;
 
 use super::desired::{self, SigningSecret};
-use super::published;
+use super::status_keys;
 use crate::controller::apply::{self, Created};
-use crate::controller::news::{self, News};
-use crate::controller::{Context, Error, Look, PROPAGATION_CHECK_INTERVAL};
+use crate::controller::events::{self, EventNote};
+use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue};
 use crate::crd::UserPool;
-use crate::crd::condition::Note;
+use crate::crd::condition::ExtraCondition;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::duration::later;
-use crate::domain::key_lifecycle::{Change, Circumstances, Policy, Reach, Step};
-use crate::domain::keyset::{SigningKeyState, StoredKey, StoredKeySet};
 use crate::domain::pool::{self, Hosted};
-use crate::domain::revocation::{Of, Revocation};
+use crate::domain::revocation::{Revocation, RevocationTarget};
+use crate::domain::rotation::signing_keys::{Change, Circumstances, Policy, Reach, Step};
 use crate::domain::signing::SigningKey;
+use crate::domain::signing_key_set::{SigningKeyState, StoredKey, StoredKeySet};
 use crate::validate;
 
 /// How long a Next key may be unacknowledged before more is done than wait.
@@ -39,9 +39,9 @@ pub struct Keys {
     /// When the next key will sign.
     pub next_rotation: Option<jiff::Timestamp>,
     /// Why a rotation is deferred, if it is.
-    pub note: Option<Note>,
+    pub note: Option<ExtraCondition>,
     /// When to reconcile again.
-    pub look: Look,
+    pub requeue: Requeue,
     /// The API server's message if it refuses to store the set. The set is then the stored one
     /// without the revoked keys: these are withdrawn from status all the same.
     pub refused: Option<String>,
@@ -66,8 +66,9 @@ pub async fn keys(
         requested,
     };
     let now = context.clock.now();
-    let revocations = context.reader.revocations(Of::UserPool, &pool.name, now);
-    let keeper = Keeper { context, object, pool, hosted, secret, policy, revocations };
+    let revocations = context.reader.revocations(RevocationTarget::UserPool, &pool.name, now);
+    let keeper =
+        SigningKeyReconciler { context, object, pool, hosted, secret, policy, revocations };
     let namespace = &context.settings.operator_namespace;
     let stored = match apply::read_secret(&context.client, namespace, &secret.name).await? {
         Some(stored) => stored,
@@ -89,7 +90,7 @@ pub async fn keys(
 pub fn is_on_its_way(context: &Context, object: &UserPool) -> bool {
     let Some(status) = &object.status else { return false };
     let next = status.keys.iter().find(|key| key.state == SigningKeyState::Next);
-    let write = next.and_then(|next| context.memory.publication(object, &next.kid));
+    let write = next.and_then(|next| context.tracker.publication(object, &next.kid));
     status.observed_generation == object.meta().generation
         && write.is_some_and(|write| {
             write.at.elapsed() < REPORT_DELAY && !context.propagation.reached(&write).everywhere
@@ -103,38 +104,38 @@ pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
         let note = format!(
             "the Secret with the signing keys was deleted: key {active} signs from now on, and tokens signed by earlier keys are rejected"
         );
-        news::tell(context, object, News::warning("KeyReplaced", note)).await;
+        events::log_and_publish(context, object, EventNote::warning("KeyReplaced", note)).await;
     }
     for change in &keys.changes {
         let happened = match change {
-            Change::Published(kid) => News::normal(
+            Change::Published(kid) => EventNote::normal(
                 "KeyPublished",
                 format!("published key {kid}; it signs once every verifier can have loaded it"),
             ),
             Change::Activated(kid) => {
-                News::normal("KeyActivated", format!("key {kid} signs from now on"))
+                EventNote::normal("KeyActivated", format!("key {kid} signs from now on"))
             }
-            Change::Retired(kid, until) => News::normal(
+            Change::Retired(kid, until) => EventNote::normal(
                 "KeyRetired",
                 format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
             ),
-            Change::Gone(kid) => News::normal(
+            Change::Gone(kid) => EventNote::normal(
                 "KeyRemoved",
                 format!("removed key {kid}: every token that it signed has expired"),
             ),
-            Change::Discarded(kid) => News::normal(
+            Change::Discarded(kid) => EventNote::normal(
                 "KeyDiscarded",
                 format!("removed key {kid} before it signed: the algorithm has changed"),
             ),
             Change::Revoked(kid) => {
-                News::warning("KeyRevoked", format!("revoked and destroyed key {kid}"))
+                EventNote::warning("KeyRevoked", format!("revoked and destroyed key {kid}"))
             }
         };
-        news::tell(context, object, happened).await;
+        events::log_and_publish(context, object, happened).await;
     }
 }
 
-struct Keeper<'k> {
+struct SigningKeyReconciler<'k> {
     context: &'k Context,
     object: &'k UserPool,
     pool: &'k pool::UserPool,
@@ -144,7 +145,7 @@ struct Keeper<'k> {
     revocations: Vec<Arc<Revocation>>,
 }
 
-impl Keeper<'_> {
+impl SigningKeyReconciler<'_> {
     /// Creates and stores the first key of the pool, or reads the Secret that exists by now.
     async fn begin(&self) -> Result<Result<Keys, Secret>, Error> {
         let id = self.pool.id.to_string();
@@ -158,7 +159,7 @@ impl Keeper<'_> {
                 self.count(&step);
                 // The first key of a pool deserves no Event, unless there was a key before.
                 step.changes.clear();
-                let lost = published::of_same_source(self.pool, self.object.status.as_ref());
+                let lost = status_keys::of_same_source(self.pool, self.object.status.as_ref());
                 let lost = !lost.is_empty();
                 Ok(Ok(Keys { lost, ..self.keys(step, &case, None) }))
             }
@@ -188,7 +189,7 @@ impl Keeper<'_> {
                     set,
                     next_rotation: None,
                     note: None,
-                    look: Look::Later,
+                    requeue: Requeue::Later,
                     refused: Some(said),
                     lost: false,
                     changes: Vec::new(),
@@ -221,7 +222,7 @@ impl Keeper<'_> {
         let next = set.next().map(StoredKey::kid);
         let next = published.map(|key| &key.kid).find(|kid| Some(kid.as_str()) == next);
         let Some(kid) = next else { return (Reach::Nowhere, None) };
-        let write = self.context.memory.published(self.object, kid);
+        let write = self.context.tracker.published(self.object, kid);
         let reached = self.context.propagation.reached(&write);
         let reach = if reached.everywhere { Reach::Everywhere } else { Reach::Published };
         (reach, reached.waiting_for(&write))
@@ -237,13 +238,13 @@ impl Keeper<'_> {
     }
 
     fn keys(&self, step: Step, case: &Circumstances<'_>, waiting: Option<String>) -> Keys {
-        let look = if step.waits_for_validators {
-            Look::At(later(case.now, PROPAGATION_CHECK_INTERVAL))
+        let requeue = if step.waits_for_validators {
+            Requeue::At(later(case.now, PROPAGATION_CHECK_INTERVAL))
         } else {
-            step.wake_at.map_or(Look::OnChange, Look::At)
+            step.wake_at.map_or(Requeue::OnChange, Requeue::At)
         };
-        let on_its_way = look != Look::OnChange && is_on_its_way(self.context, self.object);
-        let deferred = |reason, text| Note::new("RotationDeferred", reason, text);
+        let on_its_way = requeue != Requeue::OnChange && is_on_its_way(self.context, self.object);
+        let deferred = |reason, text| ExtraCondition::new("RotationDeferred", reason, text);
         let note = match (step.deferred_until, waiting.filter(|_| step.waits_for_validators)) {
             (Some(until), _) => Some(deferred(
                 "TooManyKeys",
@@ -258,7 +259,7 @@ impl Keeper<'_> {
             (None, None) => None,
         };
         Keys {
-            look: if on_its_way { Look::Soon } else { look },
+            requeue: if on_its_way { Requeue::Soon } else { requeue },
             next_rotation: step.next_rotation,
             set: step.set,
             note,

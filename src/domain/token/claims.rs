@@ -5,12 +5,13 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::domain::decision::{AppUser, Principal, Reason, Verified};
 use crate::domain::ids::{SdkClientId, UserPoolId};
-use crate::domain::keyset::PublishedKey;
 use crate::domain::policy::Audience;
 use crate::domain::pool::UserPool;
+use crate::domain::principal::{AppUser, Principal, Verified};
+use crate::domain::reason::Reason;
 use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID, Revocation};
+use crate::domain::signing_key_set::PublishedKey;
 
 /// Claims of which only the signature is verified.
 #[derive(Debug)]

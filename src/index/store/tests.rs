@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::client::ClientKind;
-use crate::domain::opaque::ApiKey;
+use crate::domain::credential::ApiKey;
 
 fn object<K: DeserializeOwned>(name: &str, created: &str, spec: &Value, status: &Value) -> K {
     serde_json::from_value(json!({

@@ -14,10 +14,10 @@ use uuid::Uuid;
 
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
 use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
-use crate::domain::revocation::{Of, Revocation};
+use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::error::finish;
 use crate::server::request::Fields;
@@ -61,7 +61,7 @@ pub async fn mint(
     // A key that validators do not know must not sign, and no token may outlive its key, as
     // recorded in the Secret.
     let lifetime = SignedDuration::from_secs(expires_at.saturating_sub(now.as_second()));
-    let revocations = state.reader.revocations(Of::UserPool, &target.pool.name, now);
+    let revocations = state.reader.revocations(RevocationTarget::UserPool, &target.pool.name, now);
     let refused = |it: &Arc<Revocation>| it.covers_token(&app_user_id, None, Some(now));
     if let Some(reason) = revocations.iter().find_map(refused) {
         let reason = reason.message();

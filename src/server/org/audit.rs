@@ -16,9 +16,9 @@ use tracing::{Instrument as _, Span, info, info_span};
 
 use super::caller::Caller;
 use crate::domain::ids::OrganizationId;
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
+use crate::server::concurrency::WorkerSlot;
 use crate::server::error::ErrorName;
-use crate::server::load::Place;
 use crate::server::{ApiError, REQUEST_ID};
 
 /// Runs a handler in the span of its request and logs the outcome. A write runs to its end and is
@@ -38,7 +38,7 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
     if !operation.writes() {
         return next.run(request).instrument(span).await;
     }
-    let place = request.extensions().get::<Place>().cloned();
+    let place = request.extensions().get::<WorkerSlot>().cloned();
     let write = async move {
         let _place = place;
         let response = next.run(request).await;

@@ -6,9 +6,10 @@ use axum::body::Bytes;
 use axum::http::HeaderMap;
 
 use super::audit;
-use crate::domain::decision::{Principal, Reason};
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId};
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
+use crate::domain::principal::Principal;
+use crate::domain::reason::Reason;
 use crate::domain::role::Role;
 use crate::server::authenticate::{Accepts, Question, authenticate};
 use crate::server::request::{Fields, bearer};

@@ -21,13 +21,13 @@ use tracing::warn;
 use super::caller::{Who, authorize};
 use super::passwords::CANDIDATES;
 use super::sessions::Proof;
-use super::{audit, limits, reply, sessions};
-use crate::domain::decision::Reason;
+use super::{audit, rate_limit, reply, sessions};
 use crate::domain::ids::OrganizationId;
+use crate::domain::member::Member;
+use crate::domain::operation::Operation;
 use crate::domain::password::Password;
-use crate::domain::permission::Operation;
-use crate::domain::staff::Member;
-use crate::said::Said;
+use crate::domain::reason::Reason;
+use crate::kube_error::short;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 
@@ -48,7 +48,7 @@ pub async fn login(
 ) -> Result<Response, ApiError> {
     state.reader.answers()?;
     let fields = Fields::required_body(body)?;
-    let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
+    let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
     // Read before the rate limits: a malformed request must not use up anyone's budget.
     let organization = fields.string("organizationId")?.map(str::to_owned);
@@ -165,7 +165,7 @@ async fn by_kubernetes(
     let review = TokenReview { spec, ..TokenReview::default() };
     let api: Api<TokenReview> = Api::all(state.platform.client.clone());
     let review = api.create(&PostParams::default(), &review).await.map_err(|error| {
-        warn!(error = %Said(&error), "failed to review a Kubernetes token");
+        warn!(error = %short(&error), "failed to review a Kubernetes token");
         ApiError::unavailable("login by Kubernetes token is currently unavailable; try again")
     })?;
     let Some(status) = review.status.filter(|it| it.authenticated == Some(true)) else {

@@ -9,15 +9,15 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::managed::{Force, deletable, managed_here};
+use super::gitops::{Force, deletable, ensure_not_externally_managed};
 use super::resources::{self, find, own};
-use super::{audit, leaving, reply, sessions};
+use super::{audit, last_admin, reply, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
+use crate::domain::member::Member;
+use crate::domain::operation::Operation;
 use crate::domain::password::{Password, PasswordHash};
-use crate::domain::permission::Operation;
 use crate::domain::role::Role;
-use crate::domain::staff::Member;
 use crate::names;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
@@ -161,7 +161,7 @@ pub async fn patch(
         ));
     }
     // Checked before anything is written.
-    managed_here(&object)?;
+    ensure_not_externally_managed(&object)?;
     let mut annotations = Map::new();
     // Stored first; it takes effect once the Member refers to it.
     let new_password = if let Some(password) = password {
@@ -175,7 +175,7 @@ pub async fn patch(
     };
     let api = own(&state, &caller);
     let leaves = role.is_some_and(|role| role < Role::Admin) || suspended == Some(true);
-    let object = if leaves { leaving::leave(&state, &caller, object).await? } else { object };
+    let object = if leaves { last_admin::reserve(&state, &caller, object).await? } else { object };
     if object.annotations().contains_key(names::LEAVING) {
         annotations.insert(names::LEAVING.to_owned(), Value::Null);
     }
@@ -183,7 +183,7 @@ pub async fn patch(
     let patched = match patched.await {
         Ok(patched) => patched,
         Err(error) => {
-            leaving::stay(&api, &object).await;
+            last_admin::release(&api, &object).await;
             return Err(error);
         }
     };
@@ -210,10 +210,10 @@ pub async fn delete(
     let force = Force::read(&caller, query.as_deref())?;
     let object: crd::Member = find(&state, &caller, path).await?;
     deletable(&object, force)?;
-    let object = leaving::leave(&state, &caller, object).await?;
+    let object = last_admin::reserve(&state, &caller, object).await?;
     let api = own(&state, &caller);
     if let Err(error) = resources::delete(&state, &api, &object, force).await {
-        leaving::stay(&api, &object).await;
+        last_admin::release(&api, &object).await;
         return Err(error);
     }
     if let Ok(member) = validate::member(&object) {

@@ -2,25 +2,25 @@
 
 mod app_user_id_token;
 mod audit;
-mod authorization;
 mod caller;
-mod hashers;
-mod leaving;
-mod limits;
+mod gitops;
+mod hash_workers;
+mod idempotency;
+mod last_admin;
 mod link;
 mod login;
-mod managed;
 mod members;
 pub mod openapi;
 mod organization;
 mod passwords;
-mod repeat;
+mod rate_limit;
 mod reservation;
 mod resources;
 mod sdk_clients;
 mod sessions;
 mod sign_up;
 pub mod signer;
+mod user_pool_jwks;
 mod user_pools;
 
 use std::io;
@@ -36,13 +36,13 @@ use serde::Serialize;
 
 use super::AppState;
 use super::error::finish;
-use crate::domain::opaque::ApiKey;
-use crate::domain::permission::Operation;
+use crate::domain::credential::ApiKey;
+use crate::domain::operation::Operation;
 use crate::index::Kind;
 use crate::index::propagation::{Propagation, Write};
 use crate::names;
-use limits::Limits;
 use passwords::Passwords;
+use rate_limit::Limits;
 
 /// What the API needs besides the index.
 pub struct Platform {

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document of the REST API, derived from the operation table.
 
-mod leaves;
-mod refusals;
+mod error_responses;
+mod fields;
 
 use std::sync::LazyLock;
 
@@ -11,10 +11,10 @@ use serde_json::{Map, Value, json};
 
 use super::link;
 use crate::domain::document::Document;
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
-use leaves::{
+use fields::{
     changed, description, email, id, name, oauth, optional, password, role, text, time, url,
 };
 
@@ -79,7 +79,7 @@ pub fn document() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
-            "responses": refusals::components(),
+            "responses": error_responses::components(),
             "schemas": all,
         },
     })
@@ -110,7 +110,7 @@ fn describe(operation: Operation) -> Value {
     let mut responses = Map::new();
     responses
         .insert("200".to_owned(), json!({ "description": "success", "content": content(reply) }));
-    responses.extend(refusals::of(operation, request.is_some()));
+    responses.extend(error_responses::of(operation, request.is_some()));
     let mut described = json!({
         "operationId": operation.name(),
         "summary": operation.summary(),

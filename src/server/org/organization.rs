@@ -8,12 +8,12 @@ use axum::response::Response;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
-use super::managed::{Force, deletable};
-use super::resources::{self, Objects, Written, id_in_path, own, unknown};
+use super::gitops::{Force, deletable};
+use super::resources::{self, ApiObject, Objects, id_in_path, own, unknown};
 use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
 use crate::kube_ext::api::ReadExt as _;
 use crate::server::{ApiError, AppState};
 
@@ -103,7 +103,7 @@ pub async fn delete(
 }
 
 /// All objects of a kind. Fails if another tool manages one of them and would re-create it.
-async fn all<K: Written>(
+async fn all<K: ApiObject>(
     state: &AppState,
     caller: &Caller,
     force: Force,
@@ -115,7 +115,7 @@ async fn all<K: Written>(
     Ok(found)
 }
 
-async fn each<K: Written>(
+async fn each<K: ApiObject>(
     state: &AppState,
     caller: &Caller,
     objects: &[K],

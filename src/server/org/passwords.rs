@@ -18,13 +18,13 @@ use tracing::error;
 
 use crate::crd;
 use crate::domain::ids::{ObjectName, PasswordId};
+use crate::domain::member::Member;
 use crate::domain::password::{Password, PasswordHash, Scratch};
-use crate::domain::staff::Member;
 use crate::kube_ext::api::{ReadExt as _, delete};
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::ApiError;
-use crate::server::org::hashers::Hashers;
+use crate::server::org::hash_workers::HashWorkers;
 use crate::validate;
 
 /// The maximum number of members that a login tries. It always computes this many hashes.
@@ -49,7 +49,7 @@ pub struct Stored {
 pub struct Passwords {
     client: Client,
     operator_namespace: String,
-    hashers: Hashers,
+    workers: HashWorkers,
     turns: Arc<Semaphore>,
     /// Compared if there is no member.
     decoy: OnceCell<Arc<PasswordHash>>,
@@ -62,7 +62,7 @@ impl Passwords {
     /// The system cannot start a thread.
     pub fn new(client: Client, operator_namespace: &str) -> io::Result<Self> {
         Ok(Self {
-            hashers: Hashers::start(CONCURRENT)?,
+            workers: HashWorkers::start(CONCURRENT)?,
             client,
             operator_namespace: operator_namespace.to_owned(),
             turns: Arc::new(Semaphore::new(CONCURRENT)),
@@ -212,7 +212,7 @@ impl Passwords {
             .ok()
             .and_then(Result::ok)
             .ok_or_else(|| ApiError::unavailable("too many concurrent logins; try again"))?;
-        let done = self.hashers.run(move |scratch| {
+        let done = self.workers.run(move |scratch| {
             let result = job(scratch);
             drop(turn);
             result

@@ -37,7 +37,7 @@ const TRIES: u32 = 3;
 
 /// A namespace that the operator has created.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct WorkerSlot {
     /// The name of the namespace.
     pub namespace: String,
     /// The uid of the namespace. One that was deleted and re-created has another uid.
@@ -45,12 +45,12 @@ pub struct Place {
 }
 
 /// The namespace that an earlier request with this key has reserved, if there was one.
-pub async fn find(state: &AppState, key: &str) -> Result<Option<Place>, ApiError> {
+pub async fn find(state: &AppState, key: &str) -> Result<Option<WorkerSlot>, ApiError> {
     Ok(read(&secrets(state), key).await?.as_ref().and_then(place))
 }
 
 /// The namespace that an earlier request with this key has reserved, or else a new one.
-pub async fn take(state: &AppState, key: &str) -> Result<Place, ApiError> {
+pub async fn take(state: &AppState, key: &str) -> Result<WorkerSlot, ApiError> {
     let secrets = secrets(state);
     for _ in 0..TRIES {
         let found = settled(&secrets, key).await?;
@@ -66,7 +66,7 @@ pub async fn take(state: &AppState, key: &str) -> Result<Place, ApiError> {
         let version = begun.resource_version();
         let complete = record(key, &namespace, Some(&uid), version);
         if write(&secrets, &complete).await?.is_some() {
-            return Ok(Place { namespace, uid });
+            return Ok(WorkerSlot { namespace, uid });
         }
     }
     Err(ApiError::unavailable("the same sign-up is already in progress; try again"))
@@ -156,12 +156,12 @@ fn record(key: &str, namespace: &str, uid: Option<&str>, version: Option<String>
 }
 
 /// The namespace in a complete record.
-fn place(record: &Secret) -> Option<Place> {
+fn place(record: &Secret) -> Option<WorkerSlot> {
     let text = |name: &str| {
         let ByteString(bytes) = record.data.as_ref()?.get(name)?;
         String::from_utf8(bytes.clone()).ok().filter(|text| !text.is_empty())
     };
-    Some(Place { namespace: text(NAMESPACE)?, uid: text(UID)? })
+    Some(WorkerSlot { namespace: text(NAMESPACE)?, uid: text(UID)? })
 }
 
 #[cfg(test)]
@@ -172,7 +172,7 @@ mod tests {
     fn only_a_record_with_a_uid_names_a_place() {
         assert_eq!(place(&record("k", "anon-org-1", None, None)), None);
         let complete = record("k", "anon-org-1", Some("u"), None);
-        let expected = Place { namespace: "anon-org-1".into(), uid: "u".into() };
+        let expected = WorkerSlot { namespace: "anon-org-1".into(), uid: "u".into() };
         assert_eq!(place(&complete), Some(expected));
         assert_eq!(place(&Secret::default()), None);
     }

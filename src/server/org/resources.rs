@@ -18,19 +18,19 @@ use tracing::warn;
 
 use super::audit;
 use super::caller::Caller;
-use super::managed::{Force, deletable, managed_here};
-use super::repeat::{is_repeat, mark, names_for, says_the_same};
+use super::gitops::{Force, deletable, ensure_not_externally_managed};
+use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::{Kind, Reader};
+use crate::kube_error::short;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
-use crate::said::Said;
 use crate::server::{ApiError, AppState};
 
 /// A kind that the API writes.
-pub trait Written:
+pub trait ApiObject:
     Resource<DynamicType = (), Scope = NamespaceResourceScope>
     + Clone
     + Debug
@@ -42,21 +42,21 @@ pub trait Written:
     const KIND: Kind;
 }
 
-impl Written for crate::crd::Organization {
+impl ApiObject for crate::crd::Organization {
     const KIND: Kind = Kind::Organization;
 }
-impl Written for crate::crd::Member {
+impl ApiObject for crate::crd::Member {
     const KIND: Kind = Kind::Member;
 }
-impl Written for crate::crd::UserPool {
+impl ApiObject for crate::crd::UserPool {
     const KIND: Kind = Kind::UserPool;
 }
-impl Written for crate::crd::SdkClient {
+impl ApiObject for crate::crd::SdkClient {
     const KIND: Kind = Kind::SdkClient;
 }
 
 /// A kind whose objects have an id in paths.
-pub trait Addressed: Written {
+pub trait ById: ApiObject {
     /// The type of the id.
     type Id: Display;
 
@@ -69,7 +69,7 @@ pub trait Addressed: Written {
 
 macro_rules! addressed {
     ($($kind:ident by $id:ident in $lookup:ident),*) => {$(
-        impl Addressed for crate::crd::$kind {
+        impl ById for crate::crd::$kind {
             type Id = $id;
 
             fn parse(text: &str) -> Option<$id> {
@@ -90,7 +90,7 @@ addressed!(
 );
 
 /// The object with the id in a path, if it belongs to the caller's organization.
-pub async fn find<K: Addressed>(
+pub async fn find<K: ById>(
     state: &AppState,
     caller: &Caller,
     path: Result<Path<String>, PathRejection>,
@@ -105,7 +105,7 @@ pub async fn find<K: Addressed>(
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
 /// The objects of the caller's organization. Those of others are never accessed.
-pub fn own<K: Written>(state: &AppState, caller: &Caller) -> Objects<K> {
+pub fn own<K: ApiObject>(state: &AppState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -125,13 +125,13 @@ pub fn unknown() -> ApiError {
 }
 
 /// Reads an object that must exist.
-pub async fn read<K: Written>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
+pub async fn read<K: ApiObject>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
     let found = api.find(name).await.map_err(|error| refused(&error))?;
     found.filter(|it| it.meta().deletion_timestamp.is_none()).ok_or_else(unknown)
 }
 
 /// All objects of a kind in the caller's organization.
-pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
     // An object that this version cannot parse must not hide the others.
     let mut found = Vec::new();
     let take = |object: Tolerant<K, WithManagers>| {
@@ -144,7 +144,7 @@ pub async fn list<K: Written>(state: &AppState, caller: &Caller) -> Result<Vec<K
 
 /// Creates an object under a name derived from `wish`. If the same caller sends the same `content`
 /// again within a minute, it gets the existing object.
-pub async fn create<K: Written>(
+pub async fn create<K: ApiObject>(
     state: &AppState,
     caller: &Caller,
     wish: &str,
@@ -152,7 +152,7 @@ pub async fn create<K: Written>(
     make: impl Fn(&str) -> K,
 ) -> Result<K, ApiError> {
     let api: Objects<K> = own(state, caller);
-    let mark = mark(caller, &K::kind(&()), wish, content);
+    let mark = fingerprint(caller, &K::kind(&()), wish, content);
     let random = uuid::Uuid::new_v4().simple().to_string();
     for name in names_for(&K::kind(&()), wish, &[&mark, &random]) {
         let mut object = make(&name);
@@ -181,14 +181,14 @@ pub async fn create<K: Written>(
 
 /// The object that the same request has created within the last minute. For Members only, because
 /// only Admins may annotate those: see [`says_the_same`].
-pub async fn repeated<K: Written>(
+pub async fn repeated<K: ApiObject>(
     state: &AppState,
     caller: &Caller,
     wish: &str,
     content: &Value,
 ) -> Result<Option<K>, ApiError> {
     let api: Objects<K> = own(state, caller);
-    let mark = mark(caller, &K::kind(&()), wish, content);
+    let mark = fingerprint(caller, &K::kind(&()), wish, content);
     for name in names_for(&K::kind(&()), wish, &[&mark]) {
         let existing = api.find(&name).await.map_err(|error| refused(&error))?;
         if let Some(existing) = existing.filter(|it| is_repeat(it, &mark, state.clock.now())) {
@@ -200,7 +200,7 @@ pub async fn repeated<K: Written>(
 
 /// Changes the spec of an object that was read. Rejected if another tool manages the object and
 /// would undo the change.
-pub async fn patch<K: Written>(
+pub async fn patch<K: ApiObject>(
     state: &AppState,
     api: &Objects<K>,
     object: &K,
@@ -210,14 +210,14 @@ pub async fn patch<K: Written>(
 }
 
 /// Like [`patch`], with annotations. Null removes an annotation.
-pub async fn patch_with<K: Written>(
+pub async fn patch_with<K: ApiObject>(
     state: &AppState,
     api: &Objects<K>,
     object: &K,
     annotations: Value,
     spec: Value,
 ) -> Result<K, ApiError> {
-    managed_here(object)?;
+    ensure_not_externally_managed(object)?;
     let name = object.name_any();
     let mut metadata = Map::new();
     if !annotations.is_null() {
@@ -246,7 +246,7 @@ pub async fn patch_with<K: Written>(
 /// After a conflict: the current resourceVersion of the object, if the object is still as it was
 /// when the write was decided on. That includes the mark of a leaving Admin: without it the
 /// decision is void.
-async fn same<K: Written>(
+async fn same<K: ApiObject>(
     api: &Objects<K>,
     object: &K,
     error: kube::Error,
@@ -272,7 +272,7 @@ const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
 /// Deletes an object that was read, always with background propagation: anyone who may write the
 /// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
 /// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
-pub async fn delete<K: Written>(
+pub async fn delete<K: ApiObject>(
     state: &AppState,
     api: &Objects<K>,
     object: &K,
@@ -322,7 +322,7 @@ pub async fn delete<K: Written>(
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
-pub async fn known<K: Written>(state: &AppState, object: &K) {
+pub async fn known<K: ApiObject>(state: &AppState, object: &K) {
     super::known(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
@@ -340,7 +340,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
         // A quota, an admission policy, or a namespace that is being deleted: a retry does not
         // help. The message names service accounts, so it is logged and not returned.
         kube::Error::Api(status) if status.code == 403 => {
-            warn!(error = %Said(error), "the API server rejected a request");
+            warn!(error = %short(error), "the API server rejected a request");
             let quota = status.message.contains("exceeded quota");
             ApiError::unprocessable(if quota {
                 "a quota of the organization's namespace is exhausted; delete objects that are not needed, or ask your platform administrator"
@@ -349,7 +349,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
             })
         }
         error => {
-            warn!(error = %Said(error), "a request to the API server failed");
+            warn!(error = %short(error), "a request to the API server failed");
             ApiError::unavailable("the Kubernetes API is currently unavailable; try again")
         }
     }

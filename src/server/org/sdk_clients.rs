@@ -11,13 +11,13 @@ use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
-use super::managed::Force;
+use super::gitops::Force;
 use super::resources::{self, find, own};
 use super::{accepted, audit, reply, user_pools};
 use crate::crd;
+use crate::domain::credential::ApiKey;
 use crate::domain::ids::{SdkClientId, UserPoolId};
-use crate::domain::opaque::ApiKey;
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};

@@ -10,15 +10,15 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::crd;
+use crate::domain::credential::SessionToken;
 use crate::domain::ids::{ObjectName, PasswordId};
-use crate::domain::opaque::SessionToken;
+use crate::domain::member::Member;
 use crate::domain::session::StoredSession;
-use crate::domain::staff::Member;
 use crate::index::Kind;
+use crate::kube_error::short;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::said::Said;
 use crate::server::{ApiError, AppState};
 use crate::validate;
 
@@ -147,6 +147,6 @@ async fn write(
 }
 
 fn refused(error: &kube::Error) -> ApiError {
-    warn!(error = %Said(error), "failed to write sessions");
+    warn!(error = %short(error), "failed to write sessions");
     ApiError::unavailable("the session could not be stored; try again")
 }

@@ -23,15 +23,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use super::repeat::slug;
-use super::reservation::{self, Place};
-use super::{audit, limits, members, organization, reply, resources};
+use super::idempotency::slug;
+use super::reservation::{self, WorkerSlot};
+use super::{audit, members, organization, rate_limit, reply, resources};
 use crate::crd;
 use crate::domain::digest::short_hex;
 use crate::domain::ids::{OrganizationId, PasswordId};
+use crate::domain::member::Member;
 use crate::domain::password::Password;
 use crate::domain::role::Role;
-use crate::domain::staff::Member;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
@@ -95,7 +95,7 @@ pub async fn sign_up(
     }
     state.reader.answers()?;
     let wish = Wish::read(&Fields::required_body(body)?)?;
-    let peer = limits::peer(&extensions, &headers, state.platform.proxy_hops);
+    let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;
     // These exist only if the same request was made before.
@@ -123,7 +123,7 @@ pub async fn sign_up(
 async fn complete(
     state: &AppState,
     wish: &Wish,
-    place: &Place,
+    place: &WorkerSlot,
 ) -> Result<Option<Response>, ApiError> {
     let refused = |error: kube::Error| resources::refused(&error);
     let (client, namespace) = (&state.platform.client, place.namespace.as_str());
@@ -173,7 +173,7 @@ async fn complete(
 
 /// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
 /// being deleted, or is another one with the same name.
-async fn pending(state: &AppState, place: &Place) -> Result<Option<bool>, ApiError> {
+async fn pending(state: &AppState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
     let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
         Api::all(state.platform.client.clone());
     let found = namespaces.get_opt(&place.namespace).await;

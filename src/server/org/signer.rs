@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use crate::domain::ids::UserPoolId;
-use crate::domain::keyset::StoredKeySet;
 use crate::domain::signing::SigningKey;
+use crate::domain::signing_key_set::StoredKeySet;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 

@@ -12,14 +12,14 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tokio::time::{Instant, sleep};
 
-use super::authorization::{Authorization, Shown};
 use super::caller::{Caller, authorize};
-use super::managed::Force;
+use super::gitops::Force;
 use super::resources::{self, find, own};
+use super::user_pool_jwks::{Authorization, Shown};
 use super::{audit, reply};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
-use crate::domain::permission::Operation;
+use crate::domain::operation::Operation;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 

@@ -6,7 +6,7 @@ use super::bounded_duration;
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::pool::{Hosted, Location, Remote, Source};
-use crate::domain::staff::SecretEntry;
+use crate::domain::secret_ref::SecretEntry;
 use crate::validate::{Violation, Violations, violation};
 
 /// How often a remote key set is fetched by default.

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use anon_operator::app;
 use anon_operator::config::Config;
 use anon_operator::crd::{Revocation, SdkClient};
-use anon_operator::domain::api_key_life::ApiKeyState;
+use anon_operator::domain::rotation::api_keys::ApiKeyState;
 use clap::Parser;
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Method, Request};

@@ -2,7 +2,7 @@
 //! after its n-th write, for every n, and the next one finishes the job.
 
 use anon_operator::crd::{Revocation, SdkClient, UserPool};
-use anon_operator::domain::keyset::SigningKeyState::{Active, Retiring};
+use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use serde_json::json;
 
 use super::crash_order::run_until_dead;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anon_operator::crd::SdkClient;
-use anon_operator::domain::api_key_life::ApiKeyState;
+use anon_operator::domain::rotation::api_keys::ApiKeyState;
 use serde_json::json;
 
 use crate::harness::operator::Setup;

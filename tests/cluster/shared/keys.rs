@@ -2,7 +2,7 @@
 //! left alone.
 
 use anon_operator::crd::SdkClient;
-use anon_operator::domain::opaque::ApiKey;
+use anon_operator::domain::credential::ApiKey;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::DeleteParams;
 use serde_json::{Value, json};

@@ -64,7 +64,7 @@ async fn drift_is_repaired_at_once() {
     assert_eq!(space.api_key("key").await, key, "the key is left alone");
 
     // A key of the right form is taken up: that is how one moves in from elsewhere.
-    let own = anon_operator::domain::opaque::ApiKey::generate().unwrap();
+    let own = anon_operator::domain::credential::ApiKey::generate().unwrap();
     space.merge::<Secret>("key", json!({"stringData": {"apiKey": own.expose()}})).await;
     operator.gives(own.expose(), None, "200").await;
     eventually("the old one does not", async || {

@@ -2,7 +2,7 @@
 
 use anon_operator::crd::UserPool;
 use anon_operator::domain::algorithm::VerifyingAlgorithm;
-use anon_operator::domain::keyset::SigningKeyState::{Active, Next, Retiring};
+use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Next, Retiring};
 use serde_json::json;
 
 use crate::harness::kubectl::kubectl;

@@ -1,6 +1,6 @@
 //! Bodies that are made to cost much, and callers who make many calls.
 
-use anon_operator::domain::opaque::SessionToken;
+use anon_operator::domain::credential::SessionToken;
 use serde_json::json;
 
 use crate::support::{World, get, objects, post};

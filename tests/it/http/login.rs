@@ -1,8 +1,8 @@
 //! `POST /org/login` and logout, against an API server inside the test.
 
 use anon_operator::crd;
+use anon_operator::domain::credential::SessionToken;
 use anon_operator::domain::ids::{MemberId, ObjectName, OrganizationId};
-use anon_operator::domain::opaque::SessionToken;
 use anon_operator::domain::password::{Password, PasswordHash};
 use anon_operator::names;
 use base64::Engine as _;

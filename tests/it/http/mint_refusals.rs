@@ -1,7 +1,7 @@
 //! `POST /org/appUserIdToken`: what is refused, and how.
 
+use anon_operator::domain::credential::ApiKey;
 use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::domain::opaque::ApiKey;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -33,7 +33,7 @@ async fn ask(world: &World, token: &str) -> Reply {
 
 /// Waits for the question, as it would stand in the Lease, and brings the answer by a status.
 async fn lead(world: &World, answer: Answer) -> Value {
-    let questions = world.state.reader.questions();
+    let questions = world.state.reader.refetch_requests();
     let pool = UserPoolId::derive("acme", "users");
     let asked = loop {
         questions.news().await;

@@ -1,8 +1,8 @@
 //! Every operation of the role table, for every role, in one's own organization and in another.
 
+use anon_operator::domain::credential::{ApiKey, SessionToken};
 use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::domain::opaque::{ApiKey, SessionToken};
-use anon_operator::domain::permission::Operation;
+use anon_operator::domain::operation::Operation;
 use anon_operator::domain::role::Role;
 use axum::body::Body;
 use http::{Method, Request};

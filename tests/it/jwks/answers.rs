@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anon_operator::domain::jwk_set::RawKey;
+use anon_operator::domain::jwks_parser::RawKey;
 use anon_operator::domain::pool::Location;
 use anon_operator::jwks::{FetchError, Fetched};
 use serde_json::json;

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use anon_operator::clock::Clock;
 use anon_operator::config::Role;
+use anon_operator::domain::credential::ApiKey;
 use anon_operator::domain::ids::SdkClientId;
-use anon_operator::domain::opaque::ApiKey;
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::index::{Index, Indexed, Kind, Reader};
 use anon_operator::metrics::Metrics;

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use anon_operator::crd;
 use anon_operator::domain::algorithm::Algorithm;
+use anon_operator::domain::credential::{ApiKey, SessionToken};
 use anon_operator::domain::ids::{SdkClientId, UserPoolId};
-use anon_operator::domain::opaque::{ApiKey, SessionToken};
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::domain::token;
 use anon_operator::names;

@@ -8,7 +8,7 @@ use anon_operator::controller::apply::{
     Created, Obstacle, apply_child, create_secret, delete_exactly, read_secret, replace_secret,
 };
 use anon_operator::controller::{Context, Error, Settings, bindings, status as writer};
-use anon_operator::crd::condition::{self, Standing};
+use anon_operator::crd::condition::{self, Readiness};
 use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
 use anon_operator::domain::ids::MemberId;
 use anon_operator::index::propagation::Propagation;
@@ -325,9 +325,9 @@ async fn a_status_is_written_once_and_with_its_version() {
     let written = json!({"metadata": {"namespace": "acme", "name": "default", "resourceVersion": "2"}, "spec": {}});
     let api = FakeApi::new(move |_| ok(&written));
     let context = context(&api);
-    let standing = Standing::ready("Accepted", "fine");
+    let readiness = Readiness::ready("Accepted", "fine");
     let desired = OrganizationStatus { id: Some("x".into()), ..OrganizationStatus::default() };
-    let version = writer::write(&context, &object, desired.clone(), &standing).await.unwrap();
+    let version = writer::write(&context, &object, desired.clone(), &readiness).await.unwrap();
     assert_eq!(version.as_deref(), Some("2"));
     let seen = api.seen();
     assert_eq!(seen.len(), 1, "the first Ready is no Event");
@@ -337,12 +337,12 @@ async fn a_status_is_written_once_and_with_its_version() {
     assert_eq!(seen[0].body["status"]["observedGeneration"], 1);
     assert_eq!(seen[0].body["status"]["id"], "x");
     // The cache still holds what we have just replaced: nothing to do until it has caught up.
-    assert!(context.memory.is_superseded(&object));
+    assert!(context.tracker.is_superseded(&object));
 
     object.status = parse(seen[0].body["status"].clone());
     object.metadata.resource_version = Some("2".into());
-    assert!(!context.memory.is_superseded(&object));
-    assert_eq!(writer::write(&context, &object, desired, &standing).await.unwrap(), None);
+    assert!(!context.tracker.is_superseded(&object));
+    assert_eq!(writer::write(&context, &object, desired, &readiness).await.unwrap(), None);
     assert_eq!(api.log().len(), 1, "equal: no write");
 }
 
@@ -352,11 +352,11 @@ async fn a_status_that_is_refused_is_an_error() {
     for (code, reason, class) in FAILURES {
         let api = FakeApi::new(move |_| status(code, reason));
         let context = context(&api);
-        let standing = Standing::stalled("Invalid", "no");
+        let readiness = Readiness::stalled("Invalid", "no");
         let status = OrganizationStatus::default();
-        let refused = writer::write(&context, &object, status, &standing).await.unwrap_err();
+        let refused = writer::write(&context, &object, status, &readiness).await.unwrap_err();
         assert_eq!(refused.class(), class, "{code}");
         assert_eq!(api.log().len(), 1, "no Event about what was not written");
-        assert!(!context.memory.is_superseded(&object));
+        assert!(!context.tracker.is_superseded(&object));
     }
 }

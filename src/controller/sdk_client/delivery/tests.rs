@@ -1,8 +1,8 @@
 use super::*;
-use crate::domain::api_key_life::Schedule;
 use crate::domain::client::{ClientKind, Entries, KeySource, Service};
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId};
 use crate::domain::role::Role;
+use crate::domain::rotation::api_keys::Schedule;
 
 fn delivery() -> Delivery {
     Delivery {

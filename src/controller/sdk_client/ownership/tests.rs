@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::*;
 use crate::crd;
-use crate::domain::opaque::ApiKey;
+use crate::domain::credential::ApiKey;
 use crate::index::Index;
 
 /// Number of clients: the first two have delivery Secrets, the others list hashes.
@@ -57,7 +57,7 @@ struct Client {
 
 /// A status write in progress.
 #[derive(Clone, Debug)]
-struct Flight {
+struct FetchJob {
     leader: usize,
     client: usize,
     version: u64,
@@ -79,7 +79,7 @@ struct Model {
     leaders: Vec<Leader>,
     /// Receives every change immediately.
     validator: Arc<Index>,
-    flights: Vec<Flight>,
+    flights: Vec<FetchJob>,
     /// The client whose status listed each key first, while that client asks for it.
     owner: [Option<usize>; KEYS],
     /// The clients that have given a key up and whose status still listed it then. When the status
@@ -171,7 +171,7 @@ impl Model {
         .unwrap()
     }
 
-    fn take_up(index: &Index, client: usize, seen: &Client) {
+    fn apply(index: &Index, client: usize, seen: &Client) {
         index.apply(&Self::object(client, seen));
         index.advanced(Kind::SdkClient, &seen.version.to_string());
     }
@@ -276,7 +276,7 @@ impl Model {
             Step::Watch(leader) => {
                 if let Some((client, now)) = self.leaders[leader].events.pop_front() {
                     self.leaders[leader].view[client] = now.clone();
-                    Self::take_up(&self.leaders[leader].index, client, &now);
+                    Self::apply(&self.leaders[leader].index, client, &now);
                 }
             }
             Step::Lose(client) => {
@@ -384,7 +384,7 @@ impl Model {
             self.secrets[client] = Stored { plain, current: plain, previous, mac: Some(client) };
         }
         if status != seen.status || !seen.observed {
-            self.flights.push(Flight { leader, client, version: seen.version, status });
+            self.flights.push(FetchJob { leader, client, version: seen.version, status });
         }
     }
 
@@ -392,7 +392,7 @@ impl Model {
         if number >= self.flights.len() {
             return;
         }
-        let Flight { leader, client, version, status } = self.flights.remove(number);
+        let FetchJob { leader, client, version, status } = self.flights.remove(number);
         if self.clients[client].version != version {
             return;
         }

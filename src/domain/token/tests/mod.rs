@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
-use crate::domain::decision::{AppUser, Principal, Verified};
 use crate::domain::ids::{ObjectName, OrganizationId};
-use crate::domain::keyset::{PublishedKey, SigningKeyState};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
+use crate::domain::principal::{AppUser, Principal, Verified};
+use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
 
 /// The time of every test, unless specified otherwise.
 const NOW: i64 = 1_800_000_000;

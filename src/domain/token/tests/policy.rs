@@ -3,7 +3,7 @@
 use super::*;
 use crate::domain::policy::{ClaimPath, RequiredClaim};
 use crate::domain::pool::{Location, Remote};
-use crate::domain::staff::SecretEntry;
+use crate::domain::secret_ref::SecretEntry;
 use Reason::{
     AudienceMismatch, EmailUnverified, IssuerMismatch, KeyUnknown, RequiredClaimMismatch,
     SubjectMissing, TokenExpired, TokenFromFuture, TokenNotYetValid,

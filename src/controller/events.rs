@@ -1,0 +1,101 @@
+//! Kubernetes Events about transitions of an object.
+//!
+//! They are not published with kube's `Recorder`, which merges an Event into an earlier one with
+//! the same reason and keeps the earlier note: "key A is destroyed" would remain when key B was.
+//! Events are rare (a transition, a rotation step), so each gets an object of its own.
+
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::ResourceExt as _;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tracing::{info, warn};
+
+use super::Context;
+use super::status::HasStatus;
+use crate::kube_error::short;
+use crate::kube_ext::tolerant::Tolerant;
+use crate::names;
+
+/// The longest note that the API server accepts, in bytes.
+const MAX_NOTE: usize = 1024;
+
+/// The content of an Event.
+pub struct EventNote {
+    type_: &'static str,
+    /// CamelCase, stable.
+    pub reason: &'static str,
+    /// For people.
+    pub note: String,
+}
+
+impl EventNote {
+    /// An expected change.
+    pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: "Normal", reason, note: note.into() }
+    }
+
+    /// Something that may need attention.
+    pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { type_: "Warning", reason, note: note.into() }
+    }
+}
+
+/// Logs the change and publishes its Event.
+pub async fn log_and_publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let (kind, reason) = (K::kind(&()), news.reason);
+    if news.type_ == "Warning" {
+        warn!(%kind, %namespace, %name, reason, "{}", news.note);
+    } else {
+        info!(%kind, %namespace, %name, reason, "{}", news.note);
+    }
+    publish(context, object, news).await;
+}
+
+/// Publishes an Event. This is best effort: a failure is logged and delays nothing.
+pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let event = Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{name}.{}", uuid::Uuid::new_v4().simple())),
+            namespace: Some(namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        type_: Some(news.type_.to_owned()),
+        reason: Some(news.reason.to_owned()),
+        note: Some(shortened(news.note)),
+        action: Some("Reconcile".to_owned()),
+        event_time: Some(MicroTime(context.clock.now())),
+        regarding: Some(object.object_ref(&())),
+        reporting_controller: Some(names::MANAGER.to_owned()),
+        reporting_instance: Some(context.instance.clone()),
+        ..Event::default()
+    };
+    let api: Api<Tolerant<Event>> = Api::namespaced(context.client.clone(), &namespace);
+    if let Err(error) = api.create(&PostParams::default(), &Tolerant::new(event)).await {
+        let (kind, error) = (K::kind(&()), short(&error));
+        warn!(%kind, %namespace, %name, %error, "failed to publish an Event");
+    }
+}
+
+fn shortened(mut note: String) -> String {
+    if note.len() > MAX_NOTE {
+        note.truncate(note.floor_char_boundary(MAX_NOTE - 3));
+        note.push('…');
+    }
+    note
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_as_long_as_it_may_be() {
+        assert_eq!(shortened("fine".into()), "fine");
+        for text in ["x", "ü", "…"] {
+            let long = shortened(text.repeat(2000));
+            assert!(long.len() <= MAX_NOTE && long.len() > MAX_NOTE - 8 && long.ends_with('…'));
+        }
+    }
+}

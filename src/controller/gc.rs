@@ -1,0 +1,363 @@
+//! Garbage collection of orphaned Secrets. Key material has neither finalizers nor owner references
+//! (a restore changes uids, and Kubernetes would then delete the keys), so the leader looks for
+//! orphans itself.
+//!
+//! Safe by construction: the Secrets are listed first and their owners after that, both from the
+//! API server's most recent state, so a missing owner has really been deleted. Only Secrets with
+//! our labels and an id of ours are considered. An orphan is deleted only after it has been one for
+//! the whole grace period, with uid and resourceVersion as preconditions. The grace period allows
+//! Secrets to be restored before their owners. It restarts with a new leader.
+
+mod sign_ups;
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource, ResourceExt as _};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::apply::delete_exactly;
+use super::{Context, Error, Guarded, GuardedMeta, bindings};
+use crate::crd::{Member, SdkClient, UserPool};
+use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
+use crate::kube_ext::pages;
+use crate::names;
+use crate::validate;
+
+/// The maximum time between two passes.
+const MAX_INTERVAL: Duration = Duration::from_mins(5);
+/// The minimum grace period of a password hash, which is stored before status of its Member refers
+/// to it.
+const MIN_PASSWORD_GRACE: Duration = Duration::from_mins(3);
+/// How long after a notification RoleBindings are checked, so that one pass covers many deletions.
+const NOTIFICATION_DELAY: Duration = Duration::from_secs(1);
+
+/// Collects garbage until dropped.
+pub async fn run(context: &Context) {
+    let grace = context.settings.orphan_grace;
+    let interval = (grace / 4).clamp(Duration::from_millis(500), MAX_INTERVAL);
+    let mut orphans = OrphanTracker::default();
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick is immediate.
+    ticks.tick().await;
+    loop {
+        if let Err(error) = bindings::collect(context).await {
+            warn!(%error, "failed to check for orphaned RoleBindings; the next pass retries");
+        }
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = context.orphaned.notified() => {
+                // Many members may be deleted together, and the index may be behind.
+                tokio::time::sleep(NOTIFICATION_DELAY).await;
+                continue;
+            }
+        }
+        let mut complete = true;
+        for sweep in [Sweep::SigningKeys, Sweep::Passwords, Sweep::ApiKeys] {
+            if let Err(error) = pass(context, sweep, &mut orphans, sweep.grace(grace)).await {
+                complete = false;
+                warn!(component = sweep.component(), %error, "failed to check for orphaned Secrets; the next pass retries");
+            }
+        }
+        if let Err(error) = sign_ups::records(context, &mut orphans, grace).await {
+            complete = false;
+            warn!(%error, "failed to delete old sign-up records; the next pass retries");
+        }
+        if context.settings.allow_sign_up
+            && let Err(error) = sign_ups::pass(context, &mut orphans, grace).await
+        {
+            complete = false;
+            warn!(%error, "failed to check for interrupted sign-ups; the next pass retries");
+        }
+        if complete {
+            orphans.forget_unseen();
+        }
+    }
+}
+
+/// The kinds of Secret that are collected.
+#[derive(Clone, Copy)]
+enum Sweep {
+    SigningKeys,
+    Passwords,
+    ApiKeys,
+}
+
+impl Sweep {
+    const fn component(self) -> &'static str {
+        match self {
+            Self::SigningKeys => names::SIGNING_KEYS,
+            Self::Passwords => names::PASSWORD,
+            Self::ApiKeys => names::API_KEY,
+        }
+    }
+
+    fn grace(self, grace: Duration) -> Duration {
+        match self {
+            Self::Passwords => grace.max(MIN_PASSWORD_GRACE),
+            Self::SigningKeys | Self::ApiKeys => grace,
+        }
+    }
+}
+
+/// The current orphans, by uid.
+#[derive(Default)]
+pub struct OrphanTracker(HashMap<String, Orphan>);
+
+struct Orphan {
+    /// When it was first seen as an orphan.
+    since: Instant,
+    /// Whether the current pass has seen it.
+    seen: bool,
+}
+
+impl OrphanTracker {
+    /// Records an orphan that is seen at `now`. Returns whether it has been one for `grace`.
+    pub fn expired(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
+        let orphan = self.0.entry(uid.to_owned()).or_insert(Orphan { since: now, seen: true });
+        orphan.seen = true;
+        now.saturating_duration_since(orphan.since) >= grace
+    }
+
+    /// Drops an object that has an owner (again) or was deleted.
+    pub fn clear(&mut self, uid: &str) {
+        self.0.remove(uid);
+    }
+
+    /// Drops what was not seen since the last call: someone else has deleted it.
+    pub fn forget_unseen(&mut self) {
+        self.0.retain(|_, orphan| std::mem::take(&mut orphan.seen));
+    }
+}
+
+async fn pass(
+    context: &Context,
+    sweep: Sweep,
+    orphans: &mut OrphanTracker,
+    grace: Duration,
+) -> Result<(), Error> {
+    let client = &context.client;
+    let api: Api<GuardedMeta<Secret>> = match sweep {
+        Sweep::SigningKeys | Sweep::Passwords => {
+            Api::namespaced(client.clone(), &context.settings.operator_namespace)
+        }
+        Sweep::ApiKeys => Api::all(client.clone()),
+    };
+    let selector = ListParams::default().labels(&names::selector(sweep.component()));
+    let mut secrets = Vec::new();
+    let listed = pages::each(&api, selector, |secret| secrets.push(secret)).await;
+    listed.map_err(Error::api("list Secrets"))?;
+    // The owners are listed after the Secrets: see the module documentation.
+    let owned = owned(client, sweep).await?;
+    for secret in secrets {
+        let Some(uid) = secret.uid() else { continue };
+        if !may_go(&secret) || owned.holds(sweep, &secret) {
+            orphans.clear(&uid);
+        } else if orphans.expired(&uid, Instant::now(), grace) {
+            let namespace = secret.namespace().unwrap_or_default();
+            let (name, component) = (secret.name_any(), sweep.component());
+            let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
+            // A Secret that cannot be deleted must not protect the following ones.
+            if let Err(error) = delete_exactly(&api, &secret).await {
+                warn!(%namespace, %name, component, %error, "failed to delete an orphaned Secret");
+                continue;
+            }
+            orphans.clear(&uid);
+            context.metrics.swept(component);
+            info!(%namespace, %name, component, "deleted an orphaned Secret");
+        }
+    }
+    Ok(())
+}
+
+/// Ties a Secret to its owner: the id of the owner, and the name that the owner specifies for the
+/// Secret.
+type Claim = (String, String);
+
+/// The Secrets that have an owner.
+#[derive(Default)]
+struct Owned {
+    /// The Secrets of all existing owners.
+    claims: HashSet<Claim>,
+    /// Namespaces with an unreadable object: any Secret in them may belong to it.
+    unclear: HashSet<String>,
+    /// Ids of unreadable objects: any Secret with such an id may belong to them.
+    unclear_ids: HashSet<String>,
+}
+
+impl Owned {
+    fn holds(&self, sweep: Sweep, secret: &GuardedMeta<Secret>) -> bool {
+        let claim = claim(sweep, secret);
+        self.claims.contains(&claim)
+            || self.unclear_ids.contains(&claim.0)
+            || secret.namespace().is_some_and(|namespace| self.unclear.contains(&namespace))
+    }
+}
+
+async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
+    let mut owned = Owned::default();
+    match sweep {
+        Sweep::SigningKeys => {
+            let mut pools = Vec::new();
+            let api: Api<GuardedMeta<UserPool>> = Api::all(client.clone());
+            let take = |pool: GuardedMeta<UserPool>| pools.extend(name_of(&pool));
+            let listed = pages::each(&api, ListParams::default(), take).await;
+            listed.map_err(Error::api("list UserPools"))?;
+            let uids = namespace_uids(client).await?;
+            let claim = |(namespace, name): &(String, String)| {
+                let uid = uids.get(namespace)?.as_deref()?;
+                let id = UserPoolId::derive(namespace, name);
+                Some((id.to_string(), names::signing_secret(uid, name)))
+            };
+            owned.claims = pools.iter().filter_map(claim).collect();
+        }
+        Sweep::Passwords => {
+            let mut members: Vec<Guarded<Member>> = Vec::new();
+            let api: Api<Guarded<Member>> = Api::all(client.clone());
+            let listed = pages::each(&api, ListParams::default(), |member| members.push(member));
+            listed.await.map_err(Error::api("list Members"))?;
+            let uids = namespace_uids(client).await?;
+            for member in members {
+                let (namespace, name) = (member.namespace().unwrap_or_default(), member.name_any());
+                let id = MemberId::derive(&namespace, &name).to_string();
+                match &member.0 {
+                    Ok(member) => {
+                        let uid = uids.get(&namespace).and_then(Option::as_deref);
+                        let claimed = uid.zip(validate::password_id(member));
+                        owned.claims.extend(claimed.map(|(uid, password)| {
+                            (id, names::password_secret(uid, &name, password))
+                        }));
+                    }
+                    Err(_) => {
+                        owned.unclear_ids.insert(id);
+                    }
+                }
+            }
+        }
+        Sweep::ApiKeys => {
+            let api: Api<Guarded<SdkClient>> = Api::all(client.clone());
+            let take = |client: Guarded<SdkClient>| match client.0 {
+                Ok(client) => owned.claims.extend(delivery_claim(&client)),
+                Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
+            };
+            let listed = pages::each(&api, ListParams::default(), take).await;
+            listed.map_err(Error::api("list SdkClients"))?;
+        }
+    }
+    Ok(owned)
+}
+
+/// Namespace and name, which an unreadable object has, too.
+fn name_of(object: &impl Resource) -> Option<(String, String)> {
+    Some((object.meta().namespace.clone()?, object.meta().name.clone()?))
+}
+
+/// The uids of all namespaces, by name. A Secret of a deleted and re-created namespace is an
+/// orphan, even if an object with the same id exists.
+async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
+    let api: Api<GuardedMeta<Namespace>> = Api::all(client.clone());
+    let mut uids = HashMap::new();
+    let take = |namespace: GuardedMeta<Namespace>| {
+        uids.insert(namespace.name_any(), namespace.uid());
+    };
+    let listed = pages::each(&api, ListParams::default(), take).await;
+    listed.map_err(Error::api("list Namespaces"))?;
+    Ok(uids)
+}
+
+fn delivery_claim(client: &SdkClient) -> Option<Claim> {
+    let namespace = client.namespace()?;
+    let delivery = client.spec.service.as_ref()?.api_key.delivery.as_ref()?;
+    // As in the Secret's label. The spec need not be valid otherwise.
+    let derived = || SdkClientId::derive(&namespace, &client.name_any()).to_string();
+    let id = client.spec.client_id.clone().unwrap_or_else(derived);
+    Some((id, format!("{namespace}/{}", delivery.secret_name)))
+}
+
+fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
+    let id = secret.labels().get(names::ID).cloned().unwrap_or_default();
+    let place = match sweep {
+        Sweep::SigningKeys | Sweep::Passwords => secret.name_any(),
+        Sweep::ApiKeys => {
+            format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any())
+        }
+    };
+    (id, place)
+}
+
+/// Whether the deletion policy of the Secret allows deleting it after its owner.
+fn may_go(secret: &GuardedMeta<Secret>) -> bool {
+    secret.annotations().get(names::DELETION_POLICY).is_some_and(|policy| policy == "Delete")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orphan_goes_after_the_whole_grace() {
+        let mut orphans = OrphanTracker::default();
+        let grace = Duration::from_hours(1);
+        let start = Instant::now();
+        assert!(!orphans.expired("a", start, grace));
+        assert!(!orphans.expired("a", start + grace / 2, grace));
+        orphans.clear("a");
+        assert!(!orphans.expired("a", start + grace, grace));
+        assert!(orphans.expired("a", start + grace * 2, grace));
+        // It is dropped by the next pass that does not see it.
+        orphans.forget_unseen();
+        assert!(orphans.expired("a", start + grace * 3, grace));
+        orphans.forget_unseen();
+        orphans.forget_unseen();
+        assert!(orphans.0.is_empty());
+    }
+
+    fn client(spec: &serde_json::Value) -> SdkClient {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient",
+            "metadata": {"namespace": "acme", "name": "backend"}, "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    fn secret(namespace: &str, name: &str, id: &str) -> GuardedMeta<Secret> {
+        serde_json::from_value(serde_json::json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {
+                "namespace": namespace, "name": name, "labels": {"anon.dev/id": id},
+            }
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_secret_is_claimed_by_id_and_place() {
+        let service = serde_json::json!(
+            {"role": "Member", "apiKey": {"delivery": {"secretName": "key"}}}
+        );
+        let derived = SdkClientId::derive("acme", "backend").to_string();
+        let owned = delivery_claim(&client(&serde_json::json!({"service": service}))).unwrap();
+        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", &derived)), owned);
+        assert_ne!(claim(Sweep::ApiKeys, &secret("acme", "old-key", &derived)), owned);
+        assert_ne!(claim(Sweep::ApiKeys, &secret("copied", "key", &derived)), owned);
+
+        // A client with a clientId of its own has that in the label of its Secret.
+        let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+        let spec = serde_json::json!({"clientId": chosen, "service": service});
+        let owned = delivery_claim(&client(&spec)).unwrap();
+        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", chosen)), owned);
+    }
+
+    #[test]
+    fn beside_an_object_that_cannot_be_read_nothing_goes() {
+        let owned = Owned { unclear: ["acme".to_owned()].into(), ..Owned::default() };
+        assert!(owned.holds(Sweep::ApiKeys, &secret("acme", "key", "x")));
+        assert!(!owned.holds(Sweep::ApiKeys, &secret("other", "key", "x")));
+        let owned = Owned { unclear_ids: ["x".to_owned()].into(), ..Owned::default() };
+        assert!(owned.holds(Sweep::Passwords, &secret("anon-system", "key", "x")));
+        assert!(!owned.holds(Sweep::Passwords, &secret("anon-system", "key", "y")));
+    }
+}

@@ -1,0 +1,93 @@
+//! Conflicts between clients: a clientId from the spec, or an API key, may belong to another
+//! client.
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::ClientOutcome;
+use crate::controller::{Context, Error, GuardedMeta};
+use crate::crd;
+use crate::crd::condition::{Readiness, ReadyState};
+use crate::domain::client::SdkClient;
+use crate::kube_ext::api::ReadExt as _;
+use crate::names;
+
+/// Condition reason: the Namespace does not allow the specified clientId.
+pub const NOT_ALLOWED: &str = "ClientIdNotAllowed";
+/// Condition reason: another client has the specified clientId.
+pub const ID_CONFLICT: &str = "ClientIdConflict";
+
+/// Whether the client may have the clientId that its spec specifies: a cluster administrator has
+/// allowed it on the Namespace, and no other client has it. The inner `Err` is the readiness
+/// otherwise.
+pub async fn chosen_id(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+) -> Result<Result<(), Readiness>, Error> {
+    if object.spec.client_id.is_none() {
+        return Ok(Ok(()));
+    }
+    let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
+    let namespace = api.read(&client.name.namespace).await;
+    let namespace = namespace.map_err(Error::api("read Namespace"))?;
+    let id = client.id.to_string();
+    if !allows(namespace.annotations().get(names::CLIENT_IDS), &id) {
+        return Ok(Err(Readiness::stalled(
+            NOT_ALLOWED,
+            format!(
+                "spec.clientId must be allowed by a cluster administrator: annotate the Namespace with `{}: {id}`",
+                names::CLIENT_IDS
+            ),
+        )));
+    }
+    let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
+    Ok(if held {
+        // The message does not name the other client, which may belong to another organization.
+        Err(Readiness::stalled(
+            ID_CONFLICT,
+            "spec.clientId is already in use by another client; choose another one",
+        ))
+    } else {
+        Ok(())
+    })
+}
+
+/// Reports a key of the client that belongs to another client. Requeues the client if the outcome
+/// depends on something that is not watched.
+pub fn settle(context: &Context, client: &SdkClient, made: &mut ClientOutcome) {
+    if let (Some(hash), ReadyState::Ready) = (made.conflict, made.readiness.state) {
+        made.readiness = Readiness::stalled(
+            "KeyConflict",
+            format!(
+                "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
+                hash.id()
+            ),
+        );
+    }
+    if made.conflict.is_some() || client.id.is_chosen() {
+        made.requeue = made.requeue.at_latest_later(context.clock.now());
+    }
+}
+
+/// Whether the annotation lists the id or `*`.
+fn allows(annotation: Option<&String>, id: &str) -> bool {
+    annotation.is_some_and(|ids| ids.split(',').map(str::trim).any(|it| it == "*" || it == id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allows;
+
+    #[test]
+    fn consent_is_exact() {
+        let id = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+        let annotation = |text: &str| Some(text.to_owned());
+        assert!(!allows(None, id));
+        assert!(!allows(annotation("").as_ref(), id));
+        assert!(!allows(annotation("6f0c8ad6").as_ref(), id));
+        assert!(allows(annotation(&format!("other, {id}")).as_ref(), id));
+        assert!(allows(annotation("*").as_ref(), id));
+    }
+}

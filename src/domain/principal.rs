@@ -1,0 +1,102 @@
+//! The outcome of a verification: [`Verified`], which only a finished proof can create, and the
+//! principal that it identifies.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+
+use super::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use super::role::Role;
+
+/// The principal that a credential identifies. A value of this type is a finished proof: only the
+/// verification functions of this module tree can create one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    principal: Principal,
+}
+
+impl Verified {
+    /// For the verification functions only, as their last step.
+    pub(super) const fn proven(principal: Principal) -> Self {
+        Self { principal }
+    }
+
+    /// The principal.
+    #[must_use]
+    pub const fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The organization of the principal.
+    #[must_use]
+    pub const fn organization(&self) -> OrganizationId {
+        match &self.principal {
+            Principal::AppUser(user) => user.organization,
+            Principal::ApiKey(key) => key.organization,
+            Principal::Member(session) => session.organization,
+        }
+    }
+}
+
+/// The types of principal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Principal {
+    /// An end user, identified by an `appUserIdToken`.
+    AppUser(AppUser),
+    /// A backend, identified by its API key.
+    ApiKey(ApiKeyHolder),
+    /// A staff user of the organization, identified by a session token.
+    Member(SessionHolder),
+}
+
+/// An end user.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AppUser {
+    /// The organization of the pool.
+    pub organization: OrganizationId,
+    /// The pool of the user. The same appUserId in two pools means two users.
+    pub pool: UserPoolId,
+    /// The client that the caller specified.
+    pub client: SdkClientId,
+    /// The id of the user in the organization's own system.
+    pub app_user_id: String,
+    /// `iat`, if the token has one.
+    pub issued_at: Option<Timestamp>,
+    /// `exp`.
+    pub expires_at: Timestamp,
+    /// Every claim of the token.
+    pub claims: Map<String, Value>,
+}
+
+/// A backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKeyHolder {
+    /// The organization of the client.
+    pub organization: OrganizationId,
+    /// The service client that the key belongs to.
+    pub client: SdkClientId,
+    /// The role of the key.
+    pub role: Role,
+    /// The id of the key: public, for logs and audits.
+    pub key_id: String,
+    /// When the key was created, if known.
+    pub created_at: Option<Timestamp>,
+    /// When the key expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A member who has logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionHolder {
+    /// The organization of the member.
+    pub organization: OrganizationId,
+    /// The member.
+    pub member: MemberId,
+    /// The role of the member.
+    pub role: Role,
+    /// The id of the session: public, for logs and audits.
+    pub session_id: String,
+    /// When the member logged in.
+    pub created_at: Timestamp,
+    /// When the session expires.
+    pub expires_at: Timestamp,
+}

@@ -1,0 +1,184 @@
+//! `POST /v1/validate`, for any backend. The caller is trusted to specify its client, in the header
+//! `X-Anon-Sdk-Client-Id` or in the body.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use crate::domain::principal::{Principal, Verified};
+use crate::domain::reason::Reason;
+use crate::domain::token::MAX_TOKEN_BYTES;
+use crate::server::authenticate::{Accepts, Question, authenticate_patiently};
+use crate::server::error::{class_of, finish};
+use crate::server::request::{Fields, bearer, client_header};
+use crate::server::{ApiError, AppState};
+
+/// All credential types.
+const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true, session_tokens: true };
+
+/// The response for a valid credential.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Active<'v> {
+    active: bool,
+    principal: &'static str,
+    organization_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_pool_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sdk_client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_user_id: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    member_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_id: Option<&'v str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claims: Option<&'v Map<String, Value>>,
+}
+
+/// The response for an invalid credential, and for a result that is currently unknown.
+#[derive(Debug, Serialize)]
+struct Inactive {
+    active: bool,
+    name: &'static str,
+    reason: &'static str,
+    message: &'static str,
+}
+
+/// A validation request. Nothing else of the HTTP request is held while it waits for a key.
+struct PendingRequests {
+    credential: Zeroizing<String>,
+    client: Option<String>,
+    organization: Option<String>,
+}
+
+impl PendingRequests {
+    fn question(&self) -> Question<'_> {
+        Question {
+            credential: &self.credential,
+            client: self.client.as_deref(),
+            organization: self.organization.as_deref(),
+            accepts: ACCEPTS,
+        }
+    }
+}
+
+/// Validates the credential of a request and counts the result in the metrics.
+pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
+    let verdict = match read(headers, body) {
+        Ok(Ok(asked)) => {
+            let question = asked.question();
+            authenticate_patiently(&state.reader, state.clock.as_ref(), question).await
+        }
+        Ok(Err(reason)) => Err(reason),
+        Err(error) => return error.into_response(),
+    };
+    state
+        .metrics
+        .verdict("validate", verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "active"));
+    reply(&verdict)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "both are dropped here")]
+fn read(headers: HeaderMap, body: Bytes) -> Result<Result<PendingRequests, Reason>, ApiError> {
+    let fields = Fields::read(body)?.unwrap_or_default();
+    fields.refuse_others(&["token", "sdkClientId", "organizationId"])?;
+    let token = fields.string("token")?;
+    let body_client = fields.string("sdkClientId")?.filter(|client| !client.is_empty());
+    let organization = fields.string("organizationId")?;
+    let ask = || {
+        let credential = match (bearer(&headers)?, token) {
+            (Some(_), Some(_)) => return Err(Reason::TwoCredentials),
+            (Some(credential), None) | (None, Some(credential)) => credential,
+            (None, None) => return Err(Reason::CredentialMissing),
+        };
+        let client = match (client_header(&headers)?, body_client) {
+            (Some(header), Some(body)) if header != body => return Err(Reason::ClientAmbiguous),
+            (header, body) => header.or(body),
+        };
+        if credential.len() > MAX_TOKEN_BYTES {
+            return Err(Reason::CredentialTooLarge);
+        }
+        Ok(PendingRequests {
+            credential: Zeroizing::new(credential.to_owned()),
+            client: client.map(str::to_owned),
+            organization: organization.map(str::to_owned),
+        })
+    };
+    Ok(ask())
+}
+
+fn reply(verdict: &Result<Verified, Reason>) -> Response {
+    let verified = match verdict {
+        Ok(verified) => verified,
+        Err(reason) => {
+            let (status, name) = class_of(reason.class());
+            let body = Inactive {
+                active: false,
+                name,
+                reason: reason.as_str(),
+                message: reason.message(),
+            };
+            return finish(status, Json(body).into_response());
+        }
+    };
+    let organization_id = verified.organization().to_string();
+    let body = match verified.principal() {
+        Principal::AppUser(user) => Active {
+            active: true,
+            principal: "appUser",
+            organization_id,
+            user_pool_id: Some(user.pool.to_string()),
+            sdk_client_id: Some(user.client.to_string()),
+            app_user_id: Some(&user.app_user_id),
+            member_id: None,
+            role: None,
+            key_id: None,
+            issued_at: user.issued_at,
+            expires_at: Some(user.expires_at),
+            claims: Some(&user.claims),
+        },
+        Principal::ApiKey(key) => Active {
+            active: true,
+            principal: "apiKey",
+            organization_id,
+            user_pool_id: None,
+            sdk_client_id: Some(key.client.to_string()),
+            app_user_id: None,
+            member_id: None,
+            role: Some(key.role.as_str()),
+            key_id: Some(&key.key_id),
+            issued_at: key.created_at,
+            expires_at: key.expires_at,
+            claims: None,
+        },
+        Principal::Member(session) => Active {
+            active: true,
+            principal: "member",
+            organization_id,
+            user_pool_id: None,
+            sdk_client_id: None,
+            app_user_id: None,
+            member_id: Some(session.member.to_string()),
+            role: Some(session.role.as_str()),
+            key_id: None,
+            issued_at: Some(session.created_at),
+            expires_at: Some(session.expires_at),
+            claims: None,
+        },
+    };
+    finish(StatusCode::OK, Json(body).into_response())
+}

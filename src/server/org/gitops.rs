@@ -1,0 +1,142 @@
+//! Detects objects managed by GitOps tools or Helm. These tools would undo a change, so the API
+//! rejects it and says where to make it.
+//!
+//! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set,
+//! and that must not prevent an Admin from deleting a credential.
+
+use kube::{Resource, ResourceExt as _};
+
+use super::caller::Caller;
+use crate::domain::role::Role;
+use crate::server::ApiError;
+use crate::server::request::Fields;
+
+/// Labels and annotations by which the tools mark their objects, with the value if only that
+/// identifies the tool.
+const MARKS: &[(&str, Option<&str>, &str)] = &[
+    ("argocd.argoproj.io/tracking-id", None, "Argo CD"),
+    ("argocd.argoproj.io/instance", None, "Argo CD"),
+    ("kustomize.toolkit.fluxcd.io/name", None, "Flux"),
+    ("helm.toolkit.fluxcd.io/name", None, "Flux"),
+    ("meta.helm.sh/release-name", None, "Helm"),
+    ("app.kubernetes.io/managed-by", Some("Helm"), "Helm"),
+];
+
+/// Field managers of the tools. Argo CD can be configured to track objects by a label of any name.
+const MANAGERS: &[(&str, &str)] = &[
+    ("argocd-controller", "Argo CD"),
+    ("kustomize-controller", "Flux"),
+    ("helm-controller", "Flux"),
+    ("helm", "Helm"),
+];
+
+/// Checks that no other tool manages the object.
+///
+/// # Errors
+/// A tool manages it.
+pub fn ensure_not_externally_managed<K: Resource>(object: &K) -> Result<(), ApiError> {
+    tool(object).map_or(Ok(()), |tool| {
+        Err(ApiError::unprocessable(format!(
+            "this object is managed by {tool}, which would undo the change; change it there"
+        )))
+    })
+}
+
+/// Checks that the object may be deleted here.
+///
+/// # Errors
+/// A tool manages it, and the deletion is not forced.
+pub fn deletable<K: Resource>(object: &K, force: Force) -> Result<(), ApiError> {
+    let Some(tool) = tool(object).filter(|_| force == Force::No) else { return Ok(()) };
+    Err(ApiError::unprocessable(format!(
+        "this object is managed by {tool}, which would re-create it; delete it there, or, if {tool} no longer manages it, have an Admin delete it here with `?force=true`"
+    )))
+}
+
+/// Whether to delete an object even if a tool appears to manage it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Force {
+    /// Only if no tool manages it.
+    No,
+    /// In any case.
+    Yes,
+}
+
+impl Force {
+    /// Reads the query parameter `force`.
+    ///
+    /// # Errors
+    /// It is neither true nor false, or the caller may not force a deletion.
+    pub fn read(caller: &Caller, query: Option<&str>) -> Result<Self, ApiError> {
+        let fields = Fields::from_query(query.unwrap_or_default())?;
+        match fields.string("force")? {
+            None | Some("false") => Ok(Self::No),
+            Some("true") if caller.role == Role::Admin => Ok(Self::Yes),
+            Some("true") => Err(ApiError::forbidden("`force` requires role Admin")),
+            Some(_) => Err(ApiError::invalid_field("force", "`force` must be true or false")),
+        }
+    }
+}
+
+fn tool<K: Resource>(object: &K) -> Option<&'static str> {
+    let (labels, annotations) = (object.labels(), object.annotations());
+    let marked = |(mark, value, _): &&(&str, Option<&str>, &str)| {
+        let found = labels.get(*mark).or_else(|| annotations.get(*mark));
+        found.is_some_and(|found| value.is_none_or(|value| value == found))
+    };
+    let by_mark = MARKS.iter().find(marked).map(|mark| mark.2);
+    by_mark.or_else(|| {
+        // Writing a status does not make a tool the manager of the object.
+        let fields = object.managed_fields().iter().filter(|it| it.subresource.is_none());
+        let mut managers = fields.filter_map(|it| it.manager.as_deref());
+        managers.find_map(|manager| MANAGERS.iter().find(|it| it.0 == manager).map(|it| it.1))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::crd::UserPool;
+
+    fn pool(metadata: Value) -> UserPool {
+        let mut pool: UserPool =
+            serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"hosted": {}}}))
+                .unwrap();
+        pool.metadata = serde_json::from_value(metadata).unwrap();
+        pool
+    }
+
+    #[test]
+    fn what_a_tool_manages_is_left_to_it() {
+        for (metadata, expected) in [
+            (json!({"labels": {"app.kubernetes.io/managed-by": "Helm"}}), "Helm"),
+            (json!({"annotations": {"meta.helm.sh/release-name": "x"}}), "Helm"),
+            (json!({"annotations": {"argocd.argoproj.io/tracking-id": "x"}}), "Argo CD"),
+            (json!({"labels": {"argocd.argoproj.io/instance": "x"}}), "Argo CD"),
+            (json!({"labels": {"kustomize.toolkit.fluxcd.io/name": "x"}}), "Flux"),
+            (json!({"labels": {"helm.toolkit.fluxcd.io/name": "x"}}), "Flux"),
+            (json!({"managedFields": [{"manager": "argocd-controller"}]}), "Argo CD"),
+            (json!({"managedFields": [{"manager": "kustomize-controller"}]}), "Flux"),
+            (json!({"managedFields": [{"manager": "x"}, {"manager": "helm"}]}), "Helm"),
+        ] {
+            assert_eq!(tool(&pool(metadata.clone())), Some(expected), "{metadata}");
+            assert!(ensure_not_externally_managed(&pool(metadata.clone())).is_err());
+            assert!(deletable(&pool(metadata.clone()), Force::No).is_err());
+            assert!(deletable(&pool(metadata), Force::Yes).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_people_and_we_made_is_ours_to_change() {
+        for metadata in [
+            json!({}),
+            json!({"labels": {"app.kubernetes.io/managed-by": "kubectl"}}),
+            json!({"managedFields": [{"manager": "kubectl"}, {"manager": "anon-operator/api"}]}),
+            json!({"managedFields": [{"manager": "argocd-controller", "subresource": "status"}]}),
+        ] {
+            assert!(ensure_not_externally_managed(&pool(metadata)).is_ok());
+        }
+    }
+}

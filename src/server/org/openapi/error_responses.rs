@@ -1,0 +1,82 @@
+//! The error responses that each operation may return. There is no catch-all: a status that is not
+//! described is a bug, and the contract test finds it.
+
+use serde_json::{Map, Value, json};
+
+use crate::domain::operation::Operation;
+use crate::domain::role::Role;
+
+/// An error response: status, component name, description.
+type Refusal = (u16, &'static str, &'static str);
+
+const REFUSALS: [Refusal; 8] = [
+    (400, "BadRequest", "the request is malformed"),
+    (401, "Unauthorized", "there is no credential, or it is invalid"),
+    (403, "Forbidden", "the caller's role is not sufficient"),
+    (404, "NotFound", "not found in the caller's organization"),
+    (413, "TooLarge", "the body is too large"),
+    (422, "Unprocessable", "the request is well-formed but cannot be fulfilled"),
+    (429, "TooManyRequests", "too many requests; try again later"),
+    (503, "Unavailable", "the result is currently unknown; try again"),
+];
+
+/// The error responses of an operation, with or without a body, as members of its `responses`.
+pub fn of(operation: Operation, has_body: bool) -> impl Iterator<Item = (String, Value)> {
+    let comes = move |refusal: &&Refusal| may_reply(operation, has_body, refusal.0);
+    REFUSALS.iter().filter(comes).map(|(status, name, _)| {
+        (status.to_string(), json!({ "$ref": format!("#/components/responses/{name}") }))
+    })
+}
+
+fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
+    match status {
+        403 => {
+            let least = operation.needs();
+            // Sign-up may be disabled.
+            least.is_some_and(|least| least > Role::ReadOnly)
+                || operation == Operation::CreateOrganization
+        }
+        404 => {
+            let named = [Operation::MintAppUserIdToken, Operation::GetLinkUrl];
+            operation.path().contains('{') || named.contains(&operation)
+        }
+        413 => has_body,
+        // Two members of the organization may have the same Kubernetes identity.
+        422 => writes_resources(operation) || operation == Operation::Login,
+        _ => true,
+    }
+}
+
+/// Whether it writes custom resources, whose rules may reject the write.
+fn writes_resources(operation: Operation) -> bool {
+    let others =
+        [Operation::Login, Operation::Logout, Operation::LogoutAll, Operation::MintAppUserIdToken];
+    operation.method() != "GET" && !others.contains(&operation)
+}
+
+/// All error responses, as `components.responses`.
+pub fn components() -> Value {
+    let describe = |(status, name, description): &Refusal| {
+        let response = json!({
+            "description": description,
+            "headers": headers(*status),
+            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+        });
+        ((*name).to_owned(), response)
+    };
+    Value::Object(REFUSALS.iter().map(describe).collect::<Map<_, _>>())
+}
+
+/// The headers that always accompany a status.
+fn headers(status: u16) -> Value {
+    match status {
+        401 => json!({ "WWW-Authenticate": {
+            "description": "RFC 6750", "required": true, "schema": { "const": "Bearer" },
+        } }),
+        429 | 503 => json!({ "Retry-After": {
+            "description": "when to retry, in seconds", "required": true,
+            "schema": { "type": "integer", "minimum": 1 },
+        } }),
+        _ => json!({}),
+    }
+}
