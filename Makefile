@@ -38,6 +38,7 @@ test: lint test-unit test-cluster test-launcher test-outside ## Runs lint, then 
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
 	cargo fmt --check
 	dev/lint-spelling
+	dev/lint-phrases
 	dev/lint-shell
 	dev/lint-workflows
 	dev/lint-dockerfile

@@ -53,7 +53,7 @@ pub const CLIENT_IDS: &str = "anon.dev/client-ids";
 pub const REQUEST: &str = "anon.dev/request";
 
 /// Annotation on a Member: the REST API is about to remove its role Admin. See
-/// [`crate::server`]'s `org::leaving`.
+/// [`crate::server`]'s `org::last_admin`.
 pub const LEAVING: &str = "anon.dev/leaving";
 
 /// Prefix of the names of namespaces that a sign-up created.

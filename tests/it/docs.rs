@@ -194,7 +194,7 @@ fn every_class_of_fetch_error_has_its_cure() {
 /// and the constants that stand for one.
 fn reasons_in_code() -> BTreeSet<String> {
     let made = Regex::new(concat!(
-        "(?:Readiness::(?:ready|reconciling|stalled)|News::(?:normal|warning)|deferred)",
+        "(?:Readiness::(?:ready|reconciling|stalled)|EventNote::(?:normal|warning)|deferred)",
         r#"\(\s*"([A-Z]\w+)""#,
         r#"|ExtraCondition::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
         r#"|ExtraCondition::new\(\s*[A-Z_]+,\s*"([A-Z]\w+)""#,
