@@ -46,12 +46,12 @@ pub struct Expected {
 
 impl Expectations {
     /// Starts recording: a reconciliation begins.
-    pub fn begin(&self, client: &ObjectName) {
+    pub fn start(&self, client: &ObjectName) {
         self.0.lock().insert(client.clone(), Entry::default());
     }
 
     /// Ends recording. `None`: nothing was written that would come back as an event.
-    pub fn end(&self, client: &ObjectName, expected: Option<Expected>) {
+    pub fn record(&self, client: &ObjectName, expected: Option<Expected>) {
         let mut entries = self.0.lock();
         match (expected, entries.get_mut(client)) {
             (Some(expected), Some(entry)) => entry.expected = Some(expected),
@@ -60,7 +60,7 @@ impl Expectations {
     }
 
     /// Records a version of the client's Secret that the watch reports.
-    pub fn secret(&self, client: &ObjectName, resource_version: Option<String>) {
+    pub fn observe_secret(&self, client: &ObjectName, resource_version: Option<String>) {
         if let Some(entry) = self.0.lock().get_mut(client) {
             entry.disturbed |= resource_version.is_none();
             entry.seen = resource_version;
@@ -68,7 +68,7 @@ impl Expectations {
     }
 
     /// Records that something else about the client has happened.
-    pub fn disturb(&self, client: &ObjectName) {
+    pub fn invalidate(&self, client: &ObjectName) {
         if let Some(entry) = self.0.lock().get_mut(client) {
             entry.disturbed = true;
         }
@@ -76,7 +76,11 @@ impl Expectations {
 
     /// Whether this version of the client is our own write and nothing else has happened; if so,
     /// when to reconcile the client again.
-    pub fn heard(&self, client: &ObjectName, resource_version: Option<&str>) -> Option<Requeue> {
+    pub fn satisfied_by(
+        &self,
+        client: &ObjectName,
+        resource_version: Option<&str>,
+    ) -> Option<Requeue> {
         let mut entries = self.0.lock();
         let entry = entries.get(client)?;
         let expected = entry.expected.as_ref()?;
@@ -114,21 +118,21 @@ mod tests {
     /// After a reconciliation during which `happened`.
     fn after(happened: impl FnOnce(&Expectations)) -> Expectations {
         let expectations = Expectations::default();
-        expectations.begin(&name());
+        expectations.start(&name());
         happened(&expectations);
-        expectations.end(&name(), Some(expected()));
+        expectations.record(&name(), Some(expected()));
         expectations
     }
 
     fn heard(expectations: &Expectations, version: &str) -> bool {
-        expectations.heard(&name(), Some(version)).is_some()
+        expectations.satisfied_by(&name(), Some(version)).is_some()
     }
 
     #[test]
     fn both_echoes_are_left_out_and_then_all_is_forgotten() {
         let expectations = after(|_| {});
         assert!(heard(&expectations, "c1"));
-        expectations.secret(&name(), Some("s1".into()));
+        expectations.observe_secret(&name(), Some("s1".into()));
         assert!(heard(&expectations, "c1"));
         assert!(expectations.0.lock().is_empty());
         assert!(!heard(&expectations, "c1"));
@@ -140,24 +144,25 @@ mod tests {
         assert!(!heard(&after(|_| {}), "c2"));
         // To the Secret: before the reconciliation ended, and after.
         assert!(!heard(
-            &after(|expectations| expectations.secret(&name(), Some("s2".into()))),
+            &after(|expectations| expectations.observe_secret(&name(), Some("s2".into()))),
             "c1"
         ));
-        let expectations = after(|expectations| expectations.secret(&name(), Some("s1".into())));
-        expectations.secret(&name(), Some("s2".into()));
+        let expectations =
+            after(|expectations| expectations.observe_secret(&name(), Some("s1".into())));
+        expectations.observe_secret(&name(), Some("s2".into()));
         assert!(!heard(&expectations, "c1"));
         // Something else.
-        assert!(!heard(&after(|expectations| expectations.disturb(&name())), "c1"));
+        assert!(!heard(&after(|expectations| expectations.invalidate(&name())), "c1"));
         let expectations = after(|_| {});
-        expectations.disturb(&name());
+        expectations.invalidate(&name());
         assert!(!heard(&expectations, "c1"));
     }
 
     #[test]
     fn nothing_is_kept_of_what_wrote_nothing_or_is_gone() {
         let expectations = Expectations::default();
-        expectations.begin(&name());
-        expectations.end(&name(), None);
+        expectations.start(&name());
+        expectations.record(&name(), None);
         assert!(expectations.0.lock().is_empty());
         let expectations = after(|_| {});
         expectations.forget(&name());
@@ -167,9 +172,9 @@ mod tests {
     #[test]
     fn an_echo_that_does_not_come_is_not_waited_for() {
         let expectations = Expectations::default();
-        expectations.begin(&name());
+        expectations.start(&name());
         let at = Instant::now().checked_sub(EXPECTATION_TIMEOUT).unwrap();
-        expectations.end(&name(), Some(Expected { at, ..expected() }));
+        expectations.record(&name(), Some(Expected { at, ..expected() }));
         assert!(!heard(&expectations, "c1"));
     }
 }

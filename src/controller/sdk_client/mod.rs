@@ -114,12 +114,12 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
                 delivery.is_some_and(|delivery| delivery.secret_name == name)
             })?;
             let owner = ObjectName { namespace, name: reference.name.clone() };
-            expectations.secret(&owner, secret.resource_version());
+            expectations.observe_secret(&owner, secret.resource_version());
             Some(reference)
         })
         .watches_stream(triggers::touched(revocations, all()), move |revocation| {
             let owner = revoked(&revocation, RevocationTarget::SdkClient)?;
-            disturbed.disturb(&owner);
+            disturbed.invalidate(&owner);
             Some(ObjectRef::new(&owner.name).within(&owner.namespace))
         })
         .watches_stream(triggers::touched(pools, all()), move |pool| {
@@ -161,7 +161,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     };
 
     let version = object.resource_version().unwrap_or_default();
-    if let Some(requeue) = context.expectations.heard(&client.name, Some(&version)) {
+    if let Some(requeue) = context.expectations.satisfied_by(&client.name, Some(&version)) {
         return Ok(Outcome { requeue, ..Outcome::SETTLED });
     }
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);
@@ -172,7 +172,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     }
 
     // resolve, desired, apply: depends on the type of the client
-    context.expectations.begin(&client.name);
+    context.expectations.start(&client.name);
     let chosen = conflicts::chosen_id(context, object, &client).await?;
     let made = match (&client.kind, chosen) {
         (_, Err(readiness)) => Some(ClientOutcome::of(readiness)),
@@ -191,7 +191,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     let Some(mut made) = made else {
         // Other clients have to be inspected first. That takes only a moment, so it is not
         // reported.
-        context.expectations.end(&client.name, None);
+        context.expectations.record(&client.name, None);
         let soon = context.ownership.is_settled();
         let later = Requeue::At(later(context.clock.now(), INSPECTION_CHECK_INTERVAL));
         return Ok(Outcome {
@@ -216,7 +216,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
         |(client, secret)| Expected { client, secret, requeue: made.requeue, at: Instant::now() };
     let settled = matches!(made.requeue, Requeue::OnChange | Requeue::At(_));
     let versions = written.clone().zip(made.secret_version).filter(|_| settled);
-    context.expectations.end(&client.name, versions.map(expected));
+    context.expectations.record(&client.name, versions.map(expected));
     if let (Some((key, made_at)), Some(resource_version)) = (made.publish, written) {
         let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
         context.pending.put_back(&client.name, Pending { key, made_at, write });

@@ -1,7 +1,7 @@
 //! Fetches of remote key sets by the leader: when each is due (one at a time for each pool) and its
 //! result. Nothing here needs to survive a restart: a new leader continues from status.
 //!
-//! A reconciliation never waits for a fetch. It states what to fetch ([`JwksRefresher::follow`]),
+//! A reconciliation never waits for a fetch. It states what to fetch ([`JwksRefresher::track`]),
 //! receives what is known so far, and runs again when that has changed ([`JwksRefresher::finished`]).
 
 mod tracked_pool;
@@ -75,7 +75,7 @@ impl JwksRefresher {
 
     /// Keeps the key set of a pool fetched as `order` specifies, and returns what is known of it.
     /// `stored` is what status contains, for a leader that has not seen the pool yet.
-    pub fn follow(
+    pub fn track(
         &self,
         id: UserPoolId,
         name: &ObjectName,
@@ -99,7 +99,7 @@ impl JwksRefresher {
     }
 
     /// Stops fetching for a pool.
-    pub fn leave(&self, id: UserPoolId) {
+    pub fn untrack(&self, id: UserPoolId) {
         self.pools.lock().remove(&id);
     }
 
@@ -111,12 +111,12 @@ impl JwksRefresher {
 
     /// Fetches what is due and what validators request, until dropped.
     pub async fn run(&self, propagation: &Propagation, reader: &Reader) {
-        let mut flights = FuturesUnordered::new();
+        let mut jobs = FuturesUnordered::new();
         loop {
             let (due, pause) = self.begin(&propagation.asked(), reader);
-            flights.extend(due.into_iter().map(|flight| self.fly(flight)));
+            jobs.extend(due.into_iter().map(|job| self.run_job(job)));
             tokio::select! {
-                Some((flight, brought)) = flights.next() => self.land(&flight, brought),
+                Some((job, outcome)) = jobs.next() => self.complete(&job, outcome),
                 () = self.changed.notified() => {}
                 () = propagation.new_requests() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -156,30 +156,30 @@ impl JwksRefresher {
         (due, pause)
     }
 
-    async fn fly(&self, flight: FetchJob) -> (FetchJob, Result<FetchOutcome, FetchError>) {
-        let _turn = self.limiter.turn(&flight.namespace, flight.failing).await;
-        let FetchSpec { location, ca, algorithms } = flight.order.as_ref();
-        let fetched = self.fetcher.fetch(location, ca.as_deref(), flight.validator.as_ref()).await;
-        let brought = fetched.and_then(|fetched| parse_lenient(fetched, algorithms));
-        (flight, brought)
+    async fn run_job(&self, job: FetchJob) -> (FetchJob, Result<FetchOutcome, FetchError>) {
+        let _turn = self.limiter.turn(&job.namespace, job.failing).await;
+        let FetchSpec { location, ca, algorithms } = job.order.as_ref();
+        let fetched = self.fetcher.fetch(location, ca.as_deref(), job.validator.as_ref()).await;
+        let outcome = fetched.and_then(|fetched| parse_lenient(fetched, algorithms));
+        (job, outcome)
     }
 
-    fn land(&self, flight: &FetchJob, brought: Result<FetchOutcome, FetchError>) {
-        let outcome = match &brought {
+    fn complete(&self, job: &FetchJob, outcome: Result<FetchOutcome, FetchError>) {
+        let label = match &outcome {
             Ok(FetchOutcome::Set { .. }) => "fetched",
             Ok(FetchOutcome::Unchanged { .. }) => "unchanged",
             Err(error) => error.as_str(),
         };
-        self.metrics.fetched(flight.trigger, outcome);
+        self.metrics.fetched(job.trigger, label);
         let now = self.clock.now();
         let mut pools = self.pools.lock();
-        let Some(followed) = pools.get_mut(&flight.id) else { return };
-        if !Arc::ptr_eq(&followed.order, &flight.order) {
+        let Some(followed) = pools.get_mut(&job.id) else { return };
+        if !Arc::ptr_eq(&followed.order, &job.order) {
             // The spec has changed since this fetch began; the schedule has already taken that into
             // account.
             return;
         }
-        followed.land(flight.began, brought, now);
+        followed.complete(job.began, outcome, now);
         let ObjectName { namespace, name } = &followed.name;
         if let Some(error) = followed.known.error {
             let failures = followed.plan.failures();

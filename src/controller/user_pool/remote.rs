@@ -38,9 +38,9 @@ pub async fn reconcile(
     let known = if let Some(ca) = ca {
         let location = remote.location.clone();
         let order = FetchSpec { location, ca, algorithms: pool.claims.algorithms.clone() };
-        context.refresher.follow(pool.id, &pool.name, order, remote.refresh_interval, stored)
+        context.refresher.track(pool.id, &pool.name, order, remote.refresh_interval, stored)
     } else {
-        context.refresher.leave(pool.id);
+        context.refresher.untrack(pool.id);
         Known { error: Some(FetchError::CaUnusable), next: None, ..stored() }
     };
 

@@ -33,7 +33,7 @@ use crate::validate;
 const REPORT_DELAY: Duration = Duration::from_secs(2);
 
 /// The outcome of a step.
-pub struct Keys {
+pub struct KeysOutcome {
     /// The stored key set.
     pub set: StoredKeySet,
     /// When the next key will sign.
@@ -57,7 +57,7 @@ pub async fn keys(
     pool: &pool::UserPool,
     hosted: &Hosted,
     secret: &SigningSecret,
-) -> Result<Option<Keys>, Error> {
+) -> Result<Option<KeysOutcome>, Error> {
     let requested = validate::requested_rotation(object).unwrap_or_default();
     let policy = Policy {
         algorithm: hosted.algorithm,
@@ -98,7 +98,7 @@ pub fn is_on_its_way(context: &Context, object: &UserPool) -> bool {
 }
 
 /// Logs and publishes an Event for each change.
-pub async fn report(context: &Context, object: &UserPool, keys: &Keys) {
+pub async fn report(context: &Context, object: &UserPool, keys: &KeysOutcome) {
     if keys.lost {
         let active = keys.set.active().map(StoredKey::kid).unwrap_or_default();
         let note = format!(
@@ -147,7 +147,7 @@ struct SigningKeyReconciler<'k> {
 
 impl SigningKeyReconciler<'_> {
     /// Creates and stores the first key of the pool, or reads the Secret that exists by now.
-    async fn begin(&self) -> Result<Result<Keys, Secret>, Error> {
+    async fn begin(&self) -> Result<Result<KeysOutcome, Secret>, Error> {
         let id = self.pool.id.to_string();
         let case = self.circumstances(&id, Reach::Nowhere, &|_| false);
         let mut step = self.policy.first();
@@ -161,13 +161,13 @@ impl SigningKeyReconciler<'_> {
                 step.changes.clear();
                 let lost = status_keys::of_same_source(self.pool, self.object.status.as_ref());
                 let lost = !lost.is_empty();
-                Ok(Ok(Keys { lost, ..self.keys(step, &case, None) }))
+                Ok(Ok(KeysOutcome { lost, ..self.keys(step, &case, None) }))
             }
             Created::Existing(stored) => Ok(Err(stored)),
         }
     }
 
-    async fn go_on(&self, stored: &Secret, set: &StoredKeySet) -> Result<Keys, Error> {
+    async fn go_on(&self, stored: &Secret, set: &StoredKeySet) -> Result<KeysOutcome, Error> {
         let id = self.pool.id.to_string();
         let (reach, waiting) = self.reach(set);
         let now = self.context.clock.now();
@@ -185,7 +185,7 @@ impl SigningKeyReconciler<'_> {
                 let Some(said) = error.refusal() else { return Err(error) };
                 let mut set = set.clone();
                 set.keys.retain(|key| !is_revoked(key));
-                return Ok(Keys {
+                return Ok(KeysOutcome {
                     set,
                     next_rotation: None,
                     note: None,
@@ -237,7 +237,7 @@ impl SigningKeyReconciler<'_> {
         Ok(self.policy.add(step, &key, issuer, case)?)
     }
 
-    fn keys(&self, step: Step, case: &Circumstances<'_>, waiting: Option<String>) -> Keys {
+    fn keys(&self, step: Step, case: &Circumstances<'_>, waiting: Option<String>) -> KeysOutcome {
         let requeue = if step.waits_for_validators {
             Requeue::At(later(case.now, PROPAGATION_CHECK_INTERVAL))
         } else {
@@ -258,7 +258,7 @@ impl SigningKeyReconciler<'_> {
             )),
             (None, None) => None,
         };
-        Keys {
+        KeysOutcome {
             requeue: if on_its_way { Requeue::Soon } else { requeue },
             next_rotation: step.next_rotation,
             set: step.set,

@@ -1,5 +1,6 @@
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::ResourceExt as _;
 use kube::api::{ObjectList, PartialObjectMeta, WatchEvent};
 use proptest::prelude::*;
@@ -270,5 +271,25 @@ proptest! {
         delivers::<PartialObjectMeta<Secret>, Lean>(good, &odd)?;
         let good = r#"{"metadata":{"name":"good","namespace":"acme"},"spec":{"renewTime":"2026-01-01T00:00:00.000000Z"}}"#;
         delivers::<Lease, Whole>(good, &odd)?;
+        for (kind, spec) in [
+            ("Organization", "{}"),
+            ("Member", r#"{"email":"ada@acme.example","role":"Admin"}"#),
+            ("SdkClient", r#"{"webapp":{"userPoolRef":{"name":"users"}}}"#),
+            ("Revocation", r#"{"userPool":{"name":"users","subjects":["a"]}}"#),
+        ] {
+            let good = format!(
+                r#"{{"apiVersion":"anon.dev/v1beta1","kind":"{kind}","metadata":{{"name":"good","namespace":"acme"}},"spec":{spec}}}"#
+            );
+            match kind {
+                "Organization" => delivers::<crate::crd::Organization, Lean>(&good, &odd)?,
+                "Member" => delivers::<crate::crd::Member, Lean>(&good, &odd)?,
+                "SdkClient" => delivers::<crate::crd::SdkClient, Lean>(&good, &odd)?,
+                _ => delivers::<crate::crd::Revocation, Lean>(&good, &odd)?,
+            }
+        }
+        let good = r#"{"metadata":{"name":"good","namespace":"acme"}}"#;
+        delivers::<PartialObjectMeta<ConfigMap>, Lean>(good, &odd)?;
+        delivers::<PartialObjectMeta<RoleBinding>, Whole>(good, &odd)?;
+        delivers::<PartialObjectMeta<Namespace>, Lean>(good, &odd)?;
     }
 }

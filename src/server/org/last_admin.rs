@@ -13,7 +13,7 @@ use kube::api::Patch;
 use serde_json::json;
 
 use super::caller::Caller;
-use super::resources::{self, Objects, own};
+use super::resources::{self, Objects, namespaced_api};
 use crate::crd;
 use crate::domain::role::Role;
 use crate::kube_ext::api::readable;
@@ -37,7 +37,7 @@ pub async fn reserve(
     if !is_admin(&member) {
         return Ok(member);
     }
-    let api: Objects<crd::Member> = own(state, caller);
+    let api: Objects<crd::Member> = namespaced_api(state, caller);
     let now = state.clock.now();
     let text = format!("{now} {}", uuid::Uuid::new_v4());
     let marked = mark_reserved(&api, member, &text).await?;
@@ -99,7 +99,7 @@ async fn another(
     marked: &crd::Member,
     now: Timestamp,
 ) -> Result<Another, ApiError> {
-    let api = own(state, caller);
+    let api = namespaced_api(state, caller);
     let members: Vec<crd::Member> = resources::list(state, caller).await?;
     let mut best = Another::Nobody;
     for other in members.iter().filter(|it| is_admin(it) && it.uid() != marked.uid()) {

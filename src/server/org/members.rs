@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
-use super::resources::{self, find, own};
+use super::resources::{self, find, namespaced_api};
 use super::{audit, last_admin, reply, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
@@ -90,7 +90,7 @@ pub async fn create(
         let id = PasswordId::random();
         create_password(&state, &member, id, &hash).await?;
         let annotations = json!({ names::PASSWORD_ID: id.to_string() });
-        let api = own(&state, &caller);
+        let api = namespaced_api(&state, &caller);
         resources::patch_with(&state, &api, &object, annotations, json!({})).await?;
         after_change(&state, &member, id).await?;
     }
@@ -173,7 +173,7 @@ pub async fn patch(
     } else {
         None
     };
-    let api = own(&state, &caller);
+    let api = namespaced_api(&state, &caller);
     let leaves = role.is_some_and(|role| role < Role::Admin) || suspended == Some(true);
     let object = if leaves { last_admin::reserve(&state, &caller, object).await? } else { object };
     if object.annotations().contains_key(names::LEAVING) {
@@ -211,7 +211,7 @@ pub async fn delete(
     let object: crd::Member = find(&state, &caller, path).await?;
     deletable(&object, force)?;
     let object = last_admin::reserve(&state, &caller, object).await?;
-    let api = own(&state, &caller);
+    let api = namespaced_api(&state, &caller);
     if let Err(error) = resources::delete(&state, &api, &object, force).await {
         last_admin::release(&api, &object).await;
         return Err(error);

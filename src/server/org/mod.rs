@@ -118,7 +118,7 @@ const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits, bounded, until a write is visible: in this replica, and in the others.
-async fn known(state: &AppState, kind: Kind, resource_version: &str) {
+async fn wait_until_visible(state: &AppState, kind: Kind, resource_version: &str) {
     let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
     state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
     if let Some(propagation) = &state.platform.propagation {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, authorize};
 use super::gitops::{Force, deletable};
-use super::resources::{self, ApiObject, Objects, id_in_path, own, unknown};
+use super::resources::{self, ApiObject, Objects, id_in_path, namespaced_api, unknown};
 use super::{audit, members, reply};
 use crate::crd;
 use crate::domain::ids::OrganizationId;
@@ -28,7 +28,7 @@ pub async fn get(
 ) -> Result<Response, ApiError> {
     let caller = authorize(&state, &headers, Operation::GetOrganization)?;
     only_own(&caller, path)?;
-    let object = stored(&own(&state, &caller)).await?;
+    let object = stored(&namespaced_api(&state, &caller)).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
     let spec = object.map(|object| object.spec).unwrap_or_default();
     Ok(reply(&show(&caller.namespace, spec, &members)))
@@ -65,7 +65,7 @@ pub async fn patch(
     fields.patch_name(&mut spec)?;
     fields.patch_text("logoUrl", &mut spec)?;
     drop(fields);
-    let api = own(&state, &caller);
+    let api = namespaced_api(&state, &caller);
     let object = if let Some(object) = stored(&api).await? {
         object
     } else {
@@ -121,7 +121,7 @@ async fn each<K: ApiObject>(
     objects: &[K],
     force: Force,
 ) -> Result<(), ApiError> {
-    let api = own(state, caller);
+    let api = namespaced_api(state, caller);
     for object in objects {
         resources::delete(state, &api, object, force).await?;
     }

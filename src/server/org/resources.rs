@@ -98,14 +98,14 @@ pub async fn find<K: ById>(
     let named = K::named(&state.reader, id_in_path(path, K::parse)?);
     let own_one = named.filter(|(organization, _)| *organization == caller.organization);
     let (_, name) = own_one.ok_or_else(unknown)?;
-    read(&own(state, caller), &name.name).await
+    read(&namespaced_api(state, caller), &name.name).await
 }
 
 /// The Kubernetes API for objects of a kind.
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
 /// The objects of the caller's organization. Those of others are never accessed.
-pub fn own<K: ApiObject>(state: &AppState, caller: &Caller) -> Objects<K> {
+pub fn namespaced_api<K: ApiObject>(state: &AppState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -137,7 +137,7 @@ pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec
     let take = |object: Tolerant<K, WithManagers>| {
         found.extend(object.0.ok().filter(|object| object.meta().deletion_timestamp.is_none()));
     };
-    let listed = pages::each(&own(state, caller), ListParams::default(), take).await;
+    let listed = pages::each(&namespaced_api(state, caller), ListParams::default(), take).await;
     listed.map_err(|error| refused(&error))?;
     Ok(found)
 }
@@ -151,7 +151,7 @@ pub async fn create<K: ApiObject>(
     content: &Value,
     make: impl Fn(&str) -> K,
 ) -> Result<K, ApiError> {
-    let api: Objects<K> = own(state, caller);
+    let api: Objects<K> = namespaced_api(state, caller);
     let mark = fingerprint(caller, &K::kind(&()), wish, content);
     let random = uuid::Uuid::new_v4().simple().to_string();
     for name in names_for(&K::kind(&()), wish, &[&mark, &random]) {
@@ -160,7 +160,7 @@ pub async fn create<K: ApiObject>(
         let created = api.create(&parameters(), &Tolerant::new(object.clone())).await;
         match readable(created) {
             Ok(made) => {
-                known(state, &made).await;
+                wait_until_visible(state, &made).await;
                 return Ok(made);
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
@@ -187,7 +187,7 @@ pub async fn repeated<K: ApiObject>(
     wish: &str,
     content: &Value,
 ) -> Result<Option<K>, ApiError> {
-    let api: Objects<K> = own(state, caller);
+    let api: Objects<K> = namespaced_api(state, caller);
     let mark = fingerprint(caller, &K::kind(&()), wish, content);
     for name in names_for(&K::kind(&()), wish, &[&mark]) {
         let existing = api.find(&name).await.map_err(|error| refused(&error))?;
@@ -230,7 +230,7 @@ pub async fn patch_with<K: ApiObject>(
         let patched = api.patch(&name, &patching(), &Patch::Merge(&patch)).await;
         let error = match readable(patched) {
             Ok(patched) => {
-                known(state, &patched).await;
+                wait_until_visible(state, &patched).await;
                 return Ok(patched);
             }
             Err(error) => error,
@@ -311,7 +311,7 @@ pub async fn delete<K: ApiObject>(
                 // Without finalizers it is deleted already, and the watch reports that.
                 if let Some(object) = left {
                     let version = object.resource_version().unwrap_or_default();
-                    super::known(state, K::KIND, &version).await;
+                    super::wait_until_visible(state, K::KIND, &version).await;
                 }
                 return Ok(());
             }
@@ -322,8 +322,8 @@ pub async fn delete<K: ApiObject>(
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
-pub async fn known<K: ApiObject>(state: &AppState, object: &K) {
-    super::known(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
+pub async fn wait_until_visible<K: ApiObject>(state: &AppState, object: &K) {
+    super::wait_until_visible(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
 /// The error response for an error of the API server.

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::caller::{Caller, Who, authorize};
 use super::gitops::Force;
-use super::resources::{self, find, own};
+use super::resources::{self, find, namespaced_api};
 use super::{accepted, audit, reply, user_pools};
 use crate::crd;
 use crate::domain::credential::ApiKey;
@@ -80,7 +80,8 @@ pub async fn create(
         // A repeated request: the response with the first key may have been lost.
         let hashes = json!([hash_of(key, state.clock.now())]);
         let change = json!({"service": {"apiKey": {"hashes": hashes}}});
-        client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+        client =
+            resources::patch(&state, &namespaced_api(&state, &caller), &client, change).await?;
     }
     if let Some(key) = &key {
         accepted(&state, key).await;
@@ -254,7 +255,8 @@ pub async fn patch(
     if spec.contains_key("webapp") && client.spec.webapp.is_none() {
         return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
     }
-    let client = resources::patch(&state, &own(&state, &caller), &client, spec.into()).await?;
+    let client =
+        resources::patch(&state, &namespaced_api(&state, &caller), &client, spec.into()).await?;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, None)))
 }
@@ -270,7 +272,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let force = Force::read(&caller, query.as_deref())?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
-    resources::delete(&state, &own(&state, &caller), &client, force).await?;
+    resources::delete(&state, &namespaced_api(&state, &caller), &client, force).await?;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&true))
 }
@@ -312,7 +314,8 @@ pub async fn rotate(
         ));
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
-    let client = resources::patch(&state, &own(&state, &caller), &client, change).await?;
+    let client =
+        resources::patch(&state, &namespaced_api(&state, &caller), &client, change).await?;
     accepted(&state, &key).await;
     audit::object(&id_of(&caller, &client));
     Ok(reply(&show(&caller, &client, Some(&key))))

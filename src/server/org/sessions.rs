@@ -112,7 +112,7 @@ async fn change(
         match write(&api, &object, &sessions).await {
             Ok(written) => {
                 let version = written.resource_version().unwrap_or_default();
-                super::known(state, Kind::Member, &version).await;
+                super::wait_until_visible(state, Kind::Member, &version).await;
                 return Ok(true);
             }
             Err(kube::Error::Api(status)) if status.code == 409 => {

@@ -165,7 +165,7 @@ async fn complete(
             done.map_err(refused)?;
         }
     }
-    resources::known(state, &member).await;
+    resources::wait_until_visible(state, &member).await;
     let id = OrganizationId::derive(namespace);
     audit::organization(id);
     Ok(Some(reply(&organization::show(namespace, spec, &[member]))))

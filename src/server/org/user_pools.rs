@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::caller::{Caller, authorize};
 use super::gitops::Force;
-use super::resources::{self, find, own};
+use super::resources::{self, find, namespaced_api};
 use super::user_pool_jwks::{Authorization, Shown};
 use super::{audit, reply};
 use crate::crd;
@@ -141,7 +141,7 @@ pub async fn patch(
     let pool: crd::UserPool = find(&state, &caller, path).await?;
     let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
     spec.extend(change.unwrap_or_default());
-    resources::patch(&state, &own(&state, &caller), &pool, Value::Object(spec)).await?;
+    resources::patch(&state, &namespaced_api(&state, &caller), &pool, Value::Object(spec)).await?;
     audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }
@@ -157,7 +157,7 @@ pub async fn delete(
     let caller = authorize(&state, &headers, operation)?;
     let force = Force::read(&caller, query.as_deref())?;
     let pool: crd::UserPool = find(&state, &caller, path).await?;
-    resources::delete(&state, &own(&state, &caller), &pool, force).await?;
+    resources::delete(&state, &namespaced_api(&state, &caller), &pool, force).await?;
     audit::object(&show(&state, &caller, &pool).id);
     Ok(reply(&true))
 }

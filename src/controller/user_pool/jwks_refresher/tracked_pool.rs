@@ -169,14 +169,14 @@ impl TrackedPool {
     }
 
     /// Records the end of a fetch.
-    pub fn land(
+    pub fn complete(
         &mut self,
         began: Timestamp,
-        brought: Result<FetchOutcome, FetchError>,
+        outcome: Result<FetchOutcome, FetchError>,
         now: Timestamp,
     ) {
         let answering = std::mem::take(&mut self.answering);
-        let max_age = match brought {
+        let max_age = match outcome {
             Err(error) => {
                 self.known.error = Some(error);
                 return self.plan.failed(now);
@@ -261,15 +261,15 @@ mod tests {
         let mut pool = followed(Known::default());
         let _ = pool.begin(id(), None, at(0));
         assert!(!pool.answers(&questions(1)), "it arrived after the fetch began");
-        pool.land(at(0), fetched(vec![key()]), at(1));
+        pool.complete(at(0), fetched(vec![key()]), at(1));
         assert!(!pool.answers(&questions(1)));
         let _ = pool.begin(id(), Some(&questions(1)), at(1));
         assert!(pool.answers(&questions(1)) && !pool.answers(&questions(2)));
-        pool.land(at(1), fetched(vec![key()]), at(2));
+        pool.complete(at(1), fetched(vec![key()]), at(2));
         assert_eq!(pool.known.answers, questions(1));
         // A scheduled refresh leaves the answers as they are.
         let _ = pool.begin(id(), None, at(3600));
-        pool.land(at(3600), Ok(FetchOutcome::Unchanged { max_age: None }), at(3601));
+        pool.complete(at(3600), Ok(FetchOutcome::Unchanged { max_age: None }), at(3601));
         assert_eq!(pool.known.answers, questions(1));
     }
 
@@ -277,16 +277,16 @@ mod tests {
     fn a_failed_fetch_answers_nothing_and_keeps_the_last_good_set() {
         let mut pool = followed(Known::default());
         let _ = pool.begin(id(), None, at(0));
-        pool.land(at(0), fetched(vec![key()]), at(1));
+        pool.complete(at(0), fetched(vec![key()]), at(1));
         let _ = pool.begin(id(), Some(&questions(1)), at(2));
-        pool.land(at(2), Err(FetchError::TimedOut), at(3));
+        pool.complete(at(2), Err(FetchError::TimedOut), at(3));
         assert!(!pool.answers(&questions(1)));
         assert_eq!(pool.known.error, Some(FetchError::TimedOut));
         assert_eq!(pool.known.fetched_at, Some(at(0)));
         assert_eq!(pool.known.set.as_ref().unwrap().keys.len(), 1);
         let retry = pool.begin(id(), None, at(60));
         assert!(retry.failing);
-        pool.land(at(60), Ok(FetchOutcome::Unchanged { max_age: None }), at(61));
+        pool.complete(at(60), Ok(FetchOutcome::Unchanged { max_age: None }), at(61));
         assert_eq!((pool.known.error, pool.known.fetched_at), (None, Some(at(60))));
     }
 
@@ -294,7 +294,7 @@ mod tests {
     fn another_url_is_another_set() {
         let mut pool = followed(Known::default());
         let _ = pool.begin(id(), None, at(0));
-        pool.land(at(0), fetched(vec![key()]), at(1));
+        pool.complete(at(0), fetched(vec![key()]), at(1));
         let hour = SignedDuration::from_hours(1);
         assert!(!pool.want(order("https://id.example/"), hour, at(2)));
         let with_ca = FetchSpec { ca: Some(vec![1]), ..order("https://id.example/") };
