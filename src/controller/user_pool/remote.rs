@@ -1,6 +1,6 @@
 //! A `jwks` or `oidc` pool: its key set comes from the identity provider of the organization.
 //!
-//! The leader fetches it ([`super::fetches`]) and publishes it in status for every replica. A
+//! The leader fetches it ([`super::jwks_refresher`]) and publishes it in status for every replica. A
 //! failed fetch does not affect the keys in use: the last good set remains in use until it is older
 //! than `--max-jwks-age`.
 

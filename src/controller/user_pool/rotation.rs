@@ -1,7 +1,7 @@
 //! Creates, rotates and revokes the signing keys of a hosted pool.
 //!
 //! The signing Secret is authoritative, and each step of
-//! [`key_lifecycle`](crate::domain::key_lifecycle) is one write of it, with the resourceVersion
+//! [`signing_keys`](crate::domain::rotation::signing_keys) is one write of it, with the resourceVersion
 //! that was read: of two leaders, one gets a 409 and starts over. Status is derived from it. A Next
 //! key signs only after status has published it and every validator has acknowledged that, so the
 //! order is: Secret (Next) -> status -> acknowledgements -> Secret (acknowledged since) -> Secret

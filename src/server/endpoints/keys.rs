@@ -19,7 +19,7 @@ use crate::server::{ApiError, AppState};
 /// How long others may cache a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
 /// this before they sign.
 ///
-/// [`MAX_CACHE_AGE`]: crate::domain::key_lifecycle::MAX_CACHE_AGE
+/// [`MAX_CACHE_AGE`]: crate::domain::rotation::signing_keys::MAX_CACHE_AGE
 const CACHE: &str = "public, max-age=300";
 
 /// `GET /userPools/{id}/.well-known/jwks.json`.

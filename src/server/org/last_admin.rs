@@ -24,7 +24,7 @@ use crate::server::{ApiError, AppState};
 const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 
 /// Allows a member to stop being an Admin, if there is another one. Returns the member with a mark,
-/// which the following write or [`stay`] has to remove. The caller has already checked that no
+/// which the following write or [`release`] has to remove. The caller has already checked that no
 /// other tool would undo that write.
 ///
 /// # Errors
