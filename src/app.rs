@@ -25,7 +25,9 @@ use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFi
 use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
+use crate::server::{
+    self, AppState, ConnectionLimits, Platform, PlatformSettings, Signer, TlsFiles,
+};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -84,15 +86,15 @@ pub async fn run(
     // The servers listen first, so that a probe can tell "not ready" from "not running".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
-    let stop = shutdown.clone();
-    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
+    let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
+    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, limits).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
         let router = server::public(state.clone(), &config.roles);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
-        let (stop, drain) = (shutdown.clone(), config.drain_timeout);
-        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, drain).await?) });
+        let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
     }
 
     index_kinds(&mut tasks, &client, &index, &shutdown);
@@ -135,6 +137,11 @@ pub async fn run(
         publisher.retire().await;
     }
     outcome
+}
+
+fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
+    let idle_timeout = config.idle_timeout;
+    ConnectionLimits { idle_timeout, drain_timeout, ..ConnectionLimits::default() }
 }
 
 fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings {

@@ -1,57 +1,117 @@
-//! Limits the number of concurrent connections, and the time for which they may leave responses
-//! unread. An idle connection is closed after a timeout; the limit bounds what connections cost
-//! until then.
+//! The open connections of a listener, and their maximum number. Connections that are idle, or that
+//! leave responses unread, are closed when others need what they occupy.
 
 use std::collections::HashMap;
-use std::future::{Ready, ready};
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
-use axum::extract::Request;
-use axum::http;
-use axum_server::accept::Accept;
-use futures::TryFutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-use tower::Service;
 
-use super::unread::{Held, Reading, Timed, Unread};
+use super::connection::Connection;
 
 /// How long a response may stay unread while requests wait for the place that it occupies.
 const UNREAD_GRACE: Duration = Duration::from_secs(1);
+/// How long a connection may be idle while there are too many: a connection that has just been
+/// opened is about to be used.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// The minimum time between two forced closes, so that the first one can free its places.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Accepts a limited number of concurrent connections and closes further ones.
+/// What the connections of a listener may take.
 #[derive(Clone, Debug)]
-pub struct Limited {
-    places: Arc<Semaphore>,
-    open: Arc<Connections>,
+pub struct ConnectionLimits {
+    /// The maximum number of concurrent connections; further ones are closed. From three quarters
+    /// of it, the connections that have been idle longest are closed.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request. For the first one, the time starts
+    /// with the connection.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub idle_timeout: Duration,
+    /// How long to wait for requests in flight at a shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(2),
+            drain_timeout: Duration::from_secs(15),
+        }
+    }
 }
 
 /// The open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
-    next: AtomicU64,
-    unread: Mutex<HashMap<u64, Weak<Unread>>>,
+    limits: ConnectionLimits,
+    open: Mutex<Open>,
     /// The time of the last search for a connection to close.
     looked_at: Mutex<Option<Instant>>,
 }
 
-impl Limited {
-    /// Accepts at most `max` connections.
-    pub fn to(max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(max)), open: Arc::default() }
-    }
+#[derive(Debug, Default)]
+struct Open {
+    /// The number of the next connection.
+    next: u64,
+    connections: HashMap<u64, Weak<Connection>>,
 }
 
 impl Connections {
+    /// No connections yet.
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self { limits, open: Mutex::default(), looked_at: Mutex::default() })
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// Adds a connection, if there is a place for it.
+    pub fn open(self: &Arc<Self>) -> Option<Arc<Connection>> {
+        let mut open = self.open.lock();
+        if open.connections.len() >= self.limits.max_connections {
+            return None;
+        }
+        let number = open.next;
+        open.next += 1;
+        let connection = Connection::new(Place { connections: Arc::clone(self), number });
+        open.connections.insert(number, Arc::downgrade(&connection));
+        Some(connection)
+    }
+
+    /// Closes the connections that have been idle longest, as many as exceed three quarters of the
+    /// maximum.
+    pub fn make_room(&self) {
+        let mut open = self.all();
+        open.retain(|connection| !connection.is_draining());
+        let surplus = open.len().saturating_sub(self.limits.max_connections / 4 * 3);
+        if surplus == 0 {
+            return;
+        }
+        let mut idle = Vec::new();
+        for connection in &open {
+            if let Some(since) = connection.idle_since().filter(|it| it.elapsed() >= IDLE_GRACE) {
+                idle.push((since, connection));
+            }
+        }
+        idle.sort_by_key(|(since, _)| *since);
+        for (_, connection) in idle.iter().take(surplus) {
+            connection.drain();
+        }
+    }
+
+    /// Closes all connections after their requests in flight.
+    pub fn drain(&self) {
+        for connection in self.all() {
+            connection.drain();
+        }
+    }
+
     /// Closes the connection with the most responses that have been unread for longer than a grace
     /// period, if there is one. Called while a request waits for a place that they occupy.
     pub fn end_the_slowest(&self) {
@@ -62,85 +122,35 @@ impl Connections {
         }
         *looked_at = Some(now);
         drop(looked_at);
-        let open: Vec<_> = self.unread.lock().values().filter_map(Weak::upgrade).collect();
-        let slowest = open.iter().max_by_key(|unread| unread.older_than(UNREAD_GRACE));
-        if let Some(slowest) = slowest.filter(|unread| unread.older_than(UNREAD_GRACE) > 0) {
-            slowest.end();
+        let open = self.all();
+        let slowest = open.iter().max_by_key(|connection| connection.unread_for(UNREAD_GRACE));
+        if let Some(slowest) = slowest.filter(|slowest| slowest.unread_for(UNREAD_GRACE) > 0) {
+            slowest.abort();
         }
     }
 
-    fn add(self: &Arc<Self>, unread: &Arc<Unread>) -> Open {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.unread.lock().insert(number, Arc::downgrade(unread));
-        Open { connections: Arc::clone(self), number }
+    fn all(&self) -> Vec<Arc<Connection>> {
+        self.open.lock().connections.values().filter_map(Weak::upgrade).collect()
     }
 }
 
-/// Keeps a connection registered in [`Connections`] until it is dropped.
+/// The place of a connection, until it is dropped.
 #[derive(Debug)]
-struct Open {
+pub struct Place {
     connections: Arc<Connections>,
     number: u64,
 }
 
-impl Drop for Open {
+impl Place {
+    /// The limits of the listener.
+    pub fn limits(&self) -> &ConnectionLimits {
+        &self.connections.limits
+    }
+}
+
+impl Drop for Place {
     fn drop(&mut self) {
-        self.connections.unread.lock().remove(&self.number);
-    }
-}
-
-impl<I, S> Accept<I, S> for Limited {
-    type Stream = Timed<I>;
-    type Service = Counted<S>;
-    type Future = Ready<io::Result<(Timed<I>, Counted<S>)>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            return ready(Err(io::Error::other("too many connections")));
-        };
-        let unread = Arc::<Unread>::default();
-        let connection = Connection { open: self.open.add(&unread), _permit: permit };
-        let counted =
-            Counted { service, unread: Arc::clone(&unread), connection: Arc::new(connection) };
-        ready(Ok((Timed::new(stream, unread), counted)))
-    }
-}
-
-#[derive(Debug)]
-struct Connection {
-    open: Open,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// The service of one connection, which occupies its place until all clones are dropped.
-#[derive(Clone, Debug)]
-pub struct Counted<S> {
-    service: S,
-    unread: Arc<Unread>,
-    connection: Arc<Connection>,
-}
-
-impl<S, R, B> Service<Request<R>> for Counted<S>
-where
-    S: Service<Request<R>, Response = http::Response<B>>,
-    S::Future: Send + 'static,
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    type Response = http::Response<Held<B, Reading>>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        let open = Arc::clone(&self.connection.open.connections);
-        request.extensions_mut().insert(open);
-        let unread = Arc::clone(&self.unread);
-        let begin =
-            move |response: http::Response<B>| response.map(|body| Held::new(body, unread.begin()));
-        Box::pin(self.service.call(request).map_ok(begin))
+        self.connections.open.lock().connections.remove(&self.number);
     }
 }
 
@@ -148,20 +158,22 @@ where
 mod tests {
     use super::*;
 
+    fn limited(max_connections: usize) -> Arc<Connections> {
+        Connections::new(ConnectionLimits { max_connections, ..ConnectionLimits::default() })
+    }
+
     #[tokio::test]
-    async fn a_connection_counts_until_it_ends() {
-        let limited = Limited::to(2);
-        let accept = || limited.accept((), ()).into_inner();
-        let (first, second) = (accept().unwrap(), accept().unwrap());
-        assert!(accept().is_err());
-        let in_flight = first.1.clone();
+    async fn a_connection_has_its_place_until_its_last_request_ends() {
+        let connections = limited(2);
+        let (first, second) = (connections.open().unwrap(), connections.open().unwrap());
+        assert!(connections.open().is_none());
+        let in_flight = first.begin();
         drop(first);
-        assert!(accept().is_err());
+        assert!(connections.open().is_none());
         drop(in_flight);
-        let third = accept().unwrap();
-        assert!(accept().is_err());
-        assert_eq!(limited.open.unread.lock().len(), 2);
+        let third = connections.open().unwrap();
+        assert!(connections.open().is_none());
         drop((second, third));
-        assert!(limited.open.unread.lock().is_empty());
+        assert!(connections.all().is_empty());
     }
 }
