@@ -25,7 +25,7 @@ use super::held::Held;
 use super::wire::Wire;
 
 /// How long a client may take to read a response, counted from its start.
-pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How a connection has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

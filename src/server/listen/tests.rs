@@ -362,10 +362,13 @@ async fn idle_connections_do_not_refuse_a_new_one() {
         assert!(client.get("/").await, "one that was used later");
         advance(Duration::from_micros(100)).await;
     }
-    assert!(Client::connect(&server, PROTOCOLS[0]).await.get("/").await);
+    let mut newest = Client::connect(&server, PROTOCOLS[0]).await;
+    assert!(newest.get("/").await);
     // One more than three quarters: only the one that has been idle longest is closed.
     sleep(Duration::from_secs(5)).await;
     server.connections.make_room();
-    assert!(!clients[0].get("/").await);
-    assert!(last[0].get("/").await && clients[2000].get("/").await);
+    assert_seconds(clients[0].closed().await, 0, "the oldest");
+    for client in [&mut last[0], &mut clients[2000], &mut newest] {
+        assert!(client.get("/").await);
+    }
 }
