@@ -171,8 +171,8 @@ mod tests {
             for part in bytes.chunks(size) {
                 wire.received(part);
                 read += part.len();
-                let state = if wire.in_head() { "h" } else { "-" };
-                assert_eq!(state, &expected[read - 1..read], "{size} {read}");
+                let state = if wire.in_head() { b'h' } else { b'-' };
+                assert_eq!(state, expected.as_bytes()[read - 1], "{size} {read}");
             }
         }
     }
