@@ -203,22 +203,24 @@ pub struct KeyRotation {
 /// Lifetime of issued tokens: durations in hours, minutes and seconds, such as `4380h` or `1h30m`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = comparing_durations(&["self.default", "self.max"], "duration(self.default) <= duration(self.max)")
-        .message("tokenLifetime.default (`4380h` if unset) must not be longer than tokenLifetime.max (`4464h` if unset)"),
-    validation = comparing_durations(&["self.default"], "duration(self.default) >= duration('60s')")
+    validation = comparing_durations(&["self.default", "self.max"], "!has(self.default) || duration(self.default) <= duration(self.max)")
+        .message("tokenLifetime.default must not be longer than tokenLifetime.max (`4464h` if unset)"),
+    validation = comparing_durations(&["self.default"], "!has(self.default) || duration(self.default) >= duration('60s')")
         .message("tokenLifetime.default must be at least `60s`"),
+    validation = comparing_durations(&["self.max"], "duration(self.max) >= duration('60s')")
+        .message("tokenLifetime.max must be at least `60s`"),
     validation = comparing_durations(&["self.max"], "duration(self.max) <= duration('8784h')")
         .message("tokenLifetime.max must be at most `8784h` (366 days): a signing key is published until the last token it signed has expired")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TokenLifetime {
     /// Lifetime of a token whose request does not set `exp`: a duration from `60s` to `max`. Defaults
-    /// to `4380h` (half a year).
-    #[serde(default = "default_token_lifetime")]
+    /// to `4380h` (half a year), or to `max` if that is shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("4380h"))]
-    pub default: String,
-    /// Longest lifetime that a request may ask for: a duration of at most `8784h` (366 days).
+    pub default: Option<String>,
+    /// Longest lifetime that a request may ask for: a duration from `60s` to `8784h` (366 days).
     /// Defaults to `4464h` (186 days).
     #[serde(default = "max_token_lifetime")]
     #[schemars(length(max = 16))]
@@ -228,12 +230,8 @@ pub struct TokenLifetime {
 
 impl Default for TokenLifetime {
     fn default() -> Self {
-        Self { default: default_token_lifetime(), max: max_token_lifetime() }
+        Self { default: None, max: max_token_lifetime() }
     }
-}
-
-fn default_token_lifetime() -> String {
-    "4380h".to_owned()
 }
 
 fn max_token_lifetime() -> String {
