@@ -7,8 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{comparing_durations, duration, no_control_characters};
-use super::{Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm};
-pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
+use super::{
+    Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
+};
+pub use sources::{ClaimFormat, Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(
@@ -46,13 +48,13 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     validation = Rule::new("has(self.hosted) == has(oldSelf.hosted) && has(self.provided) == has(oldSelf.provided) && has(self.jwks) == has(oldSelf.jwks) && has(self.oidc) == has(oldSelf.oidc) && has(self.inline) == has(oldSelf.inline)")
         .message("a pool cannot change between `hosted`, `provided`, `jwks`, `oidc` and `inline`; create another UserPool and point the clients to it")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("has(self.hosted) || has(self.provided) || has(self.audiences) || (has(self.anyAudience) && self.anyAudience)")
+    validation = Rule::new("!(has(self.jwks) || has(self.oidc) || has(self.inline)) || has(self.audiences) || (has(self.anyAudience) && self.anyAudience)")
         .message("list in `audiences` the `aud` values of this pool's tokens; `anyAudience: true` instead also accepts tokens that the issuer issued for other applications"),
     validation = Rule::new("!has(self.audiences) || !has(self.anyAudience) || !self.anyAudience")
         .message("`audiences` and `anyAudience: true` are mutually exclusive; remove one of them")
         .field_path(".anyAudience"),
-    validation = Rule::new("!has(self.hosted) || !(has(self.idClaim) || has(self.issuers) || has(self.anyAudience) || has(self.algorithms) || has(self.requiredClaims))")
-        .message("the operator issues the tokens of a hosted pool itself: remove idClaim, issuers, anyAudience, algorithms and requiredClaims"),
+    validation = Rule::new("!has(self.hosted) || !(has(self.idClaim) || has(self.idClaimType) || has(self.issuers) || has(self.anyAudience) || has(self.algorithms) || has(self.requiredClaims))")
+        .message("the operator issues the tokens of a hosted pool itself: remove idClaim, idClaimType, issuers, anyAudience, algorithms and requiredClaims"),
     validation = Rule::new("!has(self.oidc) || !has(self.issuers)")
         .message("the issuer of this pool is `oidc.issuer`; remove `issuers`")
         .field_path(".issuers"),
@@ -102,6 +104,11 @@ pub struct UserPoolSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub id_claim: Option<String>,
+    /// The JSON type of that claim: `String` (default), or `Integer` for providers that number their
+    /// users. Exactly this type is accepted, so that 42 and "42" never name one user. Integers have 64
+    /// bits and neither fraction nor exponent; the appUserId is their decimal form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_claim_type: Option<IdClaimType>,
     /// The accepted `iss` values of a `provided`, `jwks` or `inline` pool: 1 to 16 values of 1 to
     /// 1024 characters. If unset, `iss` is not validated.
     #[serde(skip_serializing_if = "Option::is_none")]

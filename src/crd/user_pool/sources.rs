@@ -1,6 +1,7 @@
 //! The variants of a pool whose keys the operator does not create.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::rules::{comparing_durations, duration};
@@ -129,4 +130,15 @@ pub struct RequiredClaim {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 32), inner(length(max = 256)))]
     pub values: Vec<String>,
+    /// How a string is compared. If unset, as a whole. `SpaceDelimited`: the string is a list of values
+    /// that are separated by single spaces, such as `scope`, and must contain one of `values`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<ClaimFormat>,
+}
+
+/// The format of a string with several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClaimFormat {
+    /// Values that are separated by single spaces.
+    SpaceDelimited,
 }
