@@ -6,13 +6,14 @@
 
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::ResourceExt as _;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tracing::{info, warn};
 
 use super::Context;
-use super::status::HasStatus;
-use crate::kube_error::short;
+use super::kind::HasStatus;
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::error::short;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -42,7 +43,7 @@ impl EventNote {
 
 /// Logs the change and publishes its Event.
 pub async fn log_and_publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ObjectName { namespace, name } = object_name(object);
     let (kind, reason) = (K::kind(&()), news.reason);
     if news.type_ == "Warning" {
         warn!(%kind, %namespace, %name, reason, "{}", news.note);
@@ -54,7 +55,7 @@ pub async fn log_and_publish<K: HasStatus>(context: &Context, object: &K, news: 
 
 /// Publishes an Event. This is best effort: a failure is logged and delays nothing.
 pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ObjectName { namespace, name } = object_name(object);
     let event = Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{}", uuid::Uuid::new_v4().simple())),

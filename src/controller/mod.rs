@@ -18,6 +18,7 @@ pub mod bindings;
 mod error;
 mod events;
 mod gc;
+mod kind;
 mod labelled_secret;
 mod member;
 mod organization;
@@ -52,17 +53,18 @@ use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
 use crate::jwks::Fetcher;
 use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::validate;
 pub use error::Error;
+use kind::HasStatus;
 use sdk_client::expectations::Expectations;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
 use sdk_client::record_keys::RecordKeyStore;
-use status::HasStatus;
 use tracker::ObjectTracker;
 use user_pool::jwks_refresher::JwksRefresher;
 
@@ -331,7 +333,7 @@ async fn reconcile<K: Reconcile>(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let ObjectName { namespace, name } = object_name(object.as_ref());
         return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
     }
     if context.tracker.is_superseded(object.as_ref()) {
@@ -369,8 +371,7 @@ async fn reconcile<K: Reconcile>(
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
 fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
     let pause = context.tracker.failed(object.as_ref());
-    let (kind, namespace, name) =
-        (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
     if matches!(error, Error::Conflict { .. }) {
         debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
     } else {

@@ -3,106 +3,23 @@
 //! Validators rely on status, so every write has the resourceVersion that it was computed from as
 //! its precondition: a leader that has lost its Lease without noticing gets a 409.
 
-use std::fmt::Debug;
-
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
+use super::kind::HasStatus;
 use crate::crd::condition::{self, READY, Readiness, ReadyState};
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
-
-/// A kind whose status the leader writes.
-pub trait HasStatus:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
-{
-    /// The type of the status.
-    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
-
-    /// The status as it was read.
-    fn status(&self) -> Option<&Self::Status>;
-
-    /// The conditions in a status.
-    fn conditions(status: &Self::Status) -> &[Condition];
-
-    /// Clears the fields that another writer owns, so that they are not compared.
-    fn leave_to_others(status: &mut Self::Status);
-
-    /// The object with this status, in which the fields of another writer are as they were read.
-    #[must_use]
-    fn with_status(&self, status: Self::Status) -> Self;
-
-    /// Sets the fields that every status has: conditions and observedGeneration.
-    fn set_readiness(
-        status: &mut Self::Status,
-        conditions: Vec<Condition>,
-        generation: Option<i64>,
-    );
-}
-
-macro_rules! has_status {
-    ($($kind:ident => $status:ident $(without $foreign:ident)?),*) => {$(
-        impl HasStatus for crate::crd::$kind {
-            type Status = crate::crd::$status;
-
-            fn status(&self) -> Option<&Self::Status> {
-                self.status.as_ref()
-            }
-
-            fn conditions(status: &Self::Status) -> &[Condition] {
-                &status.conditions
-            }
-
-            #[allow(unused_variables, reason = "most have one writer")]
-            fn leave_to_others(status: &mut Self::Status) {
-                $(status.$foreign.clear();)?
-            }
-
-            #[allow(unused_mut, reason = "most have one writer")]
-            fn with_status(&self, mut status: Self::Status) -> Self {
-                $(if let Some(read) = &self.status {
-                    status.$foreign.clone_from(&read.$foreign);
-                })?
-                Self { status: Some(status), ..self.clone() }
-            }
-
-            fn set_readiness(
-                status: &mut Self::Status,
-                conditions: Vec<Condition>,
-                generation: Option<i64>,
-            ) {
-                status.conditions = conditions;
-                status.observed_generation = generation;
-            }
-        }
-    )*};
-}
-
-has_status!(
-    Organization => OrganizationStatus,
-    Member => MemberStatus without sessions,
-    UserPool => UserPoolStatus,
-    SdkClient => SdkClientStatus,
-    Revocation => RevocationStatus
-);
 
 /// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Readiness {
@@ -143,8 +60,7 @@ pub async fn write<K: HasStatus>(
     if own_part.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
+    let ObjectName { namespace, name } = object_name(object);
     let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), &namespace);
     // Without it the write would be unconditional.
     if object.resource_version().is_none() {
@@ -206,7 +122,7 @@ async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readine
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let before = condition::find(previous, READY);
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ObjectName { namespace, name } = object_name(object);
     let reason = readiness.reason;
     let ready = readiness.state == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {

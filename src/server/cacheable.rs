@@ -1,5 +1,8 @@
 //! Documents that browsers and proxies may cache.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -28,6 +31,10 @@ pub fn cacheable(
     if known {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let json = document.json.clone();
-    Ok((common, [(header::CONTENT_TYPE, media_type)], json).into_response())
+    Ok((common, [(header::CONTENT_TYPE, media_type)], shared(document)).into_response())
+}
+
+/// The text as a body that shares its bytes.
+pub fn shared(document: &Document) -> Bytes {
+    Bytes::from_owner(Arc::clone(&document.json))
 }

@@ -23,8 +23,10 @@ use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
+use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
+use crate::kube_ext::name::object_name;
 use crate::names;
 use crate::validate;
 
@@ -87,8 +89,8 @@ impl Reconcile for Member {
             Ok(member) => member,
             Err(violations) => {
                 // Without a valid spec the identity is unknown, so there must be no permissions.
-                let namespace = self.namespace().unwrap_or_default();
-                let id = MemberId::derive(&namespace, &self.name_any());
+                let ObjectName { namespace, name } = object_name(self);
+                let id = MemberId::derive(&namespace, &name);
                 bindings::prune(&context.client, &namespace, id, None).await?;
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;

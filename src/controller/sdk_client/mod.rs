@@ -37,6 +37,7 @@ use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
+use crate::kube_ext::name::object_name;
 use crate::replicas::tracker::Write;
 use crate::{names, validate};
 use expectations::Expected;
@@ -144,8 +145,7 @@ impl Reconcile for SdkClient {
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         let result = reconcile(self, context).await;
-        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
-        context.ownership.inspected(&ObjectName { namespace, name }, result.is_err());
+        context.ownership.inspected(&object_name(self), result.is_err());
         result
     }
 }

@@ -82,7 +82,7 @@ pub fn authorize(
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
     let caller = Caller { organization, namespace: object.namespace, role, who };
-    audit::caller(&caller);
+    audit::caller(organization, &caller.who, role);
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);
         return Err(ApiError::forbidden(format!(

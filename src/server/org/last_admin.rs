@@ -17,6 +17,7 @@ use super::resources::{self, Objects, namespaced_api};
 use crate::crd;
 use crate::domain::role::Role;
 use crate::kube_ext::api::readable;
+use crate::kube_ext::error::is_conflict;
 use crate::names;
 use crate::server::{ApiError, AppState};
 
@@ -67,9 +68,8 @@ async fn mark_reserved(
             Ok(marked) => return Ok(marked),
             Err(error) => error,
         };
-        let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
         now = resources::read(api, &member.name_any()).await?;
-        if !conflict || now.uid() != member.uid() || now.spec != member.spec {
+        if !is_conflict(&error) || now.uid() != member.uid() || now.spec != member.spec {
             return Err(resources::refused(&error));
         }
     }

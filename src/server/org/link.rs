@@ -99,7 +99,7 @@ impl Link {
     }
 
     fn at(&self, base: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
         format!("{base}?{}", query.extend_pairs(&self.0).finish())
     }
 }

@@ -27,7 +27,7 @@ use crate::domain::member::Member;
 use crate::domain::operation::Operation;
 use crate::domain::password::Password;
 use crate::domain::reason::Reason;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
 use crate::server::request::Fields;
 use crate::server::{ApiError, AppState};
 

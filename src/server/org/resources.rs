@@ -6,9 +6,7 @@ use std::fmt::Display;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use kube::api::{
-    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
 use tracing::warn;
@@ -20,8 +18,8 @@ use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
 use crate::crd::CustomKind;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::Reader;
-use crate::kube_error::short;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
+use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
@@ -232,7 +230,7 @@ async fn same<K: ApiObject>(
     error: kube::Error,
     unchanged: impl Fn(&ObjectMeta) -> bool,
 ) -> Result<Option<String>, ApiError> {
-    if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
+    if !is_conflict(&error) {
         return Err(refused(&error));
     }
     let now = api.get(&object.name_any()).await.map_err(|error| refused(&error))?;
@@ -259,7 +257,7 @@ pub async fn delete<K: ApiObject>(
     force: Force,
 ) -> Result<(), ApiError> {
     deletable(object, force)?;
-    let mut version = object.resource_version();
+    let mut read = object.meta().clone();
     let mut finalizers = object.finalizers().to_vec();
     for _ in 0..TRIES {
         // The API server refuses to combine a resourceVersion with a policy that has to remove these
@@ -267,10 +265,10 @@ pub async fn delete<K: ApiObject>(
         if finalizers.iter().any(|finalizer| GC_FINALIZERS.contains(&finalizer.as_str())) {
             finalizers.retain(|finalizer| !GC_FINALIZERS.contains(&finalizer.as_str()));
             let patch = json!({
-                "metadata": { "resourceVersion": version, "finalizers": finalizers },
+                "metadata": { "resourceVersion": read.resource_version, "finalizers": finalizers },
             });
             let patched = api.patch(&object.name_any(), &patching(), &Patch::Merge(&patch)).await;
-            version = match readable(patched) {
+            read.resource_version = match readable(patched) {
                 Ok(patched) => patched.resource_version(),
                 Err(error) => {
                     finalizers = object.finalizers().to_vec();
@@ -279,14 +277,7 @@ pub async fn delete<K: ApiObject>(
             };
             continue;
         }
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: object.uid(),
-                resource_version: version.clone(),
-            }),
-            ..DeleteParams::background()
-        };
-        match api::delete(api, &object.name_any(), &parameters).await {
+        match api::delete_exactly(api, &read, DeleteParams::background()).await {
             Ok(left) => {
                 // Without finalizers it is deleted already, and the watch reports that.
                 if let Some(object) = left {
@@ -295,7 +286,7 @@ pub async fn delete<K: ApiObject>(
                 }
                 return Ok(());
             }
-            Err(error) => version = same(api, object, error, |_| true).await?,
+            Err(error) => read.resource_version = same(api, object, error, |_| true).await?,
         }
     }
     Err(ApiError::unavailable("the object was changed concurrently; try again"))
@@ -314,7 +305,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => {
             ApiError::unprocessable(status.message.clone())
         }
-        kube::Error::Api(status) if status.code == 409 => {
+        error if is_conflict(error) => {
             ApiError::unavailable("the object was changed concurrently; try again")
         }
         // A quota, an admission policy, or a namespace that is being deleted: a retry does not
