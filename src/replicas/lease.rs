@@ -71,7 +71,7 @@ impl ReplicaLease {
                     pause = RETRY_INTERVAL;
                 }
                 Err(_) => {
-                    warn!(lease = %self.name(), "timed out writing the Lease of this replica")
+                    warn!(lease = %self.name(), "timed out writing the Lease of this replica");
                 }
             }
             tokio::time::sleep(MIN_INTERVAL).await;
