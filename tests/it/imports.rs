@@ -2,9 +2,9 @@
 //!
 //! An import is a `use` declaration, or a path that begins with `crate`, `super`, `self` or the name
 //! of a child module. It is followed through re-exports to the file that has the item. Exempt is what
-//! a parent (`x/mod.rs`, or `x.rs` beside `x/`) imports from the modules below it: it has to name
-//! them anyway, and re-exports what they have. What they import from their parent counts. Tests may
-//! import anything.
+//! a parent (a `mod.rs`, or the file beside the folder of its name) imports from the modules below
+//! it: it has to name them anyway, and re-exports what they have. What they import from their parent
+//! counts. Tests may import anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
