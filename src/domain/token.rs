@@ -12,7 +12,6 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use jsonwebtoken::Header;
 use jsonwebtoken::signature::{Signer as _, Verifier as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -148,8 +147,14 @@ pub struct HostedClaims<'a> {
 /// # Errors
 /// The cryptographic library failed.
 pub fn sign<C: Serialize>(key: &SigningKey, kid: &str, claims: &C) -> Result<String, SigningError> {
-    let mut header = Header::new(key.algorithm().into());
-    header.kid = Some(kid.to_owned());
+    // Not jsonwebtoken's Header: writing its 16 members would take longer.
+    #[derive(Serialize)]
+    struct Header<'a> {
+        alg: &'static str,
+        kid: &'a str,
+        typ: &'static str,
+    }
+    let header = Header { alg: key.algorithm().as_str(), kid, typ: "JWT" };
     let encode = |json: serde_json::Result<Vec<u8>>| {
         json.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| SigningError::Failed)
     };
