@@ -13,6 +13,7 @@ pub mod condition;
 pub mod generate;
 mod member;
 mod organization;
+pub mod reasons;
 mod revocation;
 mod rules;
 mod sdk_client;
