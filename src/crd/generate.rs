@@ -7,8 +7,8 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::condition::Readiness;
+use super::for_each_kind;
 use super::reasons::ReadyReason;
-use super::{Member, Organization, Revocation, SdkClient, UserPool};
 
 /// File name and YAML of every definition.
 ///
@@ -39,9 +39,14 @@ pub fn print() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn definitions() -> [CustomResourceDefinition; 5] {
-    [Organization::crd(), Member::crd(), UserPool::crd(), SdkClient::crd(), Revocation::crd()]
+macro_rules! definitions {
+    ($($kind:ident),*) => {
+        fn definitions() -> Vec<CustomResourceDefinition> {
+            vec![$(super::$kind::crd()),*]
+        }
+    };
 }
+for_each_kind!(definitions);
 
 fn finish(mut definition: Value) -> Value {
     if let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {
