@@ -48,6 +48,7 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::crd::Revocation;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
@@ -356,7 +357,7 @@ async fn reconcile<K: Reconcile>(
     let refusal = result.as_ref().err().and_then(Error::refusal);
     if let (Some(refusal), Ok(object)) = (refusal, &object.0) {
         let unchanged = object.status().cloned().unwrap_or_default();
-        let readiness = Readiness::reconciling("Refused", refusal);
+        let readiness = Readiness::new(ReadyReason::Refused, refusal);
         // Best effort: the refused request may have been a write of status.
         let _ = status::write(&context, object, unchanged, &readiness).await;
     }

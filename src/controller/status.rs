@@ -14,7 +14,8 @@ use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
 use super::kind::HasStatus;
-use crate::crd::condition::{self, READY, Readiness, ReadyState};
+use crate::crd::condition::{self, Readiness, ReadyState};
+use crate::crd::reasons::{ConditionType, ReadyReason};
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
@@ -24,7 +25,7 @@ use crate::validate::Violation;
 /// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Readiness {
     let text: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    Readiness::stalled("Invalid", text.join("; "))
+    Readiness::new(ReadyReason::Invalid, text.join("; "))
 }
 
 /// Completes `status` with conditions that report `readiness`, and the observed generation. Pure.
@@ -92,8 +93,8 @@ pub async fn write_unreadable<K: HasStatus>(
     let ObjectMeta { namespace, name, generation, resource_version, .. } = &unreadable.metadata;
     let (namespace, name) = (namespace.as_deref().unwrap_or_default(), name.as_deref());
     let name = name.unwrap_or_default();
-    let readiness = Readiness::stalled(
-        "Unreadable",
+    let readiness = Readiness::new(
+        ReadyReason::Unreadable,
         format!("not served, because this version of the operator cannot read it: {unreadable}"),
     );
     let previous = &unreadable.conditions;
@@ -121,25 +122,23 @@ fn manager() -> String {
 async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
-    let before = condition::find(previous, READY);
+    let before = condition::find(previous, ConditionType::Ready.as_str());
     let ObjectName { namespace, name } = object_name(object);
-    let reason = readiness.reason;
-    let ready = readiness.state == ReadyState::Ready;
+    let reason = readiness.reason.as_str();
+    let ready = readiness.state() == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {
         debug!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     } else {
         info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }
-    let make = match readiness.state {
-        ReadyState::Ready if before.is_some_and(|ready| ready.status == "False") => {
-            EventNote::normal
-        }
-        ReadyState::Stalled if before.is_none_or(|ready| ready.reason != reason) => {
-            EventNote::warning
-        }
-        _ => return,
+    let is_news = match readiness.state() {
+        ReadyState::Ready => before.is_some_and(|ready| ready.status == "False"),
+        ReadyState::Stalled => before.is_none_or(|ready| ready.reason != reason),
+        ReadyState::Unknown | ReadyState::Reconciling => false,
     };
-    events::publish(context, object, make(reason, readiness.message.clone())).await;
+    if is_news {
+        events::publish(context, object, EventNote::readiness(readiness)).await;
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +157,7 @@ mod tests {
             "spec": {"email": "a@b", "role": "Admin"}, "status": {"sessions": [session]},
         }))
         .unwrap();
-        let readiness = Readiness::ready("Accepted", "fine");
+        let readiness = Readiness::new(ReadyReason::Accepted, "fine");
         // Both when it computes a new status and when it keeps the one that it read.
         for status in [MemberStatus::default(), member.status.clone().unwrap()] {
             let own = complete(&member, status, &readiness, Timestamp::UNIX_EPOCH);

@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use super::{KeyOutput, NewKeyArgs, entry};
 use crate::cli::Streams;
-use crate::crd::condition::{self, READY};
+use crate::crd::condition;
+use crate::crd::reasons::ConditionType;
 use crate::crd::{ApiKeyHash, SdkClient};
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
@@ -259,8 +260,9 @@ fn with_hash(object: &SdkClient, entry: &ApiKeyHash) -> serde_json::Value {
 /// State of the client, for people: why a rotation is deferred, otherwise the condition Ready.
 fn readiness(object: &SdkClient) -> String {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let find = |type_| condition::find(conditions.unwrap_or_default(), type_);
-    find("RotationDeferred").or_else(|| find(READY)).map_or_else(
+    let find =
+        |type_: ConditionType| condition::find(conditions.unwrap_or_default(), type_.as_str());
+    find(ConditionType::RotationDeferred).or_else(|| find(ConditionType::Ready)).map_or_else(
         || "the operator has not reconciled it yet".to_owned(),
         |condition| format!("{} ({})", condition.message, condition.reason),
     )

@@ -128,11 +128,11 @@ impl Reconcile for Member {
             Err(problem) => (None, Some(problem)),
         };
         if let (ReadyState::Ready, false, Some(problem)) =
-            (readiness.state, member.suspended, problem)
+            (readiness.state(), member.suspended, problem)
         {
             readiness = problem;
         }
-        if let (ReadyState::Ready, false) = (readiness.state, member.suspended) {
+        if let (ReadyState::Ready, false) = (readiness.state(), member.suspended) {
             readiness = contested(context, &member).unwrap_or(readiness);
         }
         let desired = MemberStatus {
@@ -141,7 +141,7 @@ impl Reconcile for Member {
             ..MemberStatus::default()
         };
         readiness.notes.extend(within_reach);
-        let blocked = blocked || readiness.state == ReadyState::Stalled;
+        let blocked = blocked || readiness.state() == ReadyState::Stalled;
         let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &readiness).await?;
         Ok(outcome)
