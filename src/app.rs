@@ -25,7 +25,7 @@ use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFi
 use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
-use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
+use crate::server::{self, ApiState, PlatformSettings, TlsFiles, ValidatorState};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -57,15 +57,13 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::default());
     let index = Arc::new(Index::default());
     let propagation = Arc::new(Propagation::new(config.max_staleness));
-    let state = AppState {
+    let state = ValidatorState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
-        metrics: Arc::clone(&metrics),
-        signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))?),
+        metrics: Arc::new(Metrics::default()),
+        public_url: config.public_url.as_str().into(),
     };
     state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
@@ -88,7 +86,11 @@ pub async fn run(
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
-        let router = server::public(state.clone(), &config.roles);
+        let validator = config.has(Role::Validator).then(|| state.clone());
+        let api = config
+            .has(Role::Api)
+            .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &propagation)));
+        let router = server::router(validator, api.transpose()?);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
         let (stop, drain) = (shutdown.clone(), config.drain_timeout);
@@ -142,7 +144,6 @@ fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings
         identity: config.identity.clone(),
         propagation: Some(Arc::clone(propagation)),
         operator_namespace: config.namespace.clone(),
-        public_url: config.public_url.as_str().to_owned(),
         proxy_hops: config.trusted_proxy_hops,
         link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
         allow_sign_up: config.allow_sign_up,
@@ -177,7 +178,7 @@ fn index_kinds(
 async fn control(
     config: Config,
     client: Client,
-    state: AppState,
+    state: ValidatorState,
     propagation: Arc<Propagation>,
     fetcher: Fetcher,
     stop: CancellationToken,
