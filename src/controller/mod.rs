@@ -50,12 +50,12 @@ use crate::crd::condition::Readiness;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
-use crate::index::propagation::{self, Propagation};
 use crate::jwks::Fetcher;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::replicas::tracker::ReplicaTracker;
 use crate::validate;
 pub use error::Error;
 use sdk_client::expectations::Expectations;
@@ -110,8 +110,8 @@ pub struct Context {
     pub tracker: ObjectTracker,
     /// This replica's own index, for decisions that depend on several objects.
     pub reader: Reader,
-    /// See [`Propagation`].
-    pub propagation: Arc<Propagation>,
+    /// See [`ReplicaTracker`].
+    pub replicas: Arc<ReplicaTracker>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
     /// See [`JwksRefresher`].
@@ -148,7 +148,7 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Arc<Propagation>,
+        replicas: Arc<ReplicaTracker>,
         instance: String,
     ) -> Self {
         let max_age =
@@ -168,7 +168,7 @@ impl Context {
             metrics,
             tracker: ObjectTracker::default(),
             reader,
-            propagation,
+            replicas,
             pending: PendingKeys::default(),
             expectations: Arc::default(),
             orphaned: Arc::default(),
@@ -279,8 +279,10 @@ pub async fn run(context: Arc<Context>) {
         drive(sdk_client::controller(&context), Arc::clone(&context)),
         drive(revocation::controller(&context), Arc::clone(&context)),
         gc::run(&context),
-        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
-        context.refresher.run(&context.propagation, &context.reader),
+        context
+            .replicas
+            .remove_stale_leases(context.client.clone(), &context.settings.operator_namespace),
+        context.refresher.run(&context.replicas, &context.reader),
     );
 }
 

@@ -9,16 +9,15 @@ use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 
-use super::propagation::Write;
 use super::{Context, Error, Guarded, Outcome, Reconcile, Requeue, apply, status, triggers};
 use crate::crd::condition::{self, ExtraCondition, READY, Readiness};
-use crate::crd::{Revocation, RevocationStatus};
+use crate::crd::{Kind, Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, RevocationTarget};
-use crate::index::Kind;
 use crate::kube_ext::tolerant::Tolerant;
+use crate::replicas::tracker::Write;
 use crate::validate;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
@@ -57,7 +56,7 @@ impl Reconcile for Revocation {
         let first =
             condition::find(&unchanged.conditions, READY).is_none_or(|it| it.status == "Unknown");
         let note = if first { nothing_matches(context, &revocation) } else { said(&unchanged) };
-        let reached = context.propagation.reached(&write);
+        let reached = context.replicas.acknowledged(&write);
         // This replica's own index included: the status write triggers a reconciliation of the
         // owner, which replaces a revoked key and relies on that index.
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
@@ -67,8 +66,7 @@ impl Reconcile for Revocation {
                 requeue,
             )
         } else {
-            let waiting = reached.waiting_for(&write);
-            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
+            let waiting = reached.waiting_note(&write);
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
             (Readiness::reconciling("Propagating", text), Requeue::Soon)
         };

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
-use super::propagation::Write;
-use crate::index::Indexed;
+use crate::crd::CustomKind;
+use crate::replicas::tracker::Write;
 
 /// The pause after the first failure; it doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
@@ -69,7 +69,7 @@ impl ObjectTracker {
 
     /// The status write that published a key, as early as this leader has seen it; now, if it has
     /// not seen it before.
-    pub fn published<K: Indexed>(&self, object: &K, key: &str) -> Write {
+    pub fn published<K: CustomKind>(&self, object: &K, key: &str) -> Write {
         let mut memory = self.0.lock();
         let published = &mut entry(&mut memory, object).published;
         let known = published.as_ref().filter(|(id, _)| id == key).map(|(_, write)| write.clone());

@@ -11,6 +11,7 @@
 
 pub mod condition;
 pub mod generate;
+mod kind;
 mod member;
 mod organization;
 mod revocation;
@@ -21,6 +22,8 @@ mod user_pool;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use kind::for_each_kind;
+pub use kind::{CustomKind, Kind};
 pub use member::{
     KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
 };

@@ -138,8 +138,8 @@ impl UserPool {
     /// Whether the key set was fetched recently enough to be used for verification. A set that is
     /// not fetched always is.
     #[must_use]
-    pub fn is_recent(&self, max_age: Option<SignedDuration>, now: Timestamp) -> bool {
-        max_age.zip(self.fetch.at).is_none_or(|(max, at)| now.duration_since(at) <= max)
+    pub fn is_recent(&self, max_age: SignedDuration, now: Timestamp) -> bool {
+        self.fetch.at.is_none_or(|at| now.duration_since(at) <= max_age)
     }
 
     /// The key that signs.

@@ -45,8 +45,8 @@ pub struct TokenContext {
     pub pool: Arc<UserPool>,
     /// The revocations of that pool that are in force.
     pub revocations: Vec<Arc<Revocation>>,
-    /// The maximum age of a fetched key set, if it is limited.
-    pub max_jwks_age: Option<SignedDuration>,
+    /// The maximum age of a fetched key set.
+    pub max_jwks_age: SignedDuration,
 }
 
 /// A token whose header is parsed; nothing is trusted.

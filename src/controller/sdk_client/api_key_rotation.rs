@@ -291,12 +291,11 @@ impl ApiKeyReconciler<'_> {
             made.publish = Some((next, self.now));
             return Ok(made);
         };
-        let reached = self.context.propagation.reached(&pending.write);
+        let reached = self.context.replicas.acknowledged(&pending.write);
         if !(reached.everywhere && self.is_published(&pending.key).await?) {
             let mut made = self.with_next(plan, &pending.key, pending.made_at);
             made.requeue = Requeue::At(later(self.now, PROPAGATION_CHECK_INTERVAL));
-            let waiting = reached.waiting_for(&pending.write);
-            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
+            let waiting = reached.waiting_note(&pending.write);
             made.readiness.notes.push(ExtraCondition::new(
                 "RotationDeferred",
                 "WaitingForValidators",

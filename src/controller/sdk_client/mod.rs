@@ -24,19 +24,20 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 use super::events::{self, EventNote};
-use super::propagation::Write;
 use super::{
     Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, Requeue, ours, owner, revoked,
     status, triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
-use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
+use crate::crd::{
+    ApiKeyStatus, ClientType, Kind, Revocation, SdkClient, SdkClientStatus, UserPool,
+};
 use crate::domain::client::{self, ClientKind, KeySource};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
-use crate::index::Kind;
+use crate::replicas::tracker::Write;
 use crate::{names, validate};
 use expectations::Expected;
 use pending::Pending;
@@ -166,7 +167,7 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     }
     let observed = object.status.as_ref().and_then(|status| status.observed_generation);
     if observed == object.metadata.generation
-        && context.pending.is_on_its_way(&client, &context.propagation)
+        && context.pending.is_on_its_way(&client, &context.replicas)
     {
         return Ok(Outcome { requeue: Requeue::Soon, ..Outcome::SETTLED });
     }

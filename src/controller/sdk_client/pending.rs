@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use crate::domain::client::{SdkClient, StoredApiKey};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::ids::ObjectName;
-use crate::index::propagation::{Propagation, Write};
+use crate::replicas::tracker::{ReplicaTracker, Write};
 
 /// How long a key may be pending before the client's status mentions it.
 const REPORT_DELAY: Duration = Duration::from_secs(2);
@@ -54,14 +54,14 @@ impl PendingKeys {
     /// Whether this client only has to wait until its new key is acknowledged everywhere. That
     /// usually takes a quarter of a second. When many clients rotate at once, reading from the API
     /// server in the meantime and reporting the wait would slow all of them down.
-    pub fn is_on_its_way(&self, client: &SdkClient, propagation: &Propagation) -> bool {
+    pub fn is_on_its_way(&self, client: &SdkClient, replicas: &ReplicaTracker) -> bool {
         let Some(next) = client.next_key() else {
             return false;
         };
         let mut pending = self.0.lock();
         let first_seen = match pending.get(&client.name) {
             Some(OnItsWay::Ours(Pending { key, write, .. })) if key.hash() == next => {
-                return write.at.elapsed() < REPORT_DELAY && !propagation.reached(write).everywhere;
+                return write.at.elapsed() < REPORT_DELAY && !replicas.is_applied_everywhere(write);
             }
             Some(OnItsWay::Theirs(theirs, first_seen)) if *theirs == next => *first_seen,
             _ => Instant::now(),
@@ -102,23 +102,23 @@ mod tests {
     #[test]
     fn the_key_of_another_leader_has_its_turn_and_then_is_replaced() {
         let pending = PendingKeys::default();
-        let propagation = Propagation::new(Duration::from_hours(1));
+        let replicas = ReplicaTracker::new(Duration::from_hours(1));
         let (theirs, ours) = (ApiKey::generate().unwrap(), ApiKey::generate().unwrap());
         let client = client(&theirs);
         // Another leader has replaced our key.
         let write = Write {
-            kind: crate::index::Kind::SdkClient,
+            kind: crate::crd::Kind::SdkClient,
             resource_version: "1".to_owned(),
             at: Instant::now(),
         };
         pending
             .put_back(&client.name, Pending { key: ours, made_at: Timestamp::UNIX_EPOCH, write });
-        assert!(pending.is_on_its_way(&client, &propagation));
+        assert!(pending.is_on_its_way(&client, &replicas));
         // The pause is limited, however often the key is checked.
         let earlier = Instant::now().checked_sub(TAKEOVER_DELAY).unwrap();
         let late = OnItsWay::Theirs(theirs.hash(), earlier);
         pending.0.lock().insert(client.name.clone(), late);
-        assert!(!pending.is_on_its_way(&client, &propagation));
+        assert!(!pending.is_on_its_way(&client, &replicas));
         assert!(pending.take(&client.name, None).is_none());
         pending.forget(&client.name);
         assert!(pending.0.lock().is_empty());

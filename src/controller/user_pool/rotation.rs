@@ -93,7 +93,7 @@ pub fn is_on_its_way(context: &Context, object: &UserPool) -> bool {
     let write = next.and_then(|next| context.tracker.publication(object, &next.kid));
     status.observed_generation == object.meta().generation
         && write.is_some_and(|write| {
-            write.at.elapsed() < REPORT_DELAY && !context.propagation.reached(&write).everywhere
+            write.at.elapsed() < REPORT_DELAY && !context.replicas.is_applied_everywhere(&write)
         })
 }
 
@@ -223,7 +223,7 @@ impl SigningKeyReconciler<'_> {
         let next = published.map(|key| &key.kid).find(|kid| Some(kid.as_str()) == next);
         let Some(kid) = next else { return (Reach::Nowhere, None) };
         let write = self.context.tracker.published(self.object, kid);
-        let reached = self.context.propagation.reached(&write);
+        let reached = self.context.replicas.acknowledged(&write);
         let reach = if reached.everywhere { Reach::Everywhere } else { Reach::Published };
         (reach, reached.waiting_for(&write))
     }

@@ -13,7 +13,7 @@ use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
-use crate::index::missing_keys::KeyLookup;
+use crate::replicas::refetch_requests::KeyLookup;
 
 /// Authenticates from the index, at time `now`.
 ///

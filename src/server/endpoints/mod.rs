@@ -135,7 +135,7 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let mut changes = reader.progress().subscribe();
+        let mut changes = reader.applied().subscribe();
         let verdict = || authenticate(reader, state.clock.now(), self.accepts, presented);
         let first = verdict();
         let Some(limit) = self.waits_for_missing_key else { return first };

@@ -159,7 +159,7 @@ fn webapp() -> SdkClient {
 
 fn context(pool: &UserPool) -> TokenContext {
     let (client, pool) = (Arc::new(webapp()), Arc::new(pool.clone()));
-    TokenContext { client, pool, revocations: vec![], max_jwks_age: None }
+    TokenContext { client, pool, revocations: vec![], max_jwks_age: SignedDuration::MAX }
 }
 
 fn verify_in(context: &TokenContext, token: &str, second: i64) -> Result<Verified, Reason> {
