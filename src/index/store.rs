@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::Resource;
 
 use super::key_holders::KeyHolders;
@@ -72,6 +73,17 @@ pub struct State {
 }
 
 impl State {
+    /// The revocations of an object's credentials that are in force at `now`.
+    pub(super) fn revocations(
+        &self,
+        of: RevocationTarget,
+        owner: &ObjectName,
+        now: Timestamp,
+    ) -> Vec<Arc<Revocation>> {
+        let revocations = self.revocations.get(&of).and_then(|of| of.get(owner));
+        revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
+    }
+
     fn drop_pool(&mut self, id: UserPoolId) {
         let Some(old) = self.pools.remove(&id) else { return };
         if let Some(ids) = self.pools_of.get_mut(&old.organization) {

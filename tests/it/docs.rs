@@ -15,6 +15,7 @@ use anon_operator::domain::operation::Operation;
 use anon_operator::domain::reason::{Class, Reason};
 use anon_operator::domain::role::Role;
 use anon_operator::metrics::Metrics;
+use anon_operator::server::endpoints::{ENDPOINTS, Endpoint};
 use clap::{Arg, Args as _, Command};
 
 use crate::generated::{check, root};
@@ -138,6 +139,22 @@ fn generated_table_of_roles() {
     let rows: String = Operation::ALL.iter().map(row).collect();
     let table = format!("| operation | minimum role | description |\n| --- | --- | --- |\n{rows}");
     check_table("docs/api.md", "roles", &table);
+}
+
+#[test]
+fn generated_table_of_endpoints() {
+    let row = |endpoint: &&Endpoint| {
+        let accepts: Vec<_> = endpoint.accepts.iter().map(|it| it.as_str()).collect();
+        let waits = endpoint
+            .waits_for_missing_key
+            .map_or_else(String::new, |wait| format!("{} s", wait.as_secs_f64()));
+        let (name, serves, client) = (endpoint.name, endpoint.serves, endpoint.client_from);
+        format!("| `{name}` | {serves} | {} | {client} | {waits} |\n", accepts.join(", "))
+    };
+    let rows: String = ENDPOINTS.iter().map(row).collect();
+    let head = "| endpoint | authenticates | accepts | client of an appUserIdToken | waits for a missing key |";
+    let table = format!("{head}\n| --- | --- | --- | --- | --- |\n{rows}");
+    check_table("README.md", "endpoints", &table);
 }
 
 /// The flags of `anon-operator run`.

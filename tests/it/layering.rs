@@ -179,6 +179,43 @@ fn an_upward_import_through_a_relative_path_is_noticed() {
     assert!(found.contains(&"index/store.rs must not import leader.rs".to_owned()), "{found:?}");
 }
 
+/// What only the REST API may use: a client for the API server, and everything that is read with it.
+const API_ONLY: [&str; 5] = ["kube::", "k8s_openapi", "kube_ext", "ApiState", "super::org"];
+
+/// Endpoints and public documents answer from the index alone. So a process with the role
+/// `validator` needs no right on Secrets.
+#[test]
+fn validators_have_no_client_for_the_api_server() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server");
+    let mut checked = 0;
+    for path in sources(&server) {
+        let relative = path.strip_prefix(&server).unwrap();
+        // `state.rs` and `mod.rs` put the two states together.
+        let composes = matches!(relative.to_str(), Some("state.rs" | "mod.rs"));
+        if composes || relative.starts_with("org") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        let found: Vec<_> = API_ONLY.iter().filter(|name| code.contains(**name)).collect();
+        assert!(found.is_empty(), "{}: {found:?}", relative.display());
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked}");
+    // An endpoint that is declared elsewhere would not be in the table of README.md.
+    for path in sources(&server).iter().filter(|path| !path.ends_with("endpoints/mod.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains(": Endpoint ="), "{}", path.display());
+    }
+    let state = fs::read_to_string(server.join("state.rs")).unwrap();
+    let (_, rest) = state.split_once("pub struct ValidatorState {").unwrap();
+    let (fields, _) = rest.split_once("\n}").unwrap();
+    let names =
+        fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    assert_eq!(names.collect::<Vec<_>>(), ["reader", "clock", "metrics", "public_url"]);
+}
+
 /// Where an `Api` may be one of a bare type, and why no object of others can disturb anything there.
 const BARE: [(&str, &str); 4] = [
     ("kube_ext/", "where it is done"),

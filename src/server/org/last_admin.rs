@@ -19,7 +19,7 @@ use crate::domain::role::Role;
 use crate::kube_ext::api::readable;
 use crate::kube_ext::error::is_conflict;
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long a mark is valid: several times as long as a request may take.
 const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
@@ -31,7 +31,7 @@ const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 /// # Errors
 /// It is the last Admin, or all others are leaving at this very moment.
 pub async fn reserve(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     member: crd::Member,
 ) -> Result<crd::Member, ApiError> {
@@ -94,7 +94,7 @@ enum Another {
 /// Searches the other members for an Admin, in the API server and not in the index, which may be
 /// behind.
 async fn another(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     marked: &crd::Member,
     now: Timestamp,

@@ -23,7 +23,7 @@ use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// A kind that the API writes.
 pub trait ApiObject: CustomKind {}
@@ -69,7 +69,7 @@ addressed!(
 
 /// The object with the id in a path, if it belongs to the caller's organization.
 pub async fn find<K: ById>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<K, ApiError> {
@@ -83,7 +83,7 @@ pub async fn find<K: ById>(
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
 /// The objects of the caller's organization. Those of others are never accessed.
-pub fn namespaced_api<K: ApiObject>(state: &AppState, caller: &Caller) -> Objects<K> {
+pub fn namespaced_api<K: ApiObject>(state: &ApiState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -109,7 +109,7 @@ pub async fn read<K: ApiObject>(api: &Objects<K>, name: &str) -> Result<K, ApiEr
 }
 
 /// All objects of a kind in the caller's organization.
-pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+pub async fn list<K: ApiObject>(state: &ApiState, caller: &Caller) -> Result<Vec<K>, ApiError> {
     // An object that this version cannot parse must not hide the others.
     let mut found = Vec::new();
     let take = |object: Tolerant<K, WithManagers>| {
@@ -123,7 +123,7 @@ pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec
 /// Creates an object under a name derived from `wish`. If the same caller sends the same `content`
 /// again within a minute, it gets the existing object.
 pub async fn create<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     wish: &str,
     content: &Value,
@@ -160,7 +160,7 @@ pub async fn create<K: ApiObject>(
 /// The object that the same request has created within the last minute. For Members only, because
 /// only Admins may annotate those: see [`says_the_same`].
 pub async fn repeated<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     wish: &str,
     content: &Value,
@@ -179,7 +179,7 @@ pub async fn repeated<K: ApiObject>(
 /// Changes the spec of an object that was read. Rejected if another tool manages the object and
 /// would undo the change.
 pub async fn patch<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     spec: Value,
@@ -189,7 +189,7 @@ pub async fn patch<K: ApiObject>(
 
 /// Like [`patch`], with annotations. Null removes an annotation.
 pub async fn patch_with<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     annotations: Value,
@@ -251,7 +251,7 @@ const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
 /// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
 /// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
 pub async fn delete<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     force: Force,
@@ -293,7 +293,7 @@ pub async fn delete<K: ApiObject>(
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
-pub async fn wait_until_visible<K: ApiObject>(state: &AppState, object: &K) {
+pub async fn wait_until_visible<K: ApiObject>(state: &ApiState, object: &K) {
     super::wait_until_visible(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 

@@ -18,7 +18,7 @@ use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::retry::on_conflict;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate;
 
 /// The maximum number of attempts to write when other writes cause conflicts.
@@ -57,7 +57,7 @@ impl Proof {
 /// # Errors
 /// The API server did not accept the write.
 pub async fn begin(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     proof: &Proof,
 ) -> Result<Option<SessionToken>, ApiError> {
@@ -79,7 +79,7 @@ pub async fn begin(
 /// # Errors
 /// The API server did not accept the write.
 pub async fn end(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     ends: impl Fn(&StoredSession) -> bool,
 ) -> Result<(), ApiError> {
@@ -94,7 +94,7 @@ pub async fn end(
 /// Writes the sessions that `wanted` returns for the member, and waits until they are visible.
 /// Returns whether it has written.
 async fn change(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     wanted: impl Fn(&Member) -> Option<Vec<StoredSession>>,
 ) -> Result<bool, ApiError> {

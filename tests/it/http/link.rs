@@ -17,7 +17,7 @@ fn acme() -> (World, Acme) {
     let link_url = Some("https://link.example".to_owned());
     let (acme, api_key) = World::acme();
     let mut world = World::with(PlatformSettings { link_url, ..PlatformSettings::default() });
-    world.state.reader = acme.state.reader.clone();
+    world.state.validator.reader = acme.state.validator.reader.clone();
     world.index = acme.index.clone();
     let mut web = objects::webapp("acme", "web", "users");
     let webapp = web.spec.webapp.as_mut().unwrap();

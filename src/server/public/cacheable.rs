@@ -6,8 +6,8 @@ use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::ApiError;
 use crate::domain::document::Document;
+use crate::server::ApiError;
 
 /// A document with an ETag; 304 if the client has the same version (RFC 9110 section 13.1.2).
 /// `cache` is its Cache-Control. The bytes are shared with every other response that contains the
