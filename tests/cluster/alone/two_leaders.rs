@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
 use anon_operator::controller::{self, Context, Settings};
+use anon_operator::crd;
 use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use anon_operator::index::{Index, IndexSettings, Reader};
 use anon_operator::metrics::Metrics;
@@ -60,7 +61,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
     tasks.spawn(controller::run(Arc::new(context)));
     let follower = client.clone();
     tasks.spawn(async move { replicas.watch(follower, &operator_namespace()).await });
-    tasks.spawn(async move { watch::run(client, &index).await });
+    tasks.spawn(async move { Box::pin(watch::run(client, &index)).await });
     tasks
 }
 
