@@ -17,15 +17,40 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{Instant, timeout};
 
-use super::connection_limit::{ConnectionLimits, Place};
 use super::held::Held;
 use super::wire::Wire;
 
 /// How long a client may take to read a response, counted from its start.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the connections of a listener may take.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// The maximum number of concurrent connections; further ones are closed. From three quarters
+    /// of it, the connections that have been idle longest are closed.
+    pub max_connections: usize,
+    /// How long a client may take to send the head of a request. For the first one, the time starts
+    /// with the connection.
+    pub head_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    pub idle_timeout: Duration,
+    /// How long to wait for requests in flight at a shutdown.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            max_connections: 4096,
+            head_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_mins(2),
+            drain_timeout: Duration::from_secs(15),
+        }
+    }
+}
 
 /// How a connection has to be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,14 +67,15 @@ pub struct Connection {
     state: Mutex<State>,
     /// Notified when another part of the server wants the connection closed.
     wanted: Notify,
-    place: Place,
+    limits: ConnectionLimits,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     /// A connection that has just been accepted.
-    pub fn new(place: Place) -> Arc<Self> {
+    pub fn new(limits: ConnectionLimits, place: OwnedSemaphorePermit) -> Arc<Self> {
         let state = Mutex::new(State::new(Instant::now()));
-        Arc::new(Self { state, wanted: Notify::new(), place })
+        Arc::new(Self { state, wanted: Notify::new(), limits, _place: place })
     }
 
     /// Records bytes that the client has sent.
@@ -106,7 +132,7 @@ impl Connection {
     /// Waits until the connection has to be closed: first gracefully, as a rule, then at once.
     pub async fn closing(&self) -> Close {
         loop {
-            let step = self.state.lock().step(Instant::now(), self.place.limits());
+            let step = self.state.lock().step(Instant::now(), &self.limits);
             match step {
                 Step::Close(close) => return close,
                 Step::Wait(time) => drop(timeout(time, self.wanted.notified()).await),

@@ -1,14 +1,14 @@
 //! The open connections of a listener, and their maximum number. Connections that are idle, or that
 //! leave responses unread, are closed when others need what they occupy.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::connection::Connection;
+use super::connection::{Connection, ConnectionLimits};
 
 /// How long a response may stay unread while requests wait for the place that it occupies.
 const UNREAD_GRACE: Duration = Duration::from_secs(1);
@@ -18,52 +18,22 @@ const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// The minimum time between two forced closes, so that the first one can free its places.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What the connections of a listener may take.
-#[derive(Clone, Debug)]
-pub struct ConnectionLimits {
-    /// The maximum number of concurrent connections; further ones are closed. From three quarters
-    /// of it, the connections that have been idle longest are closed.
-    pub max_connections: usize,
-    /// How long a client may take to send the head of a request. For the first one, the time starts
-    /// with the connection.
-    pub head_timeout: Duration,
-    /// How long a connection may be idle between two requests.
-    pub idle_timeout: Duration,
-    /// How long to wait for requests in flight at a shutdown.
-    pub drain_timeout: Duration,
-}
-
-impl Default for ConnectionLimits {
-    fn default() -> Self {
-        Self {
-            max_connections: 4096,
-            head_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_mins(2),
-            drain_timeout: Duration::from_secs(15),
-        }
-    }
-}
-
 /// The open connections.
 #[derive(Debug)]
 pub struct Connections {
     limits: ConnectionLimits,
-    open: Mutex<Open>,
+    places: Arc<Semaphore>,
+    /// Those that have been closed are removed at the next look at all of them.
+    open: Mutex<Vec<Weak<Connection>>>,
     /// The time of the last search for a connection to close.
     looked_at: Mutex<Option<Instant>>,
-}
-
-#[derive(Debug, Default)]
-struct Open {
-    /// The number of the next connection.
-    next: u64,
-    connections: HashMap<u64, Weak<Connection>>,
 }
 
 impl Connections {
     /// No connections yet.
     pub fn new(limits: ConnectionLimits) -> Arc<Self> {
-        Arc::new(Self { limits, open: Mutex::default(), looked_at: Mutex::default() })
+        let places = Arc::new(Semaphore::new(limits.max_connections));
+        Arc::new(Self { limits, places, open: Mutex::default(), looked_at: Mutex::default() })
     }
 
     /// The limits.
@@ -72,15 +42,10 @@ impl Connections {
     }
 
     /// Adds a connection, if there is a place for it.
-    pub fn open(self: &Arc<Self>) -> Option<Arc<Connection>> {
-        let mut open = self.open.lock();
-        if open.connections.len() >= self.limits.max_connections {
-            return None;
-        }
-        let number = open.next;
-        open.next += 1;
-        let connection = Connection::new(Place { connections: Arc::clone(self), number });
-        open.connections.insert(number, Arc::downgrade(&connection));
+    pub fn open(&self) -> Option<Arc<Connection>> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let connection = Connection::new(self.limits, place);
+        self.open.lock().push(Arc::downgrade(&connection));
         Some(connection)
     }
 
@@ -130,27 +95,9 @@ impl Connections {
     }
 
     fn all(&self) -> Vec<Arc<Connection>> {
-        self.open.lock().connections.values().filter_map(Weak::upgrade).collect()
-    }
-}
-
-/// The place of a connection, until it is dropped.
-#[derive(Debug)]
-pub struct Place {
-    connections: Arc<Connections>,
-    number: u64,
-}
-
-impl Place {
-    /// The limits of the listener.
-    pub fn limits(&self) -> &ConnectionLimits {
-        &self.connections.limits
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.connections.open.lock().connections.remove(&self.number);
+        let mut open = self.open.lock();
+        open.retain(|connection| connection.strong_count() > 0);
+        open.iter().filter_map(Weak::upgrade).collect()
     }
 }
 

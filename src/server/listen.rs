@@ -22,8 +22,8 @@ use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::connection::{Close, Connection};
-use super::connection_limit::{ConnectionLimits, Connections};
+use super::connection::{Close, Connection, ConnectionLimits};
+use super::connection_limit::Connections;
 use super::host;
 use super::tls::TlsFiles;
 

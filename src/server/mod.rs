@@ -27,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::MakeRequestUuid;
 
 use concurrency::RequestLimiter;
-pub use connection_limit::ConnectionLimits;
+pub use connection::ConnectionLimits;
 pub use error::ApiError;
 pub use listen::serve;
 pub use org::PlatformSettings;
