@@ -21,7 +21,8 @@ const MAX_NOTE: usize = 1024;
 
 /// The content of an Event.
 pub struct EventNote {
-    type_: &'static str,
+    /// `Normal` or `Warning`.
+    pub type_: &'static str,
     /// CamelCase, stable.
     pub reason: &'static str,
     /// For people.

@@ -1,9 +1,10 @@
 //! A service client whose keys were generated elsewhere. The hashes in its spec are copied to
 //! status, on which validators rely, unless they belong to another client.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{ClientOutcome, ownership};
+use super::{ClientPlan, ownership};
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
@@ -11,15 +12,32 @@ use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
 
-/// Accepts the hashes in the spec. `None` if it is not known yet to which client they belong.
-pub async fn accept(
+/// To which client a listed hash belongs.
+#[derive(Clone, Copy)]
+pub enum Owner {
+    /// It is in status of this client alone, with this creation time.
+    Recorded(Option<Timestamp>),
+    /// It is in status of another client, too. Validators reject it.
+    Contested(Option<Timestamp>),
+    /// It is in status of both, and the other client had it first.
+    Withdrawn {
+        /// Whether status of the other client still lists it.
+        contested: bool,
+    },
+    /// This client gets it now.
+    Granted,
+    /// Another client has it.
+    Conflict,
+}
+
+/// Determines the owner of each listed hash. `None` if that is not known yet.
+pub async fn observe(
     context: &Context,
     client: &SdkClient,
     version: &str,
     service: &Service,
     listed: &[StoredApiKey],
-) -> Result<Option<ClientOutcome>, Error> {
-    let now = context.clock.now();
+) -> Result<Option<Vec<Owner>>, Error> {
     let recorded = |key: &StoredApiKey| service.keys.iter().find(|it| it.hash == key.hash);
     let asked: Vec<_> = listed
         .iter()
@@ -30,32 +48,48 @@ pub async fn accept(
     if rulings.values().any(|ruling| *ruling == Ruling::Wait) {
         return Ok(None);
     }
-    let (mut keys, mut conflict) = (Vec::new(), None);
+    let mut owners = Vec::new();
     for key in listed {
-        let created_at = match recorded(key) {
+        owners.push(match recorded(key) {
             Some(known) => {
+                let contested = context.reader.is_key_recorded_besides(&key.hash, &client.name);
                 // Two leaders have written the hash to status of two clients. If a signed record says
                 // that the key was delivered to the other one, that client had it first: a record is
                 // signed only for a client that has the hash alone. The key itself, in the Secret of
                 // the other one, would prove nothing: it may be a copy.
-                if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
-                    conflict = conflict.or(Some(key.hash));
-                }
                 if context.reader.is_key_delivered_besides(&key.hash, &client.name)
                     && ownership::is_recorded_elsewhere(context, client, &key.hash).await?
                 {
-                    continue;
+                    Owner::Withdrawn { contested }
+                } else if contested {
+                    Owner::Contested(known.created_at)
+                } else {
+                    Owner::Recorded(known.created_at)
                 }
-                // An edit must not make a key younger: that would lift a revocation by age.
-                known.created_at
             }
-            None if rulings.get(&key.hash) == Some(&Ruling::Granted) => {
-                plausible(key.created_at, now).map(|created_at| created_at.min(now))
-            }
-            None => {
-                conflict = conflict.or(Some(key.hash));
-                continue;
-            }
+            None if rulings.get(&key.hash) == Some(&Ruling::Granted) => Owner::Granted,
+            None => Owner::Conflict,
+        });
+    }
+    Ok(Some(owners))
+}
+
+/// Accepts the hashes in the spec. Pure.
+pub fn plan(listed: &[StoredApiKey], owners: &[Owner], now: Timestamp) -> ClientPlan {
+    let (mut keys, mut conflict) = (Vec::new(), None);
+    for (key, owner) in listed.iter().zip(owners) {
+        let is_conflict = matches!(
+            owner,
+            Owner::Contested(_) | Owner::Conflict | Owner::Withdrawn { contested: true }
+        );
+        if is_conflict {
+            conflict = conflict.or(Some(key.hash));
+        }
+        let created_at = match owner {
+            // An edit must not make a key younger: that would lift a revocation by age.
+            Owner::Recorded(created_at) | Owner::Contested(created_at) => *created_at,
+            Owner::Granted => plausible(key.created_at, now).map(|created_at| created_at.min(now)),
+            Owner::Withdrawn { .. } | Owner::Conflict => continue,
         };
         keys.push(ApiKeyStatus {
             id: key.hash.id(),
@@ -73,5 +107,5 @@ pub async fn accept(
     } else {
         Readiness::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
     };
-    Ok(Some(ClientOutcome { keys, conflict, ..ClientOutcome::of(readiness) }))
+    ClientPlan { keys, conflict, ..ClientPlan::of(readiness) }
 }
