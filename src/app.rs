@@ -16,16 +16,16 @@ use tracing::info;
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
 use crate::controller::{self, Settings};
-use crate::crd;
-use crate::index::propagation::Propagation;
-use crate::index::publish::Publisher;
-use crate::index::{Index, Reader, terminating, watch};
+use crate::index::{Index, IndexSettings, Reader};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
 use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
+use crate::replicas::lease::ReplicaLease;
+use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
+use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -58,27 +58,28 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
-    let index = Arc::new(Index::default());
-    let propagation = Arc::new(Propagation::new(config.max_staleness));
+    let authenticates = config.has(Role::Api) || config.has(Role::Validator);
+    let index = Arc::new(Index::new(IndexSettings {
+        max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
+        max_staleness: authenticates.then_some(config.max_staleness),
+    }));
+    let replicas = Arc::new(ReplicaTracker::new(config.max_staleness));
     let state = AppState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
         metrics: Arc::clone(&metrics),
         signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(client.clone(), platform(&config, &propagation))?),
+        platform: Arc::new(Platform::new(client.clone(), platform(&config, &replicas))?),
     };
-    state.reader.limit_jwks_age(SignedDuration::try_from(config.max_jwks_age)?);
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
-    let authenticates = config.has(Role::Api) || config.has(Role::Validator);
-    let publisher = authenticates.then(|| {
-        Publisher::new(
-            client.clone(),
-            &config.namespace,
-            config.identity.clone(),
-            config.max_staleness,
-            state.reader.clone(),
-        )
+    let lease = authenticates.then(|| ReplicaLease {
+        client: client.clone(),
+        namespace: config.namespace.clone(),
+        identity: config.identity.clone(),
+        max_staleness: config.max_staleness,
+        applied: Arc::clone(state.reader.applied()),
+        refetch_requests: Arc::clone(state.reader.refetch_requests()),
     });
 
     // The servers listen first, so that a probe can tell "not ready" from "not running".
@@ -95,26 +96,34 @@ pub async fn run(
         tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, drain).await?) });
     }
 
-    index_kinds(&mut tasks, &client, &index, &shutdown);
+    let (watched, stop) = (client.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(Box::pin(watch::run(watched, &index))).await;
+        Ok(())
+    });
     if config.has(Role::Api) || config.has(Role::Controller) {
         let (client, stop) = (client.clone(), shutdown.clone());
-        let (propagation, namespace) = (Arc::clone(&propagation), config.namespace.clone());
+        let (replicas, namespace) = (Arc::clone(&replicas), config.namespace.clone());
         tasks.spawn(async move {
-            stop.run_until_cancelled(propagation.follow(client, &namespace)).await;
+            stop.run_until_cancelled(replicas.watch(client, &namespace)).await;
             Ok(())
         });
     }
-    if let Some(publisher) = publisher.clone() {
-        let stop = shutdown.clone();
+    if let Some(lease) = lease.clone() {
+        let (reader, stop) = (state.reader.clone(), shutdown.clone());
         tasks.spawn(async move {
-            stop.run_until_cancelled(publisher.run()).await;
+            let run = async {
+                reader.listed().await;
+                lease.run(|id| reader.pool(id)).await;
+            };
+            stop.run_until_cancelled(run).await;
             Ok(())
         });
     }
     if let Some(fetcher) = fetcher {
         let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
         tasks.spawn(async move {
-            Box::pin(control(config, client, state, propagation, fetcher, stop)).await;
+            Box::pin(control(config, client, state, replicas, fetcher, stop)).await;
             Ok(())
         });
     }
@@ -131,16 +140,16 @@ pub async fn run(
     }
     // Only now: this replica must be included in propagation until it has answered its last
     // request.
-    if let Some(publisher) = publisher {
-        publisher.retire().await;
+    if let Some(lease) = lease {
+        lease.delete().await;
     }
     outcome
 }
 
-fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings {
+fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {
     PlatformSettings {
         identity: config.identity.clone(),
-        propagation: Some(Arc::clone(propagation)),
+        replicas: Some(Arc::clone(replicas)),
         operator_namespace: config.namespace.clone(),
         public_url: config.public_url.as_str().to_owned(),
         proxy_hops: config.trusted_proxy_hops,
@@ -149,36 +158,12 @@ fn platform(config: &Config, propagation: &Arc<Propagation>) -> PlatformSettings
     }
 }
 
-/// The watches, on every replica.
-fn index_kinds(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    client: &Client,
-    index: &Arc<Index>,
-    shutdown: &CancellationToken,
-) {
-    let (client, index, stop) = (client.clone(), Arc::clone(index), shutdown.clone());
-    tasks.spawn(async move {
-        let watches = async {
-            tokio::join!(
-                watch::drive::<crd::Organization>(client.clone(), &index),
-                watch::drive::<crd::Member>(client.clone(), &index),
-                watch::drive::<crd::UserPool>(client.clone(), &index),
-                watch::drive::<crd::SdkClient>(client.clone(), &index),
-                watch::drive::<crd::Revocation>(client.clone(), &index),
-                terminating::drive(client.clone(), &index),
-            )
-        };
-        stop.run_until_cancelled(Box::pin(watches)).await;
-        Ok(())
-    });
-}
-
 /// Runs the controllers while this replica leads.
 async fn control(
     config: Config,
     client: Client,
     state: AppState,
-    propagation: Arc<Propagation>,
+    replicas: Arc<ReplicaTracker>,
     fetcher: Fetcher,
     stop: CancellationToken,
 ) {
@@ -200,7 +185,7 @@ async fn control(
             Arc::clone(&state.clock),
             Arc::clone(&state.metrics),
             state.reader.clone(),
-            Arc::clone(&propagation),
+            Arc::clone(&replicas),
             config.identity.clone(),
         );
         let leading = Leading::start(Arc::clone(&state.metrics));

@@ -1,7 +1,7 @@
 //! anon-operator: an identity platform that runs as a Kubernetes operator.
 //!
 //! `docs/architecture.md` describes the modules. Imports point downward only, which a test
-//! enforces: `app -> {server, controller, leader} -> {index, jwks} -> validate -> {crd, domain}`.
+//! enforces: `app -> {server, controller, leader} -> {index, replicas, jwks} -> validate -> {crd, domain}`.
 
 pub mod app;
 pub mod cli;
@@ -17,7 +17,9 @@ pub mod kube_ext;
 pub mod leader;
 pub mod metrics;
 pub mod names;
+pub mod replicas;
 pub mod server;
 pub mod shutdown;
 pub mod telemetry;
 pub mod validate;
+pub mod watch;

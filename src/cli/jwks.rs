@@ -300,6 +300,8 @@ const fn shape(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
     const X: &str = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
@@ -341,6 +343,25 @@ mod tests {
         let with_other =
             set(&[ed25519(r#","kid":"e","use":"enc""#), ed25519(r#","kid":"s","use":"sig""#)]);
         assert_eq!(kid(&with_other, None), "s");
+    }
+
+    /// RFC 9864 section 2.2.
+    #[test]
+    fn a_key_with_alg_ed25519_signs_eddsa() {
+        let chosen = choose(ed25519(r#","alg":"Ed25519""#).as_bytes(), None, None).unwrap();
+        assert_eq!(chosen.key.algorithm(), Algorithm::EdDSA);
+    }
+
+    /// Some libraries write a leading zero octet (RFC 7518 section 6.3.1.1).
+    #[test]
+    fn thumbprint_in_messages_is_the_kid_of_tokens() {
+        let key = SigningKey::generate(Algorithm::ES256).unwrap().public_jwk();
+        let mut written = serde_json::to_value(&key).unwrap();
+        written["kid"] = Value::Null;
+        let x = URL_SAFE_NO_PAD.decode(key.x.unwrap()).unwrap();
+        written["x"] = URL_SAFE_NO_PAD.encode([&[0], x.as_slice()].concat()).into();
+        let Value::Object(members) = written else { panic!() };
+        assert_eq!(Candidate { position: 1, members }.thumbprint(), key.kid);
     }
 
     #[test]

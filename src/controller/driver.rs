@@ -20,7 +20,6 @@ use super::plan::{Met, Plan, Written};
 use super::status::{self, HasStatus};
 use super::{Context, Error, Guarded, backoff, events};
 use crate::crd::condition::{Readiness, ReadyState};
-use crate::index::Indexed;
 use crate::validate::Violations;
 
 /// How many objects of one kind are reconciled at the same time.
@@ -33,7 +32,7 @@ const POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
 const RESYNC_INTERVAL: Duration = Duration::from_mins(30);
 
 /// A kind that is reconciled.
-pub trait Reconcile: HasStatus + Indexed {
+pub trait Reconcile: HasStatus {
     /// The valid spec.
     type Parsed: Send + Sync;
     /// What the plan depends on besides the object.
@@ -167,7 +166,7 @@ async fn reconcile<K: Reconcile>(
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
     }
-    if let Some(requeue) = context.expectations.check(object.as_ref(), &context.propagation) {
+    if let Some(requeue) = context.expectations.check(object.as_ref(), &context.replicas) {
         return Ok(requeue.action(object.as_ref(), context.clock.now()));
     }
     let start = Instant::now();
@@ -182,7 +181,7 @@ async fn reconcile<K: Reconcile>(
         Ok((label, _)) => label,
         Err(error) => error.class(),
     };
-    context.metrics.reconciled(kind_name::<K>(), label, start.elapsed());
+    context.metrics.reconciled(K::KIND.as_str(), label, start.elapsed());
     let (_, requeue) = result?;
     context.backoff.reset(&Key::of(object.as_ref()));
     Ok(requeue.action(object.as_ref(), context.clock.now()))
@@ -254,7 +253,7 @@ async fn reconcile_valid<K: Reconcile>(
         publishes: plan.publishes.as_deref(),
         requeue: plan.requeue,
     };
-    Ok((label, context.expectations.end(object, left, &context.propagation)))
+    Ok((label, context.expectations.end(object, left, &context.replicas)))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
@@ -268,12 +267,4 @@ fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<C
         warn!(%kind, %namespace, %name, %error, retry_in_ms = pause.as_millis(), "reconciliation failed");
     }
     Action::requeue(pause)
-}
-
-/// The kind as a metric label.
-fn kind_name<K: HasStatus>() -> &'static str {
-    match K::kind(&()) {
-        std::borrow::Cow::Borrowed(kind) => kind,
-        std::borrow::Cow::Owned(_) => "unknown",
-    }
 }

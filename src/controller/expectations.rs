@@ -25,10 +25,10 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
-use super::propagation::{Propagation, Write};
 use super::{Guarded, Requeue};
+use crate::crd::CustomKind;
 use crate::domain::ids::ObjectName;
-use crate::index::Indexed;
+use crate::replicas::tracker::{ReplicaTracker, Write};
 
 /// How long the events of our own writes are expected. After that the next event is reconciled,
 /// whatever it is.
@@ -91,8 +91,8 @@ struct Publication {
 }
 
 impl Publication {
-    fn is_in_flight(&self, propagation: &Propagation) -> bool {
-        self.write.at.elapsed() < REPORT_DELAY && !propagation.reached(&self.write).everywhere
+    fn is_in_flight(&self, replicas: &ReplicaTracker) -> bool {
+        self.write.at.elapsed() < REPORT_DELAY && !replicas.is_applied_everywhere(&self.write)
     }
 }
 
@@ -116,7 +116,7 @@ impl Expectations {
     pub fn check<K: Resource<DynamicType = ()>>(
         &self,
         object: &K,
-        propagation: &Propagation,
+        replicas: &ReplicaTracker,
     ) -> Option<Requeue> {
         let mut entries = self.0.lock();
         let key = Key::of(object);
@@ -125,7 +125,7 @@ impl Expectations {
         if version.is_some() && entry.replaced == version {
             return Some(Requeue::OnChange);
         }
-        let requeue = entry.holds(version.as_ref(), propagation)?;
+        let requeue = entry.holds(version.as_ref(), replicas)?;
         if entry.is_complete() {
             entries.remove(&key);
         }
@@ -141,11 +141,11 @@ impl Expectations {
     }
 
     /// A reconciliation has ended. Returns when to reconcile again.
-    pub fn end<K: Indexed>(
+    pub fn end<K: CustomKind>(
         &self,
         object: &K,
         left: Left<'_>,
-        propagation: &Propagation,
+        replicas: &ReplicaTracker,
     ) -> Requeue {
         let Left { version: written, children, publishes, requeue } = left;
         let settled = written.is_some() && matches!(requeue, Requeue::OnChange | Requeue::At(_));
@@ -156,7 +156,7 @@ impl Expectations {
             Some(id) => drop(entry.publication::<K>(id, version.clone())),
             None => entry.publication = None,
         }
-        let in_flight = entry.publication.as_ref().is_some_and(|it| it.is_in_flight(propagation));
+        let in_flight = entry.publication.as_ref().is_some_and(|it| it.is_in_flight(replicas));
         let requeue = if in_flight { Requeue::Soon } else { requeue };
         if !children.is_empty() && (in_flight || settled) {
             let at = Instant::now();
@@ -177,7 +177,7 @@ impl Expectations {
 
     /// The write that published `id` in status, as early as this leader has seen it; the version of
     /// `object`, if it has not seen it before.
-    pub fn publication<K: Indexed>(&self, object: &K, id: &str) -> Write {
+    pub fn publication<K: CustomKind>(&self, object: &K, id: &str) -> Write {
         let version = object.resource_version().unwrap_or_default();
         entry(&mut self.0.lock(), object).publication::<K>(id, version)
     }
@@ -218,7 +218,7 @@ impl Expectations {
 
 impl Entry {
     /// Whether everything is as expected; if so, when to reconcile again.
-    fn holds(&self, version: Option<&String>, propagation: &Propagation) -> Option<Requeue> {
+    fn holds(&self, version: Option<&String>, replicas: &ReplicaTracker) -> Option<Requeue> {
         let expected = self.expected.as_ref().filter(|it| Some(&it.version) == version)?;
         for (kind, seen) in &self.seen {
             if seen.is_none() || expected.children.get(kind) != seen.as_ref() {
@@ -226,7 +226,7 @@ impl Entry {
             }
         }
         let waits = match &self.publication {
-            Some(publication) if expected.in_flight => publication.is_in_flight(propagation),
+            Some(publication) if expected.in_flight => publication.is_in_flight(replicas),
             _ => expected.at.elapsed() < EVENT_TIMEOUT,
         };
         waits.then_some(expected.requeue)
@@ -238,7 +238,7 @@ impl Entry {
         expected.is_some_and(|it| it.children.keys().all(|kind| self.seen.contains_key(kind)))
     }
 
-    fn publication<K: Indexed>(&mut self, id: &str, version: String) -> Write {
+    fn publication<K: CustomKind>(&mut self, id: &str, version: String) -> Write {
         let known = self.publication.take().filter(|known| known.id == id);
         let publication = known.unwrap_or_else(|| Publication {
             id: id.to_owned(),
@@ -274,8 +274,8 @@ mod tests {
     }
 
     /// No validator is known yet, so nothing is acknowledged.
-    fn propagation() -> Propagation {
-        Propagation::new(Duration::from_hours(1))
+    fn replicas() -> ReplicaTracker {
+        ReplicaTracker::new(Duration::from_hours(1))
     }
 
     fn left(publishes: Option<&str>) -> Left<'_> {
@@ -292,12 +292,12 @@ mod tests {
         let expectations = Expectations::default();
         expectations.start(&object("c0"));
         happened(&expectations);
-        expectations.end(&object("c0"), left(None), &propagation());
+        expectations.end(&object("c0"), left(None), &replicas());
         expectations
     }
 
     fn is_skipped(expectations: &Expectations, version: &str) -> bool {
-        expectations.check(&object(version), &propagation()).is_some()
+        expectations.check(&object(version), &replicas()).is_some()
     }
 
     fn observe(expectations: &Expectations, kind: &'static str, version: Option<&str>) {
@@ -311,7 +311,7 @@ mod tests {
         expectations.start(&object("1"));
         expectations.replaced(&object("1"), Some("2"));
         let left = Left { version: Some("2".into()), children: Children::new(), ..left(None) };
-        expectations.end(&object("1"), left, &propagation());
+        expectations.end(&object("1"), left, &replicas());
         assert!(is_skipped(&expectations, "1"));
         assert!(!is_skipped(&expectations, "2"));
         expectations.start(&object("2"));
@@ -321,7 +321,7 @@ mod tests {
             publishes: None,
             requeue: Requeue::OnChange,
         };
-        expectations.end(&object("2"), left, &propagation());
+        expectations.end(&object("2"), left, &replicas());
         assert!(expectations.0.lock().is_empty());
     }
 
@@ -373,7 +373,7 @@ mod tests {
         let published = || {
             let expectations = Expectations::default();
             expectations.start(&object("c0"));
-            let requeue = expectations.end(&object("c0"), left(Some("k")), &propagation());
+            let requeue = expectations.end(&object("c0"), left(Some("k")), &replicas());
             assert_eq!(requeue, Requeue::Soon);
             expectations
         };
@@ -408,7 +408,7 @@ mod tests {
             object
         };
         let expectations = after(|_| {});
-        assert!(expectations.check(&re_created("c1"), &propagation()).is_none());
+        assert!(expectations.check(&re_created("c1"), &replicas()).is_none());
         expectations.publication(&object("c1"), "k");
         assert_eq!(expectations.publication(&re_created("c2"), "k").resource_version, "c2");
         expectations.forget(&Key::of(&object("c1")));

@@ -47,12 +47,12 @@ use crate::clock::SharedClock;
 use crate::crd::Revocation;
 use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
-use crate::index::propagation::{self, Propagation};
 use crate::jwks::Fetcher;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
+use crate::replicas::tracker::ReplicaTracker;
 use crate::validate;
 use backoff::Backoff;
 pub use driver::Requeue;
@@ -99,8 +99,8 @@ pub struct Context {
     backoff: Backoff,
     /// This replica's own index, for decisions that depend on several objects.
     pub reader: Reader,
-    /// See [`Propagation`].
-    pub propagation: Arc<Propagation>,
+    /// See [`ReplicaTracker`].
+    pub replicas: Arc<ReplicaTracker>,
     /// See [`PendingKeys`].
     pub pending: PendingKeys,
     /// See [`JwksRefresher`].
@@ -135,7 +135,7 @@ impl Context {
         clock: SharedClock,
         metrics: Arc<Metrics>,
         reader: Reader,
-        propagation: Arc<Propagation>,
+        replicas: Arc<ReplicaTracker>,
         instance: String,
     ) -> Self {
         let max_age =
@@ -156,7 +156,7 @@ impl Context {
             expectations: Arc::default(),
             backoff: Backoff::default(),
             reader,
-            propagation,
+            replicas,
             pending: PendingKeys::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),
@@ -187,8 +187,10 @@ pub async fn run(context: Arc<Context>) {
         driver::drive(sdk_client::controller(&context), Arc::clone(&context)),
         driver::drive(revocation::controller(&context), Arc::clone(&context)),
         gc::run(&context),
-        context.propagation.sweep(context.client.clone(), &context.settings.operator_namespace),
-        context.refresher.run(&context.propagation, &context.reader),
+        context
+            .replicas
+            .remove_stale_leases(context.client.clone(), &context.settings.operator_namespace),
+        context.refresher.run(&context.replicas, &context.reader),
     );
 }
 

@@ -200,4 +200,4 @@ impl Written {
 }
 
 #[cfg(test)]
-mod snapshots;
+mod tests;

@@ -9,15 +9,14 @@ use kube::runtime::controller::Controller;
 
 use super::driver::{Reconcile, Requeue};
 use super::plan::{Met, Plan, Write};
-use super::propagation::Reached;
 use super::{Context, Error, Guarded, triggers};
 use crate::crd::condition::{self, ExtraCondition, READY, Readiness};
-use crate::crd::{Revocation, RevocationStatus};
+use crate::crd::{Kind, Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, RevocationTarget};
-use crate::index::Kind;
+use crate::replicas::tracker::Acknowledged;
 use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
@@ -33,9 +32,9 @@ pub struct Observed {
     /// What it does not match now.
     pub no_match: Option<ExtraCondition>,
     /// How far it has propagated.
-    pub reached: Reached,
-    /// The validators that have not acknowledged it, if that takes long.
-    pub waiting_for: Option<String>,
+    pub acknowledged: Acknowledged,
+    /// The validators that have not acknowledged it, for a message, if that takes long.
+    pub waiting: String,
     /// Whether the index of this replica has it, too.
     pub here: bool,
 }
@@ -55,13 +54,13 @@ impl Reconcile for Revocation {
         _: Option<Met>,
     ) -> Result<Observed, Error> {
         let write = context.expectations.publication(self, &self.publication());
-        let reached = context.propagation.reached(&write);
+        let acknowledged = context.replicas.acknowledged(&write);
         Ok(Observed {
             now: context.clock.now(),
             obsolete_at: obsolete_at(context, parsed),
             no_match: nothing_matches(context, parsed),
-            waiting_for: reached.waiting_for(&write),
-            reached,
+            waiting: acknowledged.waiting_note(&write),
+            acknowledged,
             // The status write triggers a reconciliation of the owner, which replaces a revoked key
             // and relies on this index.
             here: context.reader.has(Kind::Revocation, &write.resource_version),
@@ -86,13 +85,12 @@ impl Reconcile for Revocation {
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
         let first = condition::find(conditions, READY).is_none_or(|it| it.status == "Unknown");
         let note = if first { observed.no_match } else { said(conditions) };
-        let enforced = observed.reached.everywhere && observed.here;
+        let enforced = observed.acknowledged.everywhere && observed.here;
         let mut readiness = if enforced {
-            let text = format!("revocation enforced by {}", observed.reached.text);
+            let text = format!("revocation enforced by {}", observed.acknowledged.text);
             Readiness::ready("Revoked", text)
         } else {
-            let waiting = observed.waiting_for;
-            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
+            let waiting = observed.waiting;
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
             Readiness::reconciling("Propagating", text)
         };

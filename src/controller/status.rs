@@ -3,40 +3,27 @@
 //! Validators rely on status, so every write has the resourceVersion that it was computed from as
 //! its precondition: a leader that has lost its Lease without noticing gets a 409.
 
-use std::fmt::Debug;
-
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
-use crate::crd::SessionStatus;
 use crate::crd::condition::{self, READY, Readiness, ReadyState};
+use crate::crd::{CustomKind, SessionStatus};
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
 
 /// A kind whose status the leader writes.
-pub trait HasStatus:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
-{
+pub trait HasStatus: CustomKind {
     /// The type of the status.
-    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
+    type Status: Clone + std::fmt::Debug + Default + PartialEq + Serialize + Send + Sync;
 
     /// The status as it was read.
     fn status(&self) -> Option<&Self::Status>;

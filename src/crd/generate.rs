@@ -5,7 +5,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
-use super::{Member, Organization, Revocation, SdkClient, UserPool};
+use super::for_each_kind;
 
 /// File name and YAML of every definition.
 ///
@@ -36,9 +36,14 @@ pub fn print() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn definitions() -> [CustomResourceDefinition; 5] {
-    [Organization::crd(), Member::crd(), UserPool::crd(), SdkClient::crd(), Revocation::crd()]
+macro_rules! definitions {
+    ($($kind:ident),*) => {
+        fn definitions() -> Vec<CustomResourceDefinition> {
+            vec![$(super::$kind::crd()),*]
+        }
+    };
 }
+for_each_kind!(definitions);
 
 fn finish(mut definition: Value) -> Value {
     if let Some(schema) = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema") {

@@ -11,6 +11,7 @@
 
 pub mod condition;
 pub mod generate;
+mod kind;
 mod member;
 mod organization;
 mod revocation;
@@ -21,6 +22,8 @@ mod user_pool;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use kind::for_each_kind;
+pub use kind::{CustomKind, Kind};
 pub use member::{
     KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
 };
@@ -33,13 +36,14 @@ pub use sdk_client::{
     SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
-    SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
+    ClaimFormat, FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks,
+    RequiredClaim, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
 pub use crate::domain::fetch_error::FetchError;
 pub use crate::domain::jwk::Jwk;
+pub use crate::domain::policy::IdClaimType;
 pub use crate::domain::role::Role;
 pub use crate::domain::rotation::api_keys::ApiKeyState;
 pub use crate::domain::signing_key_set::SigningKeyState;

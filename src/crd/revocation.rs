@@ -101,8 +101,9 @@ pub struct RevokedOfPool {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 256), inner(length(min = 1, max = 256)))]
     pub token_ids: Option<Vec<String>>,
-    /// Every token that was issued (`iat`) before this time, and every token without `iat`. The time
-    /// must be before 9999-12-30 and have at most nine fractional digits.
+    /// Every token that was issued (`iat`) before this time, or before the creation of this object if
+    /// that is earlier, and every token without `iat`. The time must be before 9999-12-30 and have at
+    /// most nine fractional digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = readable_time())]

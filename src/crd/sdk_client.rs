@@ -114,7 +114,9 @@ pub struct Webapp {
     #[x_kube(
         merge_strategy = ListMerge::Set,
         validation = Rule::new("!self.exists(url, ['javascript:', 'data:', 'vbscript:', 'blob:', 'file:'].exists(scheme, url.startsWith(scheme)))")
-            .message("a redirect URL must lead to a website or an app, such as `https://shop.acme.example/linked`; javascript:, data:, vbscript:, blob: and file: are not allowed")
+            .message("a redirect URL must lead to a website or an app, such as `https://shop.acme.example/linked`; javascript:, data:, vbscript:, blob: and file: are not allowed"),
+        validation = Rule::new("!self.exists(url, url.contains('*'))")
+            .message("a redirect URL must not contain `*`: redirect URLs are compared exactly, so list each one")
     )]
     #[schemars(length(max = 32), extend("items" = items(2048, &matches(
         r"^[a-z][a-z0-9+.\-]*://[^\s#]+$",

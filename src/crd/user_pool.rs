@@ -7,8 +7,10 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{comparing_durations, duration, no_control_characters};
-use super::{Algorithm, DeletionPolicy, FetchError, Jwk, SigningKeyState, VerifyingAlgorithm};
-pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
+use super::{
+    Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
+};
+pub use sources::{ClaimFormat, Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(
@@ -46,13 +48,13 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
     validation = Rule::new("has(self.hosted) == has(oldSelf.hosted) && has(self.provided) == has(oldSelf.provided) && has(self.jwks) == has(oldSelf.jwks) && has(self.oidc) == has(oldSelf.oidc) && has(self.inline) == has(oldSelf.inline)")
         .message("a pool cannot change between `hosted`, `provided`, `jwks`, `oidc` and `inline`; create another UserPool and point the clients to it")
         .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("has(self.hosted) || has(self.provided) || has(self.audiences) || (has(self.anyAudience) && self.anyAudience)")
+    validation = Rule::new("!(has(self.jwks) || has(self.oidc) || has(self.inline)) || has(self.audiences) || (has(self.anyAudience) && self.anyAudience)")
         .message("list in `audiences` the `aud` values of this pool's tokens; `anyAudience: true` instead also accepts tokens that the issuer issued for other applications"),
     validation = Rule::new("!has(self.audiences) || !has(self.anyAudience) || !self.anyAudience")
         .message("`audiences` and `anyAudience: true` are mutually exclusive; remove one of them")
         .field_path(".anyAudience"),
-    validation = Rule::new("!has(self.hosted) || !(has(self.idClaim) || has(self.issuers) || has(self.anyAudience) || has(self.algorithms) || has(self.requiredClaims))")
-        .message("the operator issues the tokens of a hosted pool itself: remove idClaim, issuers, anyAudience, algorithms and requiredClaims"),
+    validation = Rule::new("!has(self.hosted) || !(has(self.idClaim) || has(self.idClaimType) || has(self.issuers) || has(self.anyAudience) || has(self.algorithms) || has(self.requiredClaims))")
+        .message("the operator issues the tokens of a hosted pool itself: remove idClaim, idClaimType, issuers, anyAudience, algorithms and requiredClaims"),
     validation = Rule::new("!has(self.oidc) || !has(self.issuers)")
         .message("the issuer of this pool is `oidc.issuer`; remove `issuers`")
         .field_path(".issuers"),
@@ -102,6 +104,11 @@ pub struct UserPoolSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 256))]
     pub id_claim: Option<String>,
+    /// The JSON type of that claim: `String` (default), or `Integer` for providers that number their
+    /// users. Exactly this type is accepted, so that 42 and "42" never name one user. Integers have 64
+    /// bits and neither fraction nor exponent; the appUserId is their decimal form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_claim_type: Option<IdClaimType>,
     /// The accepted `iss` values of a `provided`, `jwks` or `inline` pool: 1 to 16 values of 1 to
     /// 1024 characters. If unset, `iss` is not validated.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -203,22 +210,24 @@ pub struct KeyRotation {
 /// Lifetime of issued tokens: durations in hours, minutes and seconds, such as `4380h` or `1h30m`.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = comparing_durations(&["self.default", "self.max"], "duration(self.default) <= duration(self.max)")
-        .message("tokenLifetime.default (`4380h` if unset) must not be longer than tokenLifetime.max (`4464h` if unset)"),
-    validation = comparing_durations(&["self.default"], "duration(self.default) >= duration('60s')")
+    validation = comparing_durations(&["self.default", "self.max"], "!has(self.default) || duration(self.default) <= duration(self.max)")
+        .message("tokenLifetime.default must not be longer than tokenLifetime.max (`4464h` if unset)"),
+    validation = comparing_durations(&["self.default"], "!has(self.default) || duration(self.default) >= duration('60s')")
         .message("tokenLifetime.default must be at least `60s`"),
+    validation = comparing_durations(&["self.max"], "duration(self.max) >= duration('60s')")
+        .message("tokenLifetime.max must be at least `60s`"),
     validation = comparing_durations(&["self.max"], "duration(self.max) <= duration('8784h')")
         .message("tokenLifetime.max must be at most `8784h` (366 days): a signing key is published until the last token it signed has expired")
 )]
 #[serde(rename_all = "camelCase")]
 pub struct TokenLifetime {
     /// Lifetime of a token whose request does not set `exp`: a duration from `60s` to `max`. Defaults
-    /// to `4380h` (half a year).
-    #[serde(default = "default_token_lifetime")]
+    /// to `4380h` (half a year), or to `max` if that is shorter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("4380h"))]
-    pub default: String,
-    /// Longest lifetime that a request may ask for: a duration of at most `8784h` (366 days).
+    pub default: Option<String>,
+    /// Longest lifetime that a request may ask for: a duration from `60s` to `8784h` (366 days).
     /// Defaults to `4464h` (186 days).
     #[serde(default = "max_token_lifetime")]
     #[schemars(length(max = 16))]
@@ -228,12 +237,8 @@ pub struct TokenLifetime {
 
 impl Default for TokenLifetime {
     fn default() -> Self {
-        Self { default: default_token_lifetime(), max: max_token_lifetime() }
+        Self { default: None, max: max_token_lifetime() }
     }
-}
-
-fn default_token_lifetime() -> String {
-    "4380h".to_owned()
 }
 
 fn max_token_lifetime() -> String {

@@ -1,107 +1,95 @@
-//! The signature algorithms of JWTs (RFC 7518 section 3, RFC 8037 section 3.1).
+//! The signature algorithms of JWTs (RFC 7518 section 3, RFC 8037 section 3.1): two closed subsets of
+//! [`jsonwebtoken::Algorithm`]. That type is not used for keys and tokens because it includes the
+//! HMAC family, and because the names here are part of the CRD schemas.
 
+use jsonwebtoken::AlgorithmFamily;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// An algorithm that the operator signs with. More are accepted: [`VerifyingAlgorithm`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum Algorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    #[default]
-    RS256,
-    /// RSASSA-PSS with SHA-256.
-    PS256,
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// ECDSA on P-384 with SHA-384.
-    ES384,
-    /// EdDSA on Ed25519.
-    EdDSA,
-}
-
-impl Algorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 5] = [Self::RS256, Self::PS256, Self::ES256, Self::ES384, Self::EdDSA];
-
-    /// The `alg` value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::PS256 => "PS256",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
+/// Defines a subset of [`jsonwebtoken::Algorithm`].
+macro_rules! algorithms {
+    ($(#[$about:meta])* $name:ident { $($(#[$description:meta])* $alg:ident,)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        pub enum $name {
+            $($(#[$description])* $alg,)*
         }
-    }
 
-    /// The algorithm of an `alg` value; `None` if the operator does not sign with it.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|alg| alg.as_str() == name)
+        impl $name {
+            /// Every algorithm.
+            pub const ALL: [Self; [$(stringify!($alg)),*].len()] = [$(Self::$alg),*];
+
+            /// The `alg` value that is written.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$alg => stringify!($alg),)*
+                }
+            }
+
+            /// The algorithm of an `alg` value; `None` if it is not one of these. EdDSA has a second
+            /// name, `Ed25519` (RFC 9864 section 2.2).
+            #[must_use]
+            pub fn from_name(name: &str) -> Option<Self> {
+                let name = if name == "Ed25519" { "EdDSA" } else { name };
+                Self::ALL.into_iter().find(|alg| alg.as_str() == name)
+            }
+        }
+
+        impl From<$name> for jsonwebtoken::Algorithm {
+            fn from(algorithm: $name) -> Self {
+                match algorithm {
+                    $($name::$alg => Self::$alg,)*
+                }
+            }
+        }
+    };
+}
+
+algorithms! {
+    /// An algorithm that the operator signs with. More are accepted: [`VerifyingAlgorithm`].
+    #[derive(Default)]
+    Algorithm {
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        #[default]
+        RS256,
+        /// RSASSA-PSS with SHA-256.
+        PS256,
+        /// ECDSA on P-256 with SHA-256.
+        ES256,
+        /// ECDSA on P-384 with SHA-384.
+        ES384,
+        /// EdDSA on Ed25519.
+        EdDSA,
     }
 }
 
-/// An algorithm whose signatures are accepted. `none` and the HMAC family are not included, so no
-/// token can choose them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-pub enum VerifyingAlgorithm {
-    /// RSASSA-PKCS1-v1_5 with SHA-256.
-    RS256,
-    /// RSASSA-PKCS1-v1_5 with SHA-384.
-    RS384,
-    /// RSASSA-PKCS1-v1_5 with SHA-512.
-    RS512,
-    /// RSASSA-PSS with SHA-256.
-    PS256,
-    /// RSASSA-PSS with SHA-384.
-    PS384,
-    /// RSASSA-PSS with SHA-512.
-    PS512,
-    /// ECDSA on P-256 with SHA-256.
-    ES256,
-    /// ECDSA on P-384 with SHA-384.
-    ES384,
-    /// EdDSA on Ed25519.
-    EdDSA,
+algorithms! {
+    /// An algorithm whose signatures are accepted. `none` and the HMAC family are not included, so no
+    /// token can choose them.
+    VerifyingAlgorithm {
+        /// RSASSA-PKCS1-v1_5 with SHA-256.
+        RS256,
+        /// RSASSA-PKCS1-v1_5 with SHA-384.
+        RS384,
+        /// RSASSA-PKCS1-v1_5 with SHA-512.
+        RS512,
+        /// RSASSA-PSS with SHA-256.
+        PS256,
+        /// RSASSA-PSS with SHA-384.
+        PS384,
+        /// RSASSA-PSS with SHA-512.
+        PS512,
+        /// ECDSA on P-256 with SHA-256.
+        ES256,
+        /// ECDSA on P-384 with SHA-384.
+        ES384,
+        /// EdDSA on Ed25519.
+        EdDSA,
+    }
 }
 
 impl VerifyingAlgorithm {
-    /// Every algorithm.
-    pub const ALL: [Self; 9] = [
-        Self::RS256,
-        Self::RS384,
-        Self::RS512,
-        Self::PS256,
-        Self::PS384,
-        Self::PS512,
-        Self::ES256,
-        Self::ES384,
-        Self::EdDSA,
-    ];
-
-    /// The `alg` value.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::RS256 => "RS256",
-            Self::RS384 => "RS384",
-            Self::RS512 => "RS512",
-            Self::PS256 => "PS256",
-            Self::PS384 => "PS384",
-            Self::PS512 => "PS512",
-            Self::ES256 => "ES256",
-            Self::ES384 => "ES384",
-            Self::EdDSA => "EdDSA",
-        }
-    }
-
-    /// The algorithm of an `alg` value; `None` if it is not accepted.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|alg| alg.as_str() == name)
-    }
-
     /// The one algorithm of a JWK with these members: its `alg`, or else the algorithm of its
     /// curve. For an RSA key without `alg`, which several algorithms could use, it is `rsa`.
     #[must_use]
@@ -123,8 +111,8 @@ impl VerifyingAlgorithm {
 
     /// Whether its keys are RSA keys, which several algorithms can use.
     #[must_use]
-    pub const fn is_rsa(self) -> bool {
-        !matches!(self, Self::ES256 | Self::ES384 | Self::EdDSA)
+    pub fn is_rsa(self) -> bool {
+        jsonwebtoken::Algorithm::from(self).family() == AlgorithmFamily::Rsa
     }
 }
 
@@ -161,8 +149,23 @@ mod tests {
         for signing in Algorithm::ALL {
             assert_eq!(VerifyingAlgorithm::from(signing).as_str(), signing.as_str());
         }
-        for refused in ["none", "HS256", "ES512", "ES256K", "rs256", "RSA-OAEP", ""] {
+        for algorithm in VerifyingAlgorithm::ALL {
+            let name = algorithm.as_str();
+            assert_eq!(name.parse(), Ok(jsonwebtoken::Algorithm::from(algorithm)));
+            assert_eq!(VerifyingAlgorithm::from_name(name), Some(algorithm));
+        }
+        for refused in
+            ["none", "HS256", "ES512", "ES256K", "rs256", "RSA-OAEP", "Ed448", "ed25519", ""]
+        {
             assert_eq!(VerifyingAlgorithm::from_name(refused), None, "{refused}");
         }
+    }
+
+    /// RFC 9864 section 2.2.
+    #[test]
+    fn ed25519_is_another_name_of_eddsa() {
+        assert_eq!(VerifyingAlgorithm::from_name("Ed25519"), Some(VerifyingAlgorithm::EdDSA));
+        assert_eq!(Algorithm::from_name("Ed25519"), Some(Algorithm::EdDSA));
+        assert_eq!(Algorithm::EdDSA.as_str(), "EdDSA");
     }
 }

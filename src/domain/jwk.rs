@@ -1,10 +1,16 @@
 //! Public JSON Web Keys (RFC 7517): the typed form that is stored and published, its thumbprint,
 //! and the parsed form that verifies signatures.
+//!
+//! [`Jwk`] is not the type of jsonwebtoken, because it is part of the CRD schemas, with the maximum
+//! length of each member, and because that type can hold any member, private ones included. What is
+//! published and hashed is converted to that type, in one place.
 
-use aws_lc_rs::digest;
 use aws_lc_rs::signature::{self, ParsedPublicKey, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::JwtVerifier;
+use jsonwebtoken::jwk::{self as jose, ThumbprintHash};
+use jsonwebtoken::signature::{Error as InvalidSignature, Verifier};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -98,12 +104,37 @@ impl VerifyingKey {
     pub const fn algorithm(&self) -> VerifyingAlgorithm {
         self.algorithm
     }
+}
 
-    /// Whether `signature` is a valid signature of `message` by this key.
-    #[must_use]
-    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.parsed.verify_sig(message, signature).is_ok()
+impl Verifier<Vec<u8>> for VerifyingKey {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), InvalidSignature> {
+        self.parsed.verify_sig(message, signature).map_err(|_| InvalidSignature::new())
     }
+}
+
+/// Called directly: `jsonwebtoken::decode` would parse the key for each token.
+impl JwtVerifier for VerifyingKey {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.algorithm.into()
+    }
+}
+
+/// Both types have the same JSON form.
+impl TryFrom<&Jwk> for jose::Jwk {
+    type Error = serde_json::Error;
+
+    fn try_from(jwk: &Jwk) -> serde_json::Result<Self> {
+        serde_json::from_value(serde_json::to_value(jwk)?)
+    }
+}
+
+/// The public JWK Set (RFC 7517 section 5) of these keys.
+///
+/// # Errors
+/// Never in practice: a set of strings can be encoded.
+pub fn public_set<'k>(keys: impl IntoIterator<Item = &'k Jwk>) -> serde_json::Result<jose::JwkSet> {
+    let keys = keys.into_iter().map(jose::Jwk::try_from).collect::<Result<_, _>>()?;
+    Ok(jose::JwkSet { keys })
 }
 
 impl Jwk {
@@ -117,16 +148,17 @@ impl Jwk {
     ) -> Result<VerifyingKey, JwkError> {
         use VerifyingAlgorithm as Alg;
         let algorithm = algorithm.into();
-        let parsed = match algorithm {
-            Alg::RS256 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA256),
-            Alg::RS384 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA384),
-            Alg::RS512 => self.rsa(algorithm, &signature::RSA_PKCS1_2048_8192_SHA512),
-            Alg::PS256 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA256),
-            Alg::PS384 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA384),
-            Alg::PS512 => self.rsa(algorithm, &signature::RSA_PSS_2048_8192_SHA512),
-            Alg::ES256 => self.ec(algorithm, "P-256", 32, &signature::ECDSA_P256_SHA256_FIXED),
-            Alg::ES384 => self.ec(algorithm, "P-384", 48, &signature::ECDSA_P384_SHA384_FIXED),
-            Alg::EdDSA => self.okp(algorithm),
+        let parsed = match (algorithm, self.kty.as_str(), self.crv.as_deref()) {
+            (Alg::RS256, "RSA", _) => self.rsa(&signature::RSA_PKCS1_2048_8192_SHA256),
+            (Alg::RS384, "RSA", _) => self.rsa(&signature::RSA_PKCS1_2048_8192_SHA384),
+            (Alg::RS512, "RSA", _) => self.rsa(&signature::RSA_PKCS1_2048_8192_SHA512),
+            (Alg::PS256, "RSA", _) => self.rsa(&signature::RSA_PSS_2048_8192_SHA256),
+            (Alg::PS384, "RSA", _) => self.rsa(&signature::RSA_PSS_2048_8192_SHA384),
+            (Alg::PS512, "RSA", _) => self.rsa(&signature::RSA_PSS_2048_8192_SHA512),
+            (Alg::ES256, "EC", Some("P-256")) => self.ec(32, &signature::ECDSA_P256_SHA256_FIXED),
+            (Alg::ES384, "EC", Some("P-384")) => self.ec(48, &signature::ECDSA_P384_SHA384_FIXED),
+            (Alg::EdDSA, "OKP", Some("Ed25519")) => self.okp(),
+            _ => Err(JwkError::Mismatch(algorithm)),
         }?;
         Ok(VerifyingKey { algorithm, parsed })
     }
@@ -144,43 +176,32 @@ impl Jwk {
         }
     }
 
-    /// The RFC 7638 thumbprint, base64url: the `kid` of every key that the operator generates.
-    /// `None` if a required member is missing.
+    /// The RFC 7638 thumbprint, base64url: the `kid` of every key that the operator generates. It is
+    /// that of the canonical encoding, so a key has the same thumbprint however it is written. `None`
+    /// if a required member is missing or is not base64url.
     #[must_use]
     pub fn thumbprint(&self) -> Option<String> {
-        // Section 3.2: only the required members, in lexicographic order, without white space.
-        // Their values are base64url or registered names, so none needs escaping.
-        let json = match self.kty.as_str() {
-            "RSA" => format!(
-                r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-                self.e.as_deref()?,
-                self.n.as_deref()?
-            ),
-            "EC" => format!(
-                r#"{{"crv":"{}","kty":"EC","x":"{}","y":"{}"}}"#,
-                self.crv.as_deref()?,
-                self.x.as_deref()?,
-                self.y.as_deref()?
-            ),
-            "OKP" => format!(
-                r#"{{"crv":"{}","kty":"OKP","x":"{}"}}"#,
-                self.crv.as_deref()?,
-                self.x.as_deref()?
-            ),
-            _ => return None,
+        let mut key = self.clone();
+        key.keep_own_members();
+        let Self { n, e, x, y, .. } = &mut key;
+        // An Ed25519 key is not a number; its 32 octets remain as they are.
+        let coordinate = match self.crv.as_deref() {
+            Some("P-384") => 48,
+            Some("P-521") => 66,
+            _ => 32,
         };
-        let hash = digest::digest(&digest::SHA256, json.as_bytes());
-        Some(URL_SAFE_NO_PAD.encode(hash))
+        for (member, length) in [(n, 1), (e, 1), (x, coordinate), (y, coordinate)] {
+            if let Some(text) = member {
+                *text = canonical(text, length)?;
+            }
+        }
+        jose::Jwk::try_from(&key).ok()?.thumbprint(ThumbprintHash::SHA256).ok()
     }
 
     fn rsa(
         &self,
-        algorithm: VerifyingAlgorithm,
         parameters: &'static signature::RsaParameters,
     ) -> Result<ParsedPublicKey, JwkError> {
-        if self.kty != "RSA" {
-            return Err(JwkError::Mismatch(algorithm));
-        }
         let n = unsigned(self.n.as_deref()).ok_or(JwkError::Member("n"))?;
         let e = unsigned(self.e.as_deref()).ok_or(JwkError::Member("e"))?;
         let top_bits = n.first().map_or(0, |byte| 8 - byte.leading_zeros() as usize);
@@ -201,14 +222,9 @@ impl Jwk {
 
     fn ec(
         &self,
-        algorithm: VerifyingAlgorithm,
-        curve: &str,
         coordinate: usize,
         verification: &'static signature::EcdsaVerificationAlgorithm,
     ) -> Result<ParsedPublicKey, JwkError> {
-        if self.kty != "EC" || self.crv.as_deref() != Some(curve) {
-            return Err(JwkError::Mismatch(algorithm));
-        }
         let x = octets(self.x.as_deref(), coordinate).ok_or(JwkError::Member("x"))?;
         let y = octets(self.y.as_deref(), coordinate).ok_or(JwkError::Member("y"))?;
         // SEC 1 section 2.3.3: 0x04 marks an uncompressed point.
@@ -216,10 +232,7 @@ impl Jwk {
         ParsedPublicKey::new(verification, point).map_err(|_| JwkError::Invalid)
     }
 
-    fn okp(&self, algorithm: VerifyingAlgorithm) -> Result<ParsedPublicKey, JwkError> {
-        if self.kty != "OKP" || self.crv.as_deref() != Some("Ed25519") {
-            return Err(JwkError::Mismatch(algorithm));
-        }
+    fn okp(&self) -> Result<ParsedPublicKey, JwkError> {
         let x = octets(self.x.as_deref(), 32).ok_or(JwkError::Member("x"))?;
         if !sound::is_canonical(&x) {
             return Err(JwkError::NotCanonical);
@@ -243,6 +256,16 @@ fn octets(member: Option<&str>, length: usize) -> Option<Vec<u8>> {
     (bytes.len() == length).then_some(bytes)
 }
 
+/// A number in base64url without padding, with leading zeros up to `length` octets and no more
+/// (RFC 7518 sections 6.2.1.2 and 6.3.1.1).
+fn canonical(number: &str, length: usize) -> Option<String> {
+    let octets = URL_SAFE_NO_PAD.decode(number.trim_end_matches('=')).ok()?;
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    let digits = octets.get(zeros..)?;
+    let padding = vec![0; length.saturating_sub(digits.len())];
+    Some(URL_SAFE_NO_PAD.encode([&padding, digits].concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -256,12 +279,66 @@ mod tests {
             e: Some("AQAB".into()),
             ..Jwk::default()
         };
-        assert_eq!(jwk.thumbprint().unwrap(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+        let thumbprint = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs";
+        assert_eq!(jwk.thumbprint().unwrap(), thumbprint);
+        // The same key in encodings that some libraries write: RFC 7518 section 6.3.1.1.
+        let bytes = URL_SAFE_NO_PAD.decode(jwk.n.as_ref().unwrap()).unwrap();
+        let zero = Some(URL_SAFE_NO_PAD.encode([&[0], bytes.as_slice()].concat()));
+        let padded = jwk.n.as_ref().map(|n| format!("{n}=="));
+        for n in [zero, padded] {
+            let written = Jwk { n, ..jwk.clone() };
+            assert_eq!(written.thumbprint().unwrap(), thumbprint);
+            let refused = written.verifying_key(VerifyingAlgorithm::RS256).unwrap_err();
+            assert_eq!(refused, JwkError::Member("n"));
+        }
+        let written = Jwk { e: Some("AAEAAQ".into()), x: Some("%".into()), ..jwk.clone() };
+        assert_eq!(written.thumbprint().unwrap(), thumbprint);
         assert!(jwk.verifying_key(VerifyingAlgorithm::RS256).is_ok());
         assert_eq!(
             jwk.verifying_key(VerifyingAlgorithm::ES256).unwrap_err(),
             JwkError::Mismatch(VerifyingAlgorithm::ES256)
         );
+    }
+
+    /// RFC 8037 appendix A.3, and coordinates with and without their leading zeros.
+    #[test]
+    fn thumbprints_of_curves() {
+        let jwk = |kty: &str, crv: &str, x: &[u8], y: Option<&[u8]>| Jwk {
+            kty: kty.into(),
+            crv: Some(crv.into()),
+            x: Some(URL_SAFE_NO_PAD.encode(x)),
+            y: y.map(|y| URL_SAFE_NO_PAD.encode(y)),
+            ..Jwk::default()
+        };
+        let mut okp = jwk("OKP", "Ed25519", &[], None);
+        okp.x = Some("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into());
+        assert_eq!(okp.thumbprint().unwrap(), "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+        okp.x = Some("AAqYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo".into());
+        let json = format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, okp.x.as_ref().unwrap());
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, json.as_bytes());
+        assert_eq!(okp.thumbprint().unwrap(), URL_SAFE_NO_PAD.encode(hash), "zeros are retained");
+
+        for (crv, length) in [("P-256", 32), ("P-384", 48), ("P-521", 66)] {
+            let mut x = vec![7; length];
+            x[0] = 0;
+            let y = vec![9; length];
+            let full = jwk("EC", crv, &x, Some(&y));
+            let short = jwk("EC", crv, &x[1..], Some(&y));
+            let long = jwk("EC", crv, &x, Some(&[&[0], y.as_slice()].concat()));
+            let thumbprint = full.thumbprint().unwrap();
+            assert_eq!(short.thumbprint().unwrap(), thumbprint, "{crv}");
+            assert_eq!(long.thumbprint().unwrap(), thumbprint, "{crv}");
+            assert_ne!(jwk("EC", crv, &y, Some(&x)).thumbprint().unwrap(), thumbprint);
+        }
+        for incomplete in [
+            Jwk::default(),
+            jwk("EC", "P-256", &[1; 32], None),
+            jwk("EC", "Ed25519", &[1; 32], Some(&[1; 32])),
+            jwk("OKP", "X25519", &[1; 32], None),
+            Jwk { x: Some("\"".into()), ..okp },
+        ] {
+            assert_eq!(incomplete.thumbprint(), None, "{incomplete:?}");
+        }
     }
 
     #[test]
@@ -313,7 +390,7 @@ mod tests {
     /// identity the equation always holds, for the other points for one message in 2, 4 or 8.
     #[test]
     fn ed25519_keys_that_anyone_can_sign_for_are_refused() {
-        let mut forged = [0; 64];
+        let mut forged = vec![0; 64];
         forged[0] = 1;
         let jwk = |x: &[u8]| Jwk {
             kty: "OKP".into(),
@@ -379,7 +456,8 @@ mod tests {
             match jwk(&point_bytes).verifying_key(VerifyingAlgorithm::EdDSA) {
                 Err(refused) => assert_eq!(refused, error, "{point}"),
                 Ok(key) => {
-                    let messages = (0..64_u8).filter(|message| key.verifies(&[*message], &forged));
+                    let messages =
+                        (0..64_u8).filter(|message| key.verify(&[*message], &forged).is_ok());
                     panic!("{point} is a key, and {} of 64 forgeries pass", messages.count());
                 }
             }

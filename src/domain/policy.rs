@@ -1,6 +1,8 @@
 //! Claim requirements of a pool's tokens, beyond what is always validated.
 
 use jiff::SignedDuration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::algorithm::VerifyingAlgorithm;
@@ -10,6 +12,8 @@ use super::algorithm::VerifyingAlgorithm;
 pub struct ClaimsPolicy {
     /// The claim with the appUserId.
     pub id_claim: ClaimPath,
+    /// The JSON type of that claim.
+    pub id_claim_type: IdClaimType,
     /// Accepted `iss` values, if the key source does not determine the issuer. Empty: `iss` is not
     /// validated.
     pub issuers: Vec<String>,
@@ -36,6 +40,17 @@ pub enum Audience {
     OneOf(Vec<String>),
 }
 
+/// The JSON type of the claim with the appUserId. Exactly one is accepted, so that the number 42 and
+/// the string "42" never name one user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum IdClaimType {
+    /// A string that is not empty.
+    #[default]
+    String,
+    /// An integer of 64 bits, written without fraction and exponent.
+    Integer,
+}
+
 /// The location of a value in the claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimPath {
@@ -51,6 +66,19 @@ pub struct RequiredClaim {
     pub claim: ClaimPath,
     /// The accepted values.
     pub values: Vec<String>,
+    /// How a string is compared.
+    pub format: ClaimFormat,
+}
+
+/// How a string in a required claim is compared with the accepted values.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClaimFormat {
+    /// As a whole.
+    #[default]
+    Whole,
+    /// As a list of values that are separated by single spaces, such as `scope` (RFC 8693
+    /// section 4.2).
+    SpaceDelimited,
 }
 
 /// The default leeway.
@@ -60,6 +88,7 @@ impl Default for ClaimsPolicy {
     fn default() -> Self {
         Self {
             id_claim: ClaimPath::name("sub"),
+            id_claim_type: IdClaimType::String,
             issuers: Vec::new(),
             audience: Audience::Own,
             algorithms: Vec::new(),
@@ -119,6 +148,9 @@ impl RequiredClaim {
     #[must_use]
     pub fn holds(&self, claims: &Map<String, Value>) -> bool {
         match self.claim.find(claims) {
+            Some(Value::String(list)) if self.format == ClaimFormat::SpaceDelimited => {
+                list.split(' ').any(|item| self.values.iter().any(|value| value == item))
+            }
             Some(Value::Array(items)) => items.iter().any(|item| self.accepts(item)),
             Some(value) => self.accepts(value),
             None => false,
@@ -187,7 +219,8 @@ mod tests {
         let claims = claims();
         let holds = |claim: &str, values: &[&str]| {
             let values = values.iter().map(ToString::to_string).collect();
-            RequiredClaim { claim: ClaimPath::parse(claim).unwrap(), values }.holds(&claims)
+            let claim = ClaimPath::parse(claim).unwrap();
+            RequiredClaim { claim, values, format: ClaimFormat::Whole }.holds(&claims)
         };
         for (claim, values) in [
             ("sub", ["x", "u1"].as_slice()),
@@ -214,5 +247,23 @@ mod tests {
         ] {
             assert!(!holds(claim, values), "{claim} {values:?}");
         }
+    }
+
+    #[test]
+    fn space_delimited_claims_match_by_element() {
+        let holds = |scope: Value, value: &str| {
+            let Value::Object(claims) = json!({"scope": scope}) else { unreachable!() };
+            let (claim, values) = (ClaimPath::name("scope"), vec![value.to_owned()]);
+            RequiredClaim { claim, values, format: ClaimFormat::SpaceDelimited }.holds(&claims)
+        };
+        for scope in [json!("read"), json!("a read"), json!("read b"), json!(["a", "read"])] {
+            assert!(holds(scope.clone(), "read"), "{scope}");
+        }
+        for scope in
+            [json!("reads"), json!("read,b"), json!("Read"), json!("a\tread"), json!([["read"]])]
+        {
+            assert!(!holds(scope.clone(), "read"), "{scope}");
+        }
+        assert!(!holds(json!("a read"), "a read"), "an element has no space");
     }
 }

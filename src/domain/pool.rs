@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use jsonwebtoken::jwk::JwkSet;
 
 use super::algorithm::Algorithm;
 use super::document::Document;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
-use super::jwk::Jwk;
+use super::jwk;
 use super::policy::ClaimsPolicy;
 use super::secret_ref::SecretEntry;
 use super::signing_key_set::{PublishedKey, SigningKeyState};
@@ -121,13 +121,6 @@ pub struct Hosted {
     pub retain_keys: bool,
 }
 
-/// A public JWKS (RFC 7517 section 5).
-#[derive(Clone, Debug, Serialize)]
-pub struct Jwks {
-    /// The keys.
-    pub keys: Vec<Jwk>,
-}
-
 impl UserPool {
     /// The key with this `kid`.
     #[must_use]
@@ -165,13 +158,15 @@ impl UserPool {
         if let Some(document) = self.document.get() {
             return Ok(document);
         }
-        let document = Document::of(&self.jwks())?;
+        let document = Document::of(&self.jwks()?)?;
         Ok(self.document.get_or_init(|| document))
     }
 
     /// The key set that is published.
-    #[must_use]
-    pub fn jwks(&self) -> Jwks {
-        Jwks { keys: self.keys.iter().map(|key| key.jwk.clone()).collect() }
+    ///
+    /// # Errors
+    /// See [`jwk::public_set`].
+    pub fn jwks(&self) -> serde_json::Result<JwkSet> {
+        jwk::public_set(self.keys.iter().map(|key| &key.jwk))
     }
 }

@@ -132,7 +132,7 @@ reasons! {
         "the token has `cnf`: proof of possession is not supported";
     /// `sub`, or the claim that the pool's idClaim specifies, is missing, empty or not a string.
     SubjectMissing = "subject_missing", Unauthorized,
-        "the token has no user id: `sub`, or the claim that the UserPool's idClaim specifies, is not a non-empty string";
+        "the token has no user id: `sub`, or the claim that the UserPool's idClaim specifies, is not a non-empty string (with idClaimType Integer: not an integer)";
     /// A user id that no Revocation can name.
     SubjectTooLong = "subject_too_long", Unauthorized,
         "the token's user id is longer than 255 characters, so that it could not be revoked";

@@ -8,6 +8,8 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::JwtSigner;
+use jsonwebtoken::signature::{Error as SignatureError, Signer};
 use serde::Deserialize;
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -87,50 +89,7 @@ impl SigningKey {
     /// The JWK is not a private key of a supported algorithm.
     pub fn from_jwk(jwk: &PrivateJwk) -> Result<Self, SigningError> {
         let algorithm = jwk.algorithm().ok_or(SigningError::Unsupported)?;
-        let rejected = SigningError::Rejected(algorithm);
-        let member =
-            |value: &Option<Zeroizing<String>>| -> Result<Zeroizing<Vec<u8>>, SigningError> {
-                let text = value.as_ref().ok_or(rejected)?;
-                URL_SAFE_NO_PAD.decode(text.as_bytes()).map(Zeroizing::new).map_err(|_| rejected)
-            };
-        let public = |value: &Option<String>| {
-            let text = value.as_ref().ok_or(rejected)?;
-            URL_SAFE_NO_PAD.decode(text).map_err(|_| rejected)
-        };
-        let pair = match algorithm {
-            Algorithm::RS256 | Algorithm::PS256 => {
-                let components = KeyPairComponents {
-                    public_key: PublicKeyComponents {
-                        n: public(&jwk.public.n)?,
-                        e: public(&jwk.public.e)?,
-                    },
-                    d: member(&jwk.d)?,
-                    p: member(&jwk.p)?,
-                    q: member(&jwk.q)?,
-                    dP: member(&jwk.dp)?,
-                    dQ: member(&jwk.dq)?,
-                    qInv: member(&jwk.qi)?,
-                };
-                let pair = RsaKeyPair::from_components(&components).map_err(|_| rejected)?;
-                Pair::Rsa(Box::new(pair))
-            }
-            Algorithm::ES256 | Algorithm::ES384 => {
-                let point =
-                    [&[4_u8][..], &public(&jwk.public.x)?, &public(&jwk.public.y)?].concat();
-                let private = member(&jwk.d)?;
-                let pair = EcdsaKeyPair::from_private_key_and_public_key(
-                    ecdsa(algorithm),
-                    &private,
-                    &point,
-                );
-                Pair::Ec(pair.map_err(|_| rejected)?)
-            }
-            Algorithm::EdDSA => {
-                let seed = member(&jwk.d)?;
-                let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &public(&jwk.public.x)?);
-                Pair::Ed25519(pair.map_err(|_| rejected)?)
-            }
-        };
+        let pair = jwk.pair(algorithm).ok_or(SigningError::Rejected(algorithm))?;
         Ok(Self { algorithm, pair })
     }
 
@@ -192,13 +151,12 @@ impl SigningKey {
         jwk.kid = jwk.thumbprint();
         jwk
     }
+}
 
-    /// Signs `message`. The signature has the form that RFC 7518 section 3 requires.
-    ///
-    /// # Errors
-    /// The cryptographic library failed.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, SigningError> {
-        let failed = |_| SigningError::Failed;
+/// Signatures have the form that RFC 7518 section 3 requires.
+impl Signer<Vec<u8>> for SigningKey {
+    fn try_sign(&self, message: &[u8]) -> Result<Vec<u8>, SignatureError> {
+        let failed = |_| SignatureError::new();
         let random = SystemRandom::new();
         match &self.pair {
             Pair::Rsa(pair) => {
@@ -213,6 +171,13 @@ impl SigningKey {
             Pair::Ec(pair) => Ok(pair.sign(&random, message).map_err(failed)?.as_ref().to_vec()),
             Pair::Ed25519(pair) => Ok(pair.try_sign(message).map_err(failed)?.as_ref().to_vec()),
         }
+    }
+}
+
+/// Called directly: `jsonwebtoken::encode` would parse the key for each token.
+impl JwtSigner for SigningKey {
+    fn algorithm(&self) -> jsonwebtoken::Algorithm {
+        self.algorithm.into()
     }
 }
 
@@ -245,6 +210,38 @@ impl PrivateJwk {
         self.d.is_some()
     }
 
+    fn pair(&self, algorithm: Algorithm) -> Option<Pair> {
+        let Self { public, d, p, q, dp, dq, qi } = self;
+        Some(match algorithm {
+            Algorithm::RS256 | Algorithm::PS256 => {
+                let public_key = PublicKeyComponents {
+                    n: octets(public.n.as_ref())?,
+                    e: octets(public.e.as_ref())?,
+                };
+                let pair = RsaKeyPair::from_components(&KeyPairComponents {
+                    public_key,
+                    d: octets(d.as_ref())?,
+                    p: octets(p.as_ref())?,
+                    q: octets(q.as_ref())?,
+                    dP: octets(dp.as_ref())?,
+                    dQ: octets(dq.as_ref())?,
+                    qInv: octets(qi.as_ref())?,
+                });
+                Pair::Rsa(Box::new(pair.ok()?))
+            }
+            Algorithm::ES256 | Algorithm::ES384 => {
+                let (x, y) = (octets(public.x.as_ref())?, octets(public.y.as_ref())?);
+                let (point, d) = ([&[4_u8][..], &x, &y].concat(), octets(d.as_ref())?);
+                let curve = ecdsa(algorithm);
+                Pair::Ec(EcdsaKeyPair::from_private_key_and_public_key(curve, &d, &point).ok()?)
+            }
+            Algorithm::EdDSA => {
+                let (x, d) = (octets(public.x.as_ref())?, octets(d.as_ref())?);
+                Pair::Ed25519(Ed25519KeyPair::from_seed_and_public_key(&d, &x).ok()?)
+            }
+        })
+    }
+
     fn algorithm(&self) -> Option<Algorithm> {
         let Jwk { alg, kty, crv, .. } = &self.public;
         let rsa = VerifyingAlgorithm::RS256;
@@ -253,9 +250,14 @@ impl PrivateJwk {
     }
 }
 
+fn octets(member: Option<&impl AsRef<str>>) -> Option<Zeroizing<Vec<u8>>> {
+    URL_SAFE_NO_PAD.decode(member?.as_ref()).map(Zeroizing::new).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jsonwebtoken::signature::Verifier as _;
 
     #[test]
     fn every_algorithm_signs_what_its_public_half_verifies() {
@@ -265,9 +267,9 @@ mod tests {
             let jwk = made.public_jwk();
             assert_eq!(jwk, read.public_jwk(), "{algorithm:?}");
             let verifying = jwk.verifying_key(algorithm).unwrap();
-            let signature = read.sign(b"message").unwrap();
-            assert!(verifying.verifies(b"message", &signature), "{algorithm:?}");
-            assert!(!verifying.verifies(b"Message", &signature), "{algorithm:?}");
+            let signature = read.try_sign(b"message").unwrap();
+            assert!(verifying.verify(b"message", &signature).is_ok(), "{algorithm:?}");
+            assert!(verifying.verify(b"Message", &signature).is_err(), "{algorithm:?}");
         }
     }
 
@@ -291,7 +293,7 @@ mod tests {
             assert!(jwk.is_private());
             let key = SigningKey::from_jwk(&jwk).unwrap();
             let verifying = jwk.public.verifying_key(key.algorithm()).unwrap();
-            assert!(verifying.verifies(b"m", &key.sign(b"m").unwrap()));
+            assert!(verifying.verify(b"m", &key.try_sign(b"m").unwrap()).is_ok());
         }
         let public =
             r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;

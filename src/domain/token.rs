@@ -12,6 +12,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
+use jsonwebtoken::Header;
+use jsonwebtoken::signature::{Signer as _, Verifier as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -105,9 +107,9 @@ impl<'a> UnverifiedToken<'a> {
         if key.verifying.algorithm() != self.algorithm {
             return Err(Reason::AlgorithmMismatch);
         }
-        if !key.verifying.verifies(self.signing_input.as_bytes(), &self.signature) {
-            return Err(Reason::SignatureInvalid);
-        }
+        key.verifying
+            .verify(self.signing_input.as_bytes(), &self.signature)
+            .map_err(|_| Reason::SignatureInvalid)?;
         if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at, now)) {
             return Err(Reason::KeyRevoked);
         }
@@ -146,20 +148,15 @@ pub struct HostedClaims<'a> {
 /// # Errors
 /// The cryptographic library failed.
 pub fn sign<C: Serialize>(key: &SigningKey, kid: &str, claims: &C) -> Result<String, SigningError> {
-    #[derive(Serialize)]
-    struct Header<'a> {
-        alg: &'static str,
-        kid: &'a str,
-        typ: &'static str,
-    }
-    let header = Header { alg: key.algorithm().as_str(), kid, typ: "JWT" };
+    let mut header = Header::new(key.algorithm().into());
+    header.kid = Some(kid.to_owned());
     let encode = |json: serde_json::Result<Vec<u8>>| {
         json.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| SigningError::Failed)
     };
     let mut token = encode(serde_json::to_vec(&header))?;
     token.push('.');
     token.push_str(&encode(serde_json::to_vec(claims))?);
-    let signature = key.sign(token.as_bytes())?;
+    let signature = key.try_sign(token.as_bytes()).map_err(|_| SigningError::Failed)?;
     token.push('.');
     token.push_str(&URL_SAFE_NO_PAD.encode(signature));
     Ok(token)

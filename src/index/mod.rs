@@ -1,27 +1,26 @@
 //! The index: an in-memory copy of the custom resources, from which every replica answers requests.
 //!
-//! [`watch`] lists and watches each kind and updates the [`Index`]; requests read it through a
+//! [`crate::watch`] lists and watches each kind and updates the [`Index`]; requests read it through a
 //! [`Reader`], without I/O. Every replica has its own index, whether or not it is the leader.
+//!
+//! Nothing here has a client. Changes and lookups are synchronous; what is async only waits for a
+//! change.
 
 mod key_holders;
-pub mod missing_keys;
 mod ownership;
-pub mod progress;
-pub mod propagation;
-pub mod publish;
 pub mod ready;
 mod store;
 pub mod terminating;
-pub mod watch;
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+use crate::crd::Kind;
 use crate::domain::client::{ClientKind, KeySource, SdkClient};
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -30,24 +29,54 @@ use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
-use missing_keys::RefetchRequests;
-use progress::Progress;
+use crate::replicas::applied::AppliedVersions;
+use crate::replicas::refetch_requests::RefetchRequests;
 use ready::Ready;
+pub use store::Indexed;
 use store::State;
-pub use store::{Indexed, Kind};
+
+/// The limits of an index.
+#[derive(Clone, Copy, Debug)]
+pub struct IndexSettings {
+    /// Maximum age of a fetched key set. Older ones are not used for verification.
+    pub max_jwks_age: SignedDuration,
+    /// How long the replica may be without contact to the API server before it no longer answers.
+    /// `None` only for a replica that authenticates no requests: it has no Lease, so nobody waits
+    /// for its acknowledgements.
+    pub max_staleness: Option<Duration>,
+}
+
+#[cfg(test)]
+impl IndexSettings {
+    /// Nothing is ever too old.
+    pub const UNLIMITED: Self = Self { max_jwks_age: SignedDuration::MAX, max_staleness: None };
+}
 
 /// The writable side, used by the watches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Index {
     state: RwLock<State>,
     ready: Ready,
-    progress: Progress,
-    questions: RefetchRequests,
-    max_jwks_age: OnceLock<SignedDuration>,
+    applied: Arc<AppliedVersions>,
+    refetch_requests: Arc<RefetchRequests>,
+    max_jwks_age: SignedDuration,
     withdrawals: Notify,
 }
 
 impl Index {
+    /// An empty index, which is not ready.
+    #[must_use]
+    pub fn new(settings: IndexSettings) -> Self {
+        Self {
+            state: RwLock::default(),
+            ready: Ready::default(),
+            applied: Arc::new(AppliedVersions::new(settings.max_staleness)),
+            refetch_requests: Arc::default(),
+            max_jwks_age: settings.max_jwks_age,
+            withdrawals: Notify::new(),
+        }
+    }
+
     /// Applies an added or modified object. An object that is being deleted, or whose spec is
     /// invalid, is not served.
     pub fn apply<K: Indexed>(&self, object: &K) {
@@ -70,7 +99,7 @@ impl Index {
 
     /// Records that every change of a kind up to this resourceVersion has been applied.
     pub fn advanced(&self, kind: Kind, resource_version: &str) {
-        self.progress.advanced(kind, resource_version);
+        self.applied.advanced(kind, resource_version);
     }
 
     /// Records that a kind has been listed completely.
@@ -78,16 +107,9 @@ impl Index {
         self.ready.listed(kind);
     }
 
-    /// Records that the namespaces have been listed, and which of them are being deleted.
-    pub fn namespaces_listed(&self, terminating: impl IntoIterator<Item = String>) {
-        let mut state = self.state.write();
-        for namespace in terminating {
-            if state.has_older(&namespace, None) {
-                state.terminating.insert(namespace);
-            }
-        }
-        drop(state);
-        self.ready.namespaces_listed();
+    /// Waits until every kind has been listed.
+    pub async fn kinds_listed(&self) {
+        self.ready.kinds().await;
     }
 }
 
@@ -106,7 +128,7 @@ impl Reader {
     /// exist, and the replica has its Lease, so that the leader waits for its acknowledgements.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.0.ready.is_ready() && self.0.progress.is_counted()
+        self.0.ready.is_ready() && self.0.applied.is_reported()
     }
 
     /// Whether requests may be answered: the index must be complete, and recent enough that the
@@ -118,21 +140,21 @@ impl Reader {
         if !self.is_ready() {
             return Err(Reason::IndexNotReady);
         }
-        if self.0.progress.is_fresh() { Ok(()) } else { Err(Reason::IndexStale) }
+        if self.0.applied.is_fresh() { Ok(()) } else { Err(Reason::IndexStale) }
     }
 
     /// Whether this index has applied every change of a kind up to this resourceVersion. If
     /// versions cannot be compared, it is assumed to have.
     #[must_use]
     pub fn has(&self, kind: Kind, resource_version: &str) -> bool {
-        let applied = self.0.progress.applied().get(kind.as_str()).copied();
+        let applied = self.0.applied.versions().get(kind.as_str()).copied();
         let wanted = resource_version.parse().ok();
         applied.zip(wanted).is_none_or(|(applied, wanted): (u64, u64)| applied >= wanted)
     }
 
     /// Waits until [`Reader::has`] is true, for a maximum of `patience`, and returns whether it is.
     pub async fn wait_for(&self, kind: Kind, resource_version: &str, patience: Duration) -> bool {
-        let mut versions = self.0.progress.subscribe();
+        let mut versions = self.0.applied.subscribe();
         let waiting = async {
             loop {
                 versions.mark_unchanged();
@@ -145,30 +167,23 @@ impl Reader {
         self.has(kind, resource_version)
     }
 
-    /// The progress of this index.
+    /// What this index has applied.
     #[must_use]
-    pub fn progress(&self) -> &Progress {
-        &self.0.progress
-    }
-
-    /// Sets the maximum age of a fetched key set. Older ones are not used for verification.
-    pub fn limit_jwks_age(&self, max: SignedDuration) {
-        // Set once per process; further calls have no effect.
-        let _ = self.0.max_jwks_age.set(max);
+    pub fn applied(&self) -> &Arc<AppliedVersions> {
+        &self.0.applied
     }
 
     /// Whether the key set of a pool was fetched recently enough to be used for verification. A set
     /// that is not fetched always is.
     #[must_use]
     pub fn is_recent(&self, pool: &UserPool, now: Timestamp) -> bool {
-        let limit = self.0.max_jwks_age.get();
-        limit.zip(pool.fetch.at).is_none_or(|(max, at)| now.duration_since(at) <= *max)
+        pool.fetch.at.is_none_or(|at| now.duration_since(at) <= self.0.max_jwks_age)
     }
 
     /// The requests from this replica to the leader.
     #[must_use]
-    pub fn refetch_requests(&self) -> &RefetchRequests {
-        &self.0.questions
+    pub fn refetch_requests(&self) -> &Arc<RefetchRequests> {
+        &self.0.refetch_requests
     }
 
     /// Waits until every kind has been listed.
@@ -214,13 +229,13 @@ impl Reader {
     }
 
     /// Waits until the API key with this hash is usable, for a maximum of `patience`. Does not wait
-    /// if the progress of this index is unknown.
+    /// if the versions that this index has applied are unknown.
     pub async fn wait_for_key(&self, hash: &KeyHash, patience: Duration) {
-        let mut versions = self.0.progress.subscribe();
+        let mut versions = self.0.applied.subscribe();
         let waiting = async {
             loop {
                 versions.mark_unchanged();
-                let follows = self.0.progress.applied().contains_key(Kind::SdkClient.as_str());
+                let follows = self.0.applied.versions().contains_key(Kind::SdkClient.as_str());
                 let known = !follows || self.client_by_key(hash).is_some();
                 if known || versions.changed().await.is_err() {
                     return;
@@ -355,7 +370,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_is_waited_for_until_status_lists_it() {
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::new(IndexSettings::UNLIMITED));
         let reader = Reader::new(Arc::clone(&index));
         let hash = ApiKey::generate().unwrap().hash();
         let apply = |version: &str, listed: &[KeyHash], recorded: &[KeyHash]| {
@@ -377,7 +392,7 @@ mod tests {
             reader.wait_for_key(&hash, Duration::from_secs(9)).await;
             begun.elapsed().as_secs()
         };
-        assert_eq!(took().await, 0, "the progress of this index is unknown");
+        assert_eq!(took().await, 0, "the applied versions are unknown");
         apply("1", &[hash], &[]);
         assert_eq!(took().await, 9, "until the timeout");
         let accept = async {

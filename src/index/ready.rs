@@ -3,7 +3,7 @@
 
 use tokio::sync::watch;
 
-use super::Kind;
+use crate::crd::Kind;
 
 /// What has been listed so far.
 #[derive(Debug)]

@@ -2,17 +2,13 @@
 //! takes O(1), or O(log n) where several objects claim the same id or e-mail address.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::fmt::Debug;
-use std::hash::Hash;
 use std::sync::Arc;
 
-use k8s_openapi::NamespaceResourceScope;
 use kube::Resource;
-use serde::de::DeserializeOwned;
 
 use super::key_holders::KeyHolders;
 use super::ownership::{Candidate, release};
-use crate::crd;
+use crate::crd::{self, CustomKind};
 use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
@@ -23,52 +19,8 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::names;
 use crate::validate;
 
-/// The kinds that are indexed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// `Organization`.
-    Organization,
-    /// `Member`.
-    Member,
-    /// `UserPool`.
-    UserPool,
-    /// `SdkClient`.
-    SdkClient,
-    /// `Revocation`.
-    Revocation,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Self; 5] =
-        [Self::Organization, Self::Member, Self::UserPool, Self::SdkClient, Self::Revocation];
-
-    /// The name of the kind.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Organization => "Organization",
-            Self::Member => "Member",
-            Self::UserPool => "UserPool",
-            Self::SdkClient => "SdkClient",
-            Self::Revocation => "Revocation",
-        }
-    }
-}
-
 /// A kind that can be indexed.
-pub trait Indexed:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Send
-    + Sync
-    + 'static
-{
-    /// The kind.
-    const KIND: Kind;
-
+pub trait Indexed: CustomKind {
     /// Replaces the object in the index, or removes it if it must not be served.
     fn apply(state: &mut State, object: &Self);
 
@@ -207,8 +159,6 @@ fn name_of<K: Resource>(object: &K) -> ObjectName {
 }
 
 impl Indexed for crd::Organization {
-    const KIND: Kind = Kind::Organization;
-
     fn apply(state: &mut State, object: &Self) {
         match served(object, validate::organization) {
             Some(organization) => {
@@ -227,8 +177,6 @@ impl Indexed for crd::Organization {
 }
 
 impl Indexed for crd::Member {
-    const KIND: Kind = Kind::Member;
-
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
         if let Some(member) = served(object, validate::member) {
@@ -249,8 +197,6 @@ impl Indexed for crd::Member {
 }
 
 impl Indexed for crd::UserPool {
-    const KIND: Kind = Kind::UserPool;
-
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
         if let Some(pool) = served(object, validate::user_pool) {
@@ -265,8 +211,6 @@ impl Indexed for crd::UserPool {
 }
 
 impl Indexed for crd::SdkClient {
-    const KIND: Kind = Kind::SdkClient;
-
     fn apply(state: &mut State, object: &Self) {
         let name = name_of(object);
         state.drop_client(&name);
@@ -293,8 +237,6 @@ impl Indexed for crd::SdkClient {
 }
 
 impl Indexed for crd::Revocation {
-    const KIND: Kind = Kind::Revocation;
-
     fn apply(state: &mut State, object: &Self) {
         Self::delete(state, &name_of(object));
         // Also while it is being deleted: a revocation is in force until it no longer exists.

@@ -15,7 +15,7 @@ use crate::domain::reason::Reason;
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
-use crate::index::missing_keys::KeyLookup;
+use crate::replicas::refetch_requests::KeyLookup;
 
 /// The credential types that an endpoint accepts.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +54,7 @@ pub async fn authenticate_patiently(
     clock: &dyn Clock,
     question: Question<'_>,
 ) -> Result<Verified, Reason> {
-    let mut changes = reader.progress().subscribe();
+    let mut changes = reader.applied().subscribe();
     let answer = || authenticate(reader, clock.now(), question);
     let first = answer();
     if first != Err(Reason::KeyNotYetKnown) {

@@ -14,8 +14,9 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 /// Creation times of the API server are truncated by up to this much.
 const PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
-/// A revocation. One of keys or sessions covers only those that existed when it was created, even
-/// if it specifies a later time; otherwise their replacements would be revoked again and again.
+/// A revocation. One by time covers only keys, sessions and tokens that existed when it was
+/// created, even if it specifies a later time; otherwise their replacements would be revoked again
+/// and again, and whoever may revoke could lock users out in advance.
 ///
 /// # Errors
 /// It does not specify exactly one object whose credentials it revokes.
@@ -46,7 +47,7 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
             created_before: created_before(&pool.keys_created_before),
             subjects: pool.subjects.iter().flatten().cloned().collect(),
             token_ids: pool.token_ids.iter().flatten().cloned().collect(),
-            tokens_issued_before: time(pool.tokens_issued_before.as_ref()),
+            tokens_issued_before: created_before(&pool.tokens_issued_before),
             ..of(RevocationTarget::UserPool, &pool.name)
         }),
         (None, Some(client), None) => Ok(Revocation {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anon_operator::clock::SystemClock;
 use anon_operator::config::Role;
-use anon_operator::crd;
+use anon_operator::crd::{self, Kind};
 use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::index::{Index, Kind, Reader};
+use anon_operator::index::{Index, Reader};
 use anon_operator::metrics::Metrics;
 use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
 use axum::body::Body;
@@ -14,6 +14,8 @@ use http::{HeaderMap, Method, Request, Response};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
+
+use crate::support::UNLIMITED;
 
 const ORIGIN: &str = "https://shop.acme.example";
 
@@ -40,7 +42,7 @@ fn web() -> Value {
 
 /// A replica with the webapp `web`, a service `backend` and the organization's logo.
 fn world(listed: bool) -> (Arc<Index>, AppState) {
-    let index = Arc::new(Index::default());
+    let index = Arc::new(Index::new(UNLIMITED));
     index.apply::<crd::SdkClient>(&object("SdkClient", "web", &web()));
     let service = json!({"service": {"role": "Member", "apiKey": {"hashes": []}}});
     index.apply::<crd::SdkClient>(&object("SdkClient", "backend", &service));

@@ -72,7 +72,7 @@ metadata:
     {{- include "anon-operator.labels" .context | nindent 4 }}
 spec:
   policyName: {{ .name }}
-  validationActions: [Deny]
+  validationActions: {{ default "[Deny]" .actions }}
 {{- end }}
 
 {{- define "anon-operator.image" -}}

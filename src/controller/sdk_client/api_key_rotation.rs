@@ -92,8 +92,8 @@ pub struct Next {
     pub pending: Option<Arc<Pending>>,
     /// The validators that have acknowledged it, for messages.
     pub acknowledged_by: String,
-    /// The Pods that have not acknowledged it, if that takes long.
-    pub waiting_for: Option<String>,
+    /// The validators that have not acknowledged it, for a message, if that takes long.
+    pub waiting: String,
 }
 
 /// What to do, before any new key exists.
@@ -170,7 +170,7 @@ pub async fn observe(
                 reach: Reach::Nowhere,
                 pending: None,
                 acknowledged_by: String::new(),
-                waiting_for: None,
+                waiting: String::new(),
             });
             context.pending.put(&client.name, Pending { key, created_at });
         }
@@ -203,20 +203,26 @@ fn next(
     let published = service.keys.iter().find(|key| key.state == ApiKeyState::Next)?;
     let write = context.expectations.publication(object, &published.hash.to_string());
     let pending = context.pending.get(&client.name, published.hash);
-    let reached = context.propagation.reached(&write);
-    let reach = match pending {
-        Some(_) if reached.everywhere => Reach::Everywhere,
-        None if write.at.elapsed() >= TAKEOVER_DELAY => Reach::Nowhere,
-        _ => Reach::Published,
-    };
+    let acknowledged = context.replicas.acknowledged(&write);
+    let reach = reach(pending.is_some(), acknowledged.everywhere, write.at.elapsed());
     Some(Next {
         hash: published.hash,
         created_at: published.created_at,
         reach,
         pending,
-        waiting_for: reached.waiting_for(&write),
-        acknowledged_by: reached.text,
+        waiting: acknowledged.waiting_note(&write),
+        acknowledged_by: acknowledged.text,
     })
+}
+
+/// How far a key has propagated that status has published for this long, as this leader has seen it.
+/// If the plain text is lost, or another leader has it, the key is left alone for a while.
+fn reach(has_plain_text: bool, everywhere: bool, published_for: Duration) -> Reach {
+    match (has_plain_text, everywhere) {
+        (true, true) => Reach::Everywhere,
+        (false, _) if published_for >= TAKEOVER_DELAY => Reach::Nowhere,
+        _ => Reach::Published,
+    }
 }
 
 /// The delivered keys that belong to the client. `None` if that is not known yet.
@@ -447,13 +453,12 @@ impl Planner<'_> {
         let mut planned = self.with_next(ready, next);
         planned.requeue = Requeue::At(later(self.observed.now, PROPAGATION_CHECK_INTERVAL));
         if next.pending.is_some() {
-            let waiting = next.waiting_for.as_ref();
-            let waiting = waiting.map(|pods| format!("; waiting for: {pods}")).unwrap_or_default();
             planned.readiness.notes.push(ExtraCondition::new(
                 "RotationDeferred",
                 "WaitingForValidators",
                 format!(
-                    "the new key is delivered once every validator has acknowledged it{waiting}"
+                    "the new key is delivered once every validator has acknowledged it{}",
+                    next.waiting
                 ),
             ));
         }
@@ -613,5 +618,23 @@ fn status(key: &DeliveredKey) -> crd::ApiKeyStatus {
         state: key.state,
         created_at: key.created_at.map(Time),
         expires_at: key.expires_at.map(Time),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_another_leader_has_its_turn_and_then_is_replaced() {
+        let before = TAKEOVER_DELAY.saturating_sub(Duration::from_millis(1));
+        for everywhere in [false, true] {
+            assert_eq!(reach(false, everywhere, Duration::ZERO), Reach::Published);
+            assert_eq!(reach(false, everywhere, before), Reach::Published);
+            assert_eq!(reach(false, everywhere, TAKEOVER_DELAY), Reach::Nowhere);
+        }
+        // Our own waits until it is acknowledged, however long that takes.
+        assert_eq!(reach(true, false, TAKEOVER_DELAY), Reach::Published);
+        assert_eq!(reach(true, true, Duration::ZERO), Reach::Everywhere);
     }
 }

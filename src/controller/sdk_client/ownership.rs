@@ -19,11 +19,12 @@ use parking_lot::Mutex;
 
 use super::delivery;
 use crate::controller::{Context, Error};
+use crate::crd::Kind;
 use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::ObjectName;
 use crate::domain::key_ownership::{self, Evidence, Others, Ruling};
-use crate::index::{Kind, Reader};
+use crate::index::Reader;
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;

@@ -13,7 +13,8 @@ use crate::controller::Error;
 use crate::controller::plan::Write;
 use crate::crd::condition::Readiness;
 use crate::crd::{self, SigningKeyStatus, UserPoolStatus};
-use crate::domain::pool::{Hosted, Jwks, UserPool};
+use crate::domain::jwk::public_set;
+use crate::domain::pool::{Hosted, UserPool};
 use crate::domain::signing_key_set::{SigningKeyState, StoredKeySet};
 use crate::names;
 
@@ -139,9 +140,10 @@ pub fn config_map(
 ) -> Result<Write, Error> {
     let owner =
         object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
-    let jwks = Jwks { keys: status.keys.iter().map(|key| key.jwk.clone()).collect() };
-    let json =
-        serde_json::to_string(&jwks).map_err(|source| Error::Encode { what: "JWKS", source })?;
+    let jwks = public_set(status.keys.iter().map(|key| &key.jwk));
+    let json = jwks
+        .and_then(|jwks| serde_json::to_string(&jwks))
+        .map_err(|source| Error::Encode { what: "JWKS", source })?;
     Ok(Write::ApplyConfigMap(Box::new(ConfigMap {
         metadata: ObjectMeta {
             name: Some(names::jwks_config_map(&pool.name.name)),

@@ -104,9 +104,9 @@ pub async fn observe(
     let next = set.as_ref().and_then(StoredKeySet::next).map(StoredKey::kid);
     if let Some(key) = published.into_iter().find(|key| Some(key.kid.as_str()) == next) {
         let write = context.expectations.publication(object, &key.kid);
-        let reached = context.propagation.reached(&write);
-        observed.reach = if reached.everywhere { Reach::Everywhere } else { Reach::Published };
-        observed.waiting_for = reached.waiting_for(&write);
+        let acknowledged = context.replicas.acknowledged(&write);
+        observed.reach = if acknowledged.everywhere { Reach::Everywhere } else { Reach::Published };
+        observed.waiting_for = acknowledged.waiting_for(&write);
     }
     let is_unreadable = observed.stored.is_some() && set.is_none();
     if !is_unreadable && observed.refused.is_none() {

@@ -21,13 +21,13 @@ use tracing::{debug, info};
 use super::fetch_limiter::FetchLimiter;
 use crate::clock::SharedClock;
 use crate::controller::Guarded;
-use crate::controller::propagation::Propagation;
 use crate::crd::UserPool;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::ids::{ObjectName, UserPoolId};
 use crate::index::Reader;
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
+use crate::replicas::tracker::ReplicaTracker;
 use tracked_pool::{FetchJob, FetchOutcome, TrackedPool, parse_lenient};
 pub use tracked_pool::{FetchSpec, Known};
 
@@ -110,15 +110,15 @@ impl JwksRefresher {
     }
 
     /// Fetches what is due and what validators request, until dropped.
-    pub async fn run(&self, propagation: &Propagation, reader: &Reader) {
+    pub async fn run(&self, replicas: &ReplicaTracker, reader: &Reader) {
         let mut jobs = FuturesUnordered::new();
         loop {
-            let (due, pause) = self.begin(&propagation.asked(), reader);
+            let (due, pause) = self.begin(&replicas.refetch_requests(), reader);
             jobs.extend(due.into_iter().map(|job| self.run_job(job)));
             tokio::select! {
                 Some((job, outcome)) = jobs.next() => self.complete(&job, outcome),
                 () = self.changed.notified() => {}
-                () = propagation.new_requests() => {}
+                () = replicas.new_requests() => {}
                 () = tokio::time::sleep(pause) => {}
             }
         }

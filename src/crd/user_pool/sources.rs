@@ -1,6 +1,7 @@
 //! The variants of a pool whose keys the operator does not create.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::rules::{comparing_durations, duration};
@@ -20,6 +21,9 @@ pub struct Provided {
 #[x_kube(
     validation = Rule::new(r"self.url.matches('^https://[^\\s/?#@]+([/?][^\\s#]*)?$')")
         .message("url must be an https URL without user, fragment and spaces, such as `https://id.acme.example/.well-known/jwks.json`")
+        .field_path(".url"),
+    validation = Rule::new(r"!self.url.matches('/[.]well-known/openid-configuration/?$')")
+        .message("url is that of a discovery document, not of a JWK Set: use `oidc: {issuer: …}` with the URL before `/.well-known/openid-configuration`")
         .field_path(".url"),
     validation = comparing_durations(&["self.refreshInterval"], "!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
         .message("refreshInterval must be from `1m` to `24h`").field_path(".refreshInterval")
@@ -47,6 +51,9 @@ pub struct RemoteJwks {
 #[x_kube(
     validation = Rule::new(r"self.issuer.matches('^https://[^\\s/?#@]+(/[^\\s?#]*)?$')")
         .message("issuer must be an https URL without user, query, fragment and spaces, exactly as in `iss` of the tokens, such as `https://id.acme.example`")
+        .field_path(".issuer"),
+    validation = Rule::new(r"!self.issuer.matches('/[.]well-known/openid-configuration/?$')")
+        .message("issuer is the URL before `/.well-known/openid-configuration`, exactly as in `iss` of the tokens, such as `https://id.acme.example`")
         .field_path(".issuer"),
     validation = comparing_durations(&["self.refreshInterval"], "!has(self.refreshInterval) || (duration(self.refreshInterval) >= duration('1m') && duration(self.refreshInterval) <= duration('24h'))")
         .message("refreshInterval must be from `1m` to `24h`").field_path(".refreshInterval")
@@ -123,4 +130,15 @@ pub struct RequiredClaim {
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(min = 1, max = 32), inner(length(max = 256)))]
     pub values: Vec<String>,
+    /// How a string is compared. If unset, as a whole. `SpaceDelimited`: the string is a list of values
+    /// that are separated by single spaces, such as `scope`, and must contain one of `values`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<ClaimFormat>,
+}
+
+/// The format of a string with several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ClaimFormat {
+    /// Values that are separated by single spaces.
+    SpaceDelimited,
 }

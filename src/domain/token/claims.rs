@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::domain::ids::{SdkClientId, UserPoolId};
-use crate::domain::policy::Audience;
+use crate::domain::policy::{Audience, IdClaimType};
 use crate::domain::pool::UserPool;
 use crate::domain::principal::{AppUser, Principal, Verified};
 use crate::domain::reason::Reason;
@@ -78,7 +78,7 @@ impl<'p> SignedClaims<'p> {
             Some(Value::String(id)) if is_live(id) => {}
             Some(_) => return Err(Reason::TokenClientGone),
         }
-        let app_user_id = self.app_user_id()?.to_owned();
+        let app_user_id = self.app_user_id()?;
         if !self.pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
             return Err(Reason::RequiredClaimMismatch);
         }
@@ -121,12 +121,17 @@ impl<'p> SignedClaims<'p> {
     }
 
     /// The value of the pool's idClaim. An unverified e-mail address identifies nobody.
-    fn app_user_id(&self) -> Result<&str, Reason> {
-        let path = &self.pool.claims.id_claim;
-        let id = path.find(&self.claims).and_then(Value::as_str).unwrap_or_default();
-        if id.is_empty() {
-            return Err(Reason::SubjectMissing);
-        }
+    fn app_user_id(&self) -> Result<String, Reason> {
+        let policy = &self.pool.claims;
+        let path = &policy.id_claim;
+        let id = match (policy.id_claim_type, path.find(&self.claims)) {
+            (IdClaimType::String, Some(Value::String(id))) if !id.is_empty() => id.clone(),
+            // `as_i64` is `None` for a number with fraction or exponent.
+            (IdClaimType::Integer, Some(Value::Number(id))) => {
+                id.as_i64().ok_or(Reason::SubjectMissing)?.to_string()
+            }
+            _ => return Err(Reason::SubjectMissing),
+        };
         if id.chars().count() > MAX_SUBJECT {
             return Err(Reason::SubjectTooLong);
         }

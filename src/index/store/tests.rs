@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use serde::de::DeserializeOwned;
+
 use super::*;
 use crate::domain::client::ClientKind;
 use crate::domain::credential::ApiKey;

@@ -36,11 +36,11 @@ use serde::Serialize;
 
 use super::AppState;
 use super::error::finish;
+use crate::crd::Kind;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
-use crate::index::Kind;
-use crate::index::propagation::{Propagation, Write};
 use crate::names;
+use crate::replicas::tracker::{ReplicaTracker, Write};
 use passwords::Passwords;
 use rate_limit::Limits;
 
@@ -67,7 +67,7 @@ pub struct Platform {
     /// Name of this replica.
     identity: String,
     /// Tracks the other replicas.
-    propagation: Option<Arc<Propagation>>,
+    replicas: Option<Arc<ReplicaTracker>>,
 }
 
 /// Settings of a [`Platform`].
@@ -76,7 +76,7 @@ pub struct PlatformSettings {
     /// Name of this replica.
     pub identity: String,
     /// Tracks the other replicas; without it, replies do not wait for them.
-    pub propagation: Option<Arc<Propagation>>,
+    pub replicas: Option<Arc<ReplicaTracker>>,
     /// The namespace with the password hashes.
     pub operator_namespace: String,
     /// Public base URL.
@@ -106,7 +106,7 @@ impl Platform {
             operator_namespace: settings.operator_namespace,
             proxy_hops: settings.proxy_hops,
             identity: settings.identity,
-            propagation: settings.propagation,
+            replicas: settings.replicas,
         })
     }
 }
@@ -121,8 +121,8 @@ const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
 async fn wait_until_visible(state: &AppState, kind: Kind, resource_version: &str) {
     let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
     state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
-    if let Some(propagation) = &state.platform.propagation {
-        propagation.elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
+    if let Some(replicas) = &state.platform.replicas {
+        replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }
 
@@ -130,11 +130,11 @@ async fn wait_until_visible(state: &AppState, kind: Kind, resource_version: &str
 /// to status, and the replicas learn of that.
 async fn accepted(state: &AppState, key: &ApiKey) {
     state.reader.wait_for_key(&key.hash(), LOCAL_TIMEOUT).await;
-    let applied = state.reader.progress().applied().get(Kind::SdkClient.as_str()).copied();
-    if let (Some(propagation), Some(version)) = (&state.platform.propagation, applied) {
+    let applied = state.reader.applied().versions().get(Kind::SdkClient.as_str()).copied();
+    if let (Some(replicas), Some(version)) = (&state.platform.replicas, applied) {
         let resource_version = version.to_string();
         let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
-        propagation.elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
+        replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }
 

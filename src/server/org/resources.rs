@@ -2,17 +2,14 @@
 //! them.
 
 use std::collections::BTreeMap;
-use std::fmt::{Debug, Display};
+use std::fmt::Display;
 
 use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use k8s_openapi::NamespaceResourceScope;
 use kube::api::{
     Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
 };
-use kube::{Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
@@ -20,8 +17,9 @@ use super::audit;
 use super::caller::Caller;
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
 use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
+use crate::crd::CustomKind;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::index::{Kind, Reader};
+use crate::index::Reader;
 use crate::kube_error::short;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::pages;
@@ -30,30 +28,12 @@ use crate::names;
 use crate::server::{ApiError, AppState};
 
 /// A kind that the API writes.
-pub trait ApiObject:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-{
-    /// The kind in the index.
-    const KIND: Kind;
-}
+pub trait ApiObject: CustomKind {}
 
-impl ApiObject for crate::crd::Organization {
-    const KIND: Kind = Kind::Organization;
-}
-impl ApiObject for crate::crd::Member {
-    const KIND: Kind = Kind::Member;
-}
-impl ApiObject for crate::crd::UserPool {
-    const KIND: Kind = Kind::UserPool;
-}
-impl ApiObject for crate::crd::SdkClient {
-    const KIND: Kind = Kind::SdkClient;
-}
+impl ApiObject for crate::crd::Organization {}
+impl ApiObject for crate::crd::Member {}
+impl ApiObject for crate::crd::UserPool {}
+impl ApiObject for crate::crd::SdkClient {}
 
 /// A kind whose objects have an id in paths.
 pub trait ById: ApiObject {

@@ -10,11 +10,11 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::crd;
+use crate::crd::Kind;
 use crate::domain::credential::SessionToken;
 use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::member::Member;
 use crate::domain::session::StoredSession;
-use crate::index::Kind;
 use crate::kube_error::short;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;

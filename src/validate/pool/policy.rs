@@ -4,7 +4,9 @@ use jiff::SignedDuration;
 
 use super::bounded_duration;
 use crate::crd;
-use crate::domain::policy::{Audience, ClaimPath, ClaimsPolicy, LEEWAY, RequiredClaim};
+use crate::domain::policy::{
+    Audience, ClaimFormat, ClaimPath, ClaimsPolicy, LEEWAY, RequiredClaim,
+};
 use crate::domain::pool::{Location, Remote, Source};
 use crate::validate::{Violations, violation};
 
@@ -17,10 +19,15 @@ pub fn parse(spec: &crd::UserPoolSpec, source: &Source) -> Result<ClaimsPolicy, 
     let bounds = SignedDuration::ZERO..=MAX_LEEWAY;
     let required = spec.required_claims.iter().flatten().map(|required| {
         let claim = path("spec.requiredClaims", &required.claim)?;
-        Ok(RequiredClaim { claim, values: required.values.clone() })
+        let format = match required.format {
+            None => ClaimFormat::Whole,
+            Some(crd::ClaimFormat::SpaceDelimited) => ClaimFormat::SpaceDelimited,
+        };
+        Ok(RequiredClaim { claim, values: required.values.clone(), format })
     });
     Ok(ClaimsPolicy {
         id_claim: path("spec.idClaim", spec.id_claim.as_deref().unwrap_or("sub"))?,
+        id_claim_type: spec.id_claim_type.unwrap_or_default(),
         issuers: spec.issuers.clone().unwrap_or_default(),
         audience: audience(spec, source)?,
         algorithms: spec.algorithms.clone().unwrap_or_default(),
@@ -35,6 +42,7 @@ fn reject_fields_of_other_sources(
     source: &Source,
 ) -> Result<(), Violations> {
     let set_for_others = spec.id_claim.is_some()
+        || spec.id_claim_type.is_some()
         || spec.issuers.is_some()
         || spec.any_audience.is_some()
         || spec.algorithms.is_some()
@@ -42,7 +50,7 @@ fn reject_fields_of_other_sources(
     match source {
         Source::Hosted(_) if set_for_others => Err(violation(
             "spec",
-            "the operator issues the tokens of a hosted pool itself: remove idClaim, issuers, anyAudience, algorithms and requiredClaims",
+            "the operator issues the tokens of a hosted pool itself: remove idClaim, idClaimType, issuers, anyAudience, algorithms and requiredClaims",
         )),
         Source::Remote(Remote { location: Location::Issuer(_), .. }) if spec.issuers.is_some() => {
             Err(violation(

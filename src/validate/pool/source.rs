@@ -11,6 +11,8 @@ use crate::validate::{Violation, Violations, violation};
 
 /// How often a remote key set is fetched by default.
 const DEFAULT_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(15);
+/// The lifetime of a token whose request does not set `exp`, unless the maximum is shorter.
+const DEFAULT_TOKEN_LIFETIME: SignedDuration = SignedDuration::from_hours(4380);
 const MIN_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_mins(1);
 const MAX_REFRESH_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
@@ -62,8 +64,11 @@ fn hosted(hosted: &crd::Hosted) -> Result<Hosted, Violations> {
             SignedDuration::ZERO
         })
     };
-    let default_lifetime = duration("tokenLifetime.default", &hosted.token_lifetime.default);
     let max_lifetime = duration("tokenLifetime.max", &hosted.token_lifetime.max);
+    let default_lifetime = match &hosted.token_lifetime.default {
+        Some(text) => duration("tokenLifetime.default", text),
+        None => DEFAULT_TOKEN_LIFETIME.min(max_lifetime),
+    };
     let interval = hosted.rotation.as_ref();
     let rotation_interval =
         interval.map(|rotation| duration("rotation.interval", &rotation.interval));

@@ -150,3 +150,15 @@ fn inline_keys_serve_from_the_spec_whatever_status_says() {
     encrypts["inline"]["keys"][0]["key_ops"] = json!(["deriveKey"]);
     assert_eq!(spec(&encrypts).unwrap().keys.len(), 0);
 }
+
+#[test]
+fn default_lifetime_is_half_a_year_and_follows_a_shorter_max() {
+    let default = |lifetime: Value| {
+        let pool = spec(&json!({"hosted": {"tokenLifetime": lifetime}})).unwrap();
+        let Source::Hosted(hosted) = pool.source else { panic!("hosted") };
+        hosted.default_lifetime
+    };
+    assert_eq!(default(json!({})), SignedDuration::from_hours(4380));
+    assert_eq!(default(json!({"max": "24h"})), SignedDuration::from_hours(24));
+    assert_eq!(default(json!({"default": "1h", "max": "24h"})), SignedDuration::from_hours(1));
+}

@@ -8,10 +8,12 @@ use anon_operator::clock::SystemClock;
 use anon_operator::controller::{self, Context, Settings};
 use anon_operator::crd;
 use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
-use anon_operator::index::propagation::Propagation;
-use anon_operator::index::{Index, Reader, terminating, watch};
+use anon_operator::index::{Index, IndexSettings, Reader};
 use anon_operator::metrics::Metrics;
+use anon_operator::replicas::tracker::ReplicaTracker;
+use anon_operator::watch;
 use futures::future::join_all;
+use jiff::SignedDuration;
 use kube::Client;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -33,7 +35,10 @@ async fn lead(replica: usize) -> JoinSet<()> {
     config.default_retry = false;
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Client::try_from(config).unwrap();
-    let index = Arc::new(Index::default());
+    let index = Arc::new(Index::new(IndexSettings {
+        max_jwks_age: SignedDuration::from_hours(24),
+        max_staleness: None,
+    }));
     let settings = Settings {
         operator_namespace: operator_namespace(),
         public_url: PUBLIC_URL.to_owned(),
@@ -42,30 +47,21 @@ async fn lead(replica: usize) -> JoinSet<()> {
         max_jwks_age: Duration::from_hours(24),
         fetcher: fetcher(),
     };
-    let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
+    let replicas = Arc::new(ReplicaTracker::new(Duration::from_hours(1)));
     let context = Context::new(
         client.clone(),
         settings,
         Arc::new(SystemClock),
         Arc::new(Metrics::default()),
         Reader::new(Arc::clone(&index)),
-        Arc::clone(&propagation),
+        Arc::clone(&replicas),
         format!("leader-{replica}"),
     );
     let mut tasks = JoinSet::new();
     tasks.spawn(controller::run(Arc::new(context)));
     let follower = client.clone();
-    tasks.spawn(async move { propagation.follow(follower, &operator_namespace()).await });
-    tasks.spawn(async move {
-        tokio::join!(
-            watch::drive::<crd::Organization>(client.clone(), &index),
-            watch::drive::<crd::Member>(client.clone(), &index),
-            watch::drive::<crd::UserPool>(client.clone(), &index),
-            watch::drive::<crd::SdkClient>(client.clone(), &index),
-            watch::drive::<crd::Revocation>(client.clone(), &index),
-            terminating::drive(client.clone(), &index),
-        );
-    });
+    tasks.spawn(async move { replicas.watch(follower, &operator_namespace()).await });
+    tasks.spawn(async move { watch::run(client, &index).await });
     tasks
 }
 

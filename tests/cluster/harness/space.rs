@@ -112,6 +112,17 @@ impl Space {
         self.dynamic(manifest).create(&PostParams::default(), &object).await
     }
 
+    /// Binds a ClusterRole to a user in this namespace, under the user's name.
+    pub async fn bind(&self, user: &str, role: &str) {
+        let rbac = "rbac.authorization.k8s.io";
+        self.apply(&serde_json::json!({
+            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": user},
+            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+            "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
+        }))
+        .await;
+    }
+
     /// A merge patch.
     pub async fn try_merge<K: Kind>(&self, name: &str, patch: &Value) -> kube::Result<K> {
         self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await

@@ -4,7 +4,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
-use crate::harness::kubectl::kubectl;
+use crate::harness::kubectl::{kubectl, kubectl_with};
 use crate::harness::{
     Space, member, organization, pool, pool_with, quick_pool, service, service_of, webapp, with,
 };
@@ -83,7 +83,7 @@ async fn defaults_are_filled_in() {
         pool["spec"],
         json!({"hosted": {
             "algorithm": "RS256", "deletionPolicy": "Retain",
-            "tokenLifetime": {"default": "4380h", "max": "4464h"},
+            "tokenLifetime": {"max": "4464h"},
         }})
     );
     // First sight costs no write: the server itself says that nobody has looked yet.
@@ -93,6 +93,57 @@ async fn defaults_are_filled_in() {
     // A null is what is left out, for us and for the server.
     let odd = with(quick_pool("users"), "/spec/displayName", Value::Null);
     assert!(create(&space, &odd).await.unwrap()["spec"].get("displayName").is_none());
+}
+
+#[tokio::test]
+async fn warns_of_rotation_requests_without_effect() {
+    let space = Space::new("hints").await;
+    let hashes = json!({"hashes": []});
+    let jwks = json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "UserPool", "metadata": {"name": "remote"},
+        "spec": {"audiences": ["shop"], "jwks": {"url": "https://id.example/jwks"}},
+    });
+    let cases = [
+        (webapp("web", "users"), "no API key"),
+        (
+            with(service("ci", "Member", "key"), "/spec/service/apiKey", hashes),
+            "generated elsewhere",
+        ),
+        (jwks, "only the signing keys of hosted pools"),
+        (service("backend", "Member", "key"), ""),
+        (quick_pool("users"), ""),
+    ];
+    for (manifest, hint) in cases {
+        let asked = with(manifest, "/metadata/annotations", json!({"anon.dev/rotate": "now"}));
+        let arguments = ["create", "--dry-run=server", "-n", &space.name, "-f", "-"];
+        let said = kubectl_with(&arguments, &asked.to_string());
+        assert!(said.success, "{said:?}");
+        assert_eq!(said.stderr.contains("has no effect"), !hint.is_empty(), "{said:?}");
+        assert!(said.stderr.contains(hint), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_null_variant_is_one_error() {
+    let space = Space::new("null").await;
+    let client = json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "SdkClient", "metadata": {"name": "c"},
+        "spec": {"webapp": null},
+    });
+    for (manifest, variants) in [
+        (with(quick_pool("users"), "/spec/hosted", Value::Null), "exactly one of"),
+        (client, "exactly one of"),
+        (
+            with(service("b", "Member", "k"), "/spec/service/apiKey/delivery", Value::Null),
+            "exactly one of",
+        ),
+    ] {
+        let error = create(&space, &manifest).await.unwrap_err().to_string();
+        // The display of an error ends with the Status that it came in.
+        let (message, _status) = error.split_once(" (Status").unwrap();
+        assert!(message.contains(variants), "{message}");
+        assert_eq!(message.matches("Invalid value").count(), 1, "{message}");
+    }
 }
 
 #[tokio::test]
@@ -117,6 +168,7 @@ async fn each_rule_accepts_and_refuses() {
         with(quick_pool("users"), "/spec/description", text(1024)),
         audiences(json!(["a", "b"])),
         lifetime("60s", "60s"),
+        pool("users", json!({"tokenLifetime": {"max": "24h"}})),
         lifetime("1h30m", "8784h"),
         secret(&"x".repeat(253)),
         secret("a.signing-keys.b"),

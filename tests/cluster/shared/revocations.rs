@@ -133,9 +133,15 @@ async fn tokens_and_users() {
     acme.revoke("user", json!({"subjects": ["ada"]})).await;
     acme.counts(&operator, &two, "401 user_revoked").await;
     acme.counts(&operator, &other, "200").await;
-    // Before a time to come: until then nobody gets in.
+    // A time to come reaches no further than the creation of the Revocation.
     acme.revoke("before", json!({"tokensIssuedBefore": "2099-01-01T00:00:00Z"})).await;
     acme.counts(&operator, &other, "401 token_revoked").await;
+    eventually("new tokens are accepted", async || {
+        let fresh = acme.token(&operator, "bob").await;
+        let verdict = operator.validate(&fresh, Some(&acme.web)).await.verdict();
+        if verdict.starts_with("200") { Ok(()) } else { Err(verdict) }
+    })
+    .await;
     for name in ["token", "user", "before"] {
         acme.space.ready::<Revocation>(name).await;
     }

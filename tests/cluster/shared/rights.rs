@@ -99,25 +99,101 @@ async fn an_edit_user_makes_pools_and_clients_and_raises_no_role() {
         with(admin.clone(), "/spec/service/apiKey", json!({"hashes": hashes}))
     };
     assert_refused(&refusal(&edit, &by_hash(&[&own])).await, "Admin");
-    // Into a client that an Admin has made he can slip no key of his own, nor revoke one.
+    // Into a client that an Admin has made he can slip no key of his own.
     space.apply(&by_hash(&[&theirs])).await;
     assert_refused(&refusal(&edit, &by_hash(&[&theirs, &own])).await, "Admin");
-    let revocation = json!({
-        "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "r"},
-        "spec": {"sdkClient": {"name": "admin", "keyIds": [theirs.hash().id()]}},
-    });
-    assert_refused(&refusal(&edit, &revocation).await, "cannot patch resource");
-    let edith = bound(&space, "edith-revokes", "ClusterRole", "anon-revoker").await;
-    edith.try_create(&revocation).await.unwrap();
-    let back = edith.api::<Revocation>().delete("r", &DeleteParams::default()).await;
-    assert!(back.is_err(), "a revoker does not take back");
-
     for (kind, name) in [("userpools", "users"), ("sdkclients", "backend")] {
         let said = write_status(&space, Some("edith"), kind, name);
         assert!(said.contains("cannot") && said.contains("status"), "{said}");
     }
     edit.delete::<SdkClient>("backend").await;
     edit.api::<UserPool>().delete("users", &DeleteParams::default()).await.unwrap();
+}
+
+/// A Revocation of `spec`.
+fn revocation(name: &str, spec: Value) -> Value {
+    json!({
+        "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": name}, "spec": spec,
+    })
+}
+
+/// Whether creating the Revocation is allowed, and why not.
+async fn revokes(space: &Space, name: &str, spec: &Value) -> String {
+    match space.try_create(&revocation(name, spec.clone())).await {
+        Ok(_) => "allowed".to_owned(),
+        Err(kube::Error::Api(status)) => format!("{} {}", status.code, status.message),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+#[tokio::test]
+async fn revoking_requires_rights_on_what_is_revoked() {
+    let _operator = shared().await;
+    let space = Space::new("revoking").await;
+    space
+        .apply(&json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "narrow"},
+            "rules": [
+                {"apiGroups": ["anon.dev"], "resources": ["revocations"], "verbs": ["get", "list", "create"]},
+                {"apiGroups": ["anon.dev"], "resources": ["sdkclients"], "resourceNames": ["mine"],
+                    "verbs": ["update"]},
+            ],
+        }))
+        .await;
+    let narrow = bound(&space, "nora-revokes", "Role", "narrow").await;
+    let edit = bound(&space, "edith-revokes", "ClusterRole", "edit").await;
+    let revoker = bound(&space, "rita-revokes", "ClusterRole", "anon-revoker").await;
+    let admin = bound(&space, "ada-revokes", "ClusterRole", "anon-admin").await;
+    let then = "2026-01-01T00:00:00Z";
+    // Each case, and whether a user with rights on one client, an edit user, a revoker and an Admin may.
+    let cases = [
+        (
+            json!({"sdkClient": {"name": "mine", "keysCreatedBefore": then}}),
+            [true, true, true, true],
+        ),
+        (
+            json!({"sdkClient": {"name": "other", "keysCreatedBefore": then}}),
+            [false, true, true, true],
+        ),
+        (
+            json!({"userPool": {"name": "users", "subjects": ["user-123"]}}),
+            [false, true, true, true],
+        ),
+        (json!({"userPool": {"name": "users", "tokenIds": ["t-1"]}}), [false, true, true, true]),
+        (
+            json!({"userPool": {"name": "users", "tokensIssuedBefore": then}}),
+            [false, true, true, true],
+        ),
+        (json!({"userPool": {"name": "users", "keyIds": ["k"]}}), [false, false, true, true]),
+        (
+            json!({"userPool": {"name": "users", "keysCreatedBefore": then}}),
+            [false, false, true, true],
+        ),
+        (
+            json!({"member": {"name": "ada", "sessionsCreatedBefore": then}}),
+            [false, false, true, true],
+        ),
+    ];
+    for (number, (spec, allowed)) in cases.iter().enumerate() {
+        for (user, allowed) in [&narrow, &edit, &revoker, &admin].into_iter().zip(allowed) {
+            let name = format!("r-{number}-{}", uuid::Uuid::new_v4().simple());
+            let outcome = revokes(user, &name, spec).await;
+            if *allowed {
+                assert_eq!(outcome, "allowed", "{spec}");
+            } else {
+                assert!(
+                    outcome.starts_with("403 ") && outcome.contains("requires permission"),
+                    "{outcome}"
+                );
+            }
+        }
+    }
+    // Nobody but an Admin can undo a Revocation.
+    admin.try_create(&revocation("r", cases[0].0.clone())).await.unwrap();
+    for user in [&narrow, &edit, &revoker] {
+        assert!(user.api::<Revocation>().delete("r", &DeleteParams::default()).await.is_err());
+    }
+    admin.api::<Revocation>().delete("r", &DeleteParams::default()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Health and metrics.
 
-use anon_operator::index::Kind;
+use anon_operator::crd::Kind;
 use anon_operator::server;
 use serde_json::json;
 

@@ -173,7 +173,7 @@ async fn lifetimes_and_audiences_of_the_pool() {
     let mut pool = objects::pool("acme", "users", acme.signing);
     pool.spec.audiences = Some(vec!["api".into(), "web".into()]);
     let lifetime = &mut pool.spec.hosted.as_mut().unwrap().token_lifetime;
-    (lifetime.default, lifetime.max) = ("1h30m".into(), "2h".into());
+    (lifetime.default, lifetime.max) = (Some("1h30m".into()), "2h".into());
     world.add(&pool);
     let body = json!({"appUserId": "u", "sdkClientId": acme.client()});
     let (token, claims) = minted(&mint(&world, &acme, &body).await);

@@ -1,9 +1,9 @@
 //! A token that names a key which is not in the fetched set: it waits a moment, and what comes of
 //! that depends on what the leader answers.
 
+use anon_operator::crd::Kind;
 use anon_operator::domain::ids::UserPoolId;
 use anon_operator::domain::signing::SigningKey;
-use anon_operator::index::Kind;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -33,11 +33,12 @@ async fn ask(world: &World, token: &str) -> Reply {
 
 /// Waits for the question, as it would stand in the Lease, and brings the answer by a status.
 async fn lead(world: &World, answer: Answer) -> Value {
-    let questions = world.state.reader.refetch_requests();
+    let requests = world.state.reader.refetch_requests();
     let pool = UserPoolId::derive("acme", "users");
     let asked = loop {
-        questions.news().await;
-        let asked = questions.send(|id| world.state.reader.pool(id), std::time::Instant::now());
+        requests.new_request().await;
+        let asked =
+            requests.take_pending(|id| world.state.reader.pool(id), std::time::Instant::now());
         if asked.pools.contains_key(&pool) {
             break asked;
         }

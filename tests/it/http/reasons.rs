@@ -10,7 +10,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::support::objects::{self, claims, issuer, token};
-use crate::support::{Acme, NOW, Reply, World, post};
+use crate::support::{Acme, MAX_JWKS_AGE, NOW, Reply, World, post};
 
 /// The body of a request to `/v1/validate` about `token` for the client `client`.
 fn ask(token: &str, client: &str) -> Request<axum::body::Body> {
@@ -113,8 +113,8 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
         }
         Reason::KeyUnknown => headed(acme, "kid", json!("another")),
         Reason::KeyNotYetKnown | Reason::KeySetStale => {
-            world.state.reader.limit_jwks_age(jiff::SignedDuration::from_hours(24));
-            let age = if reason == Reason::KeySetStale { 86_401 } else { 86_400 };
+            let max_age = MAX_JWKS_AGE.as_secs();
+            let age = if reason == Reason::KeySetStale { max_age + 1 } else { max_age };
             world.add(&objects::remote_pool("acme", "remote", acme.signing, NOW - age));
             world.add(&objects::webapp("acme", "far", "remote"));
             ask(&token(&objects::new_signing_key(), &claims()), "far")

@@ -11,17 +11,18 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use anon_operator::clock::Clock;
 use anon_operator::config::Role;
+use anon_operator::crd::Kind;
 use anon_operator::domain::credential::ApiKey;
 use anon_operator::domain::ids::SdkClientId;
 use anon_operator::domain::signing::SigningKey;
-use anon_operator::index::{Index, Indexed, Kind, Reader};
+use anon_operator::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::metrics::Metrics;
 use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -29,6 +30,13 @@ use api::FakeApi;
 
 /// The time of every test, unless it says another.
 pub const NOW: i64 = 1_800_000_000;
+
+/// The maximum age of a fetched key set.
+pub const MAX_JWKS_AGE: SignedDuration = SignedDuration::from_hours(24);
+
+/// An index that is never stale, because no API server feeds it.
+pub const UNLIMITED: IndexSettings =
+    IndexSettings { max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
 
 /// A clock that stands still until it is set.
 pub struct TestClock(AtomicI64);
@@ -51,17 +59,24 @@ pub struct World {
 impl World {
     /// A replica that has read the cluster and found nothing.
     pub fn new() -> Self {
-        let world = Self::unlisted();
+        Self::unlisted().list()
+    }
+
+    fn list(self) -> Self {
         for kind in Kind::ALL {
-            world.index.listed(kind);
+            self.index.listed(kind);
         }
-        world.index.namespaces_listed([]);
-        world
+        self.index.namespaces_listed([]);
+        self
     }
 
     /// A replica that has not read the cluster yet.
     pub fn unlisted() -> Self {
-        let index = Arc::new(Index::default());
+        Self::of(UNLIMITED)
+    }
+
+    fn of(limits: IndexSettings) -> Self {
+        let index = Arc::new(Index::new(limits));
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
         let api = FakeApi::default();
         let state = AppState {
@@ -83,10 +98,9 @@ impl World {
 
     /// A replica that was ready once and has lost touch with the cluster.
     pub fn stale() -> Self {
-        let world = Self::new();
-        let progress = world.state.reader.progress();
-        progress.limit(std::time::Duration::from_hours(1));
-        progress.published(std::time::Instant::now());
+        let max_staleness = Some(std::time::Duration::from_hours(1));
+        let world = Self::of(IndexSettings { max_staleness, ..UNLIMITED }).list();
+        world.state.reader.applied().reported(std::time::Instant::now());
         world
     }
 

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anon_operator::index::propagation::{Propagation, Write};
-use anon_operator::index::{Kind, Reader};
+use anon_operator::crd::Kind;
+use anon_operator::index::Reader;
+use anon_operator::replicas::tracker::{ReplicaTracker, Write};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
@@ -37,7 +38,7 @@ fn leases(version: &str, items: &[Value]) -> Value {
 /// A leader that follows the Leases of a scripted API server.
 struct Leader {
     server: Script,
-    propagation: Arc<Propagation>,
+    replicas: Arc<ReplicaTracker>,
     task: JoinHandle<()>,
 }
 
@@ -50,11 +51,14 @@ impl Drop for Leader {
 impl Leader {
     async fn start(minor: &str, found: &[Value]) -> (Self, Events) {
         let (mut server, client) = Script::new();
-        let propagation = Arc::new(Propagation::new(STALENESS));
-        let running = Arc::clone(&propagation);
+        let replicas = Arc::new(ReplicaTracker::new(STALENESS));
+        let running = Arc::clone(&replicas);
         let task = tokio::spawn(async move {
             let (all, namespace) = (client.clone(), "anon-system");
-            tokio::join!(running.follow(client, namespace), running.sweep(all, namespace));
+            tokio::join!(
+                running.watch(client, namespace),
+                running.remove_stale_leases(all, namespace)
+            );
         });
         server.next().await.ok(&json!({
             "major": "1", "minor": minor, "gitVersion": "", "gitCommit": "", "gitTreeState": "",
@@ -62,7 +66,7 @@ impl Leader {
         }));
         server.list().await.ok(&leases("10", found));
         let events = server.watch("10").await.stream();
-        let leader = Self { server, propagation, task };
+        let leader = Self { server, replicas, task };
         leader.says("1", |reached| reached != "an unknown number of validators").await;
         (leader, events)
     }
@@ -73,7 +77,7 @@ impl Leader {
             resource_version: version.to_owned(),
             at: Instant::now(),
         };
-        let reached = self.propagation.reached(&write);
+        let reached = self.replicas.acknowledged(&write);
         (reached.everywhere, reached.text)
     }
 
@@ -192,5 +196,5 @@ async fn a_delete_that_was_missed_is_not_claimed_to_be_known() {
     // A quiet cluster: a bookmark says that there was nothing.
     events.send("BOOKMARK", &bookmark("40"));
     assert!(reader.wait_for(Kind::UserPool, "40", Duration::from_mins(1)).await);
-    assert_eq!(reader.progress().applied(), [("UserPool", 40)].into());
+    assert_eq!(reader.applied().versions(), [("UserPool", 40)].into());
 }

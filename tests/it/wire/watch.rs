@@ -1,13 +1,15 @@
-//! `index/watch.rs` with an API server that behaves: pages, events, bookmarks, ends, expiry.
+//! `watch/objects.rs` with an API server that behaves: pages, events, bookmarks, ends, expiry.
 
 use std::sync::Arc;
 
-use anon_operator::crd::UserPool;
+use anon_operator::crd::{Kind, UserPool};
 use anon_operator::domain::ids::UserPoolId;
-use anon_operator::index::{Index, Kind, Reader, watch};
+use anon_operator::index::{Index, Reader};
+use anon_operator::watch::objects;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::support::UNLIMITED;
 use crate::support::api::failure;
 use crate::support::objects::{pool_json, signing_key};
 use crate::support::script::{Events, Script};
@@ -28,13 +30,13 @@ impl Drop for Wire {
 impl Wire {
     pub fn start() -> Self {
         let (server, client) = Script::new();
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::new(UNLIMITED));
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::UserPool) {
             index.listed(kind);
         }
         index.namespaces_listed([]);
         let watched = Arc::clone(&index);
-        let task = tokio::spawn(async move { watch::drive::<UserPool>(client, &watched).await });
+        let task = tokio::spawn(async move { objects::drive::<UserPool>(client, &watched).await });
         Self { server, index, task }
     }
 

@@ -1,4 +1,4 @@
-//! `index/watch.rs` with an API server, or a network, that does not behave.
+//! `watch/objects.rs` with an API server, or a network, that does not behave.
 
 use std::time::Duration;
 

@@ -11,10 +11,10 @@ use anon_operator::controller::{Context, Error, Settings, bindings, status as wr
 use anon_operator::crd::condition::{self, Readiness};
 use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
 use anon_operator::domain::ids::MemberId;
-use anon_operator::index::propagation::Propagation;
 use anon_operator::index::{Index, Reader};
 use anon_operator::kube_ext::tolerant::Tolerant;
 use anon_operator::metrics::Metrics;
+use anon_operator::replicas::tracker::ReplicaTracker;
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -22,6 +22,7 @@ use kube::Api;
 use serde_json::{Value, json};
 
 use crate::jwks::open_fetcher;
+use crate::support::UNLIMITED;
 use crate::support::api::{FakeApi, ok, status};
 use crate::support::objects::{self, metadata, parse};
 
@@ -315,14 +316,14 @@ fn context(api: &FakeApi) -> Context {
         fetcher: open_fetcher(),
     };
     let metrics = Arc::new(Metrics::default());
-    let reader = Reader::new(Arc::new(Index::default()));
-    let propagation = Arc::new(Propagation::new(Duration::from_hours(1)));
+    let reader = Reader::new(Arc::new(Index::new(UNLIMITED)));
+    let replicas = Arc::new(ReplicaTracker::new(Duration::from_hours(1)));
     let clock = Arc::new(SystemClock);
-    Context::new(api.client(), settings, clock, metrics, reader, propagation, "test".into())
+    Context::new(api.client(), settings, clock, metrics, reader, replicas, "test".into())
 }
 
 fn is_replaced(context: &Context, object: &Organization) -> bool {
-    context.expectations.check(object, &context.propagation).is_some()
+    context.expectations.check(object, &context.replicas).is_some()
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::*;
 use crate::crd;
 use crate::domain::credential::ApiKey;
-use crate::index::Index;
+use crate::index::{Index, IndexSettings};
 
 /// Number of clients: the first two have delivery Secrets, the others list hashes.
 const CLIENTS: usize = 4;
@@ -139,7 +139,7 @@ impl Model {
             clients: vec![Client::default(); CLIENTS],
             secrets: vec![Stored::default(); DELIVERED],
             leaders: Vec::new(),
-            validator: Arc::default(),
+            validator: Arc::new(Index::new(IndexSettings::UNLIMITED)),
             flights: Vec::new(),
             owner: [None; KEYS],
             released: [const { Keys::new() }; KEYS],
@@ -178,7 +178,7 @@ impl Model {
 
     /// A leader with a complete index.
     fn leader(&self) -> Leader {
-        let index = Arc::new(Index::default());
+        let index = Arc::new(Index::new(IndexSettings::UNLIMITED));
         for (client, now) in self.clients.iter().enumerate() {
             index.apply(&Self::object(client, now));
         }
@@ -483,7 +483,7 @@ proptest! {
 
 /// An index with these clients: name, hashes in the spec, hashes in status.
 fn reader(clients: &[(&str, &[KeyHash], &[KeyHash])]) -> (Arc<Index>, Reader) {
-    let index = Arc::new(Index::default());
+    let index = Arc::new(Index::new(IndexSettings::UNLIMITED));
     for (number, (name, listed, recorded)) in clients.iter().enumerate() {
         index.apply(&listing(name, number + 1, listed, recorded));
         index.advanced(Kind::SdkClient, &(number + 1).to_string());

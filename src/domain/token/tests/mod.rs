@@ -59,7 +59,7 @@ impl Issuer {
     /// A token with exactly this payload and a valid signature.
     fn sign(&self, header: &str, payload: &str) -> String {
         let input = format!("{}.{}", encode(header), encode(payload));
-        let signature = self.key.sign(input.as_bytes()).unwrap();
+        let signature = self.key.try_sign(input.as_bytes()).unwrap();
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
 

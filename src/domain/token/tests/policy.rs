@@ -1,7 +1,7 @@
 //! Claim requirements of pools, on tokens with a valid signature.
 
 use super::*;
-use crate::domain::policy::{ClaimPath, RequiredClaim};
+use crate::domain::policy::{ClaimFormat, ClaimPath, IdClaimType, RequiredClaim};
 use crate::domain::pool::{Location, Remote};
 use crate::domain::secret_ref::SecretEntry;
 use Reason::{
@@ -50,6 +50,25 @@ fn the_leeway_is_the_pool_s() {
         ] {
             assert_eq!(user_of(&pool, &claims).err(), refused, "{leeway} {claims}");
         }
+    }
+}
+
+#[test]
+fn user_ids_have_exactly_the_type_of_the_pool() {
+    let mut pool = eddsa().pool.clone();
+    for sub in ["42", "-7", "0", "9223372036854775807", "-9223372036854775808"] {
+        let number: Value = serde_json::from_str(sub).unwrap();
+        pool.claims.id_claim_type = IdClaimType::Integer;
+        assert_eq!(user_of(&pool, &json!({"sub": number})), Ok(sub.to_owned()));
+        assert_eq!(user_of(&pool, &json!({"sub": sub})), Err(SubjectMissing));
+        pool.claims.id_claim_type = IdClaimType::String;
+        assert_eq!(user_of(&pool, &json!({"sub": number})), Err(SubjectMissing));
+        assert_eq!(user_of(&pool, &json!({"sub": sub})), Ok(sub.to_owned()));
+    }
+    pool.claims.id_claim_type = IdClaimType::Integer;
+    for odd in ["42.0", "4.2e1", "1e3", "-0", "9223372036854775808", "1e99", "true", "[42]", "{}"] {
+        let odd: Value = serde_json::from_str(odd).unwrap();
+        assert_eq!(user_of(&pool, &json!({"sub": odd})), Err(SubjectMissing), "{odd}");
     }
 }
 
@@ -146,6 +165,7 @@ fn required_claims_all_have_to_hold() {
     let required = |claim: &str, values: &[&str]| RequiredClaim {
         claim: ClaimPath::parse(claim).unwrap(),
         values: values.iter().map(ToString::to_string).collect(),
+        format: ClaimFormat::Whole,
     };
     pool.claims.required =
         vec![required("tid", &["acme"]), required("/realm/roles", &["staff", "admin"])];

@@ -4,12 +4,13 @@ use jsonwebtoken::{DecodingKey, EncodingKey, Header, Validation};
 
 use super::*;
 use crate::domain::jwk::Jwk;
+use crate::domain::jwks_parser::{Expected, JwkSet};
 
 fn holds(jwk: &Value, algorithm: impl Into<VerifyingAlgorithm>, token: &str) -> bool {
     let jwk: Jwk = serde_json::from_value(jwk.clone()).unwrap();
     let (input, signature) = token.rsplit_once('.').unwrap();
     let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
-    jwk.verifying_key(algorithm).unwrap().verifies(input.as_bytes(), &signature)
+    jwk.verifying_key(algorithm).unwrap().verify(input.as_bytes(), &signature).is_ok()
 }
 
 #[test]
@@ -86,6 +87,37 @@ fn tokens_of_another_library_with_longer_hashes() {
             assert_eq!(verify_at(&pool, &token, NOW).err(), refused, "{signed:?} {algorithm:?}");
         }
     }
+}
+
+/// RFC 9864 section 2.2: `Ed25519` is another name of what RFC 8037 names `EdDSA`.
+#[test]
+fn either_name_of_eddsa_in_token_and_key() {
+    let eddsa = issuer(Algorithm::EdDSA);
+    for (in_token, in_key) in [
+        ("Ed25519", Some("EdDSA")),
+        ("EdDSA", Some("Ed25519")),
+        ("Ed25519", Some("Ed25519")),
+        ("Ed25519", None),
+    ] {
+        let mut jwk = serde_json::to_value(eddsa.key.public_jwk()).unwrap();
+        jwk["alg"] = json!(in_key);
+        if in_key.is_none() {
+            jwk.as_object_mut().unwrap().remove("alg");
+        }
+        let algorithms = [VerifyingAlgorithm::EdDSA];
+        let expected = Expected { private_keys: false, algorithms: &algorithms };
+        let set = json!({"keys": [jwk]}).to_string();
+        let key = JwkSet::parse(set.as_bytes(), expected).unwrap().keys.remove(0);
+        // Published as EdDSA, which every library reads.
+        assert_eq!(key.jwk, eddsa.pool.keys[0].jwk);
+        let mut pool = eddsa.pool.clone();
+        pool.keys[0].verifying = key.verifying;
+        let token = eddsa.token(|header, _| header["alg"] = json!(in_token));
+        assert!(verify_at(&pool, &token, NOW).is_ok(), "{in_token} {in_key:?}");
+    }
+    let es256 = issuer(Algorithm::ES256);
+    let token = es256.token(|header, _| header["alg"] = json!("Ed25519"));
+    assert_eq!(es256.verify(&token).unwrap_err(), Reason::AlgorithmMismatch);
 }
 
 fn foreign(algorithm: impl Into<VerifyingAlgorithm>) -> jsonwebtoken::Algorithm {

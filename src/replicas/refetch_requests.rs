@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher as _, RandomState};
+use std::ops::Deref;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -56,8 +57,8 @@ pub struct RefetchRequests {
     by: String,
     hasher: RandomState,
     state: Mutex<State>,
-    news: Notify,
-    seats: Semaphore,
+    new_request: Notify,
+    slots: Semaphore,
 }
 
 #[derive(Debug, Default)]
@@ -97,7 +98,7 @@ enum Turn {
 
 #[derive(Clone, Copy, Debug)]
 struct Miss {
-    question: u64,
+    request: u64,
     at: Instant,
 }
 
@@ -108,8 +109,8 @@ impl Default for RefetchRequests {
             by: by.chars().take(12).collect(),
             hasher: RandomState::new(),
             state: Mutex::default(),
-            news: Notify::new(),
-            seats: Semaphore::new(MAX_WAITING),
+            new_request: Notify::new(),
+            slots: Semaphore::new(MAX_WAITING),
         }
     }
 }
@@ -124,7 +125,7 @@ impl RefetchRequests {
         let numbers = state.apply(pool, &self.by);
         let known = state.young.get(&key).or_else(|| state.old.get(&key)).copied();
         if let Some(miss) = known {
-            let answered = miss.question <= numbers.answered;
+            let answered = miss.request <= numbers.answered;
             if !answered {
                 return KeyLookup::Unanswered;
             }
@@ -132,21 +133,22 @@ impl RefetchRequests {
                 return KeyLookup::Absent;
             }
         }
-        let question = numbers.sent.saturating_add(1);
-        state.remember(key, Miss { question, at: now });
-        if numbers.wanted != question {
-            state.pools.insert(pool.id, Numbers { wanted: question, ..numbers });
-            self.news.notify_one();
+        let request = numbers.sent.saturating_add(1);
+        state.remember(key, Miss { request, at: now });
+        if numbers.wanted != request {
+            state.pools.insert(pool.id, Numbers { wanted: request, ..numbers });
+            self.new_request.notify_one();
         }
         KeyLookup::Unanswered
     }
 
     /// Takes the open requests, which are considered sent from now on. `pool` looks a pool up by
     /// its id while it exists.
-    pub fn send<P>(&self, pool: impl Fn(UserPoolId) -> Option<P>, now: Instant) -> PendingRequests
-    where
-        P: std::ops::Deref<Target = UserPool>,
-    {
+    pub fn take_pending<P: Deref<Target = UserPool>>(
+        &self,
+        pool: impl Fn(UserPoolId) -> Option<P>,
+        now: Instant,
+    ) -> PendingRequests {
         let mut state = self.state.lock();
         let ids: Vec<_> = state.pools.keys().copied().collect();
         let mut turns = Vec::new();
@@ -184,14 +186,14 @@ impl RefetchRequests {
     }
 
     /// Waits until there is a new request to send.
-    pub async fn news(&self) {
-        self.news.notified().await;
+    pub async fn new_request(&self) {
+        self.new_request.notified().await;
     }
 
     /// A permit to wait for a fetch; `None` if too many requests already wait.
     #[must_use]
     pub fn wait_slot(&self) -> Option<SemaphorePermit<'_>> {
-        self.seats.try_acquire().ok()
+        self.slots.try_acquire().ok()
     }
 }
 
@@ -253,114 +255,107 @@ mod tests {
     use super::*;
     use crate::crd;
 
-    /// Pool `name`, whose status answers `question` of `questions`.
-    fn pool(name: &str, questions: &RefetchRequests, question: u64) -> Arc<UserPool> {
+    /// Pool `name`, whose status answers request `number` of `requests`.
+    fn pool(name: &str, requests: &RefetchRequests, number: u64) -> Arc<UserPool> {
         let object = json!({
             "metadata": {"namespace": "acme", "name": name},
             "spec": {"jwks": {"url": "https://id.example.com/jwks"}, "anyAudience": true},
             "status": {
                 "source": "jwks https://id.example.com/jwks",
-                "fetchAnswers": [{"by": questions.by, "question": question}],
+                "fetchAnswers": [{"by": requests.by, "question": number}],
             },
         });
         let object: crd::UserPool = serde_json::from_value(object).unwrap();
         Arc::new(crate::validate::user_pool(&object).unwrap())
     }
 
-    fn sent(questions: &RefetchRequests, pool: &Arc<UserPool>) -> Option<u64> {
+    fn sent(requests: &RefetchRequests, pool: &Arc<UserPool>) -> Option<u64> {
         let pool_of = |id| (id == pool.id).then(|| Arc::clone(pool));
-        questions.send(pool_of, Instant::now()).pools.get(&pool.id).copied()
+        requests.take_pending(pool_of, Instant::now()).pools.get(&pool.id).copied()
     }
 
     #[test]
-    fn a_key_is_absent_once_a_fetch_newer_than_the_question_has_ended() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        let unanswered = pool("users", &questions, 0);
-        assert_eq!(questions.record_miss(&unanswered, "a", now), KeyLookup::Unanswered);
-        assert_eq!(sent(&questions, &unanswered), Some(1));
-        assert_eq!(questions.record_miss(&unanswered, "a", now), KeyLookup::Unanswered);
+    fn a_key_is_absent_once_a_fetch_newer_than_the_request_has_ended() {
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        let unanswered = pool("users", &requests, 0);
+        assert_eq!(requests.record_miss(&unanswered, "a", now), KeyLookup::Unanswered);
+        assert_eq!(sent(&requests, &unanswered), Some(1));
+        assert_eq!(requests.record_miss(&unanswered, "a", now), KeyLookup::Unanswered);
         // Missed after the request was sent: its answer does not apply.
-        assert_eq!(questions.record_miss(&unanswered, "b", now), KeyLookup::Unanswered);
-        assert_eq!(sent(&questions, &unanswered), Some(1), "one question at a time");
-        let answered = pool("users", &questions, 1);
-        assert_eq!(questions.record_miss(&answered, "a", now), KeyLookup::Absent);
-        assert_eq!(questions.record_miss(&answered, "b", now), KeyLookup::Unanswered);
-        assert_eq!(sent(&questions, &answered), Some(2));
-        let answered = pool("users", &questions, 2);
-        assert_eq!(questions.record_miss(&answered, "b", now), KeyLookup::Absent);
-        assert_eq!(sent(&questions, &answered), None);
+        assert_eq!(requests.record_miss(&unanswered, "b", now), KeyLookup::Unanswered);
+        assert_eq!(sent(&requests, &unanswered), Some(1), "one request at a time");
+        let answered = pool("users", &requests, 1);
+        assert_eq!(requests.record_miss(&answered, "a", now), KeyLookup::Absent);
+        assert_eq!(requests.record_miss(&answered, "b", now), KeyLookup::Unanswered);
+        assert_eq!(sent(&requests, &answered), Some(2));
+        let answered = pool("users", &requests, 2);
+        assert_eq!(requests.record_miss(&answered, "b", now), KeyLookup::Absent);
+        assert_eq!(sent(&requests, &answered), None);
     }
 
     #[test]
     fn an_answer_is_remembered_when_status_no_longer_has_it() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        questions.record_miss(&pool("users", &questions, 0), "a", now);
-        sent(&questions, &pool("users", &questions, 0));
-        assert_eq!(sent(&questions, &pool("users", &questions, 1)), None);
-        assert_eq!(
-            questions.record_miss(&pool("users", &questions, 0), "a", now),
-            KeyLookup::Absent
-        );
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        requests.record_miss(&pool("users", &requests, 0), "a", now);
+        sent(&requests, &pool("users", &requests, 0));
+        assert_eq!(sent(&requests, &pool("users", &requests, 1)), None);
+        assert_eq!(requests.record_miss(&pool("users", &requests, 0), "a", now), KeyLookup::Absent);
     }
 
     #[test]
     fn an_answer_to_what_was_never_asked_counts_for_nothing() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        let forged = pool("users", &questions, 1_000);
-        assert_eq!(questions.record_miss(&forged, "a", now), KeyLookup::Unanswered);
-        assert_eq!(questions.record_miss(&forged, "a", now), KeyLookup::Unanswered);
-        assert_eq!(sent(&questions, &forged), Some(1));
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        let forged = pool("users", &requests, 1_000);
+        assert_eq!(requests.record_miss(&forged, "a", now), KeyLookup::Unanswered);
+        assert_eq!(requests.record_miss(&forged, "a", now), KeyLookup::Unanswered);
+        assert_eq!(sent(&requests, &forged), Some(1));
     }
 
     #[test]
     fn an_absent_key_is_asked_for_again_after_a_while() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        questions.record_miss(&pool("users", &questions, 0), "a", now);
-        sent(&questions, &pool("users", &questions, 0));
-        let answered = pool("users", &questions, 1);
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        requests.record_miss(&pool("users", &requests, 0), "a", now);
+        sent(&requests, &pool("users", &requests, 0));
+        let answered = pool("users", &requests, 1);
         assert_eq!(
-            questions.record_miss(&answered, "a", now + NEGATIVE_CACHE_AGE / 2),
+            requests.record_miss(&answered, "a", now + NEGATIVE_CACHE_AGE / 2),
             KeyLookup::Absent
         );
         assert_eq!(
-            questions.record_miss(&answered, "a", now + NEGATIVE_CACHE_AGE),
+            requests.record_miss(&answered, "a", now + NEGATIVE_CACHE_AGE),
             KeyLookup::Unanswered
         );
-        assert_eq!(sent(&questions, &answered), Some(2));
+        assert_eq!(sent(&requests, &answered), Some(2));
     }
 
     #[test]
-    fn a_flood_of_keys_is_one_question_and_bounded_memory() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        let users = pool("users", &questions, 0);
+    fn a_flood_of_keys_is_one_request_and_bounded_memory() {
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        let users = pool("users", &requests, 0);
         for n in 0..100_000 {
-            assert_eq!(questions.record_miss(&users, &n.to_string(), now), KeyLookup::Unanswered);
+            assert_eq!(requests.record_miss(&users, &n.to_string(), now), KeyLookup::Unanswered);
         }
-        assert_eq!(sent(&questions, &users), Some(1));
-        let state = questions.state.lock();
+        assert_eq!(sent(&requests, &users), Some(1));
+        let state = requests.state.lock();
         assert!(state.young.len() + state.old.len() <= 2 * MAX_KEYS);
     }
 
     #[test]
     fn pools_that_are_gone_are_forgotten() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
-        questions.record_miss(&pool("users", &questions, 0), "a", now);
-        assert!(questions.send(|_| None::<Arc<UserPool>>, now).pools.is_empty());
-        assert!(questions.state.lock().pools.is_empty());
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
+        requests.record_miss(&pool("users", &requests, 0), "a", now);
+        assert!(requests.take_pending(|_| None::<Arc<UserPool>>, now).pools.is_empty());
+        assert!(requests.state.lock().pools.is_empty());
         // A re-created pool starts over: an old answer does not apply.
-        let back = pool("users", &questions, 1);
-        assert_eq!(questions.record_miss(&back, "a", now), KeyLookup::Unanswered);
-        assert_eq!(sent(&questions, &back), Some(2));
+        let back = pool("users", &requests, 1);
+        assert_eq!(requests.record_miss(&back, "a", now), KeyLookup::Unanswered);
+        assert_eq!(sent(&requests, &back), Some(2));
     }
 
     /// The pools whose requests are sent at `now`.
-    fn asked(
-        questions: &RefetchRequests,
-        pools: &[Arc<UserPool>],
-        now: Instant,
-    ) -> Vec<UserPoolId> {
+    fn asked(requests: &RefetchRequests, pools: &[Arc<UserPool>], now: Instant) -> Vec<UserPoolId> {
         let pools: HashMap<_, _> = pools.iter().map(|pool| (pool.id, Arc::clone(pool))).collect();
-        questions.send(|id| pools.get(&id).cloned(), now).pools.into_keys().collect()
+        requests.take_pending(|id| pools.get(&id).cloned(), now).pools.into_keys().collect()
     }
 
     fn pools_of(organization: &str, count: usize) -> Vec<Arc<UserPool>> {
@@ -376,46 +371,46 @@ mod tests {
 
     #[test]
     fn one_organization_does_not_take_every_place() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
         let mut pools: Vec<_> = (0..6).flat_map(|n| pools_of(&format!("many-{n}"), 100)).collect();
         for pool in &pools {
-            questions.record_miss(pool, "a", now);
+            requests.record_miss(pool, "a", now);
         }
-        assert_eq!(asked(&questions, &pools, now).len(), MAX_POOLS);
+        assert_eq!(asked(&requests, &pools, now).len(), MAX_POOLS);
         let of_one = pools_of("many-0", 100);
-        let questions = RefetchRequests::default();
+        let requests = RefetchRequests::default();
         for pool in &of_one {
-            questions.record_miss(pool, "a", now);
+            requests.record_miss(pool, "a", now);
         }
         pools.extend(pools_of("acme", 1));
-        questions.record_miss(&pools[600], "a", now);
-        let asked = asked(&questions, &pools, now);
+        requests.record_miss(&pools[600], "a", now);
+        let asked = asked(&requests, &pools, now);
         assert_eq!(asked.len(), MAX_POOLS_OF_ONE + 1);
         assert!(asked.contains(&pools[600].id));
     }
 
     #[test]
     fn what_is_never_answered_does_not_keep_others_from_asking() {
-        let (questions, now) = (RefetchRequests::default(), Instant::now());
+        let (requests, now) = (RefetchRequests::default(), Instant::now());
         let dead: Vec<_> = (0..8).flat_map(|n| pools_of(&format!("dead-{n}"), 16)).collect();
         for pool in &dead {
-            questions.record_miss(pool, "a", now);
+            requests.record_miss(pool, "a", now);
         }
-        let first = asked(&questions, &dead, now);
+        let first = asked(&requests, &dead, now);
         assert_eq!(first.len(), MAX_POOLS);
         // Pools that found no place go next, after PLACE_TIMEOUT at the latest.
         let later = now + PLACE_TIMEOUT;
-        let second = asked(&questions, &dead, later);
+        let second = asked(&requests, &dead, later);
         assert_eq!(second.len(), MAX_POOLS);
         assert!(second.iter().all(|id| !first.contains(id)));
         // Then all are overdue, and a new request goes before them.
         let (later, acme) = (later + PLACE_TIMEOUT, pools_of("acme", 1));
-        questions.record_miss(&acme[0], "a", later);
+        requests.record_miss(&acme[0], "a", later);
         let all = [dead, acme.clone()].concat();
-        let third = asked(&questions, &all, later);
+        let third = asked(&requests, &all, later);
         assert!(third.len() == MAX_POOLS && third.contains(&acme[0].id));
         // And they take turns.
-        let fourth = asked(&questions, &all, later + Duration::from_secs(1));
+        let fourth = asked(&requests, &all, later + Duration::from_secs(1));
         let again = fourth.iter().filter(|id| third.contains(id) && **id != acme[0].id).count();
         assert!(again <= 2, "{again}");
     }

@@ -2,7 +2,7 @@
 //!
 //! kube's own `watcher` does not report the resourceVersion of bookmarks and of complete lists.
 //! This loop does, because the replica must report exactly which resourceVersion it has applied:
-//! the leader waits for that before it uses a new key ([`super::propagation`]).
+//! the leader waits for that before it uses a new key ([`crate::replicas::tracker`]).
 
 use std::collections::HashSet;
 use std::future::Future;
@@ -16,8 +16,8 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::{Index, Indexed};
 use crate::domain::ids::ObjectName;
+use crate::index::{Index, Indexed};
 use crate::kube_error::short;
 use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::Tolerant;

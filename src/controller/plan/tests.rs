@@ -14,7 +14,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::controller::driver::Reconcile;
 use crate::controller::member::{self, password::Password};
-use crate::controller::propagation::Reached;
 use crate::controller::revocation;
 use crate::controller::sdk_client::api_key_rotation::{Next, Observed as Delivered, Owned};
 use crate::controller::sdk_client::pending::Pending;
@@ -32,6 +31,7 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::rotation::Reach;
 use crate::domain::signing::SigningKey;
 use crate::names;
+use crate::replicas::tracker::Acknowledged;
 
 /// 2026-01-01, and the origin of the times in the snapshots.
 const START: i64 = 1_767_225_600;
@@ -165,7 +165,8 @@ struct Client {
 
 impl Client {
     fn new() -> Self {
-        let delivery = json!({"secretName": "key", "rotation": {"overlap": "1h"}});
+        let delivery =
+            json!({"secretName": "key", "rotation": {"interval": "720h", "overlap": "1h"}});
         let spec = json!({"service": {"role": "Member", "apiKey": {"delivery": delivery}}});
         Self {
             object: object("backend", spec),
@@ -197,7 +198,7 @@ impl Client {
             reach: self.reach,
             pending: self.pending.clone(),
             acknowledged_by: "2 of 2 validators".into(),
-            waiting_for: None,
+            waiting: String::new(),
         });
         let fresh = ApiKey::generate().unwrap();
         let next = next.filter(|next| next.reach > Reach::Nowhere).unwrap_or_else(|| {
@@ -210,7 +211,7 @@ impl Client {
                 reach: Reach::Nowhere,
                 pending: None,
                 acknowledged_by: String::new(),
-                waiting_for: None,
+                waiting: String::new(),
             }
         });
         let all = self.hashes().into_iter().collect();
@@ -279,10 +280,21 @@ fn hashed_api_keys() {
     };
     let object = spec(listed);
     let owned = |owner| Facts::Hashes(vec![owner]);
-    assert_snapshot!(planned(&object, owned(hashes::Owner::Granted)), "accepted", @"");
-    assert_snapshot!(planned(&object, owned(hashes::Owner::Conflict)), "of another client", @"");
-    assert_snapshot!(planned(&object, Facts::Unknown), "not known yet", @"");
-    assert_snapshot!(planned(&spec(json!([])), Facts::Hashes(vec![])), "none", @"");
+    assert_snapshot!(planned(&object, owned(hashes::Owner::Granted)), "accepted", @"
+    status: [Current] Ready KeysAccepted
+    again: OnChange
+    ");
+    assert_snapshot!(planned(&object, owned(hashes::Owner::Conflict)), "of another client", @"
+    status: Stalled KeyConflict
+    again: Later
+    ");
+    assert_snapshot!(planned(&object, Facts::Unknown), "not known yet", @"
+    again: Soon
+    ");
+    assert_snapshot!(planned(&spec(json!([])), Facts::Hashes(vec![])), "none", @"
+    status: Reconciling NoKeys
+    again: OnChange
+    ");
 }
 
 #[test]
@@ -294,8 +306,14 @@ fn webapp_client() {
         render(&plan(&object, sdk_client::Observed { now: at(0), inspected_at, facts }))
     };
     let waiting = Readiness::reconciling("UserPoolNotFound", "");
-    assert_snapshot!(planned(waiting), "waiting", @"");
-    assert_snapshot!(planned(Readiness::ready("Accepted", "")), "ready", @"");
+    assert_snapshot!(planned(waiting), "waiting", @"
+    status: Reconciling UserPoolNotFound
+    again: OnChange
+    ");
+    assert_snapshot!(planned(Readiness::ready("Accepted", "")), "ready", @"
+    status: Ready Accepted
+    again: OnChange
+    ");
 }
 
 /// A hosted pool and its signing Secret, as they are after each plan.
@@ -354,31 +372,93 @@ impl Pool {
 #[test]
 fn hosted_pool() {
     let mut pool = Pool::new();
-    assert_snapshot!(pool.step(), "creation", @"");
-    assert_snapshot!(pool.step(), "settled", @"");
+    assert_snapshot!(pool.step(), "creation", @"
+    create Secret anon-system/n.users.signing-keys [Active]
+    apply ConfigMap users-jwks (1 keys)
+    status: [Active] Ready KeysPublished
+    again: OnChange
+    ");
+    assert_snapshot!(pool.step(), "settled", @"
+    apply ConfigMap users-jwks (1 keys)
+    status: [Active] Ready KeysPublished
+    again: OnChange
+    ");
     let annotations = pool.object.meta_mut().annotations.get_or_insert_default();
     annotations.insert("anon.dev/rotate".into(), "now".into());
-    assert_snapshot!(pool.step(), "the Next key is published", @"");
+    assert_snapshot!(pool.step(), "the Next key is published", @"
+    replace Secret anon-system/n.users.signing-keys [Active, Next]
+    apply ConfigMap users-jwks (2 keys)
+    status: [Active, Next] Ready KeysPublished
+    event: Normal KeyPublished
+    again: after 0 min
+    awaits acknowledgements
+    ");
     pool.reach = Reach::Published;
-    assert_snapshot!(pool.step(), "it is not acknowledged everywhere", @"");
+    assert_snapshot!(pool.step(), "it is not acknowledged everywhere", @"
+    apply ConfigMap users-jwks (2 keys)
+    status: [Active, Next] Ready KeysPublished
+    again: after 0 min
+    awaits acknowledgements
+    ");
     pool.reach = Reach::Everywhere;
-    assert_snapshot!(pool.step(), "it is acknowledged everywhere", @"");
+    assert_snapshot!(pool.step(), "it is acknowledged everywhere", @"
+    replace Secret anon-system/n.users.signing-keys [Active, Next]
+    apply ConfigMap users-jwks (2 keys)
+    status: [Active, Next] Ready KeysPublished
+    again: after 15 min
+    awaits acknowledgements
+    ");
     pool.now = at(HOUR);
-    assert_snapshot!(pool.step(), "it signs", @"");
+    assert_snapshot!(pool.step(), "it signs", @"
+    replace Secret anon-system/n.users.signing-keys [Retiring, Active]
+    apply ConfigMap users-jwks (2 keys)
+    status: [Retiring, Active] Ready KeysPublished
+    event: Normal KeyRetired
+    event: Normal KeyActivated
+    again: after 267910 min
+    ");
     pool.reach = Reach::Nowhere;
-    assert_snapshot!(pool.step(), "settled with a Retiring key", @"");
+    assert_snapshot!(pool.step(), "settled with a Retiring key", @"
+    apply ConfigMap users-jwks (2 keys)
+    status: [Retiring, Active] Ready KeysPublished
+    again: after 267910 min
+    ");
     pool.revocations = vec![revocation(RevocationTarget::UserPool, &[pool.active()])];
     pool.refused = Some("no".into());
     let (stored, status) = (pool.stored.clone(), pool.object.status.clone());
-    assert_snapshot!(pool.step(), "the Active key is revoked, but the Secret is refused", @"");
+    assert_snapshot!(pool.step(), "the Active key is revoked, but the Secret is refused", @"
+    apply ConfigMap users-jwks (1 keys)
+    status: [Retiring] Reconciling Refused
+    again: Later
+    ");
     (pool.stored, pool.object.status, pool.refused) = (stored, status, None);
-    assert_snapshot!(pool.step(), "the Active key is revoked", @"");
+    assert_snapshot!(pool.step(), "the Active key is revoked", @"
+    replace Secret anon-system/n.users.signing-keys [Retiring, Active]
+    apply ConfigMap users-jwks (2 keys)
+    status: [Retiring, Active] Ready KeysPublished
+    event: Warning KeyRevoked
+    event: Normal KeyActivated
+    again: after 267910 min
+    ");
     pool.now = at(3 * HOUR);
-    assert_snapshot!(pool.step(), "the Retiring key is removed", @"");
+    assert_snapshot!(pool.step(), "the Retiring key is removed", @"
+    apply ConfigMap users-jwks (2 keys)
+    status: [Retiring, Active] Ready KeysPublished
+    again: after 267910 min
+    ");
     pool.stored = None;
-    assert_snapshot!(pool.step(), "the Secret was deleted", @"");
+    assert_snapshot!(pool.step(), "the Secret was deleted", @"
+    create Secret anon-system/n.users.signing-keys [Active]
+    apply ConfigMap users-jwks (1 keys)
+    status: [Active] Ready KeysPublished
+    event: Warning KeyReplaced
+    again: OnChange
+    ");
     pool.stored.as_mut().unwrap().data = None;
-    assert_snapshot!(pool.step(), "the Secret is unreadable", @"");
+    assert_snapshot!(pool.step(), "the Secret is unreadable", @"
+    status: [Active] Stalled SigningKeysUnreadable
+    again: Later
+    ");
 }
 
 #[test]
@@ -390,11 +470,23 @@ fn provided_pool() {
         let observed = provided::Observed { now: at(0), public_url, found };
         render(&plan(&object, user_pool::Observed::Provided(observed)))
     };
-    assert_snapshot!(planned(provided::Found::Nothing), "no Secret", @"");
+    assert_snapshot!(planned(provided::Found::Nothing), "no Secret", @"
+    apply ConfigMap users-jwks (0 keys)
+    status: Reconciling JwksSecretUnusable
+    again: OnChange
+    ");
     let junk = provided::Found::Junk(NotAJwkSet::Json);
-    assert_snapshot!(planned(junk), "not a JWKS", @"");
+    assert_snapshot!(planned(junk), "not a JWKS", @"
+    apply ConfigMap users-jwks (0 keys)
+    status: Stalled NotAKeySet
+    again: OnChange
+    ");
     let set = provided::Found::Set(fetched());
-    assert_snapshot!(planned(set), "a JWKS", @"");
+    assert_snapshot!(planned(set), "a JWKS", @"
+    apply ConfigMap users-jwks (1 keys)
+    status: [Active] Ready KeysPublished
+    again: OnChange
+    ");
 }
 
 fn fetched() -> JwkSet {
@@ -410,7 +502,10 @@ fn inline_and_remote_pools() {
         "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
     let spec = json!({"anyAudience": true, "inline": {"keys": [key]}});
     let inline: UserPool = object("users", spec);
-    assert_snapshot!(render(&plan(&inline, user_pool::Observed::Inline)), "inline", @"");
+    assert_snapshot!(render(&plan(&inline, user_pool::Observed::Inline)), "inline", @"
+    status: Ready KeysAccepted, AnyAudience AudienceNotChecked
+    again: OnChange
+    ");
     let spec = json!({"jwks": {"url": "https://id.example.com/jwks"}, "anyAudience": true});
     let remote: UserPool = object("users", spec);
     let planned = |known| {
@@ -418,12 +513,22 @@ fn inline_and_remote_pools() {
         let observed = remote::Observed { now: at(0), max_age, known };
         render(&plan(&remote, user_pool::Observed::Remote(observed)))
     };
-    assert_snapshot!(planned(Known::default()), "not fetched", @"");
+    assert_snapshot!(planned(Known::default()), "not fetched", @"
+    status: Reconciling NotFetched, AnyAudience AudienceNotChecked
+    again: OnChange
+    ");
     let failed = Known { error: Some(FetchError::TimedOut), ..Known::default() };
-    assert_snapshot!(planned(failed), "failed", @"");
+    assert_snapshot!(planned(failed), "failed", @"
+    status: Reconciling FetchFailed, AnyAudience AudienceNotChecked, FetchFailed TimedOut
+    event: Warning TimedOut
+    again: OnChange
+    ");
     let set = Some(Arc::new(fetched()));
     let fetched = Known { set, fetched_at: Some(at(0)), ..Known::default() };
-    assert_snapshot!(planned(fetched), "fetched", @"");
+    assert_snapshot!(planned(fetched), "fetched", @"
+    status: [Active] Ready KeysFetched, AnyAudience AudienceNotChecked
+    again: after 1440 min
+    ");
 }
 
 #[test]
@@ -431,25 +536,38 @@ fn revocations() {
     let spec = json!({"sdkClient": {"name": "backend"}, "expiresAt": "2026-01-01T02:00:00Z"});
     let mut object: crd::Revocation = object("leak", spec);
     let planned = |object: &crd::Revocation, everywhere, now| {
-        let reached = Reached { everywhere, text: "1 of 1 validators".into(), missing: vec![] };
+        let acknowledged =
+            Acknowledged { everywhere, text: "1 of 1 validators".into(), missing: vec![] };
         render(&plan(
             object,
             revocation::Observed {
                 now,
                 obsolete_at: None,
                 no_match: None,
-                reached,
-                waiting_for: None,
+                acknowledged,
+                waiting: String::new(),
                 here: true,
             },
         ))
     };
-    assert_snapshot!(planned(&object, false, at(0)), "waiting", @"");
-    assert_snapshot!(planned(&object, true, at(0)), "enforced", @"");
+    assert_snapshot!(planned(&object, false, at(0)), "waiting", @"
+    status: Reconciling Propagating
+    again: Soon
+    awaits acknowledgements
+    ");
+    assert_snapshot!(planned(&object, true, at(0)), "enforced", @"
+    status: Ready Revoked
+    again: after 120 min
+    ");
     let conditions = Readiness::ready("Revoked", "").conditions(&[], Some(1), at(0));
     object.status = Some(crd::RevocationStatus { conditions, ..Default::default() });
-    assert_snapshot!(planned(&object, true, at(0)), "settled", @"");
-    assert_snapshot!(planned(&object, true, at(2 * HOUR)), "expired", @"");
+    assert_snapshot!(planned(&object, true, at(0)), "settled", @"
+    again: after 120 min
+    ");
+    assert_snapshot!(planned(&object, true, at(2 * HOUR)), "expired", @"
+    delete the object
+    again: OnChange
+    ");
 }
 
 #[test]
@@ -472,31 +590,65 @@ fn members() {
         ))
     };
     let (plain, bound) = (member(json!({})), member(json!({"kubernetes": {"user": "ada"}})));
-    assert_snapshot!(planned(&plain, Some(Ok(Password::None))), "without an identity", @"");
-    assert_snapshot!(planned(&bound, Some(Ok(Password::None))), "with an identity", @"");
+    assert_snapshot!(planned(&plain, Some(Ok(Password::None))), "without an identity", @"
+    delete RoleBindings
+    status: Ready Accepted
+    again: OnChange
+    ");
+    assert_snapshot!(planned(&bound, Some(Ok(Password::None))), "with an identity", @"
+    delete RoleBindings except anon-member-ada-admin
+    apply RoleBinding anon-member-ada-admin
+    status: Ready Bound
+    again: OnChange
+    ");
     let failure = Error::Incomplete { what: "a hash" };
-    assert_snapshot!(planned(&bound, Some(Err(failure))), "the password cannot be read", @"");
+    assert_snapshot!(planned(&bound, Some(Err(failure))), "the password cannot be read", @"
+    delete RoleBindings except anon-member-ada-admin
+    apply RoleBinding anon-member-ada-admin
+    failure
+    again: OnChange
+    ");
     let mut secret = Secret::default();
     secret.metadata.name = Some("n.ada.id.password-hash".into());
     let with_password = member(json!({"passwordSecretRef": {"name": "ada", "key": "password"}}));
     let id = PasswordId::derive(&["a", "b", "c"]);
     let new = Password::New(id, Box::new(secret.clone()));
-    assert_snapshot!(planned(&with_password, Some(Ok(new))), "a new password", @"");
+    assert_snapshot!(planned(&with_password, Some(Ok(new))), "a new password", @"
+    delete RoleBindings
+    ensure Secret anon-system/n.ada.id.password-hash
+    status: Ready Accepted, PrivilegeEscalationRisk PasswordInNamespace
+    again: OnChange
+    ");
     let rewritten = Password::Rewritten(id, Box::new(secret));
-    assert_snapshot!(planned(&with_password, Some(Ok(rewritten))), "the same password again", @"");
+    assert_snapshot!(planned(&with_password, Some(Ok(rewritten))), "the same password again", @"
+    delete RoleBindings
+    replace Secret anon-system/n.ada.id.password-hash
+    status: Ready Accepted, PrivilegeEscalationRisk PasswordInNamespace
+    again: OnChange
+    ");
     let suspended = member(json!({"suspended": true, "kubernetes": {"user": "ada"}}));
-    assert_snapshot!(planned(&suspended, Some(Ok(Password::None))), "suspended", @"");
+    assert_snapshot!(planned(&suspended, Some(Ok(Password::None))), "suspended", @"
+    delete RoleBindings
+    status: Ready Suspended
+    again: OnChange
+    ");
     let mut with_session = suspended;
     with_session.status = serde_json::from_value(json!({"sessions": [{
         "id": "0123456789abcdef", "sha256": "0".repeat(64),
         "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
     }]}))
     .unwrap();
-    assert_snapshot!(planned(&with_session, None), "suspended with a session", @"");
+    assert_snapshot!(planned(&with_session, None), "suspended with a session", @"
+    keep 0 sessions
+    again: OnChange
+    ");
 }
 
 #[test]
 fn organization() {
     let object: Organization = object("default", json!({}));
-    assert_snapshot!(render(&plan(&object, ())), "accepted", @"");
+    assert_snapshot!(render(&plan(&object, ())), "accepted", @"
+    status: Ready Accepted
+    again: OnChange
+    ");
 }

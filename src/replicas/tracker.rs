@@ -2,7 +2,7 @@
 //! write.
 //!
 //! Each validator reports the resourceVersions that it has applied in its Lease
-//! ([`crate::index::publish`]). A validator is expected to acknowledge until it deletes its Lease,
+//! ([`super::lease`]). A validator is expected to acknowledge until it deletes its Lease,
 //! or leaves it unchanged for `--max-staleness` plus [`LEASE_GRACE`]; by then it has stopped
 //! answering requests. The time of a change is measured with the local clock, never taken from the
 //! Lease, whose times are from the clock of another machine.
@@ -22,8 +22,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use super::Kind;
-use super::missing_keys::PendingRequests;
+use super::refetch_requests::PendingRequests;
+use crate::crd::Kind;
 use crate::domain::ids::UserPoolId;
 use crate::kube_error::short;
 use crate::kube_ext::api::delete;
@@ -48,21 +48,21 @@ const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
 /// make the object unreadable.
 type LeaseMeta = Tolerant<PartialObjectMeta<Lease>>;
 
-/// The progress of every validator, as far as this replica has observed it.
-pub struct Propagation {
+/// What every validator has applied, as far as this replica has observed it.
+pub struct ReplicaTracker {
     replicas: Mutex<Option<HashMap<String, Replica>>>,
     /// Notified whenever `replicas` may have changed.
     changed: Notify,
     max_staleness: Duration,
     /// Whether the API server's resourceVersions can be compared; unset until its version is known.
     comparable: OnceLock<bool>,
-    questions: Notify,
+    new_requests: Notify,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Replica {
     applied: HashMap<String, u64>,
-    asked: PendingRequests,
+    requests: PendingRequests,
     resource_version: Option<String>,
     changed_at: tokio::time::Instant,
 }
@@ -75,7 +75,7 @@ impl Replica {
 
 /// How far a write has propagated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reached {
+pub struct Acknowledged {
     /// Whether every validator has applied it.
     pub everywhere: bool,
     /// The validators that have applied it, for messages: `2 of 3 validators`.
@@ -84,13 +84,19 @@ pub struct Reached {
     pub missing: Vec<String>,
 }
 
-impl Reached {
+impl Acknowledged {
     /// The validators that have not acknowledged a slow write, for messages. `None` for the first
     /// seconds, because otherwise status would be rewritten with every acknowledgement.
     #[must_use]
     pub fn waiting_for(&self, write: &Write) -> Option<String> {
         let slow = write.at.elapsed() > REPORT_DELAY && !self.missing.is_empty();
         slow.then(|| self.missing.iter().take(3).cloned().collect::<Vec<_>>().join(", "))
+    }
+
+    /// The same as the end of a message; empty if there is nothing to report.
+    #[must_use]
+    pub fn waiting_note(&self, write: &Write) -> String {
+        self.waiting_for(write).map(|pods| format!("; waiting for: {pods}")).unwrap_or_default()
     }
 }
 
@@ -105,14 +111,14 @@ pub struct Write {
     pub at: Instant,
 }
 
-impl Propagation {
-    /// Without any validators yet; [`Self::follow`] observes them.
+impl ReplicaTracker {
+    /// Without any validators yet; [`Self::watch`] observes them.
     #[must_use]
     pub fn new(max_staleness: Duration) -> Self {
         Self {
             replicas: Mutex::new(None),
             changed: Notify::new(),
-            questions: Notify::new(),
+            new_requests: Notify::new(),
             max_staleness,
             comparable: OnceLock::new(),
         }
@@ -132,17 +138,17 @@ impl Propagation {
     /// are impossible, waiting for them would block rotation permanently. There a fixed delay has
     /// to suffice, and the text says that propagation was assumed and not acknowledged.
     #[must_use]
-    pub fn reached(&self, write: &Write) -> Reached {
+    pub fn acknowledged(&self, write: &Write) -> Acknowledged {
         let replicas = self.replicas.lock();
         let (Some(replicas), Some(&comparable)) = (replicas.as_ref(), self.comparable.get()) else {
             let text = "an unknown number of validators".to_owned();
-            return Reached { everywhere: false, text, missing: Vec::new() };
+            return Acknowledged { everywhere: false, text, missing: Vec::new() };
         };
         let version: Option<u64> = write.resource_version.parse().ok().filter(|_| comparable);
         let (Some(version), false) = (version, replicas.is_empty()) else {
             let everywhere = write.at.elapsed() >= UNACKNOWLEDGED_DELAY;
             let text = "every validator (assumed after 10s, not acknowledged)".to_owned();
-            return Reached { everywhere, text, missing: Vec::new() };
+            return Acknowledged { everywhere, text, missing: Vec::new() };
         };
         let behind = replicas.iter().filter(|(_, replica)| !replica.has(write.kind, version));
         let pod = |name: &String| name.trim_start_matches(names::VALIDATOR_LEASE).to_owned();
@@ -150,13 +156,19 @@ impl Propagation {
         missing.sort_unstable();
         let (have, all) = (replicas.len() - missing.len(), replicas.len());
         let text = format!("{have} of {all} validators");
-        Reached { everywhere: missing.is_empty(), text, missing }
+        Acknowledged { everywhere: missing.is_empty(), text, missing }
+    }
+
+    /// Whether every validator has acknowledged the write: see [`Self::acknowledged`].
+    #[must_use]
+    pub fn is_applied_everywhere(&self, write: &Write) -> bool {
+        self.acknowledged(write).everywhere
     }
 
     /// Waits until every validator except `me` has acknowledged the write, for a maximum of
     /// `patience`. `me` is this replica, which knows its own progress without its Lease. Does not
     /// wait where acknowledgements are impossible.
-    pub async fn elsewhere(&self, me: &str, write: &Write, patience: Duration) {
+    pub async fn wait_elsewhere(&self, me: &str, write: &Write, patience: Duration) {
         let Ok(version) = write.resource_version.parse::<u64>() else { return };
         let me = format!("{}{me}", names::VALIDATOR_LEASE);
         let waiting = async {
@@ -179,23 +191,23 @@ impl Propagation {
 
     /// The open refetch requests by pool: the requesting process and the number of its request.
     #[must_use]
-    pub fn asked(&self) -> HashMap<UserPoolId, BTreeMap<String, u64>> {
-        let mut asked: HashMap<_, BTreeMap<_, _>> = HashMap::new();
+    pub fn refetch_requests(&self) -> HashMap<UserPoolId, BTreeMap<String, u64>> {
+        let mut requests: HashMap<_, BTreeMap<_, _>> = HashMap::new();
         for replica in self.replicas.lock().iter().flat_map(HashMap::values) {
-            for (pool, number) in &replica.asked.pools {
-                asked.entry(*pool).or_default().insert(replica.asked.by.clone(), *number);
+            for (pool, number) in &replica.requests.pools {
+                requests.entry(*pool).or_default().insert(replica.requests.by.clone(), *number);
             }
         }
-        asked
+        requests
     }
 
     /// Waits until there may be a new refetch request.
     pub async fn new_requests(&self) {
-        self.questions.notified().await;
+        self.new_requests.notified().await;
     }
 
     /// Watches the Leases until dropped.
-    pub async fn follow(&self, client: Client, namespace: &str) {
+    pub async fn watch(&self, client: Client, namespace: &str) {
         while self.comparable.get().is_none() {
             match comparable(&client).await {
                 Ok(comparable) => drop(self.comparable.set(comparable)),
@@ -217,12 +229,12 @@ impl Propagation {
                 }
                 Ok(Event::InitDone) => {
                     *self.replicas.lock() = Some(std::mem::take(&mut listing));
-                    self.questions.notify_one();
+                    self.new_requests.notify_one();
                 }
                 Ok(Event::Apply(lease)) => {
                     note(self.replicas.lock().get_or_insert_default(), None, &lease);
                     if lease.annotations().contains_key(names::ASKED) {
-                        self.questions.notify_one();
+                        self.new_requests.notify_one();
                     }
                 }
                 Ok(Event::Delete(lease)) => {
@@ -238,15 +250,15 @@ impl Propagation {
 
     /// Removes the Leases of validators that ended without deleting them, until dropped. Only the
     /// leader runs this.
-    pub async fn sweep(&self, client: Client, namespace: &str) {
+    pub async fn remove_stale_leases(&self, client: Client, namespace: &str) {
         let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            self.forget_silent(&api).await;
+            self.remove_stale(&api).await;
         }
     }
 
-    async fn forget_silent(&self, api: &Api<LeaseMeta>) {
+    async fn remove_stale(&self, api: &Api<LeaseMeta>) {
         let limit = self.max_staleness + LEASE_GRACE;
         let silent: Vec<_> = {
             let replicas = self.replicas.lock();
@@ -294,7 +306,7 @@ fn note(
     let unchanged = known.filter(|known| known.resource_version == lease.resource_version());
     let fresh = || Replica {
         applied: annotation(lease, names::APPLIED),
-        asked: annotation(lease, names::ASKED),
+        requests: annotation(lease, names::ASKED),
         resource_version: lease.resource_version(),
         changed_at: tokio::time::Instant::now(),
     };
@@ -328,31 +340,31 @@ mod tests {
         Write { kind: Kind::SdkClient, resource_version: version.to_owned(), at: Instant::now() }
     }
 
-    fn knowing(comparable: bool, leases: &[LeaseMeta]) -> Propagation {
-        let propagation = Propagation::new(Duration::from_hours(1));
-        propagation.comparable.set(comparable).unwrap();
+    fn knowing(comparable: bool, leases: &[LeaseMeta]) -> ReplicaTracker {
+        let tracker = ReplicaTracker::new(Duration::from_hours(1));
+        tracker.comparable.set(comparable).unwrap();
         let mut replicas = HashMap::new();
         for lease in leases {
             note(&mut replicas, None, lease);
         }
-        *propagation.replicas.lock() = Some(replicas);
-        propagation
+        *tracker.replicas.lock() = Some(replicas);
+        tracker
     }
 
     #[test]
     fn everywhere_means_every_replica() {
         let behind =
             knowing(true, &[lease("anon-validator-a", "1", 7), lease("anon-validator-b", "2", 6)]);
-        assert_eq!(behind.reached(&write("7")).text, "1 of 2 validators");
-        assert!(!behind.reached(&write("7")).everywhere);
-        assert!(behind.reached(&write("6")).everywhere);
+        assert_eq!(behind.acknowledged(&write("7")).text, "1 of 2 validators");
+        assert!(!behind.acknowledged(&write("7")).everywhere);
+        assert!(behind.acknowledged(&write("6")).everywhere);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_waits_is_told_of_the_others_and_not_for_ever() {
-        let took = async |propagation: &Propagation, me: &str| {
+        let took = async |tracker: &ReplicaTracker, me: &str| {
             let begun = tokio::time::Instant::now();
-            propagation.elsewhere(me, &write("7"), Duration::from_secs(9)).await;
+            tracker.wait_elsewhere(me, &write("7"), Duration::from_secs(9)).await;
             begun.elapsed().as_secs()
         };
         let leases = [lease("anon-validator-a", "1", 6), lease("anon-validator-b", "2", 7)];
@@ -360,7 +372,7 @@ mod tests {
         assert_eq!(took(&behind, "b").await, 9);
         assert_eq!(took(&behind, "a").await, 0, "its own progress is not waited for");
         assert_eq!(took(&knowing(false, &leases), "b").await, 0, "versions cannot be compared");
-        assert_eq!(took(&Propagation::new(Duration::from_hours(1)), "b").await, 0);
+        assert_eq!(took(&ReplicaTracker::new(Duration::from_hours(1)), "b").await, 0);
         let catches_up = async {
             tokio::time::sleep(Duration::from_secs(4)).await;
             let caught_up = lease("anon-validator-a", "3", 8);
@@ -373,50 +385,52 @@ mod tests {
 
     #[test]
     fn other_leases_do_not_count() {
-        let propagation = knowing(
+        let tracker = knowing(
             true,
             &[lease("anon-operator-leader", "1", 1), lease("anon-validator-a", "1", 9)],
         );
-        assert!(propagation.reached(&write("9")).everywhere);
+        assert!(tracker.acknowledged(&write("9")).everywhere);
     }
 
     #[test]
-    fn questions_are_gathered_by_pool() {
+    fn requests_are_gathered_by_pool() {
         let pool = UserPoolId::derive("acme", "users");
-        let asking = |name: &str, text: String| {
+        let requesting = |name: &str, text: String| {
             let mut lease = lease(name, "1", 1);
             lease.annotations_mut().insert(names::ASKED.to_owned(), text);
             lease
         };
-        let question = |by: &str, n: u64| format!(r#"{{"by":"{by}","pools":{{"{pool}":{n}}}}}"#);
-        let propagation = knowing(
+        let request = |by: &str, n: u64| format!(r#"{{"by":"{by}","pools":{{"{pool}":{n}}}}}"#);
+        let tracker = knowing(
             true,
             &[
-                asking("anon-validator-a", question("x", 3)),
-                asking("anon-validator-b", question("y", 1)),
-                asking("anon-validator-c", "junk".to_owned()),
-                asking("somebody-else", question("z", 1)),
+                requesting("anon-validator-a", request("x", 3)),
+                requesting("anon-validator-b", request("y", 1)),
+                requesting("anon-validator-c", "junk".to_owned()),
+                requesting("somebody-else", request("z", 1)),
             ],
         );
         let of_pool = BTreeMap::from([("x".to_owned(), 3), ("y".to_owned(), 1)]);
-        assert_eq!(propagation.asked(), HashMap::from([(pool, of_pool)]));
+        assert_eq!(tracker.refetch_requests(), HashMap::from([(pool, of_pool)]));
     }
 
     #[test]
     fn nothing_is_claimed_of_what_is_not_known() {
-        let unknown = Propagation::new(Duration::from_hours(1));
-        assert!(!unknown.reached(&write("1")).everywhere);
+        let unknown = ReplicaTracker::new(Duration::from_hours(1));
+        assert!(!unknown.acknowledged(&write("1")).everywhere);
         let mut kind_unknown = lease("anon-validator-a", "1", 9);
         kind_unknown.meta_mut().annotations = None;
-        assert!(!knowing(true, &[kind_unknown]).reached(&write("1")).everywhere);
+        assert!(!knowing(true, &[kind_unknown]).acknowledged(&write("1")).everywhere);
         // Assumed only after UNACKNOWLEDGED_DELAY.
-        assert!(!knowing(true, &[]).reached(&write("1")).everywhere);
+        assert!(!knowing(true, &[]).acknowledged(&write("1")).everywhere);
         assert!(
-            !knowing(false, &[lease("anon-validator-a", "1", 9)]).reached(&write("1")).everywhere
+            !knowing(false, &[lease("anon-validator-a", "1", 9)])
+                .acknowledged(&write("1"))
+                .everywhere
         );
         let mut old = write("1");
         old.at = Instant::now().checked_sub(UNACKNOWLEDGED_DELAY).unwrap();
-        assert!(knowing(true, &[]).reached(&old).everywhere);
-        assert!(knowing(false, &[lease("anon-validator-a", "1", 0)]).reached(&old).everywhere);
+        assert!(knowing(true, &[]).acknowledged(&old).everywhere);
+        assert!(knowing(false, &[lease("anon-validator-a", "1", 0)]).acknowledged(&old).everywhere);
     }
 }

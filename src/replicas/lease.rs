@@ -1,0 +1,136 @@
+//! The Lease of this replica, which reports to the leader: the applied resourceVersions and the open
+//! refetch requests are in annotations. Every replica that authenticates requests has one.
+//!
+//! It is written before the replica becomes ready, on every change (at most every 250 ms), and
+//! otherwise often enough that the replica is not considered gone. A replica that can no longer
+//! write it stops answering after `--max-staleness`, before the leader excludes it.
+
+use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::Client;
+use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
+use tracing::{info, warn};
+
+use super::applied::AppliedVersions;
+use super::refetch_requests::{PendingRequests, RefetchRequests};
+use crate::domain::ids::UserPoolId;
+use crate::domain::pool::UserPool;
+use crate::kube_error::short;
+use crate::kube_ext::tolerant::Tolerant;
+use crate::names;
+
+/// The shortest time between two writes.
+const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// How long the API server may take to answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the deletion may take, on shutdown.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause after a failed write. Short, because requests may wait for a refetch request in it.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
+/// The longest time between two writes, however quiet the cluster is.
+const MAX_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The Lease of this replica.
+#[derive(Clone)]
+pub struct ReplicaLease {
+    /// Client of the API server.
+    pub client: Client,
+    /// The operator's namespace.
+    pub namespace: String,
+    /// The name of this replica's Pod, because the API server lets a Pod write only its own Lease.
+    pub identity: String,
+    /// After which time without a write the replica no longer answers.
+    pub max_staleness: Duration,
+    /// What the Lease reports.
+    pub applied: Arc<AppliedVersions>,
+    /// What the Lease requests.
+    pub refetch_requests: Arc<RefetchRequests>,
+}
+
+impl ReplicaLease {
+    /// Writes the Lease until dropped. `pool` looks a pool up by its id while it exists. There is
+    /// nothing to report before every kind has been listed.
+    pub async fn run<P: Deref<Target = UserPool>>(&self, pool: impl Fn(UserPoolId) -> Option<P>) {
+        let mut versions = self.applied.subscribe();
+        let max_interval = MAX_INTERVAL.min(self.max_staleness / 4);
+        loop {
+            versions.mark_unchanged();
+            let sent = Instant::now();
+            let pending = self.refetch_requests.take_pending(&pool, sent);
+            let mut pause = max_interval;
+            match tokio::time::timeout(REQUEST_TIMEOUT, self.write(&pending)).await {
+                Ok(Ok(())) => self.applied.reported(sent),
+                Ok(Err(error)) => {
+                    warn!(error = %short(&error), lease = %self.name(), "failed to write the Lease of this replica");
+                    pause = RETRY_INTERVAL;
+                }
+                Err(_) => {
+                    warn!(lease = %self.name(), "timed out writing the Lease of this replica")
+                }
+            }
+            tokio::time::sleep(MIN_INTERVAL).await;
+            tokio::select! {
+                _ = versions.changed() => {}
+                () = self.refetch_requests.new_request() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Deletes the Lease: this replica no longer answers.
+    pub async fn delete(&self) {
+        let (api, name, parameters) = (self.api(), self.name(), DeleteParams::default());
+        let deleted = api.delete(&name, &parameters);
+        match tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
+            Ok(Ok(_)) => info!(lease = %name, "deleted the Lease of this replica"),
+            Ok(Err(error)) => {
+                warn!(error = %short(&error), lease = %name, "failed to delete the Lease of this replica");
+            }
+            Err(_) => warn!(lease = %name, "timed out deleting the Lease of this replica"),
+        }
+    }
+
+    async fn write(&self, pending: &PendingRequests) -> Result<(), kube::Error> {
+        let json = |json: serde_json::Result<String>| json.map_err(kube::Error::SerdeError);
+        let applied = json(serde_json::to_string(&self.applied.versions()))?;
+        let mut annotations = BTreeMap::from([(names::APPLIED.to_owned(), applied)]);
+        if !pending.pools.is_empty() {
+            let pending = json(serde_json::to_string(pending))?;
+            annotations.insert(names::ASKED.to_owned(), pending);
+        }
+        let labels = [
+            (names::MANAGED_BY.to_owned(), names::MANAGER.to_owned()),
+            (names::COMPONENT.to_owned(), names::VALIDATOR.to_owned()),
+        ];
+        let lease = Lease {
+            metadata: ObjectMeta {
+                name: Some(self.name()),
+                labels: Some(labels.into()),
+                annotations: Some(annotations),
+                ..ObjectMeta::default()
+            },
+            spec: Some(LeaseSpec {
+                holder_identity: Some(self.identity.clone()),
+                lease_duration_seconds: i32::try_from(self.max_staleness.as_secs().max(1)).ok(),
+                renew_time: Some(MicroTime(Timestamp::now())),
+                ..LeaseSpec::default()
+            }),
+        };
+        let parameters = PatchParams::apply(&format!("{}/validator", names::MANAGER)).force();
+        self.api().patch(&self.name(), &parameters, &Patch::Apply(&lease)).await.map(drop)
+    }
+
+    fn api(&self) -> Api<Tolerant<Lease>> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn name(&self) -> String {
+        format!("{}{}", names::VALIDATOR_LEASE, self.identity)
+    }
+}

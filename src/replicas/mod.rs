@@ -1,0 +1,10 @@
+//! What replicas tell each other, through one Lease for each replica that authenticates requests:
+//! which versions it has applied, and which key sets it needs fetched again.
+//!
+//! [`lease`] writes the Lease of this replica, from its [`applied`] versions and its
+//! [`refetch_requests`]. [`tracker`] reads the Leases of all replicas.
+
+pub mod applied;
+pub mod lease;
+pub mod refetch_requests;
+pub mod tracker;
