@@ -49,14 +49,6 @@ pub enum Created {
 impl Created {
     /// The Secret, new or not.
     #[must_use]
-    pub const fn secret(&self) -> &Secret {
-        match self {
-            Self::New(secret) | Self::Existing(secret) => secret,
-        }
-    }
-
-    /// Like [`Self::secret`], but owned.
-    #[must_use]
     pub fn into_secret(self) -> Secret {
         match self {
             Self::New(secret) | Self::Existing(secret) => secret,

@@ -201,12 +201,6 @@ impl SdkClient {
         self.keys().iter().map(|key| key.hash)
     }
 
-    /// The hash of the key that is published but not delivered yet.
-    #[must_use]
-    pub fn next_key(&self) -> Option<KeyHash> {
-        self.keys().iter().find(|key| key.state == ApiKeyState::Next).map(|key| key.hash)
-    }
-
     fn keys(&self) -> &[StoredApiKey] {
         match &self.kind {
             ClientKind::Service(service) => &service.keys,

@@ -92,7 +92,7 @@ fn render_write(write: &Write) -> String {
             let data = map.data.clone().unwrap_or_default();
             let set: Value = serde_json::from_str(&data["jwks.json"]).unwrap();
             let keys = set["keys"].as_array().unwrap().len();
-            format!("apply ConfigMap {} ({keys} keys)", map.name_any())
+            format!("apply ConfigMap {} (keys: {keys})", map.name_any())
         }
         Write::ApplyRoleBinding(binding) => format!("apply RoleBinding {}", binding.name_any()),
         Write::PruneRoleBindings(_, Some(keep)) => format!("delete RoleBindings except {keep}"),
@@ -200,20 +200,11 @@ impl Client {
             acknowledged_by: "2 of 2 validators".into(),
             waiting: String::new(),
         });
-        let fresh = ApiKey::generate().unwrap();
-        let next = next.filter(|next| next.reach > Reach::Nowhere).unwrap_or_else(|| {
-            let (hash, created_at) = (fresh.hash(), self.now);
-            let key = ApiKey::parse(fresh.expose()).unwrap();
+        let (key, created_at) = (ApiKey::generate().unwrap(), self.now);
+        let new_next = key.hash();
+        if self.reach == Reach::Nowhere {
             self.pending = Some(Arc::new(Pending { key, created_at }));
-            Next {
-                hash,
-                created_at: Some(created_at),
-                reach: Reach::Nowhere,
-                pending: None,
-                acknowledged_by: String::new(),
-                waiting: String::new(),
-            }
-        });
+        }
         let all = self.hashes().into_iter().collect();
         let observed = Delivered {
             now: self.now,
@@ -222,8 +213,9 @@ impl Client {
             revocations: self.revocations.clone(),
             stored: self.stored.clone(),
             owned: Some(Owned { all, conflict: None, contested: false }),
-            next: Some(next),
+            next,
             new_key: Some(ApiKey::generate().unwrap()),
+            new_next: Some(new_next),
         };
         let observed = sdk_client::Observed {
             now: self.now,
@@ -279,12 +271,15 @@ fn hashed_api_keys() {
         render(&plan(object, sdk_client::Observed { now: at(0), inspected_at, facts }))
     };
     let object = spec(listed);
-    let owned = |owner| Facts::Hashes(vec![owner]);
-    assert_snapshot!(planned(&object, owned(hashes::Owner::Granted)), "accepted", @"
+    let determined = |accepted| {
+        let listed = hashes::Listed { accepted, conflict: !accepted, created_at: None };
+        planned(&object, Facts::Hashes(vec![listed]))
+    };
+    assert_snapshot!(determined(true), "accepted", @"
     status: [Current] Ready KeysAccepted
     again: OnChange
     ");
-    assert_snapshot!(planned(&object, owned(hashes::Owner::Conflict)), "of another client", @"
+    assert_snapshot!(determined(false), "of another client", @"
     status: Stalled KeyConflict
     again: Later
     ");
@@ -328,8 +323,7 @@ struct Pool {
 
 impl Pool {
     fn new() -> Self {
-        let spec =
-            json!({"hosted": {"algorithm": "EdDSA", "maxLifetime": "1h", "defaultLifetime": "1h"}});
+        let spec = json!({"hosted": {"algorithm": "EdDSA", "tokenLifetime": {"max": "1h", "default": "1h"}}});
         Self {
             object: object("users", spec),
             stored: None,
@@ -374,12 +368,12 @@ fn hosted_pool() {
     let mut pool = Pool::new();
     assert_snapshot!(pool.step(), "creation", @"
     create Secret anon-system/n.users.signing-keys [Active]
-    apply ConfigMap users-jwks (1 keys)
+    apply ConfigMap users-jwks (keys: 1)
     status: [Active] Ready KeysPublished
     again: OnChange
     ");
     assert_snapshot!(pool.step(), "settled", @"
-    apply ConfigMap users-jwks (1 keys)
+    apply ConfigMap users-jwks (keys: 1)
     status: [Active] Ready KeysPublished
     again: OnChange
     ");
@@ -387,7 +381,7 @@ fn hosted_pool() {
     annotations.insert("anon.dev/rotate".into(), "now".into());
     assert_snapshot!(pool.step(), "the Next key is published", @"
     replace Secret anon-system/n.users.signing-keys [Active, Next]
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Active, Next] Ready KeysPublished
     event: Normal KeyPublished
     again: after 0 min
@@ -395,7 +389,7 @@ fn hosted_pool() {
     ");
     pool.reach = Reach::Published;
     assert_snapshot!(pool.step(), "it is not acknowledged everywhere", @"
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Active, Next] Ready KeysPublished
     again: after 0 min
     awaits acknowledgements
@@ -403,7 +397,7 @@ fn hosted_pool() {
     pool.reach = Reach::Everywhere;
     assert_snapshot!(pool.step(), "it is acknowledged everywhere", @"
     replace Secret anon-system/n.users.signing-keys [Active, Next]
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Active, Next] Ready KeysPublished
     again: after 15 min
     awaits acknowledgements
@@ -411,7 +405,7 @@ fn hosted_pool() {
     pool.now = at(HOUR);
     assert_snapshot!(pool.step(), "it signs", @"
     replace Secret anon-system/n.users.signing-keys [Retiring, Active]
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished
     event: Normal KeyRetired
     event: Normal KeyActivated
@@ -419,7 +413,7 @@ fn hosted_pool() {
     ");
     pool.reach = Reach::Nowhere;
     assert_snapshot!(pool.step(), "settled with a Retiring key", @"
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished
     again: after 267910 min
     ");
@@ -427,14 +421,14 @@ fn hosted_pool() {
     pool.refused = Some("no".into());
     let (stored, status) = (pool.stored.clone(), pool.object.status.clone());
     assert_snapshot!(pool.step(), "the Active key is revoked, but the Secret is refused", @"
-    apply ConfigMap users-jwks (1 keys)
+    apply ConfigMap users-jwks (keys: 1)
     status: [Retiring] Reconciling Refused
     again: Later
     ");
     (pool.stored, pool.object.status, pool.refused) = (stored, status, None);
     assert_snapshot!(pool.step(), "the Active key is revoked", @"
     replace Secret anon-system/n.users.signing-keys [Retiring, Active]
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished
     event: Warning KeyRevoked
     event: Normal KeyActivated
@@ -442,14 +436,14 @@ fn hosted_pool() {
     ");
     pool.now = at(3 * HOUR);
     assert_snapshot!(pool.step(), "the Retiring key is removed", @"
-    apply ConfigMap users-jwks (2 keys)
+    apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished
     again: after 267910 min
     ");
     pool.stored = None;
     assert_snapshot!(pool.step(), "the Secret was deleted", @"
     create Secret anon-system/n.users.signing-keys [Active]
-    apply ConfigMap users-jwks (1 keys)
+    apply ConfigMap users-jwks (keys: 1)
     status: [Active] Ready KeysPublished
     event: Warning KeyReplaced
     again: OnChange
@@ -471,19 +465,19 @@ fn provided_pool() {
         render(&plan(&object, user_pool::Observed::Provided(observed)))
     };
     assert_snapshot!(planned(provided::Found::Nothing), "no Secret", @"
-    apply ConfigMap users-jwks (0 keys)
+    apply ConfigMap users-jwks (keys: 0)
     status: Reconciling JwksSecretUnusable
     again: OnChange
     ");
     let junk = provided::Found::Junk(NotAJwkSet::Json);
     assert_snapshot!(planned(junk), "not a JWKS", @"
-    apply ConfigMap users-jwks (0 keys)
+    apply ConfigMap users-jwks (keys: 0)
     status: Stalled NotAKeySet
     again: OnChange
     ");
     let set = provided::Found::Set(fetched());
     assert_snapshot!(planned(set), "a JWKS", @"
-    apply ConfigMap users-jwks (1 keys)
+    apply ConfigMap users-jwks (keys: 1)
     status: [Active] Ready KeysPublished
     again: OnChange
     ");

@@ -63,10 +63,12 @@ pub struct Observed {
     pub stored: Option<Secret>,
     /// The keys of the Secret that belong to the client. `None` if that is not known yet.
     pub owned: Option<Owned>,
-    /// The Next key in status, or the one to publish.
+    /// The Next key in status.
     pub next: Option<Next>,
     /// A new key for the Secret, if one is needed.
     pub new_key: Option<ApiKey>,
+    /// The hash of a new Next key, if one is to be published.
+    pub new_next: Option<KeyHash>,
 }
 
 /// The keys of a Secret that belong to the client.
@@ -154,6 +156,7 @@ pub async fn observe(
         owned: None,
         next: next(context, object, client, service),
         new_key: None,
+        new_next: None,
     };
     if let Some((contents, _)) = observed.planner(client, service, delivery).contents() {
         observed.owned = owned(context, object, client, service, &contents).await?;
@@ -164,14 +167,7 @@ pub async fn observe(
         }
         Decision::Step(ready) if ready.step.next == NextKey::Publish => {
             let (key, created_at) = (generate(context, client)?, observed.now);
-            observed.next = Some(Next {
-                hash: key.hash(),
-                created_at: Some(created_at),
-                reach: Reach::Nowhere,
-                pending: None,
-                acknowledged_by: String::new(),
-                waiting: String::new(),
-            });
+            observed.new_next = Some(key.hash());
             context.pending.put(&client.name, Pending { key, created_at });
         }
         Decision::Step(ready) if ready.step.next == NextKey::Deliver => {
@@ -444,13 +440,15 @@ impl Planner<'_> {
 
     /// Publishes the hash of the Next key. In the meantime, the Secret is still repaired.
     fn publish(&self, ready: &Ready) -> Result<ClientPlan, Error> {
-        Ok(ClientPlan { write: self.repair(ready)?, ..self.with_next(ready, self.next()?) })
+        let next = self.observed.new_next.ok_or(Error::Incomplete { what: "a new key" })?;
+        let planned = self.with_next(ready, next, Some(self.observed.now));
+        Ok(ClientPlan { write: self.repair(ready)?, ..planned })
     }
 
     /// Waits until every validator has acknowledged the Next key.
     fn acknowledge(&self, ready: &Ready) -> Result<ClientPlan, Error> {
         let next = self.next()?;
-        let mut planned = self.with_next(ready, next);
+        let mut planned = self.with_next(ready, next.hash, next.created_at);
         planned.requeue = Requeue::At(later(self.observed.now, PROPAGATION_CHECK_INTERVAL));
         if next.pending.is_some() {
             planned.readiness.notes.push(ExtraCondition::new(
@@ -538,21 +536,21 @@ impl Planner<'_> {
     }
 
     /// The status while the Next key is being propagated.
-    fn with_next(&self, ready: &Ready, next: &Next) -> ClientPlan {
+    fn with_next(&self, ready: &Ready, next: KeyHash, created_at: Option<Timestamp>) -> ClientPlan {
         let mut planned = self.deliver_status(&ready.step.live, Requeue::Soon);
         planned.readiness.message.push_str("; the next key is being propagated");
         planned.keys.push(crd::ApiKeyStatus {
-            id: next.hash.id(),
-            sha256: next.hash.to_string(),
+            id: next.id(),
+            sha256: next.to_string(),
             state: ApiKeyState::Next,
             // A key of unknown age would be covered by every Revocation by age.
-            created_at: next.created_at.map(Time),
+            created_at: created_at.map(Time),
             expires_at: None,
         });
         ClientPlan {
             next_rotation: ready.step.next_rotation,
             children: Some(self.stored_version()),
-            publishes: Some(next.hash),
+            publishes: Some(next),
             ..planned
         }
     }

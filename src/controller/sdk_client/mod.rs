@@ -98,7 +98,7 @@ pub enum Facts {
     /// See [`api_key_rotation`].
     Delivery(Box<api_key_rotation::Observed>),
     /// See [`hashes`].
-    Hashes(Vec<hashes::Owner>),
+    Hashes(Vec<hashes::Listed>),
     /// It is not known yet to which client a key belongs.
     Unknown,
 }
@@ -174,8 +174,8 @@ impl Reconcile for SdkClient {
                     Facts::Delivery(Box::new(observed.await?))
                 }
                 KeySource::Hashes(listed) => {
-                    let owners = hashes::observe(context, client, &version, service, listed);
-                    owners.await?.map_or(Facts::Unknown, Facts::Hashes)
+                    let determined = hashes::observe(context, client, &version, service, listed);
+                    determined.await?.map_or(Facts::Unknown, Facts::Hashes)
                 }
             },
         };
@@ -199,8 +199,8 @@ impl Reconcile for SdkClient {
                 (KeySource::Delivery(delivery), Facts::Delivery(observed)) => {
                     api_key_rotation::plan(client, service, delivery, &observed)?
                 }
-                (KeySource::Hashes(listed), Facts::Hashes(owners)) => {
-                    Some(hashes::plan(listed, &owners, observed.now))
+                (KeySource::Hashes(listed), Facts::Hashes(determined)) => {
+                    Some(hashes::plan(listed, &determined))
                 }
                 _ => None,
             },
