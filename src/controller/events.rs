@@ -49,9 +49,19 @@ impl EventNote {
         Self { type_: EventType::Warning, reason: failed.reason, note: failed.message.clone() }
     }
 
-    /// Whether it has this reason.
-    pub fn is(&self, reason: EventReason) -> bool {
-        self.reason == reason.as_str()
+    /// `Normal` or `Warning`.
+    #[cfg(test)]
+    pub const fn type_(&self) -> &'static str {
+        match self.type_ {
+            EventType::Normal => "Normal",
+            EventType::Warning => "Warning",
+        }
+    }
+
+    /// CamelCase, stable.
+    #[cfg(test)]
+    pub const fn reason(&self) -> &'static str {
+        self.reason
     }
 }
 

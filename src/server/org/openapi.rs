@@ -14,7 +14,7 @@ use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
-use crate::server::cacheable::shared;
+use crate::server::public::cacheable::shared;
 use fields::{
     changed, description, email, id, name, oauth, optional, password, role, text, time, url,
 };

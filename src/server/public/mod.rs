@@ -1,7 +1,7 @@
 //! Public documents, for which no credential is needed: the data of webapp clients ([`clients`]) and
 //! the key sets of pools ([`keys`]).
 
-mod cacheable;
+pub mod cacheable;
 mod clients;
 mod keys;
 

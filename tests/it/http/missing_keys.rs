@@ -87,7 +87,7 @@ async fn a_token_at_link_url_waits_for_its_key_and_is_counted() {
 
     let token = token(&new, &claims());
     let client = SdkClientId::derive("acme", "web").to_string();
-    let query = form_urlencoded::Serializer::new(String::new())
+    let query = url::form_urlencoded::Serializer::new(String::new())
         .extend_pairs([("app", "x"), ("redirectUrl", back), ("clientId", &client)])
         .append_pair("appUserIdToken", &token)
         .finish();
