@@ -7,6 +7,7 @@ use super::driver::Reconcile;
 use super::plan::{Met, Plan};
 use super::{Context, Error, Guarded, triggers};
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::domain::organization as domain;
 use crate::validate::{self, Violations};
@@ -30,7 +31,7 @@ impl Reconcile for Organization {
     fn plan(&self, parsed: &Self::Parsed, (): ()) -> Result<Plan<OrganizationStatus>, Error> {
         let id = Some(parsed.id.to_string());
         let status = OrganizationStatus { id, ..OrganizationStatus::default() };
-        let readiness = Readiness::ready("Accepted", "the organization is in use");
+        let readiness = Readiness::new(ReadyReason::Accepted, "the organization is in use");
         Ok(Plan::publish(vec![], status, readiness))
     }
 }

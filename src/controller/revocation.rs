@@ -4,19 +4,21 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 
-use super::driver::{Reconcile, Requeue};
-use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, triggers};
-use crate::crd::condition::{self, ExtraCondition, READY, Readiness};
+use super::driver::Reconcile;
+use super::plan::{self, Met, Plan};
+use super::{Context, Error, Guarded, Requeue, triggers};
+use crate::crd::condition::{self, ExtraCondition, Readiness};
+use crate::crd::reasons::{ConditionType, ExtraReason, ReadyReason};
 use crate::crd::{Kind, Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, RevocationTarget};
-use crate::replicas::tracker::Acknowledged;
+use crate::replicas::tracker::{Acknowledged, Write};
 use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
@@ -53,7 +55,9 @@ impl Reconcile for Revocation {
         context: &Context,
         _: Option<Met>,
     ) -> Result<Observed, Error> {
-        let write = context.expectations.publication(self, &self.publication());
+        let first_seen = context.expectations.publication(self, &self.publication());
+        let resource_version = self.resource_version().unwrap_or_default();
+        let write = Write { resource_version, ..first_seen };
         let acknowledged = context.replicas.acknowledged(&write);
         Ok(Observed {
             now: context.clock.now(),
@@ -74,7 +78,7 @@ impl Reconcile for Revocation {
     ) -> Result<Plan<RevocationStatus>, Error> {
         let end = parsed.expires_at.or(observed.obsolete_at);
         if end.is_some_and(|end| end <= observed.now) {
-            return Ok(Plan::write(vec![Write::Delete]));
+            return Ok(Plan::write(vec![plan::Write::Delete]));
         }
         let requeue = end.map_or(Requeue::OnChange, Requeue::At);
         let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -83,16 +87,17 @@ impl Reconcile for Revocation {
             return Ok(Plan::wait(requeue));
         }
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
-        let first = condition::find(conditions, READY).is_none_or(|it| it.status == "Unknown");
+        let ready = condition::find(conditions, ConditionType::Ready.as_str());
+        let first = ready.is_none_or(|it| it.status == "Unknown");
         let note = if first { observed.no_match } else { said(conditions) };
         let enforced = observed.acknowledged.everywhere && observed.here;
         let mut readiness = if enforced {
             let text = format!("revocation enforced by {}", observed.acknowledged.text);
-            Readiness::ready("Revoked", text)
+            Readiness::new(ReadyReason::Revoked, text)
         } else {
             let waiting = observed.waiting;
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
-            Readiness::reconciling("Propagating", text)
+            Readiness::new(ReadyReason::Propagating, text)
         };
         readiness.notes.extend(note);
         Ok(Plan {
@@ -104,18 +109,14 @@ impl Reconcile for Revocation {
 }
 
 impl Revocation {
-    /// What has to be acknowledged: an edit, but not a write of status.
+    /// What has to be acknowledged. An edit is another publication.
     fn publication(&self) -> String {
         self.metadata.generation.unwrap_or_default().to_string()
     }
 }
 
-/// Condition type of a Revocation that matched nothing when it was created. It is enforced all the
-/// same, because its target may appear or come back, but it may also be a typo.
-const NO_MATCH: &str = "NoMatch";
-const NO_OWNER: &str = "OwnerNotFound";
-const NO_KEY: &str = "KeysNotFound";
-
+/// The condition if the Revocation matches nothing. It is enforced all the same, because its target
+/// may appear or come back, but it may also be a typo.
 fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<ExtraCondition> {
     let ObjectName { namespace, name } = &revocation.owner;
     let reader = &context.reader;
@@ -137,7 +138,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
         let text = format!(
             "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
         );
-        return Some(ExtraCondition::new(NO_MATCH, NO_OWNER, text));
+        return Some(ExtraCondition::new(ExtraReason::OwnerNotFound, text));
     };
     let named = |key: &Key| revocation.names_key(&key.0);
     // A key may have replaced a revoked one that was destroyed.
@@ -150,7 +151,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
     let text = format!(
         "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
     );
-    Some(ExtraCondition::new(NO_MATCH, NO_KEY, text))
+    Some(ExtraCondition::new(ExtraReason::KeysNotFound, text))
 }
 
 /// The id of a key, and its creation time.
@@ -171,9 +172,10 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
 
 /// The message of the existing condition.
 fn said(conditions: &[Condition]) -> Option<ExtraCondition> {
-    let said = condition::find(conditions, NO_MATCH)?;
-    let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
-    Some(ExtraCondition::new(NO_MATCH, reason, said.message.clone()))
+    let said = condition::find(conditions, ConditionType::NoMatch.as_str())?;
+    let is_owner = said.reason == ExtraReason::OwnerNotFound.as_str();
+    let reason = if is_owner { ExtraReason::OwnerNotFound } else { ExtraReason::KeysNotFound };
+    Some(ExtraCondition::new(reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired, as far as that is certain: other issuers choose the

@@ -52,7 +52,7 @@ impl Fields {
     /// A parameter occurs twice.
     pub fn from_query(query: &str) -> Result<Self, ApiError> {
         let mut fields = Map::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()) {
             if fields.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
                 return Err(ApiError::malformed("a query parameter occurs twice"));
             }

@@ -16,6 +16,7 @@ use crate::controller::apply;
 use crate::controller::plan::{SecretWrite, Write};
 use crate::controller::{Context, Error, labelled_secret};
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::PasswordId;
 use crate::domain::member::Member;
 use crate::domain::password::{PasswordHash, Refused};
@@ -93,7 +94,7 @@ impl Password {
             Self::Unusable(entry) => (None, None, Some(unusable(&entry))),
             Self::Refused(refused) => {
                 let text = format!("spec.passwordSecretRef: {refused}");
-                (None, None, Some(Readiness::stalled("PasswordRefused", text)))
+                (None, None, Some(Readiness::new(ReadyReason::PasswordRefused, text)))
             }
         }
     }
@@ -146,8 +147,8 @@ fn source_of(stored: &Secret) -> Option<&str> {
 
 fn unusable(entry: &SecretEntry) -> Readiness {
     let needed = labelled_secret::needed(entry, names::USE_PASSWORD, "a UTF-8 text");
-    Readiness::reconciling(
-        "PasswordSecretUnusable",
+    Readiness::new(
+        ReadyReason::PasswordSecretUnusable,
         format!("the member cannot log in with a password: {needed}"),
     )
 }

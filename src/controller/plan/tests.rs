@@ -20,6 +20,7 @@ use crate::controller::sdk_client::pending::Pending;
 use crate::controller::sdk_client::{self, Facts, hashes};
 use crate::controller::user_pool::jwks_refresher::Known;
 use crate::controller::user_pool::{self, hosted, provided, remote};
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{self, Member, Organization, SdkClient, UserPool};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::credential::{ApiKey, KeyHash};
@@ -61,14 +62,14 @@ fn render<S: Serialize>(plan: &Plan<S>) -> String {
     if let Some((status, readiness)) = &plan.status {
         let keys = serde_json::to_value(status).unwrap()["keys"].clone();
         let keys = states(keys.as_array().map_or(&[], Vec::as_slice));
-        write!(text, "status: {keys}{:?} {}", readiness.state, readiness.reason).unwrap();
+        write!(text, "status: {keys}{:?} {:?}", readiness.state(), readiness.reason).unwrap();
         for note in &readiness.notes {
-            write!(text, ", {} {}", note.type_, note.reason).unwrap();
+            write!(text, ", {:?} {}", note.type_, note.reason).unwrap();
         }
         writeln!(text).unwrap();
     }
     for event in &plan.events {
-        writeln!(text, "event: {} {}", event.type_, event.reason).unwrap();
+        writeln!(text, "event: {:?} {}", event.type_, event.reason).unwrap();
     }
     match plan.requeue {
         Requeue::At(time) => {
@@ -300,12 +301,12 @@ fn webapp_client() {
         let inspected_at = Requeue::Soon;
         render(&plan(&object, sdk_client::Observed { now: at(0), inspected_at, facts }))
     };
-    let waiting = Readiness::reconciling("UserPoolNotFound", "");
+    let waiting = Readiness::new(ReadyReason::UserPoolNotFound, "");
     assert_snapshot!(planned(waiting), "waiting", @"
     status: Reconciling UserPoolNotFound
     again: OnChange
     ");
-    assert_snapshot!(planned(Readiness::ready("Accepted", "")), "ready", @"
+    assert_snapshot!(planned(Readiness::new(ReadyReason::Accepted, "")), "ready", @"
     status: Ready Accepted
     again: OnChange
     ");
@@ -553,7 +554,7 @@ fn revocations() {
     status: Ready Revoked
     again: after 120 min
     ");
-    let conditions = Readiness::ready("Revoked", "").conditions(&[], Some(1), at(0));
+    let conditions = Readiness::new(ReadyReason::Revoked, "").conditions(&[], Some(1), at(0));
     object.status = Some(crd::RevocationStatus { conditions, ..Default::default() });
     assert_snapshot!(planned(&object, true, at(0)), "settled", @"
     again: after 120 min

@@ -32,6 +32,7 @@ use crate::controller::plan::{Met, SecretWrite, Write};
 use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply};
 use crate::crd;
 use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
 use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
@@ -385,8 +386,8 @@ impl Planner<'_> {
         let write = SecretWrite::new(&self.client.name.namespace, self.secret.secret(&desired)?);
         let was_deleted = !self.service.keys.is_empty();
         let event = was_deleted.then(|| {
-            EventNote::warning(
-                "KeyReplaced",
+            EventNote::new(
+                EventReason::KeyReplaced,
                 format!(
                     "Secret `{}` was deleted; re-created it with a new API key, and all earlier keys are rejected",
                     self.secret.name()
@@ -401,8 +402,8 @@ impl Planner<'_> {
         let key = self.new_key()?;
         let delivered = self.delivery.rotation.deliver(previous, key.hash(), self.observed.now);
         let desired = Desired { key, delivered: &delivered, rotated: self.requested() };
-        let event = EventNote::warning(
-            "KeyReplaced",
+        let event = EventNote::new(
+            EventReason::KeyReplaced,
             format!(
                 "the key in Secret `{}` {why}; replaced it with API key {}",
                 self.secret.name(),
@@ -423,12 +424,11 @@ impl Planner<'_> {
         planned.write = self.repair(ready)?;
         if planned.write.is_some() && !ready.is_expected {
             let note = format!("Secret `{}` had drifted and was repaired", self.secret.name());
-            planned.event = Some(EventNote::normal("SecretRepaired", note));
+            planned.event = Some(EventNote::new(EventReason::SecretRepaired, note));
         }
         if let NextKey::Deferred(until) = step.next {
             planned.readiness.notes.push(ExtraCondition::new(
-                "RotationDeferred",
-                "TooManyKeys",
+                ExtraReason::TooManyKeys,
                 format!(
                     "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
                     step.live.len().saturating_sub(1)
@@ -452,8 +452,7 @@ impl Planner<'_> {
         planned.requeue = Requeue::At(later(self.observed.now, PROPAGATION_CHECK_INTERVAL));
         if next.pending.is_some() {
             planned.readiness.notes.push(ExtraCondition::new(
-                "RotationDeferred",
-                "WaitingForValidators",
+                ExtraReason::WaitingForValidators,
                 format!(
                     "the new key is delivered once every validator has acknowledged it{}",
                     next.waiting
@@ -471,8 +470,8 @@ impl Planner<'_> {
         let delivered = self.delivery.rotation.deliver(&ready.step.live, next.hash, now);
         let desired =
             Desired { key: &pending.key, delivered: &delivered, rotated: self.requested() };
-        let event = EventNote::normal(
-            "KeyRotated",
+        let event = EventNote::new(
+            EventReason::KeyRotated,
             format!(
                 "rotated API key {} into Secret `{}` (acknowledged by {})",
                 next.hash.id(),
@@ -571,8 +570,8 @@ impl Planner<'_> {
             current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.observed.now);
         let name = self.secret.name();
         let readiness = if expired {
-            Readiness::stalled(
-                "KeyExpired",
+            Readiness::new(
+                ReadyReason::KeyExpired,
                 format!(
                     "the API key in Secret `{name}` has expired; annotate the SdkClient with `anon.dev/rotate: <any new value>`, or set spec.service.apiKey.delivery.rotation"
                 ),
@@ -581,8 +580,8 @@ impl Planner<'_> {
             let old = delivered.len().saturating_sub(1);
             let others =
                 if old > 0 { format!("; previous keys still valid: {old}") } else { String::new() };
-            Readiness::ready(
-                "KeyDelivered",
+            Readiness::new(
+                ReadyReason::KeyDelivered,
                 format!("API key delivered to Secret `{name}`{others}"),
             )
         };
@@ -596,8 +595,8 @@ impl Planner<'_> {
 
     fn foreign(&self) -> ClientPlan {
         let name = self.secret.name();
-        ClientPlan::of(Readiness::stalled(
-            "SecretConflict",
+        ClientPlan::of(Readiness::new(
+            ReadyReason::SecretConflict,
             format!(
                 "Secret `{name}` exists and was not created for this client, so it is not modified; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
             ),

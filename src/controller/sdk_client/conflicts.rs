@@ -7,15 +7,11 @@ use kube::api::Api;
 
 use crate::controller::{Context, Error, GuardedMeta};
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
-
-/// Condition reason: the Namespace does not allow the specified clientId.
-pub const NOT_ALLOWED: &str = "ClientIdNotAllowed";
-/// Condition reason: another client has the specified clientId.
-pub const ID_CONFLICT: &str = "ClientIdConflict";
 
 /// The readiness of a client that may not have the clientId that its spec specifies. It may have it
 /// if a cluster administrator has allowed it on the Namespace and no other client has it.
@@ -28,8 +24,8 @@ pub async fn refused_id(context: &Context, client: &SdkClient) -> Result<Option<
     let namespace = namespace.map_err(Error::api("read Namespace"))?;
     let id = client.id.to_string();
     if !allows(namespace.annotations().get(names::CLIENT_IDS), &id) {
-        return Ok(Some(Readiness::stalled(
-            NOT_ALLOWED,
+        return Ok(Some(Readiness::new(
+            ReadyReason::ClientIdNotAllowed,
             format!(
                 "spec.clientId must be allowed by a cluster administrator: annotate the Namespace with `{}: {id}`",
                 names::CLIENT_IDS
@@ -39,8 +35,8 @@ pub async fn refused_id(context: &Context, client: &SdkClient) -> Result<Option<
     let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
     // The message does not name the other client, which may belong to another organization.
     Ok(held.then(|| {
-        Readiness::stalled(
-            ID_CONFLICT,
+        Readiness::new(
+            ReadyReason::ClientIdConflict,
             "spec.clientId is already in use by another client; choose another one",
         )
     }))
@@ -48,8 +44,8 @@ pub async fn refused_id(context: &Context, client: &SdkClient) -> Result<Option<
 
 /// The readiness of a client with a key that belongs to another client.
 pub fn key_conflict(hash: &KeyHash) -> Readiness {
-    Readiness::stalled(
-        "KeyConflict",
+    Readiness::new(
+        ReadyReason::KeyConflict,
         format!(
             "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
             hash.id()

@@ -8,6 +8,7 @@ use super::{ClientPlan, ownership};
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
@@ -82,12 +83,12 @@ pub fn plan(listed: &[StoredApiKey], determined: &[Listed]) -> ClientPlan {
         }
     }
     let readiness = if listed.is_empty() {
-        Readiness::reconciling(
-            "NoKeys",
+        Readiness::new(
+            ReadyReason::NoKeys,
             "spec.service.apiKey.hashes is empty; add the hash of a key, which `kubectl anon key generate` creates",
         )
     } else {
-        Readiness::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
+        Readiness::new(ReadyReason::KeysAccepted, format!("keys accepted: {}", keys.len()))
     };
     ClientPlan { keys, conflict, ..ClientPlan::of(readiness) }
 }

@@ -19,18 +19,20 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
-use super::driver::{Reconcile, Requeue};
+use super::driver::Reconcile;
 use super::events::EventNote;
 use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, GuardedMeta, ours, owner, revoked, triggers};
+use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked, triggers};
 use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
 use crate::domain::client::{self, ClientKind, KeySource};
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
+use crate::kube_ext::name::object_name;
 use crate::names;
 use crate::validate::{self, Violations};
 
@@ -64,8 +66,11 @@ pub struct ClientPlan {
 
 impl ClientPlan {
     fn of(readiness: Readiness) -> Self {
-        let requeue =
-            if readiness.state == ReadyState::Stalled { Requeue::Later } else { Requeue::OnChange };
+        let requeue = if readiness.state() == ReadyState::Stalled {
+            Requeue::Later
+        } else {
+            Requeue::OnChange
+        };
         Self {
             write: None,
             readiness,
@@ -212,7 +217,7 @@ impl Reconcile for SdkClient {
     }
 
     fn applied(&self, context: &Context, plan: &Plan<SdkClientStatus>, version: Option<&str>) {
-        let client = name(self);
+        let client = object_name(self);
         if let Some(version) = version {
             context.ownership.written(&client, version);
         }
@@ -222,7 +227,7 @@ impl Reconcile for SdkClient {
     }
 
     fn ended(&self, context: &Context, failed: bool) {
-        context.ownership.inspected(&name(self), failed);
+        context.ownership.inspected(&object_name(self), failed);
     }
 
     fn forget(context: &Context, namespace: &str, name: &str) {
@@ -230,10 +235,6 @@ impl Reconcile for SdkClient {
         context.pending.forget(&client);
         context.ownership.forget(&client);
     }
-}
-
-fn name(object: &SdkClient) -> ObjectName {
-    ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
 impl SdkClient {
@@ -245,19 +246,22 @@ impl SdkClient {
         now: Timestamp,
     ) -> Plan<SdkClientStatus> {
         let ClientPlan { mut readiness, mut requeue, .. } = planned;
-        if let (Some(hash), ReadyState::Ready) = (planned.conflict, readiness.state) {
+        if let (Some(hash), ReadyState::Ready) = (planned.conflict, readiness.state()) {
             readiness = conflicts::key_conflict(&hash);
         }
         // The outcome depends on something that is not watched.
         if planned.conflict.is_some() || client.id.is_chosen() {
             requeue = requeue.at_latest_later(now);
         }
-        if client.suspended && readiness.state == ReadyState::Ready {
-            readiness.reason = "Suspended";
+        if client.suspended && readiness.state() == ReadyState::Ready {
+            readiness.reason = ReadyReason::Suspended;
             "the client is suspended: its credentials are rejected"
                 .clone_into(&mut readiness.message);
         }
-        let refused = matches!(readiness.reason, conflicts::NOT_ALLOWED | conflicts::ID_CONFLICT);
+        let refused = matches!(
+            readiness.reason,
+            ReadyReason::ClientIdNotAllowed | ReadyReason::ClientIdConflict
+        );
         let status = SdkClientStatus {
             client_id: (!refused).then(|| client.id.to_string()),
             type_: Some(match &client.kind {

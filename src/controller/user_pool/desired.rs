@@ -12,6 +12,7 @@ use kube::api::ObjectMeta;
 use crate::controller::Error;
 use crate::controller::plan::Write;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{self, SigningKeyStatus, UserPoolStatus};
 use crate::domain::jwk::public_set;
 use crate::domain::pool::{Hosted, UserPool};
@@ -159,7 +160,7 @@ pub fn config_map(
 
 /// The readiness of a pool that publishes these keys.
 pub fn readiness(keys: &StoredKeySet) -> Readiness {
-    Readiness::ready("KeysPublished", format!("keys published: {}", states(keys)))
+    Readiness::new(ReadyReason::KeysPublished, format!("keys published: {}", states(keys)))
 }
 
 /// The number of keys in each state, such as `1 Retiring, 1 Active`.
@@ -174,14 +175,14 @@ fn states(keys: &StoredKeySet) -> String {
 
 /// The readiness of a pool that publishes this many keys.
 pub fn published(keys: usize) -> Readiness {
-    Readiness::ready("KeysPublished", format!("keys published: {keys}"))
+    Readiness::new(ReadyReason::KeysPublished, format!("keys published: {keys}"))
 }
 
 /// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
 /// may contain the only copy of a key.
 pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Readiness {
-    Readiness::stalled(
-        "SigningKeysUnreadable",
+    Readiness::new(
+        ReadyReason::SigningKeysUnreadable,
         format!(
             "Secret `{operator_namespace}/{}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool",
             names.name

@@ -24,6 +24,7 @@ use crate::controller::expectations::Children;
 use crate::controller::plan::{Met, Plan, SecretWrite, Write};
 use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply};
 use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
 use crate::crd::{self, UserPoolStatus};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::duration::later;
@@ -155,7 +156,7 @@ pub fn plan(
     if let (Some(said), Some(mut set)) = (&observed.refused, set.clone()) {
         // Revoked keys are withdrawn all the same.
         set.keys.retain(|key| !observed.is_revoked(key));
-        let readiness = Readiness::reconciling("Refused", said.clone());
+        let readiness = Readiness::new(ReadyReason::Refused, said.clone());
         let publishes = set.next().map(|next| next.kid().to_owned());
         let status = desired::status(pool, &set, &observed.public_url);
         let writes = vec![desired::config_map(object, pool, &status)?];
@@ -239,16 +240,15 @@ impl Observed {
 
     /// Why a rotation is deferred, if it is.
     fn deferral(&self, step: &Step) -> Option<ExtraCondition> {
-        let deferred = |reason, text| ExtraCondition::new("RotationDeferred", reason, text);
         if let Some(until) = step.deferred_until {
-            return Some(deferred(
-                "TooManyKeys",
+            return Some(ExtraCondition::new(
+                ExtraReason::TooManyKeys,
                 format!("the maximum number of keys is published; deferred at least until {until}"),
             ));
         }
         let pods = self.waiting_for.as_ref().filter(|_| step.waits_for_validators)?;
-        Some(deferred(
-            "WaitingForValidators",
+        Some(ExtraCondition::new(
+            ExtraReason::WaitingForValidators,
             format!(
                 "the next key signs once every validator has acknowledged it; waiting for: {pods}"
             ),
@@ -258,8 +258,8 @@ impl Observed {
 
 fn lost(set: &StoredKeySet) -> EventNote {
     let active = set.active().map(StoredKey::kid).unwrap_or_default();
-    EventNote::warning(
-        "KeyReplaced",
+    EventNote::new(
+        EventReason::KeyReplaced,
         format!(
             "the Secret with the signing keys was deleted: key {active} signs from now on, and tokens signed by earlier keys are rejected"
         ),
@@ -268,27 +268,27 @@ fn lost(set: &StoredKeySet) -> EventNote {
 
 fn event(change: &Change) -> EventNote {
     match change {
-        Change::Published(kid) => EventNote::normal(
-            "KeyPublished",
+        Change::Published(kid) => EventNote::new(
+            EventReason::KeyPublished,
             format!("published key {kid}; it signs once every verifier can have loaded it"),
         ),
         Change::Activated(kid) => {
-            EventNote::normal("KeyActivated", format!("key {kid} signs from now on"))
+            EventNote::new(EventReason::KeyActivated, format!("key {kid} signs from now on"))
         }
-        Change::Retired(kid, until) => EventNote::normal(
-            "KeyRetired",
+        Change::Retired(kid, until) => EventNote::new(
+            EventReason::KeyRetired,
             format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
         ),
-        Change::Gone(kid) => EventNote::normal(
-            "KeyRemoved",
+        Change::Gone(kid) => EventNote::new(
+            EventReason::KeyRemoved,
             format!("removed key {kid}: every token that it signed has expired"),
         ),
-        Change::Discarded(kid) => EventNote::normal(
-            "KeyDiscarded",
+        Change::Discarded(kid) => EventNote::new(
+            EventReason::KeyDiscarded,
             format!("removed key {kid} before it signed: the algorithm has changed"),
         ),
         Change::Revoked(kid) => {
-            EventNote::warning("KeyRevoked", format!("revoked and destroyed key {kid}"))
+            EventNote::new(EventReason::KeyRevoked, format!("revoked and destroyed key {kid}"))
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::status_keys;
 use crate::controller::plan::Plan;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{self, UserPoolStatus};
 use crate::domain::pool::UserPool;
 use crate::validate::inline_set;
@@ -17,8 +18,11 @@ pub fn plan(object: &crd::UserPool, pool: &UserPool) -> Plan<UserPoolStatus> {
         ..UserPoolStatus::default()
     };
     let mut readiness = match pool.keys.len() {
-        0 => Readiness::stalled("NoUsableKey", "no key in the spec can verify tokens"),
-        served => Readiness::ready("KeysAccepted", format!("{served} keys accepted from the spec")),
+        0 => Readiness::new(ReadyReason::NoUsableKey, "no key in the spec can verify tokens"),
+        served => Readiness::new(
+            ReadyReason::KeysAccepted,
+            format!("{served} keys accepted from the spec"),
+        ),
     };
     readiness.notes = status_keys::notes(pool, set.as_ref());
     Plan::publish(vec![], status, readiness)

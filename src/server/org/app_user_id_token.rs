@@ -21,7 +21,7 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::error::finish;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 use super::audit;
 use super::caller::{Caller, authorize};
@@ -42,11 +42,11 @@ struct Target {
 
 /// Authenticates, authorizes, resolves the pool, signs.
 pub async fn mint(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::MintAppUserIdToken)?;
+    let caller = authorize(&state, &headers, Operation::MintAppUserIdToken).await?;
     let fields = caller.fields(body)?;
     let app_user_id = app_user_id(&fields)?.to_owned();
     let target = target(&state, &caller, &fields)?;
@@ -119,7 +119,7 @@ pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
 }
 
 /// The pool given by `sdkClientId`, by `userPoolId`, or by the organization's defaults.
-fn target(state: &AppState, caller: &Caller, fields: &Fields) -> Result<Target, ApiError> {
+fn target(state: &ApiState, caller: &Caller, fields: &Fields) -> Result<Target, ApiError> {
     let own = caller.organization;
     let pool_id = fields.string("userPoolId")?;
     let by_client =
@@ -142,7 +142,7 @@ fn target(state: &AppState, caller: &Caller, fields: &Fields) -> Result<Target, 
     }
 }
 
-fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
+fn by_client(state: &ApiState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
     let client = SdkClientId::parse(id)
         .and_then(|id| state.reader.client(id))
         .filter(|client| client.organization == own)
@@ -150,7 +150,7 @@ fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, 
     of_client(state, &client)
 }
 
-fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
+fn of_client(state: &ApiState, client: &SdkClient) -> Result<Target, ApiError> {
     let pool = client
         .live_pool()
         .map_err(|reason| ApiError::invalid_field("sdkClientId", reason.message()))?;
@@ -158,7 +158,7 @@ fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
     Ok(Target { pool, client: Some(client.id) })
 }
 
-fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
+fn by_default(state: &ApiState, caller: &Caller) -> Result<Target, ApiError> {
     let own = caller.organization;
     let organization = state.reader.organization(own);
     if let Some(organization) = &organization {

@@ -14,9 +14,9 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, info, info_span};
 
-use super::caller::Caller;
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
+use crate::domain::role::Role;
 use crate::server::concurrency::WorkerSlot;
 use crate::server::error::ErrorName;
 use crate::server::{ApiError, REQUEST_ID};
@@ -56,10 +56,10 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
 }
 
 /// Records the caller, once it is authenticated.
-pub fn caller(caller: &Caller) {
-    organization(caller.organization);
-    who(&caller.who);
-    Span::current().record("role", caller.role.as_str());
+pub fn caller(of: OrganizationId, identity: &dyn Display, role: Role) {
+    organization(of);
+    who(identity);
+    Span::current().record("role", role.as_str());
 }
 
 /// Records the organization.

@@ -11,12 +11,9 @@ use crate::domain::operation::Operation;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Reason;
 use crate::domain::role::Role;
-use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::endpoints::{ORG, Presented};
 use crate::server::request::{Fields, bearer};
-use crate::server::{ApiError, AppState};
-
-const ACCEPTS: Accepts =
-    Accepts { app_user_id_tokens: false, api_keys: true, session_tokens: true };
+use crate::server::{ApiError, ApiState};
 
 /// An authenticated caller whose role is sufficient.
 #[derive(Clone, Debug)]
@@ -59,14 +56,18 @@ impl fmt::Display for Who {
 /// # Errors
 /// There is no credential, it is invalid, its role is not sufficient, or it has made too many
 /// calls.
-pub fn authorize(
-    state: &AppState,
+pub async fn authorize(
+    state: &ApiState,
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Caller, ApiError> {
-    let credential = bearer(headers)?.ok_or(Reason::CredentialMissing)?;
-    let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
-    let verified = authenticate(&state.reader, state.clock.now(), question)?;
+    let credential = bearer(headers).and_then(|it| it.ok_or(Reason::CredentialMissing));
+    let presented = credential.map(|credential| Presented {
+        credential: credential.to_owned().into(),
+        client: None,
+        organization: None,
+    });
+    let verified = ORG.authenticate(state, presented).await?;
     let organization = verified.organization();
     let (role, who, object) = match verified.principal() {
         Principal::ApiKey(key) => {
@@ -82,7 +83,7 @@ pub fn authorize(
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
     let caller = Caller { organization, namespace: object.namespace, role, who };
-    audit::caller(&caller);
+    audit::caller(organization, &caller.who, role);
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);
         return Err(ApiError::forbidden(format!(

@@ -22,12 +22,9 @@ use crate::domain::operation::Operation;
 use crate::domain::principal::Principal;
 use crate::domain::reason::{Class, Reason};
 use crate::domain::token::UnverifiedToken;
-use crate::server::authenticate::{Accepts, Question, authenticate};
+use crate::server::endpoints::{LINK, Presented};
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
-
-const ACCEPTS: Accepts =
-    Accepts { app_user_id_tokens: true, api_keys: false, session_tokens: false };
+use crate::server::{ApiError, ApiState};
 
 /// The documented parameters, and whether each is required.
 pub const PARAMETERS: &[(&str, bool)] = &[
@@ -48,11 +45,11 @@ pub const PARAMETERS: &[(&str, bool)] = &[
 
 /// Builds the URL.
 pub async fn url(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetLinkUrl)?;
+    let caller = authorize(&state, &headers, Operation::GetLinkUrl).await?;
     let base = state.platform.link_url.as_deref().ok_or_else(|| {
         ApiError::not_found("link URLs are not enabled: the operator runs without `--link-url`")
     })?;
@@ -68,7 +65,7 @@ pub async fn url(
     };
     link.add("clientId", client.id.to_string());
     link.add("redirectUrl", redirect_url(&fields, webapp)?);
-    link.add("appUserId", user(&state, &caller, &fields, &client, token.as_deref())?);
+    link.add("appUserId", user(&state, &caller, &fields, &client, token.as_deref()).await?);
     link.extend("appUserIdToken", token);
     link.extend("chromeExtensionId", extension(&fields, webapp)?);
 
@@ -99,7 +96,7 @@ impl Link {
     }
 
     fn at(&self, base: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
         format!("{base}?{}", query.extend_pairs(&self.0).finish())
     }
 }
@@ -107,7 +104,7 @@ impl Link {
 /// The client given by `clientId`, by the client that the token was issued for, or by the
 /// organization's default; always one of the caller's organization.
 fn client(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     fields: &Fields,
     token: Option<&str>,
@@ -154,8 +151,8 @@ fn extension(fields: &Fields, webapp: &Webapp) -> Result<Option<String>, ApiErro
 }
 
 /// The appUserId: from the token, which must be valid for the client, or as the caller specifies.
-fn user(
-    state: &AppState,
+async fn user(
+    state: &ApiState,
     caller: &Caller,
     fields: &Fields,
     client: &SdkClient,
@@ -166,19 +163,17 @@ fn user(
         return said
             .map_or_else(|| Err(missing("appUserId")), |_| app_user_id(fields).map(str::to_owned));
     };
-    let (id, organization) = (client.id.to_string(), caller.organization.to_string());
-    let question = Question {
-        credential: token,
-        client: Some(&id),
-        organization: Some(&organization),
-        accepts: ACCEPTS,
+    let presented = Presented {
+        credential: token.to_owned().into(),
+        client: Some(client.id.to_string()),
+        organization: Some(caller.organization.to_string()),
     };
-    let verified = authenticate(&state.reader, state.clock.now(), question);
-    let verified = verified.map_err(|reason| match reason.class() {
-        // A 401 would mean that the caller's own credential is invalid.
-        Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
-        _ => reason.into(),
-    })?;
+    let verified =
+        LINK.authenticate(state, Ok(presented)).await.map_err(|reason| match reason.class() {
+            // A 401 would mean that the caller's own credential is invalid.
+            Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
+            _ => reason.into(),
+        })?;
     match verified.principal() {
         Principal::AppUser(user) if said.is_none_or(|said| said == user.app_user_id) => {
             Ok(user.app_user_id.clone())

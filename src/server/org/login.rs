@@ -27,9 +27,9 @@ use crate::domain::member::Member;
 use crate::domain::operation::Operation;
 use crate::domain::password::Password;
 use crate::domain::reason::Reason;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// A failed login is answered after a multiple of this time.
 const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
@@ -41,7 +41,7 @@ struct LoggedIn<'t> {
 
 /// Identifies the member, begins a session and returns its token.
 pub async fn login(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
     body: Bytes,
@@ -110,7 +110,7 @@ fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
 
 /// The members with this e-mail address and password.
 async fn by_password(
-    state: &AppState,
+    state: &ApiState,
     fields: Fields,
     organization: Option<&str>,
     peer: Option<IpAddr>,
@@ -154,7 +154,7 @@ async fn by_password(
 /// audience: a service that received a token for itself must not be able to begin a session with
 /// it.
 async fn by_kubernetes(
-    state: &AppState,
+    state: &ApiState,
     organization: Option<&str>,
     peer: Option<IpAddr>,
     token: &str,
@@ -190,7 +190,7 @@ fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
 
 /// Ends the caller's session.
 pub async fn logout(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     log_out(&state, &headers, Operation::Logout).await
@@ -198,18 +198,18 @@ pub async fn logout(
 
 /// Ends all of the caller's sessions.
 pub async fn logout_all(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     log_out(&state, &headers, Operation::LogoutAll).await
 }
 
 async fn log_out(
-    state: &AppState,
+    state: &ApiState,
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(state, headers, operation)?;
+    let caller = authorize(state, headers, operation).await?;
     let Who::Member { id, session } = &caller.who else {
         // An API key has no session; a rotation or a Revocation invalidates it.
         return Err(Reason::CredentialKindRefused.into());

@@ -20,7 +20,7 @@ use crate::domain::password::{Password, PasswordHash};
 use crate::domain::role::Role;
 use crate::names;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate;
 
 /// A member in the form of a response.
@@ -41,12 +41,12 @@ fn name_of(member: &crd::Member) -> String {
 
 /// Creates a member with a password.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateMember;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let fields = caller.fields(body)?;
     let spec = crd::MemberSpec {
         display_name: Some(fields.name()?),
@@ -100,18 +100,18 @@ pub async fn create(
 
 /// Returns a member.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetMember)?;
+    let caller = authorize(&state, &headers, Operation::GetMember).await?;
     let member: crd::Member = find(&state, &caller, path).await?;
     Ok(reply(&show(&member)))
 }
 
 /// Returns all members.
-pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListMembers)?;
+pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListMembers).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
     let item = |member: &crd::Member| {
         json!({
@@ -128,13 +128,13 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
 
 /// Changes a member. A new password or a suspension ends all of its sessions.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchMember;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_name(&mut spec)?;
@@ -200,13 +200,13 @@ pub async fn patch(
 
 /// Deletes a member, with its password and sessions.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteMember;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let force = Force::read(&caller, query.as_deref())?;
     let object: crd::Member = find(&state, &caller, path).await?;
     deletable(&object, force)?;
@@ -228,7 +228,7 @@ pub async fn delete(
 }
 
 async fn create_password(
-    state: &AppState,
+    state: &ApiState,
     member: &Member,
     id: PasswordId,
     hash: &PasswordHash,
@@ -240,7 +240,7 @@ async fn create_password(
 /// Cleans up once the Member refers to another password than in `before`. Nothing depends on it:
 /// the sessions that began with the old password are already invalid, and nobody can log in with
 /// it.
-async fn after_change(state: &AppState, before: &Member, now: PasswordId) -> Result<(), ApiError> {
+async fn after_change(state: &ApiState, before: &Member, now: PasswordId) -> Result<(), ApiError> {
     sessions::end(state, &before.name, |session| session.password != Some(now)).await?;
     if let Some(old) = before.password_id.filter(|old| *old != now) {
         let removed = state.platform.passwords.remove(before, old).await;
@@ -263,7 +263,7 @@ pub fn email(fields: &Fields) -> Result<String, ApiError> {
 }
 
 fn email_taken(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     email: &str,
     except: Option<&crd::Member>,

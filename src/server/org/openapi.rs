@@ -14,6 +14,7 @@ use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
+use crate::server::public::cacheable::shared;
 use fields::{
     changed, description, email, id, name, oauth, optional, password, role, text, time, url,
 };
@@ -267,7 +268,7 @@ fn more_schemas() -> Value {
 pub async fn serve() -> Result<Response, ApiError> {
     static DOCUMENT: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&document()).ok());
     let document = DOCUMENT.as_ref().ok_or_else(ApiError::internal)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
+    Ok(([(header::CONTENT_TYPE, "application/json")], shared(document)).into_response())
 }
 
 #[cfg(test)]

@@ -15,18 +15,18 @@ use crate::crd;
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
 use crate::kube_ext::api::ReadExt as _;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// The name of the one Organization object that a namespace can have.
 const DEFAULT: &str = "default";
 
 /// Returns the organization and its members.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetOrganization)?;
+    let caller = authorize(&state, &headers, Operation::GetOrganization).await?;
     only_own(&caller, path)?;
     let object = stored(&namespaced_api(&state, &caller)).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
@@ -52,13 +52,13 @@ pub fn show(
 
 /// Changes name and logo. Creates the Organization object if there is none.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchOrganization;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     only_own(&caller, path)?;
     let fields = caller.fields(body)?;
     let mut spec = Map::new();
@@ -80,13 +80,13 @@ pub async fn patch(
 /// Deletes what makes the namespace an organization: clients, pools, members and the Organization
 /// object. The namespace and all other objects in it are retained.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteOrganization;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     only_own(&caller, path)?;
     let force = Force::read(&caller, query.as_deref())?;
     let clients: Vec<crd::SdkClient> = all(&state, &caller, force).await?;
@@ -104,7 +104,7 @@ pub async fn delete(
 
 /// All objects of a kind. Fails if another tool manages one of them and would re-create it.
 async fn all<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     force: Force,
 ) -> Result<Vec<K>, ApiError> {
@@ -116,7 +116,7 @@ async fn all<K: ApiObject>(
 }
 
 async fn each<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     objects: &[K],
     force: Force,

@@ -20,19 +20,19 @@ use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long a key remains valid after `rotate` has replaced it.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
 /// Creates a client. The API key of a service is in the response and nowhere else.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateSdkClient;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let fields = caller.fields(body)?;
     let name = fields.name()?;
     let mut spec = crd::SdkClientSpec {
@@ -133,7 +133,7 @@ enum Pool {
 /// The pool of an application's users: the specified one, a new one for the specified key set, or
 /// the organization's default.
 fn chosen_pool(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     fields: &Fields,
     application: &Fields,
@@ -175,7 +175,7 @@ fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp + u
     })
 }
 
-fn default_pool(state: &AppState, caller: &Caller) -> Result<String, ApiError> {
+fn default_pool(state: &ApiState, caller: &Caller) -> Result<String, ApiError> {
     let organization = state.reader.organization(caller.organization);
     if let Some(name) = organization.and_then(|it| it.default_user_pool.clone()) {
         return Ok(name);
@@ -201,26 +201,26 @@ fn hash_of(key: &ApiKey, now: Timestamp) -> crd::ApiKeyHash {
 
 /// Returns a client.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetSdkClient)?;
+    let caller = authorize(&state, &headers, Operation::GetSdkClient).await?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
     Ok(reply(&show(&caller, &client, None)))
 }
 
 /// Returns all clients.
-pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListSdkClients)?;
+pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListSdkClients).await?;
     let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
     let items: Vec<_> = clients.iter().map(|client| item(&caller, client)).collect();
     Ok(reply(&json!({"resource": "SdkClient", "items": items})))
 }
 
 /// Returns the id of the calling client or member.
-pub async fn auth(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetSdkClientAuth)?;
+pub async fn auth(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::GetSdkClientAuth).await?;
     let id = match &caller.who {
         Who::Service(id) => id.to_string(),
         Who::Member { id, .. } => id.to_string(),
@@ -230,13 +230,13 @@ pub async fn auth(State(state): State<AppState>, headers: HeaderMap) -> Result<R
 
 /// Changes name, description and the settings of Link.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchSdkClient;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let fields = caller.fields(body)?;
     let mut spec = Map::new();
     fields.patch_texts(&mut spec)?;
@@ -263,13 +263,13 @@ pub async fn patch(
 
 /// Deletes a client. Its credentials become invalid immediately.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteSdkClient;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let force = Force::read(&caller, query.as_deref())?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
     resources::delete(&state, &namespaced_api(&state, &caller), &client, force).await?;
@@ -279,12 +279,12 @@ pub async fn delete(
 
 /// Creates a new API key. The previous ones stay valid for another hour at most.
 pub async fn rotate(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
     let operation = Operation::RotateSdkClient;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let client: crd::SdkClient = find(&state, &caller, path).await?;
     let service = client.spec.service.as_ref();
     let service =

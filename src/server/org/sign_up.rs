@@ -36,7 +36,7 @@ use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate;
 
 /// The fields of the request.
@@ -83,7 +83,7 @@ impl Wish {
 
 /// Creates the organization.
 pub async fn sign_up(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
     body: Bytes,
@@ -121,7 +121,7 @@ pub async fn sign_up(
 /// interrupted. `None` if that had another password, or the namespace is not the one that was
 /// created for it.
 async fn complete(
-    state: &AppState,
+    state: &ApiState,
     wish: &Wish,
     place: &WorkerSlot,
 ) -> Result<Option<Response>, ApiError> {
@@ -173,7 +173,7 @@ async fn complete(
 
 /// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
 /// being deleted, or is another one with the same name.
-async fn pending(state: &AppState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
+async fn pending(state: &ApiState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
     let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
         Api::all(state.platform.client.clone());
     let found = namespaces.get_opt(&place.namespace).await;

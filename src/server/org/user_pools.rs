@@ -21,7 +21,7 @@ use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::operation::Operation;
 use crate::server::request::Fields;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long the response to a POST waits for the pool's first key.
 const FIRST_KEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,13 +46,13 @@ struct List {
     items: Vec<UserPool>,
 }
 
-fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
+fn show(state: &ApiState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
     let id = UserPoolId::derive(&caller.namespace, &pool.name_any());
     UserPool {
         id,
         name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
         description: pool.spec.description.clone().unwrap_or_default(),
-        authorization: Shown::of(pool, &state.platform.public_url),
+        authorization: Shown::of(pool, &state.public_url),
         organization_id: Some(caller.organization),
         hosted: pool.spec.hosted.is_some(),
     }
@@ -61,12 +61,12 @@ fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
 /// Creates a pool: a hosted one, or with `authorization` one for the organization's own identity
 /// provider.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::CreateUserPool;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let spec = spec(&caller.fields(body)?)?;
     let pool = make(&state, &caller, spec).await?;
     let shown = show(&state, &caller, &pool);
@@ -95,7 +95,7 @@ pub fn spec(fields: &Fields) -> Result<crd::UserPoolSpec, ApiError> {
 
 /// Creates a pool with this spec.
 pub async fn make(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     spec: crd::UserPoolSpec,
 ) -> Result<crd::UserPool, ApiError> {
@@ -107,18 +107,18 @@ pub async fn make(
 
 /// Returns a pool.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetUserPool)?;
+    let caller = authorize(&state, &headers, Operation::GetUserPool).await?;
     let pool: crd::UserPool = find(&state, &caller, path).await?;
     Ok(reply(&show(&state, &caller, &pool)))
 }
 
 /// Returns all pools.
-pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListUserPools)?;
+pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
+    let caller = authorize(&state, &headers, Operation::ListUserPools).await?;
     let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
     let item = |pool| UserPool { organization_id: None, ..show(&state, &caller, pool) };
     Ok(reply(&List { resource: "UserPool", items: pools.iter().map(item).collect() }))
@@ -126,13 +126,13 @@ pub async fn list(State(state): State<AppState>, headers: HeaderMap) -> Result<R
 
 /// Changes name, description, and the key set URL of the organization's own identity provider.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let operation = Operation::PatchUserPool;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let fields = caller.fields(body)?;
     let authorization = Authorization::read(&fields)?;
     let mut spec = Map::new();
@@ -148,13 +148,13 @@ pub async fn patch(
 
 /// Deletes a pool. Its clients are retained, and wait for a pool with the same name.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     headers: HeaderMap,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let operation = Operation::DeleteUserPool;
-    let caller = authorize(&state, &headers, operation)?;
+    let caller = authorize(&state, &headers, operation).await?;
     let force = Force::read(&caller, query.as_deref())?;
     let pool: crd::UserPool = find(&state, &caller, path).await?;
     resources::delete(&state, &namespaced_api(&state, &caller), &pool, force).await?;
