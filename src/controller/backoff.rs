@@ -7,13 +7,12 @@ use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
 use super::expectations::Key;
+use super::requeue::{SPREAD, spread};
 
 /// The pause after the first failure; it doubles with each further one.
 const MIN_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest pause between attempts.
 const MAX_BACKOFF: Duration = Duration::from_mins(2);
-/// Upper bound, exclusive, of [`spread`].
-pub const SPREAD: u32 = 128;
 
 /// The consecutive failures of each object, with its uid: one that is re-created under the same
 /// name inherits none.
@@ -39,11 +38,6 @@ impl Backoff {
     pub fn reset(&self, object: &Key) {
         self.0.lock().remove(object);
     }
-}
-
-/// A number derived from the object's uid, to spread work of many similar objects over time.
-pub fn spread<K: Resource>(object: &K) -> u32 {
-    object.uid().map_or(0, |uid| crc32fast::hash(uid.as_bytes()) % SPREAD)
 }
 
 #[cfg(test)]

@@ -6,33 +6,28 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt as _;
-use jiff::{SignedDuration, Timestamp};
+use kube::Resource;
 use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
-use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use super::expectations::{Key, Left};
 use super::kind::HasStatus;
 use super::plan::{Met, Plan, Written};
+use super::requeue::Requeue;
 use super::status;
-use super::{Context, Error, Guarded, backoff, events};
+use super::{Context, Error, Guarded, events};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
 use crate::validate::Violations;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
-/// How often objects that are blocked by something unwatched are reconciled.
-const POLL_INTERVAL: SignedDuration = SignedDuration::from_secs(30);
-/// The minimum time after which an unchanged object is reconciled again; the maximum is twice this.
-/// Needed because the watches of referenced objects do not report what was deleted while they were
-/// interrupted.
-const RESYNC_INTERVAL: Duration = Duration::from_mins(30);
-
 /// A kind that is reconciled.
 pub trait Reconcile: HasStatus {
     /// The valid spec.
@@ -91,45 +86,6 @@ pub trait Reconcile: HasStatus {
     fn forget(_context: &Context, _namespace: &str, _name: &str) {}
 }
 
-/// When to reconcile an object again, if nothing changes before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requeue {
-    /// Not before the next resync.
-    OnChange,
-    /// In a moment: something is in progress that triggers no event.
-    Soon,
-    /// After a while: something that is not watched may have changed by then.
-    Later,
-    /// At this time.
-    At(Timestamp),
-}
-
-impl Requeue {
-    /// The requeue of `object`. Resyncs are spread over time by object.
-    fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
-        let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * backoff::spread(object) / backoff::SPREAD;
-        let left = match self {
-            Self::OnChange => recheck,
-            Self::Soon => Duration::from_millis(200),
-            Self::Later => POLL_INTERVAL.unsigned_abs(),
-            Self::At(time) => {
-                let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
-                left.clamp(Duration::from_millis(200), recheck)
-            }
-        };
-        Action::requeue(left)
-    }
-
-    /// This, or [`Self::Later`] if that is sooner.
-    pub fn at_latest_later(self, now: Timestamp) -> Self {
-        match self {
-            Self::Soon => self,
-            Self::At(time) if time.duration_since(now) < POLL_INTERVAL => self,
-            _ => Self::Later,
-        }
-    }
-}
-
 /// Runs one controller and handles its results.
 pub async fn drive<K>(controller: Controller<Guarded<K>>, context: Arc<Context>)
 where
@@ -165,7 +121,7 @@ async fn reconcile<K: Reconcile>(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let ObjectName { namespace, name } = object_name(object.as_ref());
         return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
     }
     if let Some(requeue) = context.expectations.check(object.as_ref(), &context.replicas) {
@@ -199,7 +155,7 @@ async fn reconcile_readable<K: Reconcile>(
     let result = match object.parse() {
         Ok(parsed) => reconcile_valid(object, &parsed, context).await,
         Err(violations) => {
-            let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+            let ObjectName { namespace, name } = object_name(object);
             K::end(context, &namespace, &name).await?;
             let invalid = status::invalid(&violations);
             let written = status::write(context, object, unchanged(), &invalid).await;
@@ -261,8 +217,7 @@ async fn reconcile_valid<K: Reconcile>(
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
 fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
     let pause = context.backoff.failed(object.as_ref());
-    let (kind, namespace, name) =
-        (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
     if matches!(error, Error::Conflict { .. }) {
         debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
     } else {

@@ -25,7 +25,8 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
-use super::{Guarded, Requeue};
+use super::Guarded;
+use super::requeue::Requeue;
 use crate::crd::CustomKind;
 use crate::domain::ids::ObjectName;
 use crate::replicas::tracker::{ReplicaTracker, Write};

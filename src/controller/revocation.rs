@@ -4,12 +4,13 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 
-use super::driver::{Reconcile, Requeue};
-use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, triggers};
+use super::driver::Reconcile;
+use super::plan::{self, Met, Plan};
+use super::{Context, Error, Guarded, Requeue, triggers};
 use crate::crd::condition::{self, ExtraCondition, Readiness};
 use crate::crd::reasons::{ConditionType, ExtraReason, ReadyReason};
 use crate::crd::{Kind, Revocation, RevocationStatus};
@@ -17,7 +18,7 @@ use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, RevocationTarget};
-use crate::replicas::tracker::Acknowledged;
+use crate::replicas::tracker::{Acknowledged, Write};
 use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
@@ -54,7 +55,9 @@ impl Reconcile for Revocation {
         context: &Context,
         _: Option<Met>,
     ) -> Result<Observed, Error> {
-        let write = context.expectations.publication(self, &self.publication());
+        let first_seen = context.expectations.publication(self, &self.publication());
+        let resource_version = self.resource_version().unwrap_or_default();
+        let write = Write { resource_version, ..first_seen };
         let acknowledged = context.replicas.acknowledged(&write);
         Ok(Observed {
             now: context.clock.now(),
@@ -75,7 +78,7 @@ impl Reconcile for Revocation {
     ) -> Result<Plan<RevocationStatus>, Error> {
         let end = parsed.expires_at.or(observed.obsolete_at);
         if end.is_some_and(|end| end <= observed.now) {
-            return Ok(Plan::write(vec![Write::Delete]));
+            return Ok(Plan::write(vec![plan::Write::Delete]));
         }
         let requeue = end.map_or(Requeue::OnChange, Requeue::At);
         let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
@@ -84,8 +87,8 @@ impl Reconcile for Revocation {
             return Ok(Plan::wait(requeue));
         }
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
-        let first = condition::find(conditions, ConditionType::Ready.as_str())
-            .is_none_or(|it| it.status == "Unknown");
+        let ready = condition::find(conditions, ConditionType::Ready.as_str());
+        let first = ready.is_none_or(|it| it.status == "Unknown");
         let note = if first { observed.no_match } else { said(conditions) };
         let enforced = observed.acknowledged.everywhere && observed.here;
         let mut readiness = if enforced {
@@ -106,14 +109,14 @@ impl Reconcile for Revocation {
 }
 
 impl Revocation {
-    /// What has to be acknowledged: an edit, but not a write of status.
+    /// What has to be acknowledged. An edit is another publication.
     fn publication(&self) -> String {
         self.metadata.generation.unwrap_or_default().to_string()
     }
 }
 
-/// The condition of a Revocation that matched nothing when it was created. It is enforced all the
-/// same, because its target may appear or come back, but it may also be a typo.
+/// The condition if the Revocation matches nothing. It is enforced all the same, because its target
+/// may appear or come back, but it may also be a typo.
 fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<ExtraCondition> {
     let ObjectName { namespace, name } = &revocation.owner;
     let reader = &context.reader;

@@ -62,8 +62,7 @@ pub async fn write<K: HasStatus>(
     if own_part.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
+    let ObjectName { namespace, name } = object_name(object);
     let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), &namespace);
     // Without it the write would be unconditional.
     if object.resource_version().is_none() {

@@ -15,10 +15,11 @@ use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::driver::{Reconcile, Requeue};
+use super::driver::Reconcile;
 use super::plan::{Met, Plan, Write};
 use super::{
-    Context, Error, Guarded, GuardedMeta, bindings, labelled_secret, ours, owner, revoked, triggers,
+    Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, ours, owner, revoked,
+    triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};

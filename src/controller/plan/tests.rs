@@ -62,15 +62,14 @@ fn render<S: Serialize>(plan: &Plan<S>) -> String {
     if let Some((status, readiness)) = &plan.status {
         let keys = serde_json::to_value(status).unwrap()["keys"].clone();
         let keys = states(keys.as_array().map_or(&[], Vec::as_slice));
-        write!(text, "status: {keys}{:?} {}", readiness.state(), readiness.reason.as_str())
-            .unwrap();
+        write!(text, "status: {keys}{:?} {:?}", readiness.state(), readiness.reason).unwrap();
         for note in &readiness.notes {
-            write!(text, ", {} {}", note.type_.as_str(), note.reason).unwrap();
+            write!(text, ", {:?} {}", note.type_, note.reason).unwrap();
         }
         writeln!(text).unwrap();
     }
     for event in &plan.events {
-        writeln!(text, "event: {} {}", event.type_(), event.reason()).unwrap();
+        writeln!(text, "event: {:?} {}", event.type_, event.reason).unwrap();
     }
     match plan.requeue {
         Requeue::At(time) => {

@@ -386,7 +386,8 @@ impl Planner<'_> {
         let write = SecretWrite::new(&self.client.name.namespace, self.secret.secret(&desired)?);
         let was_deleted = !self.service.keys.is_empty();
         let event = was_deleted.then(|| {
-            EventNote::new(EventReason::KeyReplaced,
+            EventNote::new(
+                EventReason::KeyReplaced,
                 format!(
                     "Secret `{}` was deleted; re-created it with a new API key, and all earlier keys are rejected",
                     self.secret.name()
@@ -426,7 +427,8 @@ impl Planner<'_> {
             planned.event = Some(EventNote::new(EventReason::SecretRepaired, note));
         }
         if let NextKey::Deferred(until) = step.next {
-            planned.readiness.notes.push(ExtraCondition::new(ExtraReason::TooManyKeys,
+            planned.readiness.notes.push(ExtraCondition::new(
+                ExtraReason::TooManyKeys,
                 format!(
                     "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
                     step.live.len().saturating_sub(1)

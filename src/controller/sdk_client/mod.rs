@@ -19,11 +19,11 @@ use kube::runtime::controller::Controller;
 use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
-use super::driver::{Reconcile, Requeue};
+use super::driver::Reconcile;
 use super::events::EventNote;
 use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, GuardedMeta, ours, owner, revoked, triggers};
+use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked, triggers};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
@@ -32,6 +32,7 @@ use crate::domain::credential::KeyHash;
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
+use crate::kube_ext::name::object_name;
 use crate::names;
 use crate::validate::{self, Violations};
 
@@ -216,7 +217,7 @@ impl Reconcile for SdkClient {
     }
 
     fn applied(&self, context: &Context, plan: &Plan<SdkClientStatus>, version: Option<&str>) {
-        let client = name(self);
+        let client = object_name(self);
         if let Some(version) = version {
             context.ownership.written(&client, version);
         }
@@ -226,7 +227,7 @@ impl Reconcile for SdkClient {
     }
 
     fn ended(&self, context: &Context, failed: bool) {
-        context.ownership.inspected(&name(self), failed);
+        context.ownership.inspected(&object_name(self), failed);
     }
 
     fn forget(context: &Context, namespace: &str, name: &str) {
@@ -234,10 +235,6 @@ impl Reconcile for SdkClient {
         context.pending.forget(&client);
         context.ownership.forget(&client);
     }
-}
-
-fn name(object: &SdkClient) -> ObjectName {
-    ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }
 
 impl SdkClient {
