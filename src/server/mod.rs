@@ -32,9 +32,10 @@ use tower_http::request_id::MakeRequestUuid;
 use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
+pub use org::ApiState;
 pub use org::PlatformSettings;
 pub use org::openapi::document as openapi;
-pub use state::{ApiState, ValidatorState};
+pub use state::ValidatorState;
 pub use tls::TlsFiles;
 
 /// The header with the id of a request, set on every response too.

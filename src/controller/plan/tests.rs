@@ -234,29 +234,79 @@ impl Client {
 #[test]
 fn delivered_api_key() {
     let mut client = Client::new();
-    assert_snapshot!(client.step(), "creation", @"");
-    assert_snapshot!(client.step(), "settled", @"");
+    assert_snapshot!(client.step(), "creation", @"
+    create Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    again: after 42491 min
+    ");
+    assert_snapshot!(client.step(), "settled", @"
+    status: [Current] Ready KeyDelivered
+    again: after 42491 min
+    ");
     client.request("now");
-    assert_snapshot!(client.step(), "the Next key is published", @"");
+    assert_snapshot!(client.step(), "the Next key is published", @"
+    status: [Current, Next] Ready KeyDelivered
+    again: Soon
+    awaits acknowledgements
+    ");
     client.reach = Reach::Published;
-    assert_snapshot!(client.step(), "it is not acknowledged everywhere", @"");
+    assert_snapshot!(client.step(), "it is not acknowledged everywhere", @"
+    status: [Current, Next] Ready KeyDelivered, RotationDeferred WaitingForValidators
+    again: after 0 min
+    awaits acknowledgements
+    ");
     client.reach = Reach::Everywhere;
-    assert_snapshot!(client.step(), "it is delivered", @"");
+    assert_snapshot!(client.step(), "it is delivered", @"
+    replace Secret acme/key [Previous, Current]
+    status: [Previous, Current] Ready KeyDelivered
+    event: Normal KeyRotated
+    again: after 60 min
+    ");
     client.reach = Reach::Nowhere;
-    assert_snapshot!(client.step(), "settled in the overlap", @"");
+    assert_snapshot!(client.step(), "settled in the overlap", @"
+    status: [Previous, Current] Ready KeyDelivered
+    again: after 60 min
+    ");
     client.now = at(HOUR);
-    assert_snapshot!(client.step(), "the overlap ends", @"");
+    assert_snapshot!(client.step(), "the overlap ends", @"
+    replace Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    again: after 42491 min
+    ");
     client.revocations = vec![revocation(RevocationTarget::SdkClient, &[client.hashes()[0].id()])];
-    assert_snapshot!(client.step(), "the Current key is revoked", @"");
+    assert_snapshot!(client.step(), "the Current key is revoked", @"
+    replace Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    event: Warning KeyReplaced
+    again: Soon
+    ");
     client.stored.as_mut().unwrap().data = None;
-    assert_snapshot!(client.step(), "the Current key was deleted from the Secret", @"");
+    assert_snapshot!(client.step(), "the Current key was deleted from the Secret", @"
+    replace Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    event: Warning KeyReplaced
+    again: Soon
+    ");
     client.stored = None;
-    assert_snapshot!(client.step(), "the Secret was deleted", @"");
+    assert_snapshot!(client.step(), "the Secret was deleted", @"
+    create Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    event: Warning KeyReplaced
+    again: after 42551 min
+    ");
     client.stored.as_mut().unwrap().metadata.labels = None;
-    assert_snapshot!(client.step(), "the labels were removed from the Secret", @"");
+    assert_snapshot!(client.step(), "the labels were removed from the Secret", @"
+    replace Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    event: Normal SecretRepaired
+    again: after 42551 min
+    ");
     let labels = [(names::ID.to_owned(), "another".to_owned())].into();
     client.stored.as_mut().unwrap().metadata.labels = Some(labels);
-    assert_snapshot!(client.step(), "the Secret is not ours", @"");
+    assert_snapshot!(client.step(), "the Secret is not ours", @"
+    status: Stalled SecretConflict
+    again: Later
+    ");
 }
 
 #[test]
@@ -410,13 +460,13 @@ fn hosted_pool() {
     status: [Retiring, Active] Ready KeysPublished
     event: Normal KeyRetired
     event: Normal KeyActivated
-    again: after 267910 min
+    again: after 130 min
     ");
     pool.reach = Reach::Nowhere;
     assert_snapshot!(pool.step(), "settled with a Retiring key", @"
     apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished
-    again: after 267910 min
+    again: after 130 min
     ");
     pool.revocations = vec![revocation(RevocationTarget::UserPool, &[pool.active()])];
     pool.refused = Some("no".into());
@@ -433,13 +483,15 @@ fn hosted_pool() {
     status: [Retiring, Active] Ready KeysPublished
     event: Warning KeyRevoked
     event: Normal KeyActivated
-    again: after 267910 min
+    again: after 130 min
     ");
     pool.now = at(3 * HOUR);
     assert_snapshot!(pool.step(), "the Retiring key is removed", @"
-    apply ConfigMap users-jwks (keys: 2)
-    status: [Retiring, Active] Ready KeysPublished
-    again: after 267910 min
+    replace Secret anon-system/n.users.signing-keys [Active]
+    apply ConfigMap users-jwks (keys: 1)
+    status: [Active] Ready KeysPublished
+    event: Normal KeyRemoved
+    again: OnChange
     ");
     pool.stored = None;
     assert_snapshot!(pool.step(), "the Secret was deleted", @"
