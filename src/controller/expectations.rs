@@ -43,6 +43,7 @@ pub struct Key(Cow<'static, str>, ObjectName);
 
 impl Key {
     /// The key of an object of the kind `K`.
+    #[must_use]
     pub fn new<K: Resource<DynamicType = ()>>(namespace: Option<String>, name: String) -> Self {
         let namespace = namespace.unwrap_or_default();
         Self(K::kind(&()), ObjectName { namespace, name })

@@ -46,6 +46,7 @@ impl Requeue {
     }
 
     /// This, or [`Self::Later`] if that is sooner.
+    #[must_use]
     pub fn at_latest_later(self, now: Timestamp) -> Self {
         match self {
             Self::Soon => self,

@@ -39,6 +39,7 @@ impl ExtraCondition {
     }
 
     /// The condition while a key set cannot be fetched.
+    #[must_use]
     pub fn fetch_failed(error: FetchError, message: String) -> Self {
         Self { type_: ConditionType::FetchFailed, reason: error.as_str(), message }
     }

@@ -1,6 +1,7 @@
 //! The planned writes of each kind, printed without secrets. The cluster tests `crash_order` and
 //! `crash_order_keys` kill an operator after each of them.
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -43,11 +44,11 @@ fn at(second: i64) -> Timestamp {
 }
 
 fn object<K: serde::de::DeserializeOwned>(name: &str, spec: Value) -> K {
-    serde_json::from_value(json!({
+    let mut object = json!({
         "metadata": {"namespace": "acme", "name": name, "uid": "u", "resourceVersion": "1", "generation": 1},
-        "spec": spec,
-    }))
-    .unwrap()
+    });
+    object["spec"] = spec;
+    serde_json::from_value(object).unwrap()
 }
 
 /// What a plan will do, in its order.
@@ -146,8 +147,8 @@ fn revocation(of: RevocationTarget, key_ids: &[String]) -> Arc<Revocation> {
         of,
         key_ids: key_ids.to_vec(),
         created_before: None,
-        subjects: Default::default(),
-        token_ids: Default::default(),
+        subjects: HashSet::default(),
+        token_ids: HashSet::default(),
         tokens_issued_before: None,
         created_at: Some(at(0)),
         expires_at: None,

@@ -45,23 +45,20 @@ pub async fn observe(
     }
     let mut determined = Vec::new();
     for key in listed {
-        determined.push(match recorded(key) {
-            Some(known) => {
-                // Two leaders have written the hash to status of two clients. If a signed record says
-                // that the key was delivered to the other one, that client had it first: a record is
-                // signed only for a client that has the hash alone. The key itself, in the Secret of
-                // the other one, would prove nothing: it may be a copy.
-                let is_others = context.reader.is_key_delivered_besides(&key.hash, &client.name)
-                    && ownership::is_recorded_elsewhere(context, client, &key.hash).await?;
-                let conflict = context.reader.is_key_recorded_besides(&key.hash, &client.name);
-                // An edit must not make a key younger: that would lift a revocation by age.
-                Listed { accepted: !is_others, conflict, created_at: known.created_at }
-            }
-            None => {
-                let accepted = rulings.get(&key.hash) == Some(&Ruling::Granted);
-                let created_at = plausible(key.created_at, now).map(|it| it.min(now));
-                Listed { accepted, conflict: !accepted, created_at }
-            }
+        determined.push(if let Some(known) = recorded(key) {
+            // Two leaders have written the hash to status of two clients. If a signed record says
+            // that the key was delivered to the other one, that client had it first: a record is
+            // signed only for a client that has the hash alone. The key itself, in the Secret of
+            // the other one, would prove nothing: it may be a copy.
+            let is_others = context.reader.is_key_delivered_besides(&key.hash, &client.name)
+                && ownership::is_recorded_elsewhere(context, client, &key.hash).await?;
+            let conflict = context.reader.is_key_recorded_besides(&key.hash, &client.name);
+            // An edit must not make a key younger: that would lift a revocation by age.
+            Listed { accepted: !is_others, conflict, created_at: known.created_at }
+        } else {
+            let accepted = rulings.get(&key.hash) == Some(&Ruling::Granted);
+            let created_at = plausible(key.created_at, now).map(|it| it.min(now));
+            Listed { accepted, conflict: !accepted, created_at }
         });
     }
     Ok(Some(determined))

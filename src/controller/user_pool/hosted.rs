@@ -77,12 +77,11 @@ pub async fn observe(
         Some(Met::Refused(said)) => (None, Some(said)),
         None => (None, None),
     };
-    let stored = match existing {
-        Some(existing) => Some(existing),
-        None => {
-            let name = SigningSecret::new(pool, &namespace_uid).name;
-            apply::read_secret(&context.client, &operator_namespace, &name).await?
-        }
+    let stored = if existing.is_some() {
+        existing
+    } else {
+        let name = SigningSecret::new(pool, &namespace_uid).name;
+        apply::read_secret(&context.client, &operator_namespace, &name).await?
     };
     let now = context.clock.now();
     let mut observed = Observed {
