@@ -10,7 +10,7 @@ use super::rules::{comparing_durations, duration, no_control_characters};
 use super::{
     Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
 };
-pub use sources::{ClaimFormat, Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
+pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(

@@ -30,9 +30,10 @@ use concurrency::RequestLimiter;
 pub use connection::ConnectionLimits;
 pub use error::ApiError;
 pub use listen::serve;
+pub use org::ApiState;
 pub use org::PlatformSettings;
 pub use org::openapi::document as openapi;
-pub use state::{ApiState, ValidatorState};
+pub use state::ValidatorState;
 pub use tls::TlsFiles;
 
 /// The header with the id of a request, set on every response too.
