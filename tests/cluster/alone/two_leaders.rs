@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anon_operator::clock::SystemClock;
 use anon_operator::controller::{self, Context, Settings};
+use anon_operator::crd;
 use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use anon_operator::index::{Index, IndexSettings, Reader};
 use anon_operator::metrics::Metrics;
