@@ -2,6 +2,7 @@
 //! and [`serve`] is the only place that listens.
 
 pub mod authenticate;
+mod body;
 mod cacheable;
 mod concurrency;
 mod connection_limit;
@@ -9,6 +10,7 @@ pub mod endpoints;
 mod error;
 mod health;
 mod host;
+mod openapi;
 mod org;
 mod request;
 mod tls;
@@ -37,7 +39,7 @@ use crate::metrics::Metrics;
 use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
-pub use org::openapi::document as openapi;
+pub use openapi::document as openapi_document;
 pub use org::signer::Signer;
 pub use org::{Platform, PlatformSettings};
 pub use tls::TlsFiles;

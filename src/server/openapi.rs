@@ -1,0 +1,352 @@
+//! The OpenAPI 3.1 document of every public path, derived from the operation table, the routes and
+//! the types of requests and responses.
+
+mod error_responses;
+
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse as _, Response};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::ApiError;
+use super::endpoints::{clients, keys, validate};
+use super::org::{Route, route};
+use crate::domain::document::Document;
+use crate::domain::operation::Operation;
+use crate::domain::role::Role;
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
+
+/// The whole document.
+#[must_use]
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// Serves the document, which is encoded once.
+pub async fn serve() -> Result<Response, ApiError> {
+    static ENCODED: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&*DOCUMENT).ok());
+    let document = ENCODED.as_ref().ok_or_else(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
+}
+
+/// The schema of the type with this name.
+pub fn schema(name: &str) -> &'static Value {
+    &DOCUMENT["components"]["schemas"][name]
+}
+
+/// The description of a field of a request, as the end of an error message; empty if there is none.
+pub fn description(schema: &Value, path: &[&str]) -> String {
+    let mut found = schema;
+    for name in path {
+        // An optional object is a reference or null.
+        let alternatives = [&found["$ref"], &found["anyOf"][0]["$ref"]];
+        if let Some(reference) = alternatives.into_iter().find_map(Value::as_str) {
+            found = DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
+        }
+        found = &found["properties"][name];
+    }
+    found["description"].as_str().map(|text| format!(". {text}")).unwrap_or_default()
+}
+
+/// Collects the schemas of the types that the paths refer to.
+struct Components {
+    requests: SchemaGenerator,
+    replies: SchemaGenerator,
+    /// Parameters are described one by one.
+    queries: SchemaGenerator,
+}
+
+fn build() -> Value {
+    let settings = || {
+        SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+    };
+    let inline = settings().with(|settings| settings.inline_subschemas = true);
+    let mut components = Components {
+        requests: settings().into_generator(),
+        // A response leaves out what it does not have.
+        replies: settings()
+            .for_serialize()
+            .with_transform(RecursiveTransform(without_null))
+            .into_generator(),
+        queries: inline.into_generator(),
+    };
+    let mut paths = Map::new();
+    for &operation in Operation::ALL {
+        let described = components.operation(operation);
+        add(&mut paths, operation.path(), operation.method(), described);
+    }
+    components.public(&mut paths);
+    let mut schemas = components.requests.take_definitions(true);
+    schemas.extend(components.replies.take_definitions(true));
+    schemas.insert("Error".to_owned(), error_responses::error());
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "The HTTP API of anon-operator",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Members of a body that have no effect are named in the response header X-Anon-Ignored, as far as they are up to 24 letters and digits: unknown ones, those that are null, and those that clients of the platform send and this API does not use.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "servers": [{ "url": "/", "description": "The address that serves this document. If the roles api and validator run separately, each serves its own paths" }],
+        "tags": TAGS.iter().map(|(_, name, text)| json!({ "name": name, "description": text })).collect::<Vec<_>>(),
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "bearer": {
+                "type": "http", "scheme": "bearer",
+                "description": "A session token of a member, or an API key of a service client",
+            } },
+            "responses": error_responses::components(),
+            "schemas": schemas,
+        },
+    })
+}
+
+/// Groups of operations: the beginning of their paths, the name and the description.
+const TAGS: [(&str, &str, &str); 8] = [
+    ("/org/log", "Sessions", "Sessions of members"),
+    ("/org/organization", "Organizations", "Organizations; each is a namespace"),
+    ("/org/member", "Members", "Staff users of the organization"),
+    ("/org/userPool", "User pools", "Groups of end users and their key sets"),
+    ("/org/sdkClient", "Clients", "Frontends and backends of the organization"),
+    ("/org/appUserIdToken", "Tokens", "Tokens of end users of hosted pools"),
+    ("/link", "Link", "The web page on which end users connect accounts"),
+    ("", "Validation", "Validation of credentials, and public data for it"),
+];
+
+fn add(paths: &mut Map<String, Value>, path: &str, method: &str, mut described: Value) {
+    let tag = TAGS.iter().find(|(begin, ..)| path.starts_with(begin)).map(|(_, name, _)| name);
+    described["tags"] = json!([tag]);
+    let names = path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let mut parameters: Vec<_> = names
+        .map(|(name, _)| {
+            let schema = json!({ "type": "string", "format": "uuid" });
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
+        .collect();
+    parameters.extend(described["parameters"].as_array().cloned().unwrap_or_default());
+    if !parameters.is_empty() {
+        described["parameters"] = json!(parameters);
+    }
+    let path = paths.entry(path).or_insert_with(|| json!({}));
+    path[method.to_lowercase()] = described;
+}
+
+fn content(media_type: &str, schema: impl Into<Value>) -> Value {
+    json!({ media_type: { "schema": schema.into() } })
+}
+
+impl Components {
+    fn operation(&mut self, operation: Operation) -> Value {
+        let Route { body, query, reply, .. } = route(operation);
+        let needs = operation.needs().map(Role::as_str);
+        let mut headers = json!({});
+        let mut described = json!({
+            "operationId": operation.name(),
+            "summary": sentence(operation.summary()),
+            "description": match needs {
+                Some(role) => format!("Minimum role: {role}."),
+                None => "Requires no bearer token.".to_owned(),
+            },
+            // Since OpenAPI 3.1 this list may contain the roles that a bearer needs.
+            "security": needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }])),
+        });
+        if let Some(body) = body {
+            let schema = body(&mut self.requests);
+            described["requestBody"] =
+                json!({ "required": true, "content": content("application/json", schema) });
+            headers["X-Anon-Ignored"] = json!({
+                "description": "The members of the body that had no effect, separated by commas",
+                "schema": { "type": "string" },
+            });
+        }
+        if operation.method() == "PATCH" {
+            headers["X-Anon-Changed"] = json!({
+                "description": "Whether the request has changed anything", "required": true,
+                "schema": { "enum": ["true", "false"] },
+            });
+        }
+        if let Some(query) = query {
+            described["parameters"] = parameters(&query(&mut self.queries));
+        }
+        let schema = reply(&mut self.replies);
+        described["responses"] = error_responses::of(operation, body.is_some());
+        described["responses"]["200"] = json!({
+            "description": "Success", "headers": headers,
+            "content": content("application/json", schema),
+        });
+        described
+    }
+
+    /// The paths that are no operations of the REST API: they require no role.
+    fn public(&mut self, paths: &mut Map<String, Value>) {
+        let error = error_responses::reference;
+        let request = self.requests.subschema_for::<validate::ValidateRequest>();
+        let active = self.replies.subschema_for::<validate::Active<'_>>();
+        let inactive = self.replies.subschema_for::<validate::Inactive>();
+        let inactive = |description: &str, status: u16| {
+            let any = json!({ "anyOf": [inactive, error_responses::error_reference()] });
+            json!({
+                "description": description, "headers": error_responses::headers(status),
+                "content": content("application/json", any),
+            })
+        };
+        let validate = json!({
+            "operationId": "Validate",
+            "summary": "Validate a credential and identify its holder",
+            "description": "The credential is the bearer token, or `token` in the body. The caller needs no credential of its own.",
+            "security": [{}, { "bearer": [] }],
+            "parameters": [{
+                "name": "X-Anon-Sdk-Client-Id", "in": "header", "required": false,
+                "description": "The client that a token of an end user is validated for",
+                "schema": { "type": "string" },
+            }],
+            "requestBody": { "required": false, "content": content("application/json", request) },
+            "responses": {
+                "200": {
+                    "description": "The credential is valid",
+                    "content": content("application/json", active),
+                },
+                "400": inactive("The request is malformed", 400),
+                "401": inactive("The credential is invalid", 401),
+                "413": error(413),
+                "503": inactive("The result is currently unknown; deny access and try again", 503),
+            },
+        });
+        add(paths, "/v1/validate", "POST", validate);
+        let json = "application/json";
+        let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
+        let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);
+        add(paths, "/v1/clients/{clientId}", "GET", data);
+        let keys = json!({
+            "type": "object", "required": ["keys"],
+            "properties": { "keys": { "type": "array", "items": { "type": "object" } } },
+        });
+        let keys = content("application/jwk-set+json", keys);
+        let keys = cacheable("GetKeySet", "Get the public key set of a user pool", &keys);
+        add(paths, "/userPools/{id}/.well-known/jwks.json", "GET", keys);
+        let discovery = content(json, self.replies.subschema_for::<keys::Discovery<'_>>());
+        let summary = "Get the discovery document of a user pool (OpenID Connect Discovery 1.0)";
+        let discovery = cacheable("GetDiscoveryDocument", summary, &discovery);
+        add(paths, "/userPools/{id}/.well-known/openid-configuration", "GET", discovery);
+        let document = json!({
+            "operationId": "GetOpenApiDocument", "summary": "Get this document", "security": [],
+            "responses": { "200": {
+                "description": "Success",
+                "content": content("application/json", json!({ "type": "object" })),
+            } },
+        });
+        add(paths, "/openapi.json", "GET", document);
+    }
+}
+
+/// A public document that caches may keep.
+fn cacheable(id: &str, summary: &str, content: &Value) -> Value {
+    json!({
+        "operationId": id, "summary": summary, "security": [],
+        "description": "May be cached; `If-None-Match` is supported (RFC 9110).",
+        "responses": {
+            "200": {
+                "description": "Success", "content": content,
+                "headers": { "ETag": {
+                    "description": "The version of the document",
+                    "schema": { "type": "string" },
+                } },
+            },
+            "304": { "description": "The client has this version" },
+            "404": error_responses::reference(404),
+            "503": error_responses::reference(503),
+        },
+    })
+}
+
+/// The parameters of a query, from the schema of its type.
+fn parameters(query: &Schema) -> Value {
+    let query = query.as_value();
+    let required = |name: &String| {
+        query["required"].as_array().is_some_and(|names| names.contains(&json!(name)))
+    };
+    let mut parameters = Vec::new();
+    for (name, schema) in query["properties"].as_object().into_iter().flatten() {
+        let mut schema = schema.clone();
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        // What is null is left out of a query.
+        if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {
+            without_null(schema);
+        }
+        parameters.push(json!({
+            "name": name, "in": "query", "required": required(name),
+            "description": description, "schema": schema,
+        }));
+    }
+    Value::Array(parameters)
+}
+
+/// Removes null from the types of a schema.
+fn without_null(schema: &mut Schema) {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
+        }
+    }
+    let alternatives = schema.get("anyOf").and_then(Value::as_array);
+    if let Some([only, null]) = alternatives.map(Vec::as_slice)
+        && *null == json!({ "type": "null" })
+        && let Some(reference) = only.get("$ref").cloned()
+    {
+        schema.remove("anyOf");
+        schema.insert("$ref".to_owned(), reference);
+    }
+}
+
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every `$ref` in the document.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(members) => {
+                found.extend(members.get("$ref").and_then(Value::as_str).map(str::to_owned));
+                members.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_schema_is_there_and_used() {
+        let document = document();
+        let mut found = Vec::new();
+        references(document, &mut found);
+        for reference in &found {
+            assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
+        }
+        for name in document["components"]["schemas"].as_object().unwrap().keys() {
+            assert!(found.iter().any(|it| it.ends_with(&format!("/{name}"))), "{name} is unused");
+        }
+    }
+
+    #[test]
+    fn every_field_is_described_or_named_after_itself() {
+        let schemas = document()["components"]["schemas"].as_object().unwrap();
+        for (name, schema) in schemas.iter().filter(|(name, _)| *name != "Error") {
+            assert!(schema["description"].is_string(), "{name} has no description");
+        }
+    }
+}
