@@ -91,6 +91,8 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
     })?;
     let members = members.0.ok_or_else(|| ApiError::malformed("the body is not a JSON object"))?;
     let schema = openapi::schema(&T::schema_name());
+    let properties = openapi::member(schema, "properties");
+    let denies_unknown = *openapi::member(schema, "additionalProperties") == false;
     let mut names = Vec::new();
     for (name, value) in &members {
         let text = if let Member::Text(text) = value { Some(text.as_str()) } else { None };
@@ -100,9 +102,9 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
             let message = "`organizationId` is not the organization of the caller; leave it out";
             return Err(ApiError::forbidden(message));
         }
-        let is_known = schema["properties"].get(name).is_some();
-        if !is_known && schema["additionalProperties"] == false {
-            return Err(unknown(name, &schema["properties"]));
+        let is_known = properties.get(name).is_some();
+        if !is_known && denies_unknown {
+            return Err(unknown(name, properties));
         }
         let is_unused =
             |it: &(&str, Option<&str>)| it.0 == name && (it.1.is_none() || it.1 == text);

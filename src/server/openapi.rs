@@ -36,7 +36,12 @@ pub async fn serve() -> Result<Response, ApiError> {
 
 /// The schema of the type with this name.
 pub fn schema(name: &str) -> &'static Value {
-    &DOCUMENT["components"]["schemas"][name]
+    member(member(member(&DOCUMENT, "components"), "schemas"), name)
+}
+
+/// A member of an object; null if there is none.
+pub fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
 }
 
 /// The description of a field of a request, as the end of an error message; empty if there is none.
@@ -44,13 +49,13 @@ pub fn description(schema: &Value, path: &[&str]) -> String {
     let mut found = schema;
     for name in path {
         // An optional object is a reference or null.
-        let alternatives = [&found["$ref"], &found["anyOf"][0]["$ref"]];
-        if let Some(reference) = alternatives.into_iter().find_map(Value::as_str) {
+        let reference = found.pointer("/$ref").or_else(|| found.pointer("/anyOf/0/$ref"));
+        if let Some(reference) = reference.and_then(Value::as_str) {
             found = DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
         }
-        found = &found["properties"][name];
+        found = member(member(found, "properties"), name);
     }
-    found["description"].as_str().map(|text| format!(". {text}")).unwrap_or_default()
+    member(found, "description").as_str().map(|text| format!(". {text}")).unwrap_or_default()
 }
 
 /// Collects the schemas of the types that the paths refer to.
@@ -123,7 +128,7 @@ const TAGS: [(&str, &str, &str); 8] = [
 
 fn add(paths: &mut Map<String, Value>, path: &str, method: &str, mut described: Value) {
     let tag = TAGS.iter().find(|(begin, ..)| path.starts_with(begin)).map(|(_, name, _)| name);
-    described["tags"] = json!([tag]);
+    set(&mut described, "tags", json!([tag]));
     let names = path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
     let mut parameters: Vec<_> = names
         .map(|(name, _)| {
@@ -131,12 +136,18 @@ fn add(paths: &mut Map<String, Value>, path: &str, method: &str, mut described: 
             json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
         .collect();
-    parameters.extend(described["parameters"].as_array().cloned().unwrap_or_default());
+    parameters.extend(member(&described, "parameters").as_array().cloned().unwrap_or_default());
     if !parameters.is_empty() {
-        described["parameters"] = json!(parameters);
+        set(&mut described, "parameters", json!(parameters));
     }
     let path = paths.entry(path).or_insert_with(|| json!({}));
-    path[method.to_lowercase()] = described;
+    set(path, &method.to_lowercase(), described);
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value);
+    }
 }
 
 fn content(media_type: &str, schema: impl Into<Value>) -> Value {
@@ -160,28 +171,32 @@ impl Components {
         });
         if let Some(body) = body {
             let schema = body(&mut self.requests);
-            described["requestBody"] =
-                json!({ "required": true, "content": content("application/json", schema) });
-            headers["X-Anon-Ignored"] = json!({
+            let body = json!({ "required": true, "content": content("application/json", schema) });
+            set(&mut described, "requestBody", body);
+            let ignored = json!({
                 "description": "The members of the body that had no effect, separated by commas",
                 "schema": { "type": "string" },
             });
+            set(&mut headers, "X-Anon-Ignored", ignored);
         }
         if operation.method() == "PATCH" {
-            headers["X-Anon-Changed"] = json!({
+            let changed = json!({
                 "description": "Whether the request has changed anything", "required": true,
                 "schema": { "enum": ["true", "false"] },
             });
+            set(&mut headers, "X-Anon-Changed", changed);
         }
         if let Some(query) = query {
-            described["parameters"] = parameters(&query(&mut self.queries));
+            set(&mut described, "parameters", parameters(&query(&mut self.queries)));
         }
         let schema = reply(&mut self.replies);
-        described["responses"] = error_responses::of(operation, body.is_some());
-        described["responses"]["200"] = json!({
+        let mut responses = error_responses::of(operation, body.is_some());
+        let success = json!({
             "description": "Success", "headers": headers,
             "content": content("application/json", schema),
         });
+        set(&mut responses, "200", success);
+        set(&mut described, "responses", responses);
         described
     }
 
@@ -271,10 +286,10 @@ fn cacheable(id: &str, summary: &str, content: &Value) -> Value {
 fn parameters(query: &Schema) -> Value {
     let query = query.as_value();
     let required = |name: &String| {
-        query["required"].as_array().is_some_and(|names| names.contains(&json!(name)))
+        member(query, "required").as_array().is_some_and(|names| names.contains(&json!(name)))
     };
     let mut parameters = Vec::new();
-    for (name, schema) in query["properties"].as_object().into_iter().flatten() {
+    for (name, schema) in member(query, "properties").as_object().into_iter().flatten() {
         let mut schema = schema.clone();
         let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
         // What is null is left out of a query.

@@ -82,7 +82,7 @@ pub async fn url(
     link.add("app", bounded("app", query.app)?.ok_or_else(|| missing("app"))?);
 
     let token = filled(query.app_user_id_token);
-    let client = client(&state, &caller, filled(query.client_id), token.as_deref())?;
+    let client = client(&state, &caller, filled(query.client_id).as_deref(), token.as_deref())?;
     client.live_pool().map_err(|reason| ApiError::invalid_field("clientId", reason.message()))?;
     let ClientKind::Webapp(webapp) = &client.kind else {
         return Err(ApiError::invalid_field("clientId", Reason::ClientNotWebapp.message()));
@@ -134,7 +134,7 @@ impl Link {
 fn client(
     state: &AppState,
     caller: &Caller,
-    named: Option<String>,
+    named: Option<&str>,
     token: Option<&str>,
 ) -> Result<Arc<SdkClient>, ApiError> {
     // Unverified: the verification of the token, for this client, follows.
@@ -144,7 +144,7 @@ fn client(
         let name = organization.default_sdk_client.clone()?;
         Some(ObjectName { namespace: organization.namespace.clone(), name })
     };
-    let id = named.as_deref().map(SdkClientId::parse).or_else(|| of_token().map(Some));
+    let id = named.map(SdkClientId::parse).or_else(|| of_token().map(Some));
     let client = match id {
         Some(id) => id.and_then(|id| state.reader.client(id)),
         None => state.reader.client_named(&default().ok_or_else(|| missing("clientId"))?),

@@ -68,23 +68,20 @@ pub async fn login(
     let began = Instant::now();
     let organization = body.organization_id.as_deref();
     let mut hint = "wrong e-mail address or password, or the member may not log in";
-    let found = match filled(body.kubernetes_token) {
-        Some(token) => {
-            if body.password.is_some_and(|password| !password.is_empty()) {
-                return Err(ApiError::invalid_field(
-                    "kubernetesToken",
-                    "two credentials: send either `email` and `password` or `kubernetesToken`",
-                ));
-            }
-            hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
-            by_kubernetes(&state, organization, peer, &token).await?
+    let found = if let Some(token) = filled(body.kubernetes_token) {
+        if body.password.is_some_and(|password| !password.is_empty()) {
+            return Err(ApiError::invalid_field(
+                "kubernetesToken",
+                "two credentials: send either `email` and `password` or `kubernetesToken`",
+            ));
         }
-        None => {
-            let email = required("email", body.email)?;
-            let password = required("password", body.password)?;
-            // Checked before the rate limits: a malformed request must not use up anyone's budget.
-            by_password(&state, email, password, organization, peer).await?
-        }
+        hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
+        by_kubernetes(&state, organization, peer, &token).await?
+    } else {
+        let email = required("email", body.email)?;
+        let password = required("password", body.password)?;
+        // Checked before the rate limits: a malformed request must not use up anyone's budget.
+        by_password(&state, email, password, organization, peer).await?
     };
     let found = the_one(found)?;
     let token = match &found {
