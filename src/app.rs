@@ -24,7 +24,7 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
-use crate::server::{self, AppState, Platform, PlatformSettings, Signer, TlsFiles};
+use crate::server::{self, ApiState, PlatformSettings, TlsFiles, ValidatorState};
 use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
@@ -57,19 +57,17 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    let metrics = Arc::new(Metrics::default());
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
     let index = Arc::new(Index::new(IndexSettings {
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
     }));
     let replicas = Arc::new(ReplicaTracker::new(config.max_staleness));
-    let state = AppState {
+    let state = ValidatorState {
         reader: Reader::new(Arc::clone(&index)),
         clock: Arc::new(SystemClock),
-        metrics: Arc::clone(&metrics),
-        signer: Arc::new(Signer::new(client.clone(), &config.namespace)),
-        platform: Arc::new(Platform::new(client.clone(), platform(&config, &replicas))?),
+        metrics: Arc::new(Metrics::default()),
+        public_url: config.public_url.as_str().into(),
     };
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
@@ -89,7 +87,11 @@ pub async fn run(
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
-        let router = server::public(state.clone(), &config.roles);
+        let validator = config.has(Role::Validator).then(|| state.clone());
+        let api = config
+            .has(Role::Api)
+            .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
+        let router = server::router(validator, api.transpose()?);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
         let (stop, drain) = (shutdown.clone(), config.drain_timeout);
@@ -151,7 +153,6 @@ fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings
         identity: config.identity.clone(),
         replicas: Some(Arc::clone(replicas)),
         operator_namespace: config.namespace.clone(),
-        public_url: config.public_url.as_str().to_owned(),
         proxy_hops: config.trusted_proxy_hops,
         link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
         allow_sign_up: config.allow_sign_up,
@@ -162,7 +163,7 @@ fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings
 async fn control(
     config: Config,
     client: Client,
-    state: AppState,
+    state: ValidatorState,
     replicas: Arc<ReplicaTracker>,
     fetcher: Fetcher,
     stop: CancellationToken,

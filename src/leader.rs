@@ -7,6 +7,9 @@
 //! precondition of its own, and election only prevents contention. What happens when a leader dies
 //! in the middle of a rotation is decided by the order of the writes;
 //! tests/cluster/alone/crash_order.rs kills a leader after each of them.
+//!
+//! Not a crate such as kubert: it compares the times in the Lease with the local clock, which differs
+//! between machines. Here the decision is a pure function, tested without an API server.
 
 use std::future::Future;
 use std::time::Duration;
@@ -20,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use crate::kube_error::short;
 use crate::kube_ext::api::readable;
+use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::tolerant::Tolerant;
 
 /// Name of the Lease, in the operator's namespace.
@@ -174,7 +177,7 @@ impl Candidate {
             let lease = Tolerant::new(lease);
             match self.api.replace(LEASE_NAME, &PostParams::default(), &lease).await {
                 Ok(_) => return Ok(true),
-                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                Err(error) if is_conflict(&error) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -204,7 +207,7 @@ impl Candidate {
                 Ok(true)
             }
             // Another replica was faster: find out which.
-            Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(error) if is_conflict(&error) => {
                 self.read().await?;
                 Ok(false)
             }

@@ -12,7 +12,6 @@ pub mod crd;
 pub mod domain;
 pub mod index;
 pub mod jwks;
-pub mod kube_error;
 pub mod kube_ext;
 pub mod leader;
 pub mod metrics;

@@ -95,7 +95,7 @@ impl Default for Metrics {
         );
         registry.register(
             "verdicts",
-            "Validation responses by endpoint and result: active, or the reason for the rejection",
+            "Authentications by endpoint and result: active, or the reason for the rejection",
             metrics.verdicts.clone(),
         );
         registry.register(
@@ -139,7 +139,7 @@ impl Metrics {
         self.reconcile_seconds.get_or_create(&OfKind { kind }).observe(took.as_secs_f64());
     }
 
-    /// Counts a validation response.
+    /// Counts an authentication.
     pub fn verdict(&self, endpoint: &'static str, verdict: &'static str) {
         self.verdicts.get_or_create(&Verdict { endpoint, verdict }).inc();
     }

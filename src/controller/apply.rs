@@ -11,7 +11,7 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,7 +20,9 @@ use tracing::info;
 
 use super::error::Error;
 use super::owner;
+use crate::domain::ids::ObjectName;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Keep, Tolerant};
 use crate::names;
 
@@ -148,8 +150,7 @@ async fn try_apply_child<K: Child>(
     owner_uid: &str,
     child: &K,
 ) -> Result<Result<(), Obstacle>, Error> {
-    let namespace = child.namespace().unwrap_or_default();
-    let name = child.name_any();
+    let ObjectName { namespace, name } = object_name(child);
     let api: Api<Tolerant<K>> = Api::namespaced(client.clone(), &namespace);
     let Some(existing) = api.find(&name).await.map_err(Error::api("read child"))? else {
         return create_child(&api, child).await.map(Ok);
@@ -192,7 +193,8 @@ fn children_manager() -> String {
     format!("{}/children", names::MANAGER)
 }
 
-/// Deletes exactly the object that was read: not a re-created or modified one of the same name.
+/// Deletes exactly the object that was read: see [`api::delete_exactly`]. Succeeds if it no longer
+/// exists.
 ///
 /// # Errors
 /// It changed in between, or the API server refused.
@@ -204,14 +206,7 @@ where
     K: Resource + Clone + DeserializeOwned,
     M: Keep,
 {
-    let parameters = DeleteParams {
-        preconditions: Some(Preconditions {
-            uid: object.meta().uid.clone(),
-            resource_version: object.meta().resource_version.clone(),
-        }),
-        ..DeleteParams::default()
-    };
-    match api::delete(api, &object.name_any(), &parameters).await {
+    match api::delete_exactly(api, object.meta(), DeleteParams::default()).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(error) => Err(Error::api("delete")(error)),

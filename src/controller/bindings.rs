@@ -16,6 +16,8 @@ use super::apply::delete_exactly;
 use super::{Context, Error, GuardedMeta};
 use crate::crd::Member;
 use crate::domain::ids::MemberId;
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
@@ -54,7 +56,7 @@ pub async fn collect(context: &Context) -> Result<(), Error> {
         if !is_orphan(context, &binding).await? {
             continue;
         }
-        let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+        let ObjectName { namespace, name } = object_name(&binding);
         let api: Api<Tolerant<PartialObjectMeta<RoleBinding>>> =
             Api::namespaced(context.client.clone(), &namespace);
         // A RoleBinding that cannot be deleted must not protect the following ones.
@@ -73,7 +75,7 @@ pub async fn collect(context: &Context) -> Result<(), Error> {
 /// the Member is read here, so a missing Member has been deleted. A Member whose deletion is in
 /// progress still exists, and its own reconciliation deletes the binding.
 async fn is_orphan(context: &Context, binding: &Binding) -> Result<bool, Error> {
-    let (namespace, name) = (binding.namespace().unwrap_or_default(), binding.name_any());
+    let ObjectName { namespace, name } = object_name(binding);
     let Some(member) = names::member_of_role_binding(&name) else { return Ok(false) };
     let id = MemberId::derive(&namespace, member);
     let is_its = binding.labels().get(names::ID).is_some_and(|label| *label == id.to_string());

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::kube_error::short;
+use crate::kube_ext::error::{is_conflict, short};
 use crate::names;
 
 /// A failed reconciliation.
@@ -59,9 +59,12 @@ pub enum Error {
 impl Error {
     /// For [`Result::map_err`] around API calls.
     pub fn api(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |source| match &source {
-            kube::Error::Api(status) if status.code == 409 => Self::Conflict { action },
-            _ => Self::Api { action, source: Box::new(source) },
+        move |source| {
+            if is_conflict(&source) {
+                Self::Conflict { action }
+            } else {
+                Self::Api { action, source: Box::new(source) }
+            }
         }
     }
 

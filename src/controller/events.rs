@@ -6,13 +6,16 @@
 
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::ResourceExt as _;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tracing::{info, warn};
 
 use super::Context;
-use super::status::HasStatus;
-use crate::kube_error::short;
+use super::kind::HasStatus;
+use crate::crd::condition::{ExtraCondition, Readiness, ReadyState};
+use crate::crd::reasons::{EventReason, EventType};
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::error::short;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -21,30 +24,42 @@ const MAX_NOTE: usize = 1024;
 
 /// The content of an Event.
 pub struct EventNote {
-    type_: &'static str,
+    type_: EventType,
     /// CamelCase, stable.
-    pub reason: &'static str,
+    reason: &'static str,
     /// For people.
-    pub note: String,
+    note: String,
 }
 
 impl EventNote {
-    /// An expected change.
-    pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { type_: "Normal", reason, note: note.into() }
+    /// The content of an Event that has this reason.
+    pub fn new(reason: EventReason, note: impl Into<String>) -> Self {
+        Self { type_: reason.type_(), reason: reason.as_str(), note: note.into() }
     }
 
-    /// Something that may need attention.
-    pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { type_: "Warning", reason, note: note.into() }
+    /// Reports that an object has become ready or stalled.
+    pub fn readiness(readiness: &Readiness) -> Self {
+        let is_ready = readiness.state() == ReadyState::Ready;
+        let type_ = if is_ready { EventType::Normal } else { EventType::Warning };
+        Self { type_, reason: readiness.reason.as_str(), note: readiness.message.clone() }
+    }
+
+    /// Reports a condition `FetchFailed`.
+    pub fn fetch_failed(failed: &ExtraCondition) -> Self {
+        Self { type_: EventType::Warning, reason: failed.reason, note: failed.message.clone() }
+    }
+
+    /// Whether it has this reason.
+    pub fn is(&self, reason: EventReason) -> bool {
+        self.reason == reason.as_str()
     }
 }
 
 /// Logs the change and publishes its Event.
 pub async fn log_and_publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ObjectName { namespace, name } = object_name(object);
     let (kind, reason) = (K::kind(&()), news.reason);
-    if news.type_ == "Warning" {
+    if news.type_ == EventType::Warning {
         warn!(%kind, %namespace, %name, reason, "{}", news.note);
     } else {
         info!(%kind, %namespace, %name, reason, "{}", news.note);
@@ -54,14 +69,14 @@ pub async fn log_and_publish<K: HasStatus>(context: &Context, object: &K, news: 
 
 /// Publishes an Event. This is best effort: a failure is logged and delays nothing.
 pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: EventNote) {
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let ObjectName { namespace, name } = object_name(object);
     let event = Event {
         metadata: ObjectMeta {
             name: Some(format!("{name}.{}", uuid::Uuid::new_v4().simple())),
             namespace: Some(namespace.clone()),
             ..ObjectMeta::default()
         },
-        type_: Some(news.type_.to_owned()),
+        type_: Some(format!("{:?}", news.type_)),
         reason: Some(news.reason.to_owned()),
         note: Some(shortened(news.note)),
         action: Some("Reconcile".to_owned()),

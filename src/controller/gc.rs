@@ -8,6 +8,7 @@
 //! the whole grace period, with uid and resourceVersion as preconditions. The grace period allows
 //! Secrets to be restored before their owners. It restarts with a new leader.
 
+mod orphans;
 mod sign_ups;
 
 use std::collections::{HashMap, HashSet};
@@ -15,17 +16,19 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams};
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::apply::delete_exactly;
 use super::{Context, Error, Guarded, GuardedMeta, bindings};
 use crate::crd::{Member, SdkClient, UserPool};
-use crate::domain::ids::{MemberId, SdkClientId, UserPoolId};
+use crate::domain::ids::{MemberId, ObjectName, SdkClientId, UserPoolId};
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages;
 use crate::names;
 use crate::validate;
+use orphans::OrphanTracker;
 
 /// The maximum time between two passes.
 const MAX_INTERVAL: Duration = Duration::from_mins(5);
@@ -104,36 +107,6 @@ impl Sweep {
     }
 }
 
-/// The current orphans, by uid.
-#[derive(Default)]
-pub struct OrphanTracker(HashMap<String, Orphan>);
-
-struct Orphan {
-    /// When it was first seen as an orphan.
-    since: Instant,
-    /// Whether the current pass has seen it.
-    seen: bool,
-}
-
-impl OrphanTracker {
-    /// Records an orphan that is seen at `now`. Returns whether it has been one for `grace`.
-    pub fn expired(&mut self, uid: &str, now: Instant, grace: Duration) -> bool {
-        let orphan = self.0.entry(uid.to_owned()).or_insert(Orphan { since: now, seen: true });
-        orphan.seen = true;
-        now.saturating_duration_since(orphan.since) >= grace
-    }
-
-    /// Drops an object that has an owner (again) or was deleted.
-    pub fn clear(&mut self, uid: &str) {
-        self.0.remove(uid);
-    }
-
-    /// Drops what was not seen since the last call: someone else has deleted it.
-    pub fn forget_unseen(&mut self) {
-        self.0.retain(|_, orphan| std::mem::take(&mut orphan.seen));
-    }
-}
-
 async fn pass(
     context: &Context,
     sweep: Sweep,
@@ -158,8 +131,8 @@ async fn pass(
         if !may_go(&secret) || owned.holds(sweep, &secret) {
             orphans.clear(&uid);
         } else if orphans.expired(&uid, Instant::now(), grace) {
-            let namespace = secret.namespace().unwrap_or_default();
-            let (name, component) = (secret.name_any(), sweep.component());
+            let (component, ObjectName { namespace, name }) =
+                (sweep.component(), object_name(&secret));
             let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
             // A Secret that cannot be deleted must not protect the following ones.
             if let Err(error) = delete_exactly(&api, &secret).await {
@@ -204,11 +177,11 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
         Sweep::SigningKeys => {
             let mut pools = Vec::new();
             let api: Api<GuardedMeta<UserPool>> = Api::all(client.clone());
-            let take = |pool: GuardedMeta<UserPool>| pools.extend(name_of(&pool));
+            let take = |pool: GuardedMeta<UserPool>| pools.push(object_name(&pool));
             let listed = pages::each(&api, ListParams::default(), take).await;
             listed.map_err(Error::api("list UserPools"))?;
             let uids = namespace_uids(client).await?;
-            let claim = |(namespace, name): &(String, String)| {
+            let claim = |ObjectName { namespace, name }: &ObjectName| {
                 let uid = uids.get(namespace)?.as_deref()?;
                 let id = UserPoolId::derive(namespace, name);
                 Some((id.to_string(), names::signing_secret(uid, name)))
@@ -222,7 +195,7 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
             listed.await.map_err(Error::api("list Members"))?;
             let uids = namespace_uids(client).await?;
             for member in members {
-                let (namespace, name) = (member.namespace().unwrap_or_default(), member.name_any());
+                let ObjectName { namespace, name } = object_name(&member);
                 let id = MemberId::derive(&namespace, &name).to_string();
                 match &member.0 {
                     Ok(member) => {
@@ -251,11 +224,6 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
     Ok(owned)
 }
 
-/// Namespace and name, which an unreadable object has, too.
-fn name_of(object: &impl Resource) -> Option<(String, String)> {
-    Some((object.meta().namespace.clone()?, object.meta().name.clone()?))
-}
-
 /// The uids of all namespaces, by name. A Secret of a deleted and re-created namespace is an
 /// orphan, even if an object with the same id exists.
 async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
@@ -282,9 +250,7 @@ fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
     let id = secret.labels().get(names::ID).cloned().unwrap_or_default();
     let place = match sweep {
         Sweep::SigningKeys | Sweep::Passwords => secret.name_any(),
-        Sweep::ApiKeys => {
-            format!("{}/{}", secret.namespace().unwrap_or_default(), secret.name_any())
-        }
+        Sweep::ApiKeys => object_name(secret).to_string(),
     };
     (id, place)
 }
@@ -297,24 +263,6 @@ fn may_go(secret: &GuardedMeta<Secret>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_orphan_goes_after_the_whole_grace() {
-        let mut orphans = OrphanTracker::default();
-        let grace = Duration::from_hours(1);
-        let start = Instant::now();
-        assert!(!orphans.expired("a", start, grace));
-        assert!(!orphans.expired("a", start + grace / 2, grace));
-        orphans.clear("a");
-        assert!(!orphans.expired("a", start + grace, grace));
-        assert!(orphans.expired("a", start + grace * 2, grace));
-        // It is dropped by the next pass that does not see it.
-        orphans.forget_unseen();
-        assert!(orphans.expired("a", start + grace * 3, grace));
-        orphans.forget_unseen();
-        orphans.forget_unseen();
-        assert!(orphans.0.is_empty());
-    }
 
     fn client(spec: &serde_json::Value) -> SdkClient {
         serde_json::from_value(serde_json::json!({

@@ -18,6 +18,7 @@ pub mod bindings;
 mod error;
 mod events;
 mod gc;
+mod kind;
 mod labelled_secret;
 mod member;
 mod organization;
@@ -47,22 +48,24 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::crd::Revocation;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
 use crate::jwks::Fetcher;
 use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::validate;
 pub use error::Error;
+use kind::HasStatus;
 use sdk_client::expectations::Expectations;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
 use sdk_client::record_keys::RecordKeyStore;
-use status::HasStatus;
 use tracker::ObjectTracker;
 use user_pool::jwks_refresher::JwksRefresher;
 
@@ -331,7 +334,7 @@ async fn reconcile<K: Reconcile>(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let ObjectName { namespace, name } = object_name(object.as_ref());
         return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
     }
     if context.tracker.is_superseded(object.as_ref()) {
@@ -354,7 +357,7 @@ async fn reconcile<K: Reconcile>(
     let refusal = result.as_ref().err().and_then(Error::refusal);
     if let (Some(refusal), Ok(object)) = (refusal, &object.0) {
         let unchanged = object.status().cloned().unwrap_or_default();
-        let readiness = Readiness::reconciling("Refused", refusal);
+        let readiness = Readiness::new(ReadyReason::Refused, refusal);
         // Best effort: the refused request may have been a write of status.
         let _ = status::write(&context, object, unchanged, &readiness).await;
     }
@@ -369,8 +372,7 @@ async fn reconcile<K: Reconcile>(
 #[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
 fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
     let pause = context.tracker.failed(object.as_ref());
-    let (kind, namespace, name) =
-        (K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
     if matches!(error, Error::Conflict { .. }) {
         debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
     } else {

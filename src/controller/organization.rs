@@ -5,6 +5,7 @@ use kube::runtime::controller::Controller;
 
 use super::{Context, Error, Guarded, Outcome, Reconcile, status, triggers};
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::validate;
 
@@ -16,7 +17,7 @@ impl Reconcile for Organization {
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         let (readiness, id, outcome) = match validate::organization(self) {
             Ok(organization) => (
-                Readiness::ready("Accepted", "the organization is in use"),
+                Readiness::new(ReadyReason::Accepted, "the organization is in use"),
                 Some(organization.id.to_string()),
                 Outcome::SETTLED,
             ),

@@ -10,7 +10,8 @@ use kube::api::Api;
 use kube::runtime::controller::Controller;
 
 use super::{Context, Error, Guarded, Outcome, Reconcile, Requeue, apply, status, triggers};
-use crate::crd::condition::{self, ExtraCondition, READY, Readiness};
+use crate::crd::condition::{self, ExtraCondition, Readiness};
+use crate::crd::reasons::{ConditionType, ExtraReason, ReadyReason};
 use crate::crd::{Kind, Revocation, RevocationStatus};
 use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
@@ -53,8 +54,8 @@ impl Reconcile for Revocation {
             at: context.tracker.first_seen(self, Instant::now()),
         };
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
-        let first =
-            condition::find(&unchanged.conditions, READY).is_none_or(|it| it.status == "Unknown");
+        let first = condition::find(&unchanged.conditions, ConditionType::Ready.as_str())
+            .is_none_or(|it| it.status == "Unknown");
         let note = if first { nothing_matches(context, &revocation) } else { said(&unchanged) };
         let reached = context.replicas.acknowledged(&write);
         // This replica's own index included: the status write triggers a reconciliation of the
@@ -62,13 +63,16 @@ impl Reconcile for Revocation {
         let here = context.reader.has(Kind::Revocation, &write.resource_version);
         let (mut readiness, requeue) = if reached.everywhere && here {
             (
-                Readiness::ready("Revoked", format!("revocation enforced by {}", reached.text)),
+                Readiness::new(
+                    ReadyReason::Revoked,
+                    format!("revocation enforced by {}", reached.text),
+                ),
                 requeue,
             )
         } else {
             let waiting = reached.waiting_note(&write);
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
-            (Readiness::reconciling("Propagating", text), Requeue::Soon)
+            (Readiness::new(ReadyReason::Propagating, text), Requeue::Soon)
         };
         readiness.notes.extend(note);
         status::write(context, self, RevocationStatus::default(), &readiness).await?;
@@ -76,12 +80,8 @@ impl Reconcile for Revocation {
     }
 }
 
-/// Condition type of a Revocation that matched nothing when it was created. It is enforced all the
-/// same, because its target may appear or come back, but it may also be a typo.
-const NO_MATCH: &str = "NoMatch";
-const NO_OWNER: &str = "OwnerNotFound";
-const NO_KEY: &str = "KeysNotFound";
-
+/// The condition if the Revocation matches nothing. It is enforced all the same, because its target
+/// may appear or come back, but it may also be a typo.
 fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<ExtraCondition> {
     let ObjectName { namespace, name } = &revocation.owner;
     let reader = &context.reader;
@@ -103,7 +103,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
         let text = format!(
             "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
         );
-        return Some(ExtraCondition::new(NO_MATCH, NO_OWNER, text));
+        return Some(ExtraCondition::new(ExtraReason::OwnerNotFound, text));
     };
     let named = |key: &Key| revocation.names_key(&key.0);
     // A key may have replaced a revoked one that was destroyed.
@@ -116,7 +116,7 @@ fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option
     let text = format!(
         "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
     );
-    Some(ExtraCondition::new(NO_MATCH, NO_KEY, text))
+    Some(ExtraCondition::new(ExtraReason::KeysNotFound, text))
 }
 
 /// The id of a key, and its creation time.
@@ -137,9 +137,10 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
 
 /// The message of the existing condition.
 fn said(status: &RevocationStatus) -> Option<ExtraCondition> {
-    let said = condition::find(&status.conditions, NO_MATCH)?;
-    let reason = if said.reason == NO_OWNER { NO_OWNER } else { NO_KEY };
-    Some(ExtraCondition::new(NO_MATCH, reason, said.message.clone()))
+    let said = condition::find(&status.conditions, ConditionType::NoMatch.as_str())?;
+    let is_owner = said.reason == ExtraReason::OwnerNotFound.as_str();
+    let reason = if is_owner { ExtraReason::OwnerNotFound } else { ExtraReason::KeysNotFound };
+    Some(ExtraCondition::new(reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired, as far as that is certain: other issuers choose the

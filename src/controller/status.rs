@@ -3,111 +3,29 @@
 //! Validators rely on status, so every write has the resourceVersion that it was computed from as
 //! its precondition: a leader that has lost its Lease without noticing gets a 409.
 
-use std::fmt::Debug;
-
 use jiff::Timestamp;
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Resource, ResourceExt as _};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tracing::{debug, info, warn};
 
 use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
-use crate::crd::condition::{self, READY, Readiness, ReadyState};
+use super::kind::HasStatus;
+use crate::crd::condition::{self, Readiness, ReadyState};
+use crate::crd::reasons::{ConditionType, ReadyReason};
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
 
-/// A kind whose status the leader writes.
-pub trait HasStatus:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope>
-    + Clone
-    + Debug
-    + DeserializeOwned
-    + Serialize
-    + Send
-    + Sync
-    + 'static
-{
-    /// The type of the status.
-    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
-
-    /// The status as it was read.
-    fn status(&self) -> Option<&Self::Status>;
-
-    /// The conditions in a status.
-    fn conditions(status: &Self::Status) -> &[Condition];
-
-    /// Clears the fields that another writer owns, so that they are not compared.
-    fn leave_to_others(status: &mut Self::Status);
-
-    /// The object with this status, in which the fields of another writer are as they were read.
-    #[must_use]
-    fn with_status(&self, status: Self::Status) -> Self;
-
-    /// Sets the fields that every status has: conditions and observedGeneration.
-    fn set_readiness(
-        status: &mut Self::Status,
-        conditions: Vec<Condition>,
-        generation: Option<i64>,
-    );
-}
-
-macro_rules! has_status {
-    ($($kind:ident => $status:ident $(without $foreign:ident)?),*) => {$(
-        impl HasStatus for crate::crd::$kind {
-            type Status = crate::crd::$status;
-
-            fn status(&self) -> Option<&Self::Status> {
-                self.status.as_ref()
-            }
-
-            fn conditions(status: &Self::Status) -> &[Condition] {
-                &status.conditions
-            }
-
-            #[allow(unused_variables, reason = "most have one writer")]
-            fn leave_to_others(status: &mut Self::Status) {
-                $(status.$foreign.clear();)?
-            }
-
-            #[allow(unused_mut, reason = "most have one writer")]
-            fn with_status(&self, mut status: Self::Status) -> Self {
-                $(if let Some(read) = &self.status {
-                    status.$foreign.clone_from(&read.$foreign);
-                })?
-                Self { status: Some(status), ..self.clone() }
-            }
-
-            fn set_readiness(
-                status: &mut Self::Status,
-                conditions: Vec<Condition>,
-                generation: Option<i64>,
-            ) {
-                status.conditions = conditions;
-                status.observed_generation = generation;
-            }
-        }
-    )*};
-}
-
-has_status!(
-    Organization => OrganizationStatus,
-    Member => MemberStatus without sessions,
-    UserPool => UserPoolStatus,
-    SdkClient => SdkClientStatus,
-    Revocation => RevocationStatus
-);
-
 /// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Readiness {
     let text: Vec<_> = violations.iter().map(ToString::to_string).collect();
-    Readiness::stalled("Invalid", text.join("; "))
+    Readiness::new(ReadyReason::Invalid, text.join("; "))
 }
 
 /// Completes `status` with conditions that report `readiness`, and the observed generation. Pure.
@@ -143,8 +61,7 @@ pub async fn write<K: HasStatus>(
     if own_part.as_ref() == Some(&status) {
         return Ok(None);
     }
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
+    let ObjectName { namespace, name } = object_name(object);
     let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), &namespace);
     // Without it the write would be unconditional.
     if object.resource_version().is_none() {
@@ -176,8 +93,8 @@ pub async fn write_unreadable<K: HasStatus>(
     let ObjectMeta { namespace, name, generation, resource_version, .. } = &unreadable.metadata;
     let (namespace, name) = (namespace.as_deref().unwrap_or_default(), name.as_deref());
     let name = name.unwrap_or_default();
-    let readiness = Readiness::stalled(
-        "Unreadable",
+    let readiness = Readiness::new(
+        ReadyReason::Unreadable,
         format!("not served, because this version of the operator cannot read it: {unreadable}"),
     );
     let previous = &unreadable.conditions;
@@ -205,25 +122,23 @@ fn manager() -> String {
 async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
-    let before = condition::find(previous, READY);
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    let reason = readiness.reason;
-    let ready = readiness.state == ReadyState::Ready;
+    let before = condition::find(previous, ConditionType::Ready.as_str());
+    let ObjectName { namespace, name } = object_name(object);
+    let reason = readiness.reason.as_str();
+    let ready = readiness.state() == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {
         debug!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     } else {
         info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }
-    let make = match readiness.state {
-        ReadyState::Ready if before.is_some_and(|ready| ready.status == "False") => {
-            EventNote::normal
-        }
-        ReadyState::Stalled if before.is_none_or(|ready| ready.reason != reason) => {
-            EventNote::warning
-        }
-        _ => return,
+    let is_news = match readiness.state() {
+        ReadyState::Ready => before.is_some_and(|ready| ready.status == "False"),
+        ReadyState::Stalled => before.is_none_or(|ready| ready.reason != reason),
+        ReadyState::Unknown | ReadyState::Reconciling => false,
     };
-    events::publish(context, object, make(reason, readiness.message.clone())).await;
+    if is_news {
+        events::publish(context, object, EventNote::readiness(readiness)).await;
+    }
 }
 
 #[cfg(test)]
@@ -242,7 +157,7 @@ mod tests {
             "spec": {"email": "a@b", "role": "Admin"}, "status": {"sessions": [session]},
         }))
         .unwrap();
-        let readiness = Readiness::ready("Accepted", "fine");
+        let readiness = Readiness::new(ReadyReason::Accepted, "fine");
         // Both when it computes a new status and when it keeps the one that it read.
         for status in [MemberStatus::default(), member.status.clone().unwrap()] {
             let own = complete(&member, status, &readiness, Timestamp::UNIX_EPOCH);

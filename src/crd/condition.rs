@@ -6,21 +6,14 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-/// Condition type: whether the object works as specified.
-pub const READY: &str = "Ready";
-/// Condition type: present while something is awaited.
-pub const RECONCILING: &str = "Reconciling";
-/// Condition type: present while only a change of the object or its surroundings helps.
-pub const STALLED: &str = "Stalled";
+use super::reasons::{ConditionType, ExtraReason, ReadyReason};
+use crate::domain::fetch_error::FetchError;
 
-/// The readiness of an object. Reasons are CamelCase and stable; messages are for people and may
-/// change.
+/// The readiness of an object. Messages are for people and may change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Readiness {
-    /// The state of the `Ready` condition.
-    pub state: ReadyState,
-    /// CamelCase, stable.
-    pub reason: &'static str,
+    /// Determines the state of the `Ready` condition.
+    pub reason: ReadyReason,
     /// For people: the situation, and what to do about it.
     pub message: String,
     /// Further conditions, each present while it is true.
@@ -30,24 +23,31 @@ pub struct Readiness {
 /// A condition of a type of its own, present with status True while it applies.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExtraCondition {
-    /// Condition type: CamelCase, stable.
-    pub type_: &'static str,
-    /// Condition reason: CamelCase, stable.
+    /// The type of the condition.
+    pub type_: ConditionType,
+    /// CamelCase, stable.
     pub reason: &'static str,
     /// For people.
     pub message: String,
 }
 
 impl ExtraCondition {
-    /// Creates the condition.
-    pub fn new(type_: &'static str, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { type_, reason, message: message.into() }
+    /// Creates the condition that has this reason.
+    pub fn new(reason: ExtraReason, message: impl Into<String>) -> Self {
+        Self { type_: reason.condition(), reason: reason.as_str(), message: message.into() }
+    }
+
+    /// The condition while a key set cannot be fetched.
+    pub fn fetch_failed(error: FetchError, message: String) -> Self {
+        Self { type_: ConditionType::FetchFailed, reason: error.as_str(), message }
     }
 }
 
 /// The states of the `Ready` condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReadyState {
+    /// The object has not been reconciled yet.
+    Unknown,
     /// The object works as specified.
     Ready,
     /// It will work once what it waits for has happened.
@@ -57,19 +57,15 @@ pub enum ReadyState {
 }
 
 impl Readiness {
-    /// Ready: the object works as specified.
-    pub fn ready(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: ReadyState::Ready, reason, message: message.into(), notes: Vec::new() }
+    /// Readiness without further conditions.
+    pub fn new(reason: ReadyReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), notes: Vec::new() }
     }
 
-    /// Reconciling: something is awaited or retried.
-    pub fn reconciling(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: ReadyState::Reconciling, reason, message: message.into(), notes: Vec::new() }
-    }
-
-    /// Stalled: someone has to change something.
-    pub fn stalled(reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state: ReadyState::Stalled, reason, message: message.into(), notes: Vec::new() }
+    /// The state of the `Ready` condition, which the reason determines.
+    #[must_use]
+    pub const fn state(&self) -> ReadyState {
+        self.reason.state()
     }
 
     /// The conditions for status. A condition whose status did not change keeps its transition
@@ -81,7 +77,8 @@ impl Readiness {
         generation: Option<i64>,
         now: Timestamp,
     ) -> Vec<Condition> {
-        let condition = |type_: &str, status: &str, reason: &str, message: &str| {
+        let condition = |type_: ConditionType, status: &str, reason: &str, message: &str| {
+            let type_ = type_.as_str();
             let before = previous.iter().find(|old| old.type_ == type_ && old.status == status);
             Condition {
                 type_: type_.to_owned(),
@@ -93,11 +90,15 @@ impl Readiness {
                     .map_or(Time(now), |old| old.last_transition_time.clone()),
             }
         };
-        let main = |type_, status| condition(type_, status, self.reason, &self.message);
-        let mut conditions = match self.state {
-            ReadyState::Ready => vec![main(READY, "True")],
-            ReadyState::Reconciling => vec![main(READY, "False"), main(RECONCILING, "True")],
-            ReadyState::Stalled => vec![main(READY, "False"), main(STALLED, "True")],
+        let main = |type_, status| condition(type_, status, self.reason.as_str(), &self.message);
+        let ready = |status| main(ConditionType::Ready, status);
+        let mut conditions = match self.state() {
+            ReadyState::Unknown => vec![ready("Unknown")],
+            ReadyState::Ready => vec![ready("True")],
+            ReadyState::Reconciling => {
+                vec![ready("False"), main(ConditionType::Reconciling, "True")]
+            }
+            ReadyState::Stalled => vec![ready("False"), main(ConditionType::Stalled, "True")],
         };
         let note =
             |note: &ExtraCondition| condition(note.type_, "True", note.reason, &note.message);
@@ -115,7 +116,7 @@ pub fn find<'c>(conditions: &'c [Condition], type_: &str) -> Option<&'c Conditio
 /// Whether `Ready` is `True`.
 #[must_use]
 pub fn is_ready(conditions: &[Condition]) -> bool {
-    find(conditions, READY).is_some_and(|ready| ready.status == "True")
+    find(conditions, ConditionType::Ready.as_str()).is_some_and(|ready| ready.status == "True")
 }
 
 #[cfg(test)]
@@ -128,21 +129,39 @@ mod tests {
 
     #[test]
     fn an_unchanged_standing_gives_unchanged_conditions() {
-        let readiness = Readiness::reconciling("UserPoolNotFound", "waits");
+        let readiness = Readiness::new(ReadyReason::UserPoolNotFound, "waits");
         let first = readiness.conditions(&[], Some(1), at(10));
         assert_eq!(readiness.conditions(&first, Some(1), at(20)), first);
     }
 
     #[test]
     fn only_a_flip_moves_the_transition_time() {
-        let waiting = Readiness::reconciling("A", "a").conditions(&[], Some(1), at(10));
-        let other = Readiness::stalled("B", "b").conditions(&waiting, Some(2), at(20));
-        assert_eq!(find(&other, READY).unwrap().last_transition_time, Time(at(10)));
-        assert_eq!(find(&other, STALLED).unwrap().last_transition_time, Time(at(20)));
-        assert!(find(&other, RECONCILING).is_none());
-        let ready = Readiness::ready("C", "c").conditions(&other, Some(2), at(30));
+        let waiting = Readiness::new(ReadyReason::NoKeys, "a").conditions(&[], Some(1), at(10));
+        let other =
+            Readiness::new(ReadyReason::KeyConflict, "b").conditions(&waiting, Some(2), at(20));
+        assert_eq!(find(&other, "Ready").unwrap().last_transition_time, Time(at(10)));
+        assert_eq!(find(&other, "Stalled").unwrap().last_transition_time, Time(at(20)));
+        assert!(find(&other, "Reconciling").is_none());
+        let ready =
+            Readiness::new(ReadyReason::KeysAccepted, "c").conditions(&other, Some(2), at(30));
         assert_eq!(ready.len(), 1);
         assert_eq!(ready[0].last_transition_time, Time(at(30)));
         assert!(is_ready(&ready) && !is_ready(&other));
+    }
+
+    #[test]
+    fn the_reason_determines_the_state() {
+        for (reason, expected) in [
+            (ReadyReason::Pending, &[("Ready", "Unknown")][..]),
+            (ReadyReason::Accepted, &[("Ready", "True")]),
+            (ReadyReason::Refused, &[("Ready", "False"), ("Reconciling", "True")]),
+            (ReadyReason::Invalid, &[("Ready", "False"), ("Stalled", "True")]),
+        ] {
+            let conditions = Readiness::new(reason, "text").conditions(&[], Some(1), at(10));
+            let found: Vec<_> =
+                conditions.iter().map(|it| (it.type_.as_str(), it.status.as_str())).collect();
+            assert_eq!(found, expected, "{reason:?}");
+            assert!(conditions.iter().all(|it| it.reason == reason.as_str()));
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! The CustomResourceDefinitions as YAML: the output of the derive macros, and what they cannot express.
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
+use super::condition::Readiness;
 use super::for_each_kind;
+use super::reasons::ReadyReason;
 
 /// File name and YAML of every definition.
 ///
@@ -51,13 +54,11 @@ fn finish(mut definition: Value) -> Value {
         bound_conditions(schema);
         // A new object then needs no status write, and kstatus does not take an object without
         // conditions for a reconciled one.
-        let default = json!({ "conditions": [{
-            "type": "Ready",
-            "status": "Unknown",
-            "reason": "Pending",
-            "message": "waiting for the operator to reconcile this object",
-            "lastTransitionTime": "1970-01-01T00:00:00Z",
-        }]});
+        let pending = Readiness::new(
+            ReadyReason::Pending,
+            "waiting for the operator to reconcile this object",
+        );
+        let default = json!({ "conditions": pending.conditions(&[], None, Timestamp::UNIX_EPOCH) });
         set(schema.pointer_mut("/properties/status"), "default", default);
     }
     definition

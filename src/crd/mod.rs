@@ -14,6 +14,7 @@ pub mod generate;
 mod kind;
 mod member;
 mod organization;
+pub mod reasons;
 mod revocation;
 mod rules;
 mod sdk_client;

@@ -1,18 +1,14 @@
 //! Short digests, for names and fingerprints derived from a text.
 
-use std::fmt::Write as _;
-
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 
 /// The first `bytes` bytes of the SHA-256 of `data`, as lower-case hex digits.
 #[must_use]
 pub fn short_hex(data: &[u8], bytes: usize) -> String {
     let hash = digest(&SHA256, data);
-    hash.as_ref().iter().take(bytes).fold(String::new(), |mut hex, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    let all = hash.as_ref();
+    HEXLOWER.encode(all.get(..bytes).unwrap_or(all))
 }
 
 #[cfg(test)]

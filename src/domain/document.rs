@@ -1,6 +1,7 @@
 //! A JSON document that is encoded once and served to many clients.
 
-use bytes::Bytes;
+use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::digest::short_hex;
@@ -9,7 +10,7 @@ use super::digest::short_hex;
 #[derive(Clone, Debug)]
 pub struct Document {
     /// The JSON text.
-    pub json: Bytes,
+    pub json: Arc<[u8]>,
     /// A prefix of the text's SHA-256 in hexadecimal digits, used as its ETag.
     pub tag: String,
 }

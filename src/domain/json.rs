@@ -10,6 +10,9 @@
 //! ([`parse_small_object`]) or for a text from an authenticated source ([`parse_object`]).
 //! Everything else is read member by member, and members that are not needed are skipped
 //! ([`Shape`]).
+//!
+//! serde_json only deserializes: into a tree it keeps the last duplicate and has no limit but depth,
+//! and into a struct it skips unknown members without looking into them.
 
 use std::cell::Cell;
 use std::collections::HashSet;

@@ -128,6 +128,13 @@ impl UserPool {
         self.keys.iter().find(|key| key.kid == kid)
     }
 
+    /// Whether the key set was fetched recently enough to be used for verification. A set that is
+    /// not fetched always is.
+    #[must_use]
+    pub fn is_recent(&self, max_age: SignedDuration, now: Timestamp) -> bool {
+        self.fetch.at.is_none_or(|at| now.duration_since(at) <= max_age)
+    }
+
     /// The key that signs.
     #[must_use]
     pub fn active_key(&self) -> Option<&PublishedKey> {

@@ -1,9 +1,14 @@
 //! appUserIdTokens: JWTs (RFC 7519) in JWS compact form (RFC 7515), verified and issued.
 //!
-//! Verification is a chain of types: [`UnverifiedToken`] (header parsed, nothing trusted) ->
-//! [`SignedClaims`] (the signature is valid) -> [`super::principal::Verified`] (every claim is
-//! valid). Three checks rest on the caller, `server/authenticate.rs`: that the key set is recent,
-//! that a strict client is named in the token, and that the revocations are those of the pool.
+//! Verification is a chain of types, so that no step can be left out: [`UnverifiedToken`] (header
+//! parsed, nothing trusted) -> [`SignedClaims`] (the signature is valid) ->
+//! [`super::principal::Verified`] (every claim is valid). Everything that a step depends on is in
+//! the [`TokenContext`]: whether the client is suspended or strict, whether the key set is recent
+//! enough, and what is revoked. `Reader::token_context` (`index/mod.rs`) reads it under one lock.
+//!
+//! The chain does not know whether a missing key may still be fetched. For it, such a key is
+//! [`Reason::KeyUnknown`]; `server/endpoints/authenticate.rs` turns that into
+//! [`Reason::KeyNotYetKnown`] while the leader has not answered.
 
 mod claims;
 
@@ -11,13 +16,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jiff::Timestamp;
-use jsonwebtoken::Header;
+use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::signature::{Signer as _, Verifier as _};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::algorithm::VerifyingAlgorithm;
+use super::client::SdkClient;
 use super::ids::{SdkClientId, UserPoolId};
 use super::json::{parse_object, parse_small_object};
 use super::pool::UserPool;
@@ -31,6 +36,19 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// The longest appUserId, in bytes.
 pub const MAX_APP_USER_ID_BYTES: usize = 255;
+
+/// What a token is verified against, all of it from one state of the index.
+#[derive(Clone, Debug)]
+pub struct TokenContext {
+    /// The client that the token is validated for.
+    pub client: Arc<SdkClient>,
+    /// The pool of that client.
+    pub pool: Arc<UserPool>,
+    /// The revocations of that pool that are in force.
+    pub revocations: Vec<Arc<Revocation>>,
+    /// The maximum age of a fetched key set.
+    pub max_jwks_age: SignedDuration,
+}
 
 /// A token whose header is parsed; nothing is trusted.
 #[derive(Debug)]
@@ -90,16 +108,23 @@ impl<'a> UnverifiedToken<'a> {
     }
 
     /// Looks the token's key up in the pool and verifies the signature with the algorithm of that
-    /// key. `revocations` are those of the pool that are in force at `now`.
+    /// key, at time `now`.
     ///
     /// # Errors
-    /// No such key, another algorithm, an invalid signature, a revoked key, an unreadable payload.
-    pub fn check_signature<'p>(
+    /// The client is suspended or has another pool, the key set is too old, no such key, another
+    /// algorithm, an invalid signature, a revoked key, an unreadable payload.
+    pub fn check_signature<'c>(
         &self,
-        pool: &'p UserPool,
-        revocations: &'p [Arc<Revocation>],
+        context: &'c TokenContext,
         now: Timestamp,
-    ) -> Result<SignedClaims<'p>, Reason> {
+    ) -> Result<SignedClaims<'c>, Reason> {
+        let TokenContext { client, pool, revocations, max_jwks_age } = context;
+        if client.live_pool()? != pool.id {
+            return Err(Reason::PoolNotReady);
+        }
+        if !pool.is_recent(*max_jwks_age, now) {
+            return Err(Reason::KeySetStale);
+        }
         let key = pool.key(&self.kid).ok_or_else(|| {
             let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
             if named { Reason::KeyRevoked } else { Reason::KeyUnknown }
@@ -114,7 +139,7 @@ impl<'a> UnverifiedToken<'a> {
             return Err(Reason::KeyRevoked);
         }
         let claims = decode_object(self.payload)?;
-        Ok(SignedClaims::new(claims, pool, key, revocations))
+        Ok(SignedClaims::new(claims, context, key, now))
     }
 }
 
@@ -148,8 +173,14 @@ pub struct HostedClaims<'a> {
 /// # Errors
 /// The cryptographic library failed.
 pub fn sign<C: Serialize>(key: &SigningKey, kid: &str, claims: &C) -> Result<String, SigningError> {
-    let mut header = Header::new(key.algorithm().into());
-    header.kid = Some(kid.to_owned());
+    // Not jsonwebtoken's Header: writing its 16 members would take longer.
+    #[derive(Serialize)]
+    struct Header<'a> {
+        alg: &'static str,
+        kid: &'a str,
+        typ: &'static str,
+    }
+    let header = Header { alg: key.algorithm().as_str(), kid, typ: "JWT" };
     let encode = |json: serde_json::Result<Vec<u8>>| {
         json.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| SigningError::Failed)
     };

@@ -29,6 +29,7 @@ use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
+use crate::domain::token::TokenContext;
 use crate::replicas::applied::AppliedVersions;
 use crate::replicas::refetch_requests::RefetchRequests;
 use ready::Ready;
@@ -173,11 +174,10 @@ impl Reader {
         &self.0.applied
     }
 
-    /// Whether the key set of a pool was fetched recently enough to be used for verification. A set
-    /// that is not fetched always is.
+    /// [`UserPool::is_recent`], with the maximum age of this process.
     #[must_use]
     pub fn is_recent(&self, pool: &UserPool, now: Timestamp) -> bool {
-        pool.fetch.at.is_none_or(|at| now.duration_since(at) <= self.0.max_jwks_age)
+        pool.is_recent(self.0.max_jwks_age, now)
     }
 
     /// The requests from this replica to the leader.
@@ -189,6 +189,25 @@ impl Reader {
     /// Waits until every kind has been listed.
     pub async fn listed(&self) {
         self.0.ready.wait().await;
+    }
+
+    /// What a token for this client is verified against at `now`, read under one lock.
+    ///
+    /// # Errors
+    /// There is no such client, it is suspended or has no pool, or its pool does not exist or
+    /// has no keys.
+    pub fn token_context(&self, id: SdkClientId, now: Timestamp) -> Result<TokenContext, Reason> {
+        let state = self.0.state.read();
+        let client = state.client(id).filter(|client| state.serves(&client.name));
+        let client = client.ok_or(Reason::ClientUnknown)?;
+        let pool = state.pools.get(&client.live_pool()?).filter(|pool| state.serves(&pool.name));
+        let pool = pool.filter(|pool| !pool.keys.is_empty()).ok_or(Reason::PoolNotReady)?;
+        Ok(TokenContext {
+            client: Arc::clone(client),
+            pool: Arc::clone(pool),
+            revocations: state.revocations(RevocationTarget::UserPool, &pool.name, now),
+            max_jwks_age: self.0.max_jwks_age,
+        })
     }
 
     /// The pool with this id.
@@ -226,6 +245,20 @@ impl Reader {
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
         let state = self.0.state.read();
         state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
+    }
+
+    /// The client of the API key with this hash, if the key is usable, and the revocations of its
+    /// keys that are in force at `now`, read under one lock.
+    #[must_use]
+    pub fn api_key_context(
+        &self,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> Option<(Arc<SdkClient>, Vec<Arc<Revocation>>)> {
+        let state = self.0.state.read();
+        let client = state.client_by_key(hash).filter(|client| state.serves(&client.name))?;
+        let revocations = state.revocations(RevocationTarget::SdkClient, &client.name, now);
+        Some((Arc::clone(client), revocations))
     }
 
     /// Waits until the API key with this hash is usable, for a maximum of `patience`. Does not wait
@@ -293,12 +326,19 @@ impl Reader {
         delivered.map(|client| client.name.clone()).collect()
     }
 
-    /// The member whose session token has this hash.
+    /// The member whose session token has this hash, and the revocations of its sessions that are
+    /// in force at `now`, read under one lock.
     #[must_use]
-    pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
+    pub fn session_context(
+        &self,
+        hash: &KeyHash,
+        now: Timestamp,
+    ) -> Option<(Arc<Member>, Vec<Arc<Revocation>>)> {
         let state = self.0.state.read();
         let member = state.members.get(state.sessions.get(hash)?);
-        member.filter(|member| state.serves(&member.name)).cloned()
+        let member = member.filter(|member| state.serves(&member.name))?;
+        let revocations = state.revocations(RevocationTarget::Member, &member.name, now);
+        Some((Arc::clone(member), revocations))
     }
 
     /// The member with this id.
@@ -335,9 +375,7 @@ impl Reader {
         owner: &ObjectName,
         now: Timestamp,
     ) -> Vec<Arc<Revocation>> {
-        let state = self.0.state.read();
-        let revocations = state.revocations.get(&of).and_then(|of| of.get(owner));
-        revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
+        self.0.state.read().revocations(of, owner, now)
     }
 
     /// The settings of this organization, if it has an Organization object.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::Resource;
 
 use super::key_holders::KeyHolders;
@@ -16,6 +17,7 @@ use crate::domain::member::Member;
 use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
 use crate::domain::revocation::{Revocation, RevocationTarget};
+use crate::kube_ext::name::object_name;
 use crate::names;
 use crate::validate;
 
@@ -71,6 +73,17 @@ pub struct State {
 }
 
 impl State {
+    /// The revocations of an object's credentials that are in force at `now`.
+    pub(super) fn revocations(
+        &self,
+        of: RevocationTarget,
+        owner: &ObjectName,
+        now: Timestamp,
+    ) -> Vec<Arc<Revocation>> {
+        let revocations = self.revocations.get(&of).and_then(|of| of.get(owner));
+        revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
+    }
+
     fn drop_pool(&mut self, id: UserPoolId) {
         let Some(old) = self.pools.remove(&id) else { return };
         if let Some(ids) = self.pools_of.get_mut(&old.organization) {
@@ -151,20 +164,13 @@ fn served<K: Resource, D>(
     living.then(|| parse(object).ok()).flatten().map(Arc::new)
 }
 
-fn name_of<K: Resource>(object: &K) -> ObjectName {
-    ObjectName {
-        namespace: object.meta().namespace.clone().unwrap_or_default(),
-        name: object.meta().name.clone().unwrap_or_default(),
-    }
-}
-
 impl Indexed for crd::Organization {
     fn apply(state: &mut State, object: &Self) {
         match served(object, validate::organization) {
             Some(organization) => {
                 state.organizations.insert(organization.id, organization);
             }
-            None => Self::delete(state, &name_of(object)),
+            None => Self::delete(state, &object_name(object)),
         }
     }
 
@@ -178,7 +184,7 @@ impl Indexed for crd::Organization {
 
 impl Indexed for crd::Member {
     fn apply(state: &mut State, object: &Self) {
-        Self::delete(state, &name_of(object));
+        Self::delete(state, &object_name(object));
         if let Some(member) = served(object, validate::member) {
             let id = member.id;
             let claims = state.emails.entry(Member::login_name(&member.email)).or_default();
@@ -198,7 +204,7 @@ impl Indexed for crd::Member {
 
 impl Indexed for crd::UserPool {
     fn apply(state: &mut State, object: &Self) {
-        Self::delete(state, &name_of(object));
+        Self::delete(state, &object_name(object));
         if let Some(pool) = served(object, validate::user_pool) {
             state.pools_of.entry(pool.organization).or_default().insert(pool.id);
             state.pools.insert(pool.id, pool);
@@ -212,7 +218,7 @@ impl Indexed for crd::UserPool {
 
 impl Indexed for crd::SdkClient {
     fn apply(state: &mut State, object: &Self) {
-        let name = name_of(object);
+        let name = object_name(object);
         state.drop_client(&name);
         state.key_holders.note(&name, object);
         let Some(client) = served(object, validate::sdk_client) else { return };
@@ -238,7 +244,7 @@ impl Indexed for crd::SdkClient {
 
 impl Indexed for crd::Revocation {
     fn apply(state: &mut State, object: &Self) {
-        Self::delete(state, &name_of(object));
+        Self::delete(state, &object_name(object));
         // Also while it is being deleted: a revocation is in force until it no longer exists.
         if let Ok(revocation) = validate::revocation(object).map(Arc::new) {
             let (of, owner) = (revocation.of, revocation.owner.clone());

@@ -6,6 +6,9 @@
 //! connection ([`address`], [`connect`]), no redirects, no proxy (nothing here reads the
 //! environment), limits on time and size ([`mod@get`]), and errors that reveal nothing about the
 //! network or the response ([`FetchError`]).
+//!
+//! Not reqwest: its resolver is not asked about a URL with an IP address, so a filter there would be
+//! bypassed, and it follows redirects and reads proxies from the environment unless told not to.
 
 pub mod address;
 pub mod connect;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::future::Future;
 
-use kube::api::{Api, DeleteParams};
+use kube::api::{Api, DeleteParams, ObjectMeta, Preconditions};
 use kube::core::Request;
 use kube::{Client, Resource};
 use serde::Deserialize;
@@ -81,4 +81,24 @@ where
     let is_status = |reply: Reply| reply.kind.as_deref() == Some("Status");
     let status = serde_json::from_str(&reply).is_ok_and(is_status);
     Ok(if status { None } else { Tolerant::parse(&reply).ok() })
+}
+
+/// Deletes exactly the object that was read: not a re-created or modified one of the same name.
+/// Returns the same as [`delete`].
+///
+/// # Errors
+/// The request failed; a conflict, if it is another object now.
+pub async fn delete_exactly<K, M>(
+    api: &Api<Tolerant<K, M>>,
+    read: &ObjectMeta,
+    parameters: DeleteParams,
+) -> kube::Result<Option<Tolerant<K, M>>>
+where
+    K: Resource + Clone + DeserializeOwned,
+    M: Keep,
+{
+    let (uid, resource_version) = (read.uid.clone(), read.resource_version.clone());
+    let preconditions = Some(Preconditions { uid, resource_version });
+    let name = read.name.as_deref().unwrap_or_default();
+    delete(api, name, &DeleteParams { preconditions, ..parameters }).await
 }

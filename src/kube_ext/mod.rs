@@ -5,8 +5,14 @@
 //! `managedFields` entry that is dated in the year 9999 or nested 300 levels deep. With kube's own
 //! types, one such object makes every list and watch that contains it fail, for as long as it
 //! exists. So no object is read through a plain `Api<Secret>`; see [`tolerant::Tolerant`].
+//!
+//! Besides, what every client of the API server needs once: names, errors, guarded deletions, and
+//! retries after a conflict.
 
 pub mod api;
+pub mod error;
+pub mod name;
 pub mod pages;
+pub mod retry;
 pub mod tolerant;
 pub mod utf8;

@@ -9,8 +9,8 @@ use std::mem;
 
 use axum::body::HttpBody;
 use axum::http::Response;
-use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use hyper::body::Bytes;
 
 /// The response with invalid UTF-8 sequences in its body replaced.
 pub fn repaired<B>(reply: Response<B>) -> Response<impl HttpBody<Data = Bytes, Error = B::Error>>

@@ -21,7 +21,7 @@ use super::applied::AppliedVersions;
 use super::refetch_requests::{PendingRequests, RefetchRequests};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::UserPool;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -71,7 +71,7 @@ impl ReplicaLease {
                     pause = RETRY_INTERVAL;
                 }
                 Err(_) => {
-                    warn!(lease = %self.name(), "timed out writing the Lease of this replica")
+                    warn!(lease = %self.name(), "timed out writing the Lease of this replica");
                 }
             }
             tokio::time::sleep(MIN_INTERVAL).await;

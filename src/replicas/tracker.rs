@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::api::{Api, DeleteParams, PartialObjectMeta, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt as _};
@@ -25,8 +25,8 @@ use tracing::{info, warn};
 use super::refetch_requests::PendingRequests;
 use crate::crd::Kind;
 use crate::domain::ids::UserPoolId;
-use crate::kube_error::short;
-use crate::kube_ext::api::delete;
+use crate::kube_ext::api::delete_exactly;
+use crate::kube_ext::error::short;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -260,20 +260,21 @@ impl ReplicaTracker {
 
     async fn remove_stale(&self, api: &Api<LeaseMeta>) {
         let limit = self.max_staleness + LEASE_GRACE;
-        let silent: Vec<_> = {
+        let silent: Vec<ObjectMeta> = {
             let replicas = self.replicas.lock();
             let gone = |replica: &Replica| replica.changed_at.elapsed() > limit;
             let replicas = replicas.iter().flatten().filter(|(_, replica)| gone(replica));
-            let seen = |(name, replica): (&String, &Replica)| {
-                (name.clone(), replica.resource_version.clone())
+            let seen = |(name, replica): (&String, &Replica)| ObjectMeta {
+                name: Some(name.clone()),
+                resource_version: replica.resource_version.clone(),
+                ..ObjectMeta::default()
             };
             replicas.map(seen).collect()
         };
-        for (name, resource_version) in silent {
-            // A Lease that has just been renewed must not be deleted.
-            let preconditions = Some(Preconditions { resource_version, uid: None });
-            let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-            match delete(api, &name, &parameters).await {
+        for lease in silent {
+            let name = lease.name.as_deref().unwrap_or_default();
+            // A Lease that has just been renewed is not deleted.
+            match delete_exactly(api, &lease, DeleteParams::default()).await {
                 Ok(_) => info!(lease = %name, "removed the stale Lease of a validator"),
                 Err(error) => {
                     warn!(lease = %name, error = %short(&error), "failed to remove the stale Lease of a validator");
@@ -323,7 +324,6 @@ fn annotation<T: DeserializeOwned + Default>(lease: &LeaseMeta, name: &str) -> T
 mod tests {
     use super::*;
     use kube::Resource as _;
-    use kube::api::ObjectMeta;
 
     fn lease(name: &str, version: &str, applied: u64) -> LeaseMeta {
         let applied = format!(r#"{{"SdkClient":{applied}}}"#);

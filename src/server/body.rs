@@ -4,18 +4,22 @@
 //! not too many members and levels. Whatever a type declares can then be deserialized. A body takes
 //! memory only while it is read: it is dropped once it is parsed.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::HeaderValue;
 use axum::http::request::Parts;
+use parking_lot::RwLock;
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::de::{DeserializeOwned, MapAccess};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
-use super::{ApiError, openapi};
+use super::ApiError;
 use crate::domain::ids::OrganizationId;
 use crate::domain::json::{self, Names, Shape, Within};
 
@@ -64,7 +68,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let mut members = Map::new();
         for (name, value) in
-            form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
         {
             if members.insert(name.into_owned(), Value::String(value.into_owned())).is_some() {
                 return Err(ApiError::malformed("a query parameter occurs twice"));
@@ -90,9 +94,9 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
         ApiError::malformed(format!("the body is not a JSON object: {error}"))
     })?;
     let members = members.0.ok_or_else(|| ApiError::malformed("the body is not a JSON object"))?;
-    let schema = openapi::schema(&T::schema_name());
-    let properties = openapi::member(schema, "properties");
-    let denies_unknown = *openapi::member(schema, "additionalProperties") == false;
+    let schema = schema::<T>();
+    let properties = schema.get("properties").unwrap_or(&Value::Null);
+    let denies_unknown = schema.get("additionalProperties").is_some_and(|more| *more == false);
     let mut names = Vec::new();
     for (name, value) in &members {
         let text = if let Member::Text(text) = value { Some(text.as_str()) } else { None };
@@ -120,7 +124,30 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
         ignored.get_or_init(|| names);
     }
     let deserializer = &mut serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(deserializer).map_err(|error| unfit(schema, &error))
+    serde_path_to_error::deserialize(deserializer).map_err(|error| unfit(&schema, &error))
+}
+
+/// The schema of a type, which is generated once.
+fn schema<T: JsonSchema>() -> Arc<Value> {
+    static SCHEMAS: RwLock<BTreeMap<Cow<'static, str>, Arc<Value>>> = RwLock::new(BTreeMap::new());
+    let name = T::schema_name();
+    if let Some(schema) = SCHEMAS.read().get(&name) {
+        return Arc::clone(schema);
+    }
+    let settings = SchemaSettings::draft2020_12().with(|it| it.inline_subschemas = true);
+    let schema = Arc::new(Value::from(settings.into_generator().into_root_schema_for::<T>()));
+    SCHEMAS.write().insert(name, Arc::clone(&schema));
+    schema
+}
+
+/// The description of a field, as the end of an error message; empty if there is none.
+fn description(schema: &Value, path: &[&str]) -> String {
+    let mut found = Some(schema);
+    for name in path {
+        found = found.and_then(|schema| schema.get("properties")?.get(name));
+    }
+    let text = found.and_then(|schema| schema.get("description")?.as_str());
+    text.map(|text| format!(". {text}")).unwrap_or_default()
 }
 
 /// Whether a name may be in a response. A credential, put where a name belongs, is longer.
@@ -150,7 +177,7 @@ fn unfit(schema: &Value, error: &serde_path_to_error::Error<serde_json::Error>) 
     path.extend(missing.map(|(name, _)| name));
     let is_missing = missing.is_some() || text.starts_with("invalid type: null");
     let (name, field) = (path.join("."), path.last().copied().unwrap_or_default().to_owned());
-    let description = openapi::description(schema, &path);
+    let description = description(schema, &path);
     if is_missing {
         return ApiError::missing_field(field, format!("`{name}` is required{description}"));
     }

@@ -2,6 +2,9 @@
 //! sender does not block other requests. After that, a limited number of requests is processed
 //! concurrently, and a limited number of further ones waits. A request keeps its place until its
 //! response has been sent, because the response takes memory until then.
+//!
+//! Not the limits of tower and tower-http: their permit ends when the handler returns, before the
+//! response has been sent, and they cannot close the connection that holds the most.
 
 use std::sync::Arc;
 use std::time::Duration;

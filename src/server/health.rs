@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::AppState;
+use super::ValidatorState;
 
 /// 200 while the process responds at all. An unavailable API server is no reason to restart.
 pub async fn livez() -> &'static str {
@@ -13,7 +13,7 @@ pub async fn livez() -> &'static str {
 
 /// 200 while the replica can answer: once every kind has been listed, so that absence means
 /// something, and until the index is too old. Otherwise traffic should go to another replica.
-pub async fn readyz(State(state): State<AppState>) -> Response {
+pub async fn readyz(State(state): State<ValidatorState>) -> Response {
     match state.reader.answers() {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => {
@@ -23,7 +23,7 @@ pub async fn readyz(State(state): State<AppState>) -> Response {
 }
 
 /// The metrics in OpenMetrics text format.
-pub async fn metrics(State(state): State<AppState>) -> Response {
+pub async fn metrics(State(state): State<ValidatorState>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     match state.metrics.expose(state.reader.sizes()) {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),

@@ -1,9 +1,7 @@
-//! The HTTP server: [`public`] lists the public endpoints, [`admin`] the endpoints for the cluster,
-//! and [`serve`] is the only place that listens.
+//! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
+//! [`serve`] is the only place that listens.
 
-pub mod authenticate;
 mod body;
-mod cacheable;
 mod concurrency;
 mod connection_limit;
 pub mod endpoints;
@@ -12,36 +10,33 @@ mod health;
 mod host;
 mod openapi;
 mod org;
+mod public;
 mod request;
+mod state;
 mod tls;
 mod unread;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware;
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum_server::Handle;
 use tokio_util::sync::CancellationToken;
 use tower_http::ServiceBuilderExt as _;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::request_id::MakeRequestUuid;
 
-use crate::clock::SharedClock;
-use crate::config::Role;
-use crate::index::Reader;
-use crate::metrics::Metrics;
 use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
-pub use org::signer::Signer;
-pub use org::{Platform, PlatformSettings};
+pub use org::PlatformSettings;
+pub use state::{ApiState, ValidatorState};
 pub use tls::TlsFiles;
 
 /// The header with the id of a request, set on every response too.
@@ -56,42 +51,18 @@ const MAX_HEAD: u32 = 32 * 1024;
 /// ahead, and how much of a response is buffered for sending.
 const WINDOW: u32 = 64 * 1024;
 
-/// Shared state of the handlers.
-#[derive(Clone)]
-pub struct AppState {
-    /// Access to the index.
-    pub reader: Reader,
-    /// The clock.
-    pub clock: SharedClock,
-    /// Metrics.
-    pub metrics: Arc<Metrics>,
-    /// Signs tokens of hosted pools.
-    pub signer: Arc<Signer>,
-    /// What the REST API needs besides the index.
-    pub platform: Arc<Platform>,
-}
-
-/// The public endpoints of this process's roles.
-pub fn public(state: AppState, roles: &[Role]) -> Router {
+/// The routes of the roles of this process: those with a state.
+pub fn router(validator: Option<ValidatorState>, api: Option<ApiState>) -> Router {
     let mut router = Router::new();
     let bounded =
         || middleware::from_fn_with_state(RequestLimiter::default(), concurrency::bounded);
-    if roles.contains(&Role::Validator) {
-        let endpoints = Router::new()
-            .route("/v1/validate", post(endpoints::validate::validate))
-            .route(
-                "/v1/clients/{clientId}",
-                get(endpoints::clients::public_data).options(endpoints::clients::preflight),
-            )
-            .route("/userPools/{id}/.well-known/jwks.json", get(endpoints::keys::jwks))
-            .route(
-                "/userPools/{id}/.well-known/openid-configuration",
-                get(endpoints::keys::discovery),
-            );
-        router = router.merge(endpoints.layer(bounded()));
+    if let Some(state) = validator {
+        let routes = endpoints::routes().merge(public::routes());
+        router = router.merge(routes.layer(bounded()).with_state(state));
     }
-    if roles.contains(&Role::Api) {
-        router = router.merge(org::routes().layer(bounded()));
+    if let Some(state) = api {
+        let routes = org::routes().route("/openapi.json", get(openapi::serve));
+        router = router.merge(routes.layer(bounded()).with_state(state));
     }
     // Outermost layer first.
     let stack = tower::ServiceBuilder::new()
@@ -103,7 +74,6 @@ pub fn public(state: AppState, roles: &[Role]) -> Router {
         .fallback(error::no_such_path)
         .method_not_allowed_fallback(error::no_such_method)
         .layer(stack)
-        .with_state(state)
 }
 
 /// Callers may set the id of their request, if it consists of letters, digits and `-_.`; otherwise
@@ -120,7 +90,7 @@ fn drop_unfit_id(mut request: Request) -> Request {
 }
 
 /// Health and metrics.
-pub fn admin(state: AppState) -> Router {
+pub fn admin(state: ValidatorState) -> Router {
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

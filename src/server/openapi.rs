@@ -13,8 +13,10 @@ use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::ApiError;
-use super::endpoints::{clients, keys, validate};
+use super::endpoints::validate;
 use super::org::{Route, route};
+use super::public::cacheable::shared;
+use super::public::{clients, keys};
 use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
@@ -31,31 +33,12 @@ pub fn document() -> &'static Value {
 pub async fn serve() -> Result<Response, ApiError> {
     static ENCODED: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&*DOCUMENT).ok());
     let document = ENCODED.as_ref().ok_or_else(ApiError::internal)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], document.json.clone()).into_response())
-}
-
-/// The schema of the type with this name.
-pub fn schema(name: &str) -> &'static Value {
-    member(member(member(&DOCUMENT, "components"), "schemas"), name)
+    Ok(([(header::CONTENT_TYPE, "application/json")], shared(document)).into_response())
 }
 
 /// A member of an object; null if there is none.
-pub fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
+fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
     value.get(name).unwrap_or(&Value::Null)
-}
-
-/// The description of a field of a request, as the end of an error message; empty if there is none.
-pub fn description(schema: &Value, path: &[&str]) -> String {
-    let mut found = schema;
-    for name in path {
-        // An optional object is a reference or null.
-        let reference = found.pointer("/$ref").or_else(|| found.pointer("/anyOf/0/$ref"));
-        if let Some(reference) = reference.and_then(Value::as_str) {
-            found = DOCUMENT.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
-        }
-        found = member(member(found, "properties"), name);
-    }
-    member(found, "description").as_str().map(|text| format!(". {text}")).unwrap_or_default()
 }
 
 /// Collects the schemas of the types that the paths refer to.

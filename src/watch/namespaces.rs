@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::index::Index;
 use crate::index::terminating::NamespaceState;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
 
 const NAMESPACES: &str = "/api/v1/namespaces";
 /// The number of namespaces on a page of the list.

@@ -18,7 +18,8 @@ use tracing::{debug, info, warn};
 
 use crate::domain::ids::ObjectName;
 use crate::index::{Index, Indexed};
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::Tolerant;
 
@@ -122,7 +123,7 @@ impl<K: Indexed> Watch<'_, K> {
                     self.advance(version);
                 }
                 WatchEvent::Deleted(object) => {
-                    self.forget(&name_of(&object));
+                    self.forget(&object_name(&object));
                     self.advance(object.resource_version());
                 }
                 WatchEvent::Bookmark(bookmark) => {
@@ -144,7 +145,7 @@ impl<K: Indexed> Watch<'_, K> {
         let mut pages = Pages::new(&api, ListParams::default());
         let mut listed = HashSet::new();
         let mut take = |object: Tolerant<K>| {
-            listed.insert(name_of(&object));
+            listed.insert(object_name(&object));
             self.apply(object);
         };
         while answer(pages.next(&mut take)).await? {}
@@ -168,7 +169,7 @@ impl<K: Indexed> Watch<'_, K> {
     }
 
     fn apply(&mut self, object: Tolerant<K>) {
-        let name = name_of(&object);
+        let name = object_name(&object);
         match object.0 {
             Ok(object) => {
                 self.index.apply(&object);
@@ -192,8 +193,4 @@ impl<K: Indexed> Watch<'_, K> {
 /// Limits the time to wait for a response, because the client itself has no timeout.
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, WatchError> {
     Ok(timeout(REQUEST_TIMEOUT, request).await.map_err(|_| WatchError::NoAnswer)??)
-}
-
-fn name_of<K: Indexed>(object: &Tolerant<K>) -> ObjectName {
-    ObjectName { namespace: object.namespace().unwrap_or_default(), name: object.name_any() }
 }

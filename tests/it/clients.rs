@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use anon_operator::clock::SystemClock;
-use anon_operator::config::Role;
 use anon_operator::crd::{self, Kind};
 use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::index::{Index, Reader};
 use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
+use anon_operator::server::{self, ValidatorState};
 use axum::body::Body;
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -41,7 +40,7 @@ fn web() -> Value {
 }
 
 /// A replica with the webapp `web`, a service `backend` and the organization's logo.
-fn world(listed: bool) -> (Arc<Index>, AppState) {
+fn world(listed: bool) -> (Arc<Index>, ValidatorState) {
     let index = Arc::new(Index::new(UNLIMITED));
     index.apply::<crd::SdkClient>(&object("SdkClient", "web", &web()));
     let service = json!({"service": {"role": "Member", "apiKey": {"hashes": []}}});
@@ -55,17 +54,11 @@ fn world(listed: bool) -> (Arc<Index>, AppState) {
         index.namespaces_listed([]);
     }
     let reader = Reader::new(Arc::clone(&index));
-    // The signer is not asked.
-    let nobody = tower::service_fn(|_: Request<kube::client::Body>| async {
-        Err::<Response<Body>, _>(std::io::Error::other("no API server here"))
-    });
-    let client = kube::Client::new(nobody, "default");
-    let state = AppState {
+    let state = ValidatorState {
         reader,
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
-        signer: Arc::new(Signer::new(client.clone(), "anon-system")),
-        platform: Arc::new(Platform::new(client, PlatformSettings::default()).unwrap()),
+        public_url: "https://anon.example.com".into(),
     };
     (index, state)
 }
@@ -86,12 +79,12 @@ impl Reply {
     }
 }
 
-async fn ask(state: &AppState, method: Method, id: &str, headers: &[(&str, &str)]) -> Reply {
+async fn ask(state: &ValidatorState, method: Method, id: &str, headers: &[(&str, &str)]) -> Reply {
     let mut request = Request::builder().method(method).uri(format!("/v1/clients/{id}"));
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let router = server::public(state.clone(), &[Role::Validator]);
+    let router = server::router(Some(state.clone()), None);
     let reply = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = reply.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

@@ -1,19 +1,22 @@
 //! The documentation is true where a test can tell: links lead somewhere, the README shows the
 //! example that is tested, every reason is described.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anon_operator::config::Config;
+use anon_operator::crd::reasons::{
+    ConditionType, Documentation, EventReason, ExtraReason, ReadyReason,
+};
 use anon_operator::domain::fetch_error::FetchError;
 use anon_operator::domain::operation::Operation;
 use anon_operator::domain::reason::{Class, Reason};
 use anon_operator::domain::role::Role;
 use anon_operator::metrics::Metrics;
+use anon_operator::server::endpoints::{ENDPOINTS, Endpoint};
 use clap::{Arg, Args as _, Command};
-use regex::Regex;
 
 use crate::generated::{check, root};
 
@@ -138,6 +141,22 @@ fn generated_table_of_roles() {
     check_table("docs/api.md", "roles", &table);
 }
 
+#[test]
+fn generated_table_of_endpoints() {
+    let row = |endpoint: &&Endpoint| {
+        let accepts: Vec<_> = endpoint.accepts.iter().map(|it| it.as_str()).collect();
+        let waits = endpoint
+            .waits_for_missing_key
+            .map_or_else(String::new, |wait| format!("{} s", wait.as_secs_f64()));
+        let (name, serves, client) = (endpoint.name, endpoint.serves, endpoint.client_from);
+        format!("| `{name}` | {serves} | {} | {client} | {waits} |\n", accepts.join(", "))
+    };
+    let rows: String = ENDPOINTS.iter().map(row).collect();
+    let head = "| endpoint | authenticates | accepts | client of an appUserIdToken | waits for a missing key |";
+    let table = format!("{head}\n| --- | --- | --- | --- | --- |\n{rows}");
+    check_table("README.md", "endpoints", &table);
+}
+
 /// The flags of `anon-operator run`.
 fn flags() -> Vec<Arg> {
     Config::augment_args(Command::new("run")).get_arguments().cloned().collect()
@@ -190,49 +209,86 @@ fn every_class_of_fetch_error_has_its_cure() {
     }
 }
 
-/// Types and reasons of conditions, and reasons of Events: the text literals by which they are made,
-/// and the constants that stand for one.
-fn reasons_in_code() -> BTreeSet<String> {
-    let made = Regex::new(concat!(
-        "(?:Readiness::(?:ready|reconciling|stalled)|EventNote::(?:normal|warning)|deferred)",
-        r#"\(\s*"([A-Z]\w+)""#,
-        r#"|ExtraCondition::new\(\s*"([A-Z]\w+)"(?:,\s*"([A-Z]\w+)")?"#,
-        r#"|ExtraCondition::new\(\s*[A-Z_]+,\s*"([A-Z]\w+)""#,
-        r#"|EventType::(?:Normal|Warning),\s*"([A-Z]\w+)""#,
-        r#"|\.reason = "([A-Z]\w+)""#,
-        r#"|"reason": "([A-Z]\w+)""#,
-        r#"|const \w+: &str = "([A-Z]\w+)""#,
-    ));
-    let made = made.unwrap();
-    let mut found = BTreeSet::new();
-    for directory in ["src/controller", "src/crd"] {
-        for path in files(&root().join(directory), "rs") {
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            let names = made.captures_iter(code).filter(|_| !path.ends_with("tests.rs"));
-            let names = names.flat_map(|names| names.iter().skip(1).flatten().collect::<Vec<_>>());
-            found.extend(names.map(|name| name.as_str().to_owned()));
+/// An item of a list, in lines of at most 100 characters. Its text continues after a colon.
+fn item(head: &str, text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    let mut lines = vec![format!("- {head}:")];
+    for word in format!("{}{rest}", first.to_lowercase()).split(' ') {
+        match lines.last_mut().unwrap() {
+            line if line.chars().count() + 1 + word.chars().count() <= 100 => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(format!("  {word}")),
         }
     }
-    found.extend(FetchError::ALL.iter().map(|class| class.as_str().to_owned()));
-    found
+    lines.join("\n") + "\n"
+}
+
+/// The property of a name and its scope, in parentheses.
+fn qualified(name: &str, property: &str, place: &Documentation) -> String {
+    let parts: Vec<_> = [property, place.scope].into_iter().filter(|it| !it.is_empty()).collect();
+    format!("**`{name}`** ({})", parts.join("; "))
 }
 
 #[test]
-fn conditions_and_events_are_described_and_no_others() {
-    let page = include_str!("../../docs/conditions.md");
-    let code = reasons_in_code();
-    for known in ["Ready", "Pending", "Suspended", "FetchFailed", "KeyRevoked", "TooManyKeys"] {
-        assert!(code.contains(known), "{known} is not found in the code any more");
+fn generated_lists_of_conditions_and_events() {
+    const PAGE: &str = "docs/conditions.md";
+    let types = ConditionType::ALL.iter().flat_map(|it| {
+        let item = |place| item(&qualified(it.as_str(), "", place), place.text);
+        it.documentation().iter().map(item)
+    });
+    check_table(PAGE, "condition types", &types.collect::<String>());
+    let mut of_ready = BTreeMap::<_, String>::new();
+    for reason in ReadyReason::ALL {
+        let state = format!("{:?}", reason.state());
+        for place in reason.documentation() {
+            let head = qualified(reason.as_str(), &state, place);
+            for kind in place.kinds {
+                of_ready.entry(kind).or_default().push_str(&item(&head, place.text));
+            }
+        }
     }
-    let missing: Vec<_> = code.iter().filter(|name| !page.contains(&format!("`{name}`"))).collect();
-    assert!(missing.is_empty(), "docs/conditions.md says nothing of {missing:?}");
-    // Each is described by an item of a list, which begins with its name: "- **`Ready`** (…): …".
-    let heads = page.lines().filter_map(|line| line.strip_prefix("- **")?.split(['(', ':']).next());
-    let named: Vec<_> = heads.flat_map(|head| head.split('`').skip(1).step_by(2)).collect();
-    assert!(named.contains(&"Ready"), "the items of docs/conditions.md look different: {named:?}");
-    let unknown: Vec<_> = named.iter().filter(|name| !code.contains(**name)).collect();
-    assert!(unknown.is_empty(), "docs/conditions.md has {unknown:?}, and the code has not");
+    for (kind, list) in of_ready {
+        check_table(PAGE, &format!("reasons of {kind}"), &list);
+    }
+    let other = ExtraReason::ALL.iter().flat_map(|it| {
+        let head = format!("**`{}`**, `{}`", it.condition().as_str(), it.as_str());
+        it.documentation().iter().map(move |place| item(&head, place.text))
+    });
+    check_table(PAGE, "other reasons", &other.collect::<String>());
+    let events = EventReason::ALL.iter().flat_map(|it| {
+        let type_ = format!("{:?}", it.type_());
+        let item = move |place| item(&qualified(it.as_str(), &type_, place), place.text);
+        it.documentation().iter().map(item)
+    });
+    check_table(PAGE, "events", &events.collect::<String>());
+}
+
+#[test]
+fn every_class_of_fetch_error_is_a_reason() {
+    let page = include_str!("../../docs/conditions.md");
+    for class in FetchError::ALL {
+        let name = format!("`{}`", class.as_str());
+        assert!(page.contains(&name), "{name} is not in docs/conditions.md");
+    }
+}
+
+/// The compiler does not report an unused variant of a public enum.
+#[test]
+fn every_reason_of_a_condition_or_an_event_is_used() {
+    let code = files(&root().join("src"), "rs").into_iter().map(|path| {
+        let text = fs::read_to_string(&path).unwrap();
+        text.split("#[cfg(test)]").next().unwrap().to_owned()
+    });
+    let code: String = code.collect();
+    let ready = ReadyReason::ALL.iter().map(|it| format!("ReadyReason::{it:?}"));
+    let extra = ExtraReason::ALL.iter().map(|it| format!("ExtraReason::{it:?}"));
+    let event = EventReason::ALL.iter().map(|it| format!("EventReason::{it:?}"));
+    let words: BTreeSet<_> = code.split(|c: char| !c.is_alphanumeric() && c != ':').collect();
+    let unused: Vec<_> =
+        ready.chain(extra).chain(event).filter(|it| !words.contains(it.as_str())).collect();
+    assert!(unused.is_empty(), "nothing uses {unused:?}");
 }
 
 #[test]

@@ -4,25 +4,27 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::imports::Sources;
+
 /// What each module of `src/` may import from the crate, besides itself.
 fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
-    let leaves = ["config", "clock", "metrics", "telemetry", "names", "kube_error", "kube_ext"];
+    let leaves = ["config", "clock", "metrics", "telemetry", "names", "kube_ext"];
     let with_leaves = |modules: &[&'static str]| [modules, &leaves].concat();
     BTreeMap::from([
         ("domain", vec![]),
         ("clock", vec![]),
         ("names", vec!["domain"]),
         ("metrics", vec![]),
-        ("kube_error", vec![]),
         // The kinds only in its tests.
-        ("kube_ext", vec!["names", "crd"]),
+        ("kube_ext", vec!["names", "crd", "domain"]),
         ("telemetry", vec![]),
         ("shutdown", vec![]),
-        ("cli", vec!["crd", "domain", "clock", "names", "kube_error"]),
+        ("cli", vec!["crd", "domain", "clock", "names", "kube_ext"]),
         ("config", vec!["telemetry", "domain"]),
         ("crd", vec!["domain"]),
         ("validate", vec!["crd", "domain", "names"]),
-        ("replicas", with_leaves(&["crd", "domain"])),
+        // Specs only in its tests.
+        ("replicas", with_leaves(&["validate", "crd", "domain"])),
         ("index", with_leaves(&["replicas", "validate", "crd", "domain"])),
         ("watch", with_leaves(&["index", "crd", "domain"])),
         ("jwks", with_leaves(&["domain"])),
@@ -99,20 +101,42 @@ fn violations(module: &str, text: &str) -> Vec<String> {
     upward.chain(known.map(|name| format!("`{module}` must not know `{name}`"))).collect()
 }
 
+/// What the files import from others above them, through whatever path.
+fn upward(sources: &Sources) -> Vec<String> {
+    let allowed = allowed();
+    let mut found = Vec::new();
+    for (file, imported) in sources.imports() {
+        let module = module_of(Path::new(file));
+        for other in imported {
+            let of_other = module_of(Path::new(other));
+            let may =
+                allowed.get(module.as_str()).is_some_and(|may| may.contains(&of_other.as_str()));
+            if module != of_other && !may {
+                found.push(format!("{file} must not import {other}"));
+            }
+        }
+    }
+    found
+}
+
+/// The path, relative to `src`, and the text of every file of the library.
+pub fn texts() -> Vec<(String, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let files = sources(&src).into_iter().map(|path| {
+        let relative = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        (relative, fs::read_to_string(&path).unwrap())
+    });
+    files.filter(|(path, _)| path != "main.rs" && !path.starts_with("bin/")).collect()
+}
+
 #[test]
 fn imports_point_down() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut found = Vec::new();
-    for path in sources(&src) {
-        let relative = path.strip_prefix(&src).unwrap();
-        let module = module_of(relative);
-        if matches!(module.as_str(), "lib" | "main" | "bin") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        found.extend(
-            violations(&module, &text).into_iter().map(|v| format!("{}: {v}", relative.display())),
-        );
+    let texts = texts();
+    let mut found =
+        upward(&Sources::of(texts.iter().map(|(path, text)| (path.as_str(), text.as_str()))));
+    for (path, text) in texts.iter().filter(|(path, _)| path != "lib.rs") {
+        let violations = violations(&module_of(Path::new(path)), text);
+        found.extend(violations.into_iter().map(|violation| format!("{path}: {violation}")));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -127,6 +151,69 @@ fn an_upward_import_is_noticed() {
     assert_eq!(violations("replicas", "use crate::index::Reader;").len(), 1);
     assert_eq!(violations("new_module", "").len(), 1);
     assert!(violations("index", "use crate::domain::ids;\n// crate::server").is_empty());
+}
+
+#[test]
+fn an_upward_import_through_a_relative_path_is_noticed() {
+    let upward = |text| {
+        upward(&Sources::of([
+            ("index/mod.rs", "mod store;"),
+            ("index/store.rs", text),
+            ("server/mod.rs", "pub use crate::leader::lead;"),
+            ("leader.rs", ""),
+            ("names.rs", "pub use crate::server::Door;"),
+        ]))
+    };
+    for text in [
+        "use super::super::server::Door;",
+        "fn f() { super::super::server::open() }",
+        "use crate::names::Door;",
+    ] {
+        let found = upward(text);
+        assert!(
+            found.contains(&"index/store.rs must not import server/mod.rs".to_owned()),
+            "{found:?}"
+        );
+    }
+    let found = upward("use super::super::server::lead;");
+    assert!(found.contains(&"index/store.rs must not import leader.rs".to_owned()), "{found:?}");
+}
+
+/// What only the REST API may use: a client for the API server, and everything that is read with it.
+const API_ONLY: [&str; 5] = ["kube::", "k8s_openapi", "kube_ext", "ApiState", "super::org"];
+
+/// Endpoints and public documents answer from the index alone. So a process with the role
+/// `validator` needs no right on Secrets.
+#[test]
+fn validators_have_no_client_for_the_api_server() {
+    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server");
+    let mut checked = 0;
+    for path in sources(&server) {
+        let relative = path.strip_prefix(&server).unwrap();
+        // `state.rs` and `mod.rs` put the two states together.
+        let composes = matches!(relative.to_str(), Some("state.rs" | "mod.rs"));
+        if composes || relative.starts_with("org") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = code.collect::<Vec<_>>().join("\n");
+        let found: Vec<_> = API_ONLY.iter().filter(|name| code.contains(**name)).collect();
+        assert!(found.is_empty(), "{}: {found:?}", relative.display());
+        checked += 1;
+    }
+    assert!(checked > 10, "{checked}");
+    // An endpoint that is declared elsewhere would not be in the table of README.md.
+    for path in sources(&server).iter().filter(|path| !path.ends_with("endpoints/mod.rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(!text.contains(": Endpoint ="), "{}", path.display());
+    }
+    let state = fs::read_to_string(server.join("state.rs")).unwrap();
+    let (_, rest) = state.split_once("pub struct ValidatorState {").unwrap();
+    let (fields, _) = rest.split_once("\n}").unwrap();
+    let names =
+        fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
+    assert_eq!(names.collect::<Vec<_>>(), ["reader", "clock", "metrics", "public_url"]);
 }
 
 /// Where an `Api` may be one of a bare type, and why no object of others can disturb anything there.

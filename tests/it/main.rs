@@ -22,6 +22,7 @@ mod h2;
 mod http;
 #[path = "../idp/mod.rs"]
 mod idp;
+mod imports;
 mod jwks;
 mod key;
 mod layering;

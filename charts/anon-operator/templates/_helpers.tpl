@@ -40,6 +40,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{- /* The roles of the binary that the Deployment runs. */}}
+{{- define "anon-operator.roles" -}}
+controller,api,validator
+{{- end }}
+
 {{- /*
 User names as the API server sees them, which the admission policies compare with. There is one for
 each role of the binary, so that the policies allow each role only what it writes. With a single

@@ -14,18 +14,20 @@ use tokio::time::{Instant, sleep};
 
 use super::{KeyOutput, NewKeyArgs, entry};
 use crate::cli::Streams;
-use crate::crd::condition::{self, READY};
+use crate::crd::condition;
+use crate::crd::reasons::ConditionType;
 use crate::crd::{ApiKeyHash, SdkClient};
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
 use crate::domain::rotation::api_keys::ApiKeyState;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
+use crate::kube_ext::retry::on_conflict;
 use crate::names;
 
 /// How often the client is read while waiting.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How often adding a hash is tried while others change the client.
-const MAX_TRIES: usize = 5;
+const ATTEMPTS: usize = 5;
 
 pub const ROTATE_EXAMPLES: &str = "\
 Client with `delivery`: requests a new API key in the Secret from the operator, by the annotation
@@ -85,7 +87,7 @@ pub async fn rotate(
         anyhow!("SdkClient `{}` is a webapp: only service clients have API keys", args.name)
     })?;
     if source.hashes.is_some() {
-        return rotation.add_hash(object, streams, now).await;
+        return rotation.add_hash(streams, now).await;
     }
     ensure!(
         args.new_key.expires_in.is_none() && args.new_key.key_file.is_none(),
@@ -171,37 +173,21 @@ impl Rotation<'_> {
     }
 
     /// A client with `hashes`.
-    async fn add_hash(
-        &self,
-        mut object: SdkClient,
-        streams: &mut Streams<'_>,
-        now: Timestamp,
-    ) -> anyhow::Result<()> {
+    async fn add_hash(&self, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
         let name = &self.args.name;
         let key = ApiKey::generate()?;
         let entry = entry(&key, &self.args.new_key, now)?;
         let output = KeyOutput::open(&key, &self.args.new_key, streams)?;
-        let mut tries = 1;
-        let patched = loop {
-            match self.patch(&with_hash(&object, &entry)).await {
-                Err(kube::Error::Api(status)) if status.code == 409 && tries < MAX_TRIES => {
-                    tries += 1;
-                    match self.read().await {
-                        Ok(fresh) => object = fresh,
-                        Err(error) => break Err(error),
-                    }
-                }
-                result => {
-                    break result
-                        .with_context(|| format!("cannot add a hash to SdkClient `{name}`"));
-                }
-            }
+        let attempt = || async {
+            let object = self.api.get(name).await?;
+            self.patch(&with_hash(&object, &entry)).await
         };
-        let patched = match patched {
+        let patched = match on_conflict(ATTEMPTS, attempt).await {
             Ok(patched) => patched,
             Err(error) => {
                 output.discard(streams);
-                return Err(error);
+                return Err(error)
+                    .with_context(|| format!("cannot add a hash to SdkClient `{name}`"));
             }
         };
         output.finish(streams)?;
@@ -274,8 +260,9 @@ fn with_hash(object: &SdkClient, entry: &ApiKeyHash) -> serde_json::Value {
 /// State of the client, for people: why a rotation is deferred, otherwise the condition Ready.
 fn readiness(object: &SdkClient) -> String {
     let conditions = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let find = |type_| condition::find(conditions.unwrap_or_default(), type_);
-    find("RotationDeferred").or_else(|| find(READY)).map_or_else(
+    let find =
+        |type_: ConditionType| condition::find(conditions.unwrap_or_default(), type_.as_str());
+    find(ConditionType::RotationDeferred).or_else(|| find(ConditionType::Ready)).map_or_else(
         || "the operator has not reconciled it yet".to_owned(),
         |condition| format!("{} ({})", condition.message, condition.reason),
     )

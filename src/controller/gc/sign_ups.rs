@@ -10,9 +10,9 @@ use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use tracing::info;
 
-use super::OrphanTracker;
-use super::{Context, Error, GuardedMeta};
+use super::orphans::OrphanTracker;
 use crate::controller::apply::delete_exactly;
+use crate::controller::{Context, Error, GuardedMeta};
 use crate::crd::Member;
 use crate::kube_ext::pages;
 use crate::names;

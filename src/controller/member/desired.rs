@@ -6,6 +6,7 @@ use kube::api::ObjectMeta;
 
 use crate::controller::apply::Obstacle;
 use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::{ExtraReason, ReadyReason};
 use crate::domain::member::{KubernetesSubject, Member};
 use crate::domain::role::Role;
 use crate::names;
@@ -51,45 +52,46 @@ pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBindin
 pub fn readiness(member: &Member, applied: Result<(), Obstacle>) -> Readiness {
     let role = member.role.as_str();
     if member.suspended {
-        return Readiness::ready("Suspended", "the member is suspended and has no permissions");
+        return Readiness::new(
+            ReadyReason::Suspended,
+            "the member is suspended and has no permissions",
+        );
     }
     match (applied, &member.kubernetes) {
-        (Err(Obstacle::Refused(said)), _) => Readiness::reconciling("Refused", said),
-        (Err(Obstacle::Foreign), _) => Readiness::stalled(
-            "ChildConflict",
+        (Err(Obstacle::Refused(said)), _) => Readiness::new(ReadyReason::Refused, said),
+        (Err(Obstacle::Foreign), _) => Readiness::new(
+            ReadyReason::ChildConflict,
             format!(
                 "RoleBinding `{}` exists and was not created for this member; delete it",
                 names::role_binding(&member.name.name, member.role)
             ),
         ),
         (Ok(()), Some(_)) => {
-            Readiness::ready("Bound", format!("the Kubernetes identity has role {role}"))
+            Readiness::new(ReadyReason::Bound, format!("the Kubernetes identity has role {role}"))
         }
-        (Ok(()), None) => {
-            Readiness::ready("Accepted", format!("role {role}; no Kubernetes identity is named"))
-        }
+        (Ok(()), None) => Readiness::new(
+            ReadyReason::Accepted,
+            format!("role {role}; no Kubernetes identity is named"),
+        ),
     }
 }
 
 /// Warns about an Admin whose proof of identity lies in the namespace itself: everyone with `edit`
 /// there can write Secrets and create tokens, and is not meant to be an Admin.
 pub fn within_reach(member: &Member) -> Option<ExtraCondition> {
-    const TYPE: &str = "PrivilegeEscalationRisk";
     if member.role != Role::Admin || member.suspended {
         return None;
     }
     match (&member.password, &member.kubernetes) {
         (Some(entry), _) => Some(ExtraCondition::new(
-            TYPE,
-            "PasswordInNamespace",
+            ExtraReason::PasswordInNamespace,
             format!(
                 "anyone who can write Secret `{}` in this namespace, or read a plain-text password in it, can log in as this Admin",
                 entry.secret
             ),
         )),
         (None, Some(KubernetesSubject::ServiceAccount(account))) => Some(ExtraCondition::new(
-            TYPE,
-            "ServiceAccountInNamespace",
+            ExtraReason::ServiceAccountInNamespace,
             format!(
                 "anyone who can create tokens for, or run Pods as, ServiceAccount `{account}` in this namespace effectively has this Admin's permissions"
             ),
@@ -101,8 +103,8 @@ pub fn within_reach(member: &Member) -> Option<ExtraCondition> {
 /// The readiness of a member whose e-mail address belongs to `holder`: everything works except
 /// logging in with that address.
 pub fn email_conflict(holder: &str) -> Readiness {
-    Readiness::stalled(
-        "EmailConflict",
+    Readiness::new(
+        ReadyReason::EmailConflict,
         format!(
             "the older member `{holder}` already has this e-mail address, so this member cannot log in with it; choose another spec.email"
         ),
@@ -161,6 +163,6 @@ mod tests {
         let mut suspended = member(Some(KubernetesSubject::User("ada".into())));
         suspended.suspended = true;
         assert!(role_binding(&suspended, OwnerReference::default()).is_none());
-        assert_eq!(readiness(&suspended, Ok(())).reason, "Suspended");
+        assert_eq!(readiness(&suspended, Ok(())).reason, ReadyReason::Suspended);
     }
 }

@@ -23,8 +23,10 @@ use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{Member, MemberStatus, Revocation};
 use crate::domain;
 use crate::domain::ids::MemberId;
+use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
+use crate::kube_ext::name::object_name;
 use crate::names;
 use crate::validate;
 
@@ -87,8 +89,8 @@ impl Reconcile for Member {
             Ok(member) => member,
             Err(violations) => {
                 // Without a valid spec the identity is unknown, so there must be no permissions.
-                let namespace = self.namespace().unwrap_or_default();
-                let id = MemberId::derive(&namespace, &self.name_any());
+                let ObjectName { namespace, name } = object_name(self);
+                let id = MemberId::derive(&namespace, &name);
                 bindings::prune(&context.client, &namespace, id, None).await?;
                 let unchanged = self.status.clone().unwrap_or_default();
                 status::write(context, self, unchanged, &status::invalid(&violations)).await?;
@@ -126,11 +128,11 @@ impl Reconcile for Member {
             Err(problem) => (None, Some(problem)),
         };
         if let (ReadyState::Ready, false, Some(problem)) =
-            (readiness.state, member.suspended, problem)
+            (readiness.state(), member.suspended, problem)
         {
             readiness = problem;
         }
-        if let (ReadyState::Ready, false) = (readiness.state, member.suspended) {
+        if let (ReadyState::Ready, false) = (readiness.state(), member.suspended) {
             readiness = contested(context, &member).unwrap_or(readiness);
         }
         let desired = MemberStatus {
@@ -139,7 +141,7 @@ impl Reconcile for Member {
             ..MemberStatus::default()
         };
         readiness.notes.extend(within_reach);
-        let blocked = blocked || readiness.state == ReadyState::Stalled;
+        let blocked = blocked || readiness.state() == ReadyState::Stalled;
         let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
         status::write(context, self, desired, &readiness).await?;
         Ok(outcome)

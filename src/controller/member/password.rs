@@ -16,6 +16,7 @@ use tracing::info;
 use crate::controller::apply::{self, Created};
 use crate::controller::{Context, Error, labelled_secret};
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::PasswordId;
 use crate::domain::member::Member;
 use crate::domain::password::{PasswordHash, Refused};
@@ -54,8 +55,8 @@ pub async fn follow(
             Ok(Ok(Some(id)))
         }
         Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
-        Err(refused) => Ok(Err(Readiness::stalled(
-            "PasswordRefused",
+        Err(refused) => Ok(Err(Readiness::new(
+            ReadyReason::PasswordRefused,
             format!("spec.passwordSecretRef: {refused}"),
         ))),
     }
@@ -141,8 +142,8 @@ fn source_of(stored: &Secret) -> Option<&str> {
 
 fn unusable(entry: &SecretEntry) -> Readiness {
     let needed = labelled_secret::needed(entry, names::USE_PASSWORD, "a UTF-8 text");
-    Readiness::reconciling(
-        "PasswordSecretUnusable",
+    Readiness::new(
+        ReadyReason::PasswordSecretUnusable,
         format!("the member cannot log in with a password: {needed}"),
     )
 }

@@ -11,8 +11,10 @@ use serde_json::json;
 
 use crate::controller::{Context, Error};
 use crate::crd::{Member, SessionStatus};
+use crate::domain::ids::ObjectName;
 use crate::domain::member;
 use crate::domain::revocation::RevocationTarget;
+use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 
@@ -46,7 +48,7 @@ pub async fn keep(
     member: &Member,
     sessions: &[SessionStatus],
 ) -> Result<Option<String>, Error> {
-    let namespace = member.namespace().unwrap_or_default();
+    let ObjectName { namespace, name } = object_name(member);
     let api: Api<Tolerant<Member>> = Api::namespaced(client.clone(), &namespace);
     let patch = json!({
         "metadata": { "resourceVersion": member.resource_version() },
@@ -54,6 +56,6 @@ pub async fn keep(
     });
     let parameters =
         PatchParams { field_manager: Some(names::SESSIONS.to_owned()), ..PatchParams::default() };
-    let patched = api.patch_status(&member.name_any(), &parameters, &Patch::Merge(&patch)).await;
+    let patched = api.patch_status(&name, &parameters, &Patch::Merge(&patch)).await;
     patched.map(|member| member.resource_version()).map_err(Error::api("end sessions"))
 }

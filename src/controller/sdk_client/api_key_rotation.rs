@@ -29,6 +29,7 @@ use crate::controller::events::EventNote;
 use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue};
 use crate::crd;
 use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
 use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
@@ -38,9 +39,6 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey, Plan, Rotate};
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
-
-/// Event reason: the Secret had drifted.
-pub const REPAIRED: &str = "SecretRepaired";
 
 /// The keys of a Secret that belong to the client.
 #[derive(Default)]
@@ -224,11 +222,11 @@ impl ApiKeyReconciler<'_> {
         made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
         if repaired.is_some() {
             let note = format!("Secret `{}` had drifted and was repaired", self.secret.name());
-            made.news = Some(EventNote::normal(REPAIRED, note));
+            made.news = Some(EventNote::new(EventReason::SecretRepaired, note));
         }
         if matches!(resolved, Created::New(_)) && !self.service.keys.is_empty() {
-            made.news = Some(EventNote::warning(
-                "KeyReplaced",
+            made.news = Some(EventNote::new(
+                EventReason::KeyReplaced,
                 format!(
                     "Secret `{}` was deleted; re-created it with a new API key, and all earlier keys are rejected",
                     self.secret.name()
@@ -236,9 +234,7 @@ impl ApiKeyReconciler<'_> {
             ));
         }
         if let Rotate::Deferred(until) = plan.rotate {
-            made.readiness.notes.push(ExtraCondition::new(
-                "RotationDeferred",
-                "TooManyKeys",
+            made.readiness.notes.push(ExtraCondition::new(ExtraReason::TooManyKeys,
                 format!(
                     "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
                     plan.live.len().saturating_sub(1)
@@ -261,8 +257,8 @@ impl ApiKeyReconciler<'_> {
         let rotated = self.requested();
         self.correct(stored, &Desired { key: &key, delivered: &delivered, rotated }).await?;
         let mut made = self.made(&delivered, Requeue::Soon);
-        made.news = Some(EventNote::warning(
-            "KeyReplaced",
+        made.news = Some(EventNote::new(
+            EventReason::KeyReplaced,
             format!(
                 "the key in Secret `{}` {why}; replaced it with API key {}",
                 self.secret.name(),
@@ -297,8 +293,7 @@ impl ApiKeyReconciler<'_> {
             made.requeue = Requeue::At(later(self.now, PROPAGATION_CHECK_INTERVAL));
             let waiting = reached.waiting_note(&pending.write);
             made.readiness.notes.push(ExtraCondition::new(
-                "RotationDeferred",
-                "WaitingForValidators",
+                ExtraReason::WaitingForValidators,
                 format!(
                     "the new key is delivered once every validator has acknowledged it{waiting}"
                 ),
@@ -322,8 +317,8 @@ impl ApiKeyReconciler<'_> {
         let mut made = self.made(&delivered, next.wake_at.map_or(Requeue::OnChange, Requeue::At));
         made.next_rotation = next.next_rotation;
         made.secret_version = replaced.and_then(|secret| secret.resource_version());
-        made.news = Some(EventNote::normal(
-            "KeyRotated",
+        made.news = Some(EventNote::new(
+            EventReason::KeyRotated,
             format!(
                 "rotated API key {} into Secret `{}` (acknowledged by {})",
                 pending.key.hash().id(),
@@ -382,8 +377,8 @@ impl ApiKeyReconciler<'_> {
         let expired = current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.now);
         let name = self.secret.name();
         let readiness = if expired {
-            Readiness::stalled(
-                "KeyExpired",
+            Readiness::new(
+                ReadyReason::KeyExpired,
                 format!(
                     "the API key in Secret `{name}` has expired; annotate the SdkClient with `anon.dev/rotate: <any new value>`, or set spec.service.apiKey.delivery.rotation"
                 ),
@@ -392,8 +387,8 @@ impl ApiKeyReconciler<'_> {
             let old = delivered.len().saturating_sub(1);
             let others =
                 if old > 0 { format!("; previous keys still valid: {old}") } else { String::new() };
-            Readiness::ready(
-                "KeyDelivered",
+            Readiness::new(
+                ReadyReason::KeyDelivered,
                 format!("API key delivered to Secret `{name}`{others}"),
             )
         };
@@ -415,8 +410,8 @@ impl ApiKeyReconciler<'_> {
 
     fn foreign(&self) -> ClientOutcome {
         let name = self.secret.name();
-        ClientOutcome::of(Readiness::stalled(
-            "SecretConflict",
+        ClientOutcome::of(Readiness::new(
+            ReadyReason::SecretConflict,
             format!(
                 "Secret `{name}` exists and was not created for this client, so it is not modified; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
             ),

@@ -9,14 +9,10 @@ use super::ClientOutcome;
 use crate::controller::{Context, Error, GuardedMeta};
 use crate::crd;
 use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::reasons::ReadyReason;
 use crate::domain::client::SdkClient;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
-
-/// Condition reason: the Namespace does not allow the specified clientId.
-pub const NOT_ALLOWED: &str = "ClientIdNotAllowed";
-/// Condition reason: another client has the specified clientId.
-pub const ID_CONFLICT: &str = "ClientIdConflict";
 
 /// Whether the client may have the clientId that its spec specifies: a cluster administrator has
 /// allowed it on the Namespace, and no other client has it. The inner `Err` is the readiness
@@ -34,8 +30,8 @@ pub async fn chosen_id(
     let namespace = namespace.map_err(Error::api("read Namespace"))?;
     let id = client.id.to_string();
     if !allows(namespace.annotations().get(names::CLIENT_IDS), &id) {
-        return Ok(Err(Readiness::stalled(
-            NOT_ALLOWED,
+        return Ok(Err(Readiness::new(
+            ReadyReason::ClientIdNotAllowed,
             format!(
                 "spec.clientId must be allowed by a cluster administrator: annotate the Namespace with `{}: {id}`",
                 names::CLIENT_IDS
@@ -45,8 +41,8 @@ pub async fn chosen_id(
     let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
     Ok(if held {
         // The message does not name the other client, which may belong to another organization.
-        Err(Readiness::stalled(
-            ID_CONFLICT,
+        Err(Readiness::new(
+            ReadyReason::ClientIdConflict,
             "spec.clientId is already in use by another client; choose another one",
         ))
     } else {
@@ -57,9 +53,9 @@ pub async fn chosen_id(
 /// Reports a key of the client that belongs to another client. Requeues the client if the outcome
 /// depends on something that is not watched.
 pub fn settle(context: &Context, client: &SdkClient, made: &mut ClientOutcome) {
-    if let (Some(hash), ReadyState::Ready) = (made.conflict, made.readiness.state) {
-        made.readiness = Readiness::stalled(
-            "KeyConflict",
+    if let (Some(hash), ReadyState::Ready) = (made.conflict, made.readiness.state()) {
+        made.readiness = Readiness::new(
+            ReadyReason::KeyConflict,
             format!(
                 "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
                 hash.id()

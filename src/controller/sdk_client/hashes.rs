@@ -7,6 +7,7 @@ use super::{ClientOutcome, ownership};
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
@@ -66,12 +67,12 @@ pub async fn accept(
         });
     }
     let readiness = if listed.is_empty() {
-        Readiness::reconciling(
-            "NoKeys",
+        Readiness::new(
+            ReadyReason::NoKeys,
             "spec.service.apiKey.hashes is empty; add the hash of a key, which `kubectl anon key generate` creates",
         )
     } else {
-        Readiness::ready("KeysAccepted", format!("keys accepted: {}", keys.len()))
+        Readiness::new(ReadyReason::KeysAccepted, format!("keys accepted: {}", keys.len()))
     };
     Ok(Some(ClientOutcome { keys, conflict, ..ClientOutcome::of(readiness) }))
 }

@@ -29,6 +29,7 @@ use super::{
     status, triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::reasons::{EventReason, ReadyReason};
 use crate::crd::{
     ApiKeyStatus, ClientType, Kind, Revocation, SdkClient, SdkClientStatus, UserPool,
 };
@@ -37,6 +38,7 @@ use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
+use crate::kube_ext::name::object_name;
 use crate::replicas::tracker::Write;
 use crate::{names, validate};
 use expectations::Expected;
@@ -71,8 +73,11 @@ pub struct ClientOutcome {
 
 impl ClientOutcome {
     fn of(readiness: Readiness) -> Self {
-        let requeue =
-            if readiness.state == ReadyState::Stalled { Requeue::Later } else { Requeue::OnChange };
+        let requeue = if readiness.state() == ReadyState::Stalled {
+            Requeue::Later
+        } else {
+            Requeue::OnChange
+        };
         Self {
             readiness,
             secret_name: None,
@@ -88,7 +93,7 @@ impl ClientOutcome {
 
     /// Whether the Event reports only that the Secret was repaired.
     fn is_repair(&self) -> bool {
-        self.news.as_ref().is_some_and(|news| news.reason == api_key_rotation::REPAIRED)
+        self.news.as_ref().is_some_and(|news| news.is(EventReason::SecretRepaired))
     }
 }
 
@@ -144,8 +149,7 @@ impl Reconcile for SdkClient {
 
     async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
         let result = reconcile(self, context).await;
-        let (namespace, name) = (self.namespace().unwrap_or_default(), self.name_any());
-        context.ownership.inspected(&ObjectName { namespace, name }, result.is_err());
+        context.ownership.inspected(&object_name(self), result.is_err());
         result
     }
 }
@@ -203,8 +207,8 @@ async fn reconcile(object: &SdkClient, context: &Context) -> Result<Outcome, Err
     conflicts::settle(context, &client, &mut made);
 
     // status
-    if client.suspended && made.readiness.state == ReadyState::Ready {
-        made.readiness.reason = "Suspended";
+    if client.suspended && made.readiness.state() == ReadyState::Ready {
+        made.readiness.reason = ReadyReason::Suspended;
         "the client is suspended: its credentials are rejected"
             .clone_into(&mut made.readiness.message);
     }
@@ -237,7 +241,10 @@ fn desired(
     client: &client::SdkClient,
     made: &ClientOutcome,
 ) -> SdkClientStatus {
-    let refused = matches!(made.readiness.reason, conflicts::NOT_ALLOWED | conflicts::ID_CONFLICT);
+    let refused = matches!(
+        made.readiness.reason,
+        ReadyReason::ClientIdNotAllowed | ReadyReason::ClientIdConflict
+    );
     SdkClientStatus {
         client_id: (!refused).then(|| client.id.to_string()),
         type_: Some(match &client.kind {

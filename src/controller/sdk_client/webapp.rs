@@ -5,6 +5,7 @@ use kube::api::Api;
 use crate::controller::{Context, Error, Guarded};
 use crate::crd::UserPool;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::domain::pool as domain;
 use crate::validate;
@@ -23,8 +24,8 @@ pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Readiness, 
 }
 
 fn not_ready(name: &ObjectName) -> Readiness {
-    Readiness::reconciling(
-        "UserPoolNotReady",
+    Readiness::new(
+        ReadyReason::UserPoolNotReady,
         format!("waiting for UserPool `{}` to have keys", name.name),
     )
 }
@@ -38,19 +39,20 @@ fn readiness(
 ) -> Readiness {
     let living = pool.filter(|pool| pool.metadata.deletion_timestamp.is_none());
     let Some(pool) = living else {
-        return Readiness::reconciling(
-            "UserPoolNotFound",
+        return Readiness::new(
+            ReadyReason::UserPoolNotFound,
             format!("waiting for UserPool `{}` in this namespace", name.name),
         );
     };
     match validate::user_pool(pool) {
-        Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Readiness::reconciling(
-            "UserPoolNotReady",
+        Ok(pool) if !pool.keys.is_empty() && !is_recent(&pool) => Readiness::new(
+            ReadyReason::UserPoolNotReady,
             format!("waiting for the key set of UserPool `{}` to be fetched again", name.name),
         ),
-        Ok(pool) if !pool.keys.is_empty() => {
-            Readiness::ready("Accepted", format!("tokens of UserPool `{}` are accepted", name.name))
-        }
+        Ok(pool) if !pool.keys.is_empty() => Readiness::new(
+            ReadyReason::Accepted,
+            format!("tokens of UserPool `{}` are accepted", name.name),
+        ),
         _ => not_ready(name),
     }
 }
@@ -65,13 +67,13 @@ mod tests {
     fn waits_with_a_reason() {
         let name = ObjectName { namespace: "acme".into(), name: "users".into() };
         let readiness = |pool: Option<&UserPool>| readiness(&name, pool, |_| false);
-        assert_eq!(readiness(None).reason, "UserPoolNotFound");
+        assert_eq!(readiness(None).reason, ReadyReason::UserPoolNotFound);
         let spec = UserPoolSpec { hosted: Some(Hosted::default()), ..UserPoolSpec::default() };
         let mut pool = UserPool::new("users", spec);
         pool.metadata.namespace = Some("acme".into());
-        assert_eq!(readiness(Some(&pool)).reason, "UserPoolNotReady");
+        assert_eq!(readiness(Some(&pool)).reason, ReadyReason::UserPoolNotReady);
         pool.metadata.deletion_timestamp = Some(Time(jiff::Timestamp::UNIX_EPOCH));
-        assert_eq!(readiness(Some(&pool)).reason, "UserPoolNotFound");
+        assert_eq!(readiness(Some(&pool)).reason, ReadyReason::UserPoolNotFound);
     }
 
     #[test]
@@ -83,7 +85,7 @@ mod tests {
                 "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}},
         }))
         .unwrap();
-        assert_eq!(readiness(&name, Some(&pool), |_| true).reason, "Accepted");
-        assert_eq!(readiness(&name, Some(&pool), |_| false).reason, "UserPoolNotReady");
+        assert_eq!(readiness(&name, Some(&pool), |_| true).reason, ReadyReason::Accepted);
+        assert_eq!(readiness(&name, Some(&pool), |_| false).reason, ReadyReason::UserPoolNotReady);
     }
 }

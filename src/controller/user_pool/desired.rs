@@ -11,6 +11,7 @@ use kube::api::ObjectMeta;
 use crate::controller::Error;
 use crate::controller::apply::Obstacle;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
 use crate::domain::jwk::public_set;
 use crate::domain::pool::{Hosted, UserPool};
@@ -162,7 +163,9 @@ pub fn readiness(
     applied: &Result<(), Obstacle>,
 ) -> Readiness {
     match applied {
-        Ok(()) => Readiness::ready("KeysPublished", format!("keys published: {}", states(keys))),
+        Ok(()) => {
+            Readiness::new(ReadyReason::KeysPublished, format!("keys published: {}", states(keys)))
+        }
         Err(obstacle) => without_config_map(pool, obstacle),
     }
 }
@@ -179,21 +182,21 @@ fn states(keys: &StoredKeySet) -> String {
 
 /// The readiness of a pool that publishes this many keys.
 pub fn published(keys: usize) -> Readiness {
-    Readiness::ready("KeysPublished", format!("keys published: {keys}"))
+    Readiness::new(ReadyReason::KeysPublished, format!("keys published: {keys}"))
 }
 
 /// The readiness of a pool whose ConfigMap cannot be written.
 pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Readiness {
     let name = names::jwks_config_map(&pool.name.name);
     match obstacle {
-        Obstacle::Foreign => Readiness::stalled(
-            "ChildConflict",
+        Obstacle::Foreign => Readiness::new(
+            ReadyReason::ChildConflict,
             format!(
                 "the keys are in use, but ConfigMap `{name}` exists and was not created for this pool; delete it"
             ),
         ),
-        Obstacle::Refused(said) => Readiness::reconciling(
-            "Refused",
+        Obstacle::Refused(said) => Readiness::new(
+            ReadyReason::Refused,
             format!("the keys are in use, but ConfigMap `{name}` is out of date: {said}"),
         ),
     }
@@ -202,8 +205,8 @@ pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Readiness {
 /// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
 /// may contain the only copy of a key.
 pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Readiness {
-    Readiness::stalled(
-        "SigningKeysUnreadable",
+    Readiness::new(
+        ReadyReason::SigningKeysUnreadable,
         format!(
             "Secret `{operator_namespace}/{}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool",
             names.name

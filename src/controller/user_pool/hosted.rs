@@ -8,6 +8,7 @@ use super::{desired, rotation};
 use crate::controller::{Context, Error, Outcome, Requeue, apply, status};
 use crate::crd;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::pool::{Hosted, UserPool};
 
 /// Reconciles a valid hosted pool.
@@ -47,7 +48,7 @@ pub async fn reconcile(
 
     // status
     let mut readiness = match &keys.refused {
-        Some(said) => Readiness::reconciling("Refused", said.clone()),
+        Some(said) => Readiness::new(ReadyReason::Refused, said.clone()),
         None => desired::readiness(pool, &keys.set, &applied),
     };
     readiness.notes.extend(keys.note.clone());

@@ -5,6 +5,7 @@ use super::status_keys;
 use crate::controller::{Context, Error, Outcome, status};
 use crate::crd;
 use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::pool::UserPool;
 use crate::validate::inline_set;
 
@@ -21,8 +22,11 @@ pub async fn reconcile(
         ..crd::UserPoolStatus::default()
     };
     let mut readiness = match pool.keys.len() {
-        0 => Readiness::stalled("NoUsableKey", "no key in the spec can verify tokens"),
-        served => Readiness::ready("KeysAccepted", format!("{served} keys accepted from the spec")),
+        0 => Readiness::new(ReadyReason::NoUsableKey, "no key in the spec can verify tokens"),
+        served => Readiness::new(
+            ReadyReason::KeysAccepted,
+            format!("{served} keys accepted from the spec"),
+        ),
     };
     readiness.notes = status_keys::notes(pool, set.as_ref());
     status::write(context, object, desired, &readiness).await?;

@@ -12,6 +12,7 @@ use crate::controller::apply::{self, Obstacle};
 use crate::controller::{Context, Error, Outcome, labelled_secret, status};
 use crate::crd;
 use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::reasons::ReadyReason;
 use crate::domain::jwks_parser::{Expected, JwkSet, NotAJwkSet};
 use crate::domain::pool::UserPool;
 use crate::domain::secret_ref::SecretEntry;
@@ -86,22 +87,22 @@ fn readiness(
     let (mut readiness, set) = match found {
         Found::Nothing => {
             let needed = labelled_secret::needed(entry, names::USE_JWKS, "a JWKS");
-            (Readiness::reconciling("JwksSecretUnusable", needed), None)
+            (Readiness::new(ReadyReason::JwksSecretUnusable, needed), None)
         }
         Found::Junk(error) => {
             let message = format!(
                 "entry `{}` of Secret `{}` is not a JWKS: {error}. The previously published keys remain in use.",
                 entry.entry, entry.secret
             );
-            (Readiness::stalled("NotAKeySet", message), None)
+            (Readiness::new(ReadyReason::NotAKeySet, message), None)
         }
         Found::Set(set) if set.keys.is_empty() => {
             let message = "the JWKS has no key that can verify tokens";
-            (Readiness::stalled("NoUsableKey", message), Some(set))
+            (Readiness::new(ReadyReason::NoUsableKey, message), Some(set))
         }
         Found::Set(set) => (desired::published(set.keys.len()), Some(set)),
     };
-    if let (ReadyState::Ready, Err(obstacle)) = (readiness.state, applied) {
+    if let (ReadyState::Ready, Err(obstacle)) = (readiness.state(), applied) {
         readiness = desired::without_config_map(pool, obstacle);
     }
     readiness.notes = status_keys::notes(pool, set);
@@ -141,15 +142,15 @@ mod tests {
         let bad =
             json!({"kty": "OKP", "crv": "Ed25519", "d": D, "x": D, "kid": "bad", "use": "enc"});
         for (found, state, reason) in [
-            (Found::Nothing, ReadyState::Reconciling, "JwksSecretUnusable"),
-            (Found::Junk(NotAJwkSet::Json), ReadyState::Stalled, "NotAKeySet"),
-            (set(&json!([])), ReadyState::Stalled, "NoUsableKey"),
-            (set(&json!([bad])), ReadyState::Stalled, "NoUsableKey"),
-            (set(&json!([key])), ReadyState::Ready, "KeysPublished"),
-            (set(&json!([key, bad])), ReadyState::Ready, "KeysPublished"),
+            (Found::Nothing, ReadyState::Reconciling, ReadyReason::JwksSecretUnusable),
+            (Found::Junk(NotAJwkSet::Json), ReadyState::Stalled, ReadyReason::NotAKeySet),
+            (set(&json!([])), ReadyState::Stalled, ReadyReason::NoUsableKey),
+            (set(&json!([bad])), ReadyState::Stalled, ReadyReason::NoUsableKey),
+            (set(&json!([key])), ReadyState::Ready, ReadyReason::KeysPublished),
+            (set(&json!([key, bad])), ReadyState::Ready, ReadyReason::KeysPublished),
         ] {
             let readiness = stands(&found);
-            assert_eq!((readiness.state, readiness.reason), (state, reason));
+            assert_eq!((readiness.state(), readiness.reason), (state, reason));
             let conditions = readiness.conditions(&[], None, Timestamp::UNIX_EPOCH);
             assert!(!format!("{conditions:?}").contains(D));
             let dropped = find(&conditions, "KeysDropped").map(|it| it.message.as_str());

@@ -13,6 +13,7 @@ use crate::controller::events::{self, EventNote};
 use crate::controller::{Context, Error, Outcome, Requeue, labelled_secret, status};
 use crate::crd;
 use crate::crd::condition::{self, Readiness};
+use crate::crd::reasons::ConditionType;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::pool::{Remote, UserPool};
 use crate::names;
@@ -58,14 +59,13 @@ pub async fn reconcile(
 
 /// The Event for a fetch that fails for the first time, or for another reason than before.
 async fn tell(context: &Context, object: &crd::UserPool, readiness: &Readiness) {
-    let Some(failed) = readiness.notes.iter().find(|note| note.type_ == readiness::FETCH_FAILED)
+    let Some(failed) = readiness.notes.iter().find(|note| note.type_ == ConditionType::FetchFailed)
     else {
         return;
     };
     let previous = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let before = condition::find(previous.unwrap_or_default(), readiness::FETCH_FAILED);
+    let before = condition::find(previous.unwrap_or_default(), failed.type_.as_str());
     if before.is_none_or(|before| before.reason != failed.reason) {
-        let failed = EventNote::warning(failed.reason, failed.message.clone());
-        events::publish(context, object, failed).await;
+        events::publish(context, object, EventNote::fetch_failed(failed)).await;
     }
 }

@@ -20,6 +20,7 @@ use crate::controller::events::{self, EventNote};
 use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue};
 use crate::crd::UserPool;
 use crate::crd::condition::ExtraCondition;
+use crate::crd::reasons::{EventReason, ExtraReason};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::duration::later;
 use crate::domain::pool::{self, Hosted};
@@ -104,31 +105,32 @@ pub async fn report(context: &Context, object: &UserPool, keys: &KeysOutcome) {
         let note = format!(
             "the Secret with the signing keys was deleted: key {active} signs from now on, and tokens signed by earlier keys are rejected"
         );
-        events::log_and_publish(context, object, EventNote::warning("KeyReplaced", note)).await;
+        events::log_and_publish(context, object, EventNote::new(EventReason::KeyReplaced, note))
+            .await;
     }
     for change in &keys.changes {
         let happened = match change {
-            Change::Published(kid) => EventNote::normal(
-                "KeyPublished",
+            Change::Published(kid) => EventNote::new(
+                EventReason::KeyPublished,
                 format!("published key {kid}; it signs once every verifier can have loaded it"),
             ),
             Change::Activated(kid) => {
-                EventNote::normal("KeyActivated", format!("key {kid} signs from now on"))
+                EventNote::new(EventReason::KeyActivated, format!("key {kid} signs from now on"))
             }
-            Change::Retired(kid, until) => EventNote::normal(
-                "KeyRetired",
+            Change::Retired(kid, until) => EventNote::new(
+                EventReason::KeyRetired,
                 format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
             ),
-            Change::Gone(kid) => EventNote::normal(
-                "KeyRemoved",
+            Change::Gone(kid) => EventNote::new(
+                EventReason::KeyRemoved,
                 format!("removed key {kid}: every token that it signed has expired"),
             ),
-            Change::Discarded(kid) => EventNote::normal(
-                "KeyDiscarded",
+            Change::Discarded(kid) => EventNote::new(
+                EventReason::KeyDiscarded,
                 format!("removed key {kid} before it signed: the algorithm has changed"),
             ),
             Change::Revoked(kid) => {
-                EventNote::warning("KeyRevoked", format!("revoked and destroyed key {kid}"))
+                EventNote::new(EventReason::KeyRevoked, format!("revoked and destroyed key {kid}"))
             }
         };
         events::log_and_publish(context, object, happened).await;
@@ -244,14 +246,13 @@ impl SigningKeyReconciler<'_> {
             step.wake_at.map_or(Requeue::OnChange, Requeue::At)
         };
         let on_its_way = requeue != Requeue::OnChange && is_on_its_way(self.context, self.object);
-        let deferred = |reason, text| ExtraCondition::new("RotationDeferred", reason, text);
         let note = match (step.deferred_until, waiting.filter(|_| step.waits_for_validators)) {
-            (Some(until), _) => Some(deferred(
-                "TooManyKeys",
+            (Some(until), _) => Some(ExtraCondition::new(
+                ExtraReason::TooManyKeys,
                 format!("the maximum number of keys is published; deferred at least until {until}"),
             )),
-            (None, Some(pods)) => Some(deferred(
-                "WaitingForValidators",
+            (None, Some(pods)) => Some(ExtraCondition::new(
+                ExtraReason::WaitingForValidators,
                 format!(
                     "the next key signs once every validator has acknowledged it; waiting for: {pods}"
                 ),

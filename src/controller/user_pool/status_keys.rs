@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::crd::condition::ExtraCondition;
+use crate::crd::reasons::ExtraReason;
 use crate::crd::{SigningKeyStatus, UserPoolStatus};
 use crate::domain::jwks_parser::{JwkSet, SetKey};
 use crate::domain::policy::Audience;
@@ -47,15 +48,12 @@ pub fn notes(pool: &UserPool, set: Option<&JwkSet>) -> Vec<ExtraCondition> {
     let dropped = set.and_then(JwkSet::complaint);
     let dropped = dropped.map(|complaint| {
         ExtraCondition::new(
-            "KeysDropped",
-            "UnusableKeys",
+            ExtraReason::UnusableKeys,
             format!("unusable keys ignored: {complaint}"),
         )
     });
     let any = (pool.claims.audience == Audience::Any).then(|| {
-        ExtraCondition::new(
-            "AnyAudience",
-            "AudienceNotChecked",
+        ExtraCondition::new(ExtraReason::AudienceNotChecked,
             "tokens are accepted whatever their `aud`, including those that the issuer created for other applications; set spec.audiences to restrict them",
         )
     });

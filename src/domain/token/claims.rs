@@ -7,64 +7,53 @@ use serde_json::{Map, Value};
 
 use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::policy::{Audience, IdClaimType};
-use crate::domain::pool::UserPool;
 use crate::domain::principal::{AppUser, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID, Revocation};
 use crate::domain::signing_key_set::PublishedKey;
+use crate::domain::token::TokenContext;
 
 /// Claims of which only the signature is verified.
 #[derive(Debug)]
-pub struct SignedClaims<'p> {
+pub struct SignedClaims<'c> {
     claims: Map<String, Value>,
-    pool: &'p UserPool,
-    key: &'p PublishedKey,
-    revocations: &'p [Arc<Revocation>],
+    context: &'c TokenContext,
+    key: &'c PublishedKey,
+    now: Timestamp,
 }
 
-impl<'p> SignedClaims<'p> {
+impl<'c> SignedClaims<'c> {
     /// For signature verification only, as its last step.
     pub(super) const fn new(
         claims: Map<String, Value>,
-        pool: &'p UserPool,
-        key: &'p PublishedKey,
-        revocations: &'p [Arc<Revocation>],
+        context: &'c TokenContext,
+        key: &'c PublishedKey,
+        now: Timestamp,
     ) -> Self {
-        Self { claims, pool, key, revocations }
+        Self { claims, context, key, now }
     }
 
-    /// For a strict client: the token must state that it was issued for `client`.
-    ///
-    /// # Errors
-    /// It states another client, or none.
-    pub fn require_client(self, client: SdkClientId) -> Result<Self, Reason> {
-        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
-        if made_for.and_then(SdkClientId::parse) == Some(client) {
-            Ok(self)
-        } else {
-            Err(Reason::ClientMismatch)
-        }
-    }
-
-    /// Validates every claim, at time `now`, for `client`, which the caller specified and which
-    /// belongs to the pool. `is_live` tells whether a client exists, is not suspended and belongs
-    /// to the pool.
+    /// Validates every claim, at the time at which the signature was verified, for the client of
+    /// the context. `is_live` tells of any other client whether it exists, is not suspended and
+    /// belongs to the pool.
     ///
     /// # Errors
     /// The first claim that is invalid.
     pub fn check(
         self,
-        client: SdkClientId,
-        now: Timestamp,
         is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
     ) -> Result<Verified, Reason> {
+        let TokenContext { client, pool, revocations, .. } = self.context;
+        if client.is_strict() {
+            self.check_made_for(client.id)?;
+        }
         let is_live = |id: &str| {
-            SdkClientId::parse(id).is_some_and(|id| id == client || is_live(id, self.pool.id))
+            SdkClientId::parse(id).is_some_and(|id| id == client.id || is_live(id, pool.id))
         };
         let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
-        let issued_at = self.check_dates(expires_at, now)?;
+        let issued_at = self.check_dates(expires_at)?;
         let issuer = self.claims.get("iss").and_then(Value::as_str);
-        if !self.pool.accepts_issuer(self.key, issuer) {
+        if !pool.accepts_issuer(self.key, issuer) {
             return Err(Reason::IssuerMismatch);
         }
         if !self.accepts_audience(is_live) {
@@ -79,18 +68,18 @@ impl<'p> SignedClaims<'p> {
             Some(_) => return Err(Reason::TokenClientGone),
         }
         let app_user_id = self.app_user_id()?;
-        if !self.pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
+        if !pool.claims.required.iter().all(|required| required.holds(&self.claims)) {
             return Err(Reason::RequiredClaimMismatch);
         }
         let token_id = self.token_id()?;
         let revoked = |it: &Arc<Revocation>| it.covers_token(&app_user_id, token_id, issued_at);
-        if let Some(reason) = self.revocations.iter().find_map(revoked) {
+        if let Some(reason) = revocations.iter().find_map(revoked) {
             return Err(reason);
         }
         Ok(Verified::proven(Principal::AppUser(AppUser {
-            organization: self.pool.organization,
-            pool: self.pool.id,
-            client,
+            organization: pool.organization,
+            pool: pool.id,
+            client: client.id,
             app_user_id,
             issued_at,
             expires_at,
@@ -98,19 +87,25 @@ impl<'p> SignedClaims<'p> {
         })))
     }
 
+    /// For a strict client: the token must state that it was issued for this client.
+    fn check_made_for(&self, client: SdkClientId) -> Result<(), Reason> {
+        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
+        if made_for.and_then(SdkClientId::parse) == Some(client) {
+            Ok(())
+        } else {
+            Err(Reason::ClientMismatch)
+        }
+    }
+
     /// Validates `exp`, `nbf` and `iat`, of which only `exp` is required. Returns `iat`.
-    fn check_dates(
-        &self,
-        expires_at: Timestamp,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, Reason> {
-        let leeway = self.pool.claims.leeway;
+    fn check_dates(&self, expires_at: Timestamp) -> Result<Option<Timestamp>, Reason> {
+        let leeway = self.context.pool.claims.leeway;
         let not_before = self.date("nbf")?;
         let issued_at = self.date("iat")?;
-        if now >= saturating_add(expires_at, leeway) {
+        if self.now >= saturating_add(expires_at, leeway) {
             return Err(Reason::TokenExpired);
         }
-        let latest_start = saturating_add(now, leeway);
+        let latest_start = saturating_add(self.now, leeway);
         if not_before.is_some_and(|date| date > latest_start) {
             return Err(Reason::TokenNotYetValid);
         }
@@ -122,7 +117,7 @@ impl<'p> SignedClaims<'p> {
 
     /// The value of the pool's idClaim. An unverified e-mail address identifies nobody.
     fn app_user_id(&self) -> Result<String, Reason> {
-        let policy = &self.pool.claims;
+        let policy = &self.context.pool.claims;
         let path = &policy.id_claim;
         let id = match (policy.id_claim_type, path.find(&self.claims)) {
             (IdClaimType::String, Some(Value::String(id))) if !id.is_empty() => id.clone(),
@@ -181,8 +176,9 @@ impl<'p> SignedClaims<'p> {
     }
 
     fn accepts_audience(&self, is_live: impl Fn(&str) -> bool) -> bool {
-        let own = |audience: &&str| *audience == self.pool.id.to_string() || is_live(audience);
-        match &self.pool.claims.audience {
+        let pool = &self.context.pool;
+        let own = |audience: &&str| *audience == pool.id.to_string() || is_live(audience);
+        match &pool.claims.audience {
             Audience::Own => self.audiences().iter().any(own),
             Audience::Any => true,
             Audience::OneOf(accepted) => {

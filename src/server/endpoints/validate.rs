@@ -12,17 +12,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
+use super::{Presented, VALIDATE};
 use crate::domain::principal::{Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
-use crate::server::authenticate::{Accepts, Question, authenticate_patiently};
 use crate::server::body::{self, Ignored};
 use crate::server::error::{class_of, finish};
 use crate::server::request::{bearer, client_header};
-use crate::server::{ApiError, AppState};
-
-/// All credential types.
-const ACCEPTS: Accepts = Accepts { app_user_id_tokens: true, api_keys: true, session_tokens: true };
+use crate::server::{ApiError, ValidatorState};
 
 /// A credential, if it is not in the header, and what it is validated for.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -38,7 +35,7 @@ pub struct ValidateRequest {
 }
 
 /// The response for a valid credential.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Active<'v> {
     #[schemars(extend("const" = true))]
@@ -78,42 +75,20 @@ pub struct Inactive {
     message: &'static str,
 }
 
-/// A validation request. Nothing else of the HTTP request is held while it waits for a key.
-struct PendingRequests {
-    credential: Zeroizing<String>,
-    client: Option<String>,
-    organization: Option<String>,
-}
-
-impl PendingRequests {
-    fn question(&self) -> Question<'_> {
-        Question {
-            credential: &self.credential,
-            client: self.client.as_deref(),
-            organization: self.organization.as_deref(),
-            accepts: ACCEPTS,
-        }
+/// Validates the credential of a request.
+pub async fn validate(
+    State(state): State<ValidatorState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match read(headers, body) {
+        Ok(presented) => reply(&VALIDATE.authenticate(&state, presented).await),
+        Err(error) => error.into_response(),
     }
 }
 
-/// Validates the credential of a request and counts the result in the metrics.
-pub async fn validate(State(state): State<AppState>, headers: HeaderMap, body: Bytes) -> Response {
-    let verdict = match read(headers, body) {
-        Ok(Ok(asked)) => {
-            let question = asked.question();
-            authenticate_patiently(&state.reader, state.clock.as_ref(), question).await
-        }
-        Ok(Err(reason)) => Err(reason),
-        Err(error) => return error.into_response(),
-    };
-    state
-        .metrics
-        .verdict("validate", verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "active"));
-    reply(&verdict)
-}
-
 #[expect(clippy::needless_pass_by_value, reason = "both are dropped here")]
-fn read(headers: HeaderMap, body: Bytes) -> Result<Result<PendingRequests, Reason>, ApiError> {
+fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, ApiError> {
     let request = match body.as_ref() {
         [] => ValidateRequest::default(),
         body => body::read(body, None, &Ignored::default())?,
@@ -133,7 +108,7 @@ fn read(headers: HeaderMap, body: Bytes) -> Result<Result<PendingRequests, Reaso
         if credential.len() > MAX_TOKEN_BYTES {
             return Err(Reason::CredentialTooLarge);
         }
-        Ok(PendingRequests {
+        Ok(Presented {
             credential: Zeroizing::new(credential.to_owned()),
             client: client.map(str::to_owned),
             organization: organization_id,
@@ -157,48 +132,34 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
         }
     };
     let organization_id = verified.organization().to_string();
+    let common = Active { active: true, organization_id, ..Active::default() };
     let body = match verified.principal() {
         Principal::AppUser(user) => Active {
-            active: true,
             principal: "appUser",
-            organization_id,
             user_pool_id: Some(user.pool.to_string()),
             sdk_client_id: Some(user.client.to_string()),
             app_user_id: Some(&user.app_user_id),
-            member_id: None,
-            role: None,
-            key_id: None,
             issued_at: user.issued_at,
             expires_at: Some(user.expires_at),
             claims: Some(&user.claims),
+            ..common
         },
         Principal::ApiKey(key) => Active {
-            active: true,
             principal: "apiKey",
-            organization_id,
-            user_pool_id: None,
             sdk_client_id: Some(key.client.to_string()),
-            app_user_id: None,
-            member_id: None,
             role: Some(key.role.as_str()),
             key_id: Some(&key.key_id),
             issued_at: key.created_at,
             expires_at: key.expires_at,
-            claims: None,
+            ..common
         },
         Principal::Member(session) => Active {
-            active: true,
             principal: "member",
-            organization_id,
-            user_pool_id: None,
-            sdk_client_id: None,
-            app_user_id: None,
             member_id: Some(session.member.to_string()),
             role: Some(session.role.as_str()),
-            key_id: None,
             issued_at: Some(session.created_at),
             expires_at: Some(session.expires_at),
-            claims: None,
+            ..common
         },
     };
     finish(StatusCode::OK, Json(body).into_response())

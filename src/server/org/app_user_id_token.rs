@@ -16,7 +16,7 @@ use crate::domain::pool::{Hosted, Source, UserPool};
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 use super::audit;
 use super::caller::Caller;
@@ -61,7 +61,7 @@ struct Target {
 
 /// Authenticates, authorizes, resolves the pool, signs.
 pub async fn mint(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     JsonBody(body): JsonBody<AppUserIdTokenRequest>,
 ) -> Result<Reply<AppUserIdToken>, ApiError> {
@@ -136,7 +136,7 @@ pub fn app_user_id(id: Option<String>) -> Result<String, ApiError> {
 
 /// The pool given by `sdkClientId`, by `userPoolId`, or by the organization's defaults.
 fn target(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     client: Option<String>,
     pool: Option<String>,
@@ -161,7 +161,7 @@ fn target(
     }
 }
 
-fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
+fn by_client(state: &ApiState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
     let client = SdkClientId::parse(id)
         .and_then(|id| state.reader.client(id))
         .filter(|client| client.organization == own)
@@ -169,7 +169,7 @@ fn by_client(state: &AppState, own: OrganizationId, id: &str) -> Result<Target, 
     of_client(state, &client)
 }
 
-fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
+fn of_client(state: &ApiState, client: &SdkClient) -> Result<Target, ApiError> {
     let pool = client
         .live_pool()
         .map_err(|reason| ApiError::invalid_field("sdkClientId", reason.message()))?;
@@ -177,7 +177,7 @@ fn of_client(state: &AppState, client: &SdkClient) -> Result<Target, ApiError> {
     Ok(Target { pool, client: Some(client.id) })
 }
 
-fn by_default(state: &AppState, caller: &Caller) -> Result<Target, ApiError> {
+fn by_default(state: &ApiState, caller: &Caller) -> Result<Target, ApiError> {
     let own = caller.organization;
     let organization = state.reader.organization(own);
     if let Some(organization) = &organization {

@@ -15,7 +15,6 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::field::{Empty, display};
 use tracing::{Instrument as _, Span, info, info_span};
 
-use super::caller::Caller;
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
 use crate::server::body::Ignored;
@@ -71,10 +70,10 @@ pub async fn audited(operation: Operation, mut request: Request, next: Next) -> 
 }
 
 /// Records the caller, once it is authenticated.
-pub fn caller(caller: &Caller) {
-    organization(caller.organization);
-    who(&caller.who);
-    Span::current().record("role", caller.role.as_str());
+pub fn caller(of: OrganizationId, identity: &dyn Display, role: Role) {
+    organization(of);
+    who(identity);
+    Span::current().record("role", role.as_str());
 }
 
 /// Records the organization.

@@ -12,13 +12,10 @@ use crate::domain::operation::Operation;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Reason;
 use crate::domain::role::Role;
-use crate::server::authenticate::{Accepts, Question, authenticate};
 use crate::server::body::OwnOrganization;
+use crate::server::endpoints::{ORG, Presented};
 use crate::server::request::bearer;
-use crate::server::{ApiError, AppState};
-
-const ACCEPTS: Accepts =
-    Accepts { app_user_id_tokens: false, api_keys: true, session_tokens: true };
+use crate::server::{ApiError, ApiState};
 
 /// An authenticated caller whose role is sufficient.
 #[derive(Clone, Debug)]
@@ -57,14 +54,18 @@ impl fmt::Display for Who {
 }
 
 /// Authenticates and authorizes the caller of `operation`.
-fn authorize(
-    state: &AppState,
+async fn authorize(
+    state: &ApiState,
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Caller, ApiError> {
-    let credential = bearer(headers)?.ok_or(Reason::CredentialMissing)?;
-    let question = Question { credential, client: None, organization: None, accepts: ACCEPTS };
-    let verified = authenticate(&state.reader, state.clock.now(), question)?;
+    let credential = bearer(headers).and_then(|it| it.ok_or(Reason::CredentialMissing));
+    let presented = credential.map(|credential| Presented {
+        credential: credential.to_owned().into(),
+        client: None,
+        organization: None,
+    });
+    let verified = ORG.authenticate(state, presented).await?;
     let organization = verified.organization();
     let (role, who, object) = match verified.principal() {
         Principal::ApiKey(key) => {
@@ -80,7 +81,7 @@ fn authorize(
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
     let caller = Caller { organization, namespace: object.namespace, role, who };
-    audit::caller(&caller);
+    audit::caller(organization, &caller.who, role);
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);
         return Err(ApiError::forbidden(format!(
@@ -92,17 +93,17 @@ fn authorize(
     Ok(caller)
 }
 
-impl FromRequestParts<AppState> for Caller {
+impl FromRequestParts<ApiState> for Caller {
     type Rejection = ApiError;
 
     /// The caller of the operation that the route belongs to. Authorized once, however many
     /// extractors need it.
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
         let operation = parts.extensions.get::<Operation>().ok_or_else(ApiError::internal)?;
-        let caller = authorize(state, &parts.headers, *operation)?;
+        let caller = authorize(state, &parts.headers, *operation).await?;
         parts.extensions.insert(OwnOrganization(caller.organization));
         parts.extensions.insert(caller.clone());
         Ok(caller)

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::caller::Caller;
 use crate::domain::role::Role;
 use crate::server::body::Query;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// Labels and annotations by which the tools mark their objects, with the value if only that
 /// identifies the tool.
@@ -75,11 +75,11 @@ pub struct DeleteQuery {
     force: Option<String>,
 }
 
-impl FromRequestParts<AppState> for Force {
+impl FromRequestParts<ApiState> for Force {
     type Rejection = ApiError;
 
     /// Fails if the parameter is neither true nor false, or the caller may not force a deletion.
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let Query(query) = Query::<DeleteQuery>::from_request_parts(parts, state).await?;
         match query.force.as_deref() {

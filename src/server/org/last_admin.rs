@@ -17,8 +17,9 @@ use super::resources::{self, Objects, namespaced_api};
 use crate::crd;
 use crate::domain::role::Role;
 use crate::kube_ext::api::readable;
+use crate::kube_ext::error::is_conflict;
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long a mark is valid: several times as long as a request may take.
 const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
@@ -30,7 +31,7 @@ const MARK_TIMEOUT: SignedDuration = SignedDuration::from_mins(1);
 /// # Errors
 /// It is the last Admin, or all others are leaving at this very moment.
 pub async fn reserve(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     member: crd::Member,
 ) -> Result<crd::Member, ApiError> {
@@ -67,9 +68,8 @@ async fn mark_reserved(
             Ok(marked) => return Ok(marked),
             Err(error) => error,
         };
-        let conflict = matches!(&error, kube::Error::Api(status) if status.code == 409);
         now = resources::read(api, &member.name_any()).await?;
-        if !conflict || now.uid() != member.uid() || now.spec != member.spec {
+        if !is_conflict(&error) || now.uid() != member.uid() || now.spec != member.spec {
             return Err(resources::refused(&error));
         }
     }
@@ -94,7 +94,7 @@ enum Another {
 /// Searches the other members for an Admin, in the API server and not in the index, which may be
 /// behind.
 async fn another(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     marked: &crd::Member,
     now: Timestamp,

@@ -21,12 +21,9 @@ use crate::domain::ids::{ObjectName, SdkClientId};
 use crate::domain::principal::Principal;
 use crate::domain::reason::{Class, Reason};
 use crate::domain::token::UnverifiedToken;
-use crate::server::authenticate::{Accepts, Question, authenticate};
 use crate::server::body::Query;
-use crate::server::{ApiError, AppState};
-
-const ACCEPTS: Accepts =
-    Accepts { app_user_id_tokens: true, api_keys: false, session_tokens: false };
+use crate::server::endpoints::{LINK, Presented};
+use crate::server::{ApiError, ApiState};
 
 /// The parameters.
 #[derive(Deserialize, JsonSchema)]
@@ -71,7 +68,7 @@ pub struct LinkUrl {
 
 /// Builds the URL.
 pub async fn url(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     Query(query): Query<LinkQuery>,
 ) -> Result<Reply<LinkUrl>, ApiError> {
@@ -124,7 +121,7 @@ impl Link {
     }
 
     fn at(&self, base: &str) -> String {
-        let mut query = form_urlencoded::Serializer::new(String::new());
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
         format!("{base}?{}", query.extend_pairs(&self.0).finish())
     }
 }
@@ -132,7 +129,7 @@ impl Link {
 /// The client given by `clientId`, by the client that the token was issued for, or by the
 /// organization's default; always one of the caller's organization.
 fn client(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     named: Option<&str>,
     token: Option<&str>,
@@ -178,8 +175,8 @@ fn extension(id: Option<String>, webapp: &Webapp) -> Result<Option<String>, ApiE
 }
 
 /// The appUserId: from the token, which must be valid for the client, or as the caller specifies.
-fn user(
-    state: &AppState,
+async fn user(
+    state: &ApiState,
     caller: &Caller,
     said: Option<String>,
     client: &SdkClient,
@@ -188,19 +185,17 @@ fn user(
     let Some(token) = token else {
         return app_user_id(Some(said.ok_or_else(|| missing("appUserId"))?));
     };
-    let (id, organization) = (client.id.to_string(), caller.organization.to_string());
-    let question = Question {
-        credential: token,
-        client: Some(&id),
-        organization: Some(&organization),
-        accepts: ACCEPTS,
+    let presented = Presented {
+        credential: token.to_owned().into(),
+        client: Some(client.id.to_string()),
+        organization: Some(caller.organization.to_string()),
     };
-    let verified = authenticate(&state.reader, state.clock.now(), question);
-    let verified = verified.map_err(|reason| match reason.class() {
-        // A 401 would mean that the caller's own credential is invalid.
-        Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
-        _ => reason.into(),
-    })?;
+    let verified =
+        LINK.authenticate(state, Ok(presented)).await.map_err(|reason| match reason.class() {
+            // A 401 would mean that the caller's own credential is invalid.
+            Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
+            _ => reason.into(),
+        })?;
     match verified.principal() {
         Principal::AppUser(user) if said.is_none_or(|said| said == user.app_user_id) => {
             Ok(user.app_user_id.clone())

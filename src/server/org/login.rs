@@ -28,9 +28,9 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::member::Member;
 use crate::domain::password::Password;
 use crate::domain::reason::Reason;
-use crate::kube_error::short;
+use crate::kube_ext::error::short;
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// A failed login is answered after a multiple of this time.
 const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
@@ -58,7 +58,7 @@ pub struct LoginSession {
 
 /// Identifies the member, begins a session and returns its token.
 pub async fn login(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
     JsonBody(body): JsonBody<Login>,
@@ -125,7 +125,7 @@ fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
 
 /// The members with this e-mail address and password.
 async fn by_password(
-    state: &AppState,
+    state: &ApiState,
     email: String,
     password: Zeroizing<String>,
     organization: Option<&str>,
@@ -170,7 +170,7 @@ async fn by_password(
 /// audience: a service that received a token for itself must not be able to begin a session with
 /// it.
 async fn by_kubernetes(
-    state: &AppState,
+    state: &ApiState,
     organization: Option<&str>,
     peer: Option<IpAddr>,
     token: &str,
@@ -206,7 +206,7 @@ fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
 
 /// Ends the caller's session.
 pub async fn logout(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Reply<bool>, ApiError> {
     log_out(&state, &caller, false).await
@@ -214,13 +214,13 @@ pub async fn logout(
 
 /// Ends all of the caller's sessions.
 pub async fn logout_all(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Reply<bool>, ApiError> {
     log_out(&state, &caller, true).await
 }
 
-async fn log_out(state: &AppState, caller: &Caller, all: bool) -> Result<Reply<bool>, ApiError> {
+async fn log_out(state: &ApiState, caller: &Caller, all: bool) -> Result<Reply<bool>, ApiError> {
     let Who::Member { id, session } = &caller.who else {
         // An API key has no session; a rotation or a Revocation invalidates it.
         return Err(Reason::CredentialKindRefused.into());

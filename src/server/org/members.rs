@@ -19,7 +19,7 @@ use crate::domain::password::PasswordHash;
 use crate::domain::role::Role;
 use crate::names;
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::{domain, validate};
 
 /// A staff user of the organization.
@@ -96,7 +96,7 @@ fn name_of(member: &crd::Member) -> String {
 
 /// Creates a member with a password.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     JsonBody(body): JsonBody<MemberCreate>,
 ) -> Result<Reply<Member>, ApiError> {
@@ -152,7 +152,7 @@ pub async fn get(id: ById<crd::Member>) -> Result<Reply<Member>, ApiError> {
 
 /// Returns all members.
 pub async fn list(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Reply<List<MemberItem>>, ApiError> {
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
@@ -169,7 +169,7 @@ pub async fn list(
 
 /// Changes a member. A new password or a suspension ends all of its sessions.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::Member>,
     JsonBody(body): JsonBody<MemberPatch>,
@@ -234,7 +234,7 @@ pub async fn patch(
 
 /// Deletes a member, with its password and sessions.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::Member>,
     force: Force,
@@ -257,7 +257,7 @@ pub async fn delete(
 }
 
 async fn create_password(
-    state: &AppState,
+    state: &ApiState,
     member: &domain::member::Member,
     id: PasswordId,
     hash: &PasswordHash,
@@ -270,7 +270,7 @@ async fn create_password(
 /// the sessions that began with the old password are already invalid, and nobody can log in with
 /// it.
 async fn after_change(
-    state: &AppState,
+    state: &ApiState,
     before: &domain::member::Member,
     now: PasswordId,
 ) -> Result<(), ApiError> {
@@ -283,7 +283,7 @@ async fn after_change(
 }
 
 fn email_taken(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     email: &str,
     except: Option<&crd::Member>,

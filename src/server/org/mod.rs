@@ -29,13 +29,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::routing::{MethodFilter, get};
+use axum::routing::MethodFilter;
 use axum::{Router, middleware};
 use kube::Client;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{AppState, openapi};
+use super::ApiState;
 use crate::crd::Kind;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
@@ -53,8 +53,6 @@ pub struct Platform {
     passwords: Passwords,
     /// Rate limits.
     limits: Limits,
-    /// Public base URL.
-    pub public_url: String,
     /// The accepted audiences of Kubernetes tokens.
     audiences: Vec<String>,
     /// Base URL of Link, if configured.
@@ -80,8 +78,6 @@ pub struct PlatformSettings {
     pub replicas: Option<Arc<ReplicaTracker>>,
     /// The namespace with the password hashes.
     pub operator_namespace: String,
-    /// Public base URL.
-    pub public_url: String,
     /// Base URL of Link.
     pub link_url: Option<String>,
     /// Whether sign-up is allowed.
@@ -91,17 +87,16 @@ pub struct PlatformSettings {
 }
 
 impl Platform {
-    /// `settings.public_url` is one of the accepted audiences.
+    /// `public_url` is one of the accepted audiences.
     ///
     /// # Errors
     /// The system cannot start a thread.
-    pub fn new(client: Client, settings: PlatformSettings) -> io::Result<Self> {
+    pub fn new(client: Client, public_url: &str, settings: PlatformSettings) -> io::Result<Self> {
         Ok(Self {
             passwords: Passwords::new(client.clone(), &settings.operator_namespace)?,
             client,
             limits: Limits::default(),
-            audiences: vec![settings.public_url.clone(), names::MANAGER.to_owned()],
-            public_url: settings.public_url,
+            audiences: vec![public_url.to_owned(), names::MANAGER.to_owned()],
             link_url: settings.link_url,
             allow_sign_up: settings.allow_sign_up,
             operator_namespace: settings.operator_namespace,
@@ -119,7 +114,7 @@ const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits, bounded, until a write is visible: in this replica, and in the others.
-async fn wait_until_visible(state: &AppState, kind: Kind, resource_version: &str) {
+async fn wait_until_visible(state: &ApiState, kind: Kind, resource_version: &str) {
     let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
     state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
     if let Some(replicas) = &state.platform.replicas {
@@ -129,7 +124,7 @@ async fn wait_until_visible(state: &AppState, kind: Kind, resource_version: &str
 
 /// Waits, bounded, until a key whose hash was written into a spec may be used: the leader copies it
 /// to status, and the replicas learn of that.
-async fn accepted(state: &AppState, key: &ApiKey) {
+async fn accepted(state: &ApiState, key: &ApiKey) {
     state.reader.wait_for_key(&key.hash(), LOCAL_TIMEOUT).await;
     let applied = state.reader.applied().versions().get(Kind::SdkClient.as_str()).copied();
     if let (Some(replicas), Some(version)) = (&state.platform.replicas, applied) {
@@ -139,11 +134,9 @@ async fn accepted(state: &AppState, key: &ApiKey) {
     }
 }
 
-/// The routes of every operation, and the OpenAPI document.
-pub fn routes() -> Router<AppState> {
-    let all = Operation::ALL.iter();
-    let router = Router::new().route("/openapi.json", get(openapi::serve));
-    all.fold(router, |router, &operation| {
+/// The routes of every operation.
+pub fn routes() -> Router<ApiState> {
+    Operation::ALL.iter().fold(Router::new(), |router, &operation| {
         let audited =
             middleware::from_fn(move |request, next| audit::audited(operation, request, next));
         router.route(operation.path(), route(operation).handler.layer(audited))

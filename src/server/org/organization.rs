@@ -17,7 +17,7 @@ use crate::domain::constraint::{LOGO_URL, MAX_URL};
 use crate::domain::ids::OrganizationId;
 use crate::kube_ext::api::ReadExt as _;
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// An organization and its members.
 #[derive(Serialize, JsonSchema)]
@@ -57,7 +57,7 @@ pub struct OrganizationPatch {
 
 /// Returns the organization and its members.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::Organization>,
 ) -> Result<Reply<Organization>, ApiError> {
@@ -69,7 +69,7 @@ pub async fn get(
 
 /// Changes name and logo. Creates the Organization object if there is none.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::Organization>,
     JsonBody(body): JsonBody<OrganizationPatch>,
@@ -91,7 +91,7 @@ pub async fn patch(
 /// Deletes what makes the namespace an organization: clients, pools, members and the Organization
 /// object. The namespace and all other objects in it are retained.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     _: ById<crd::Organization>,
     force: Force,
@@ -111,7 +111,7 @@ pub async fn delete(
 
 /// All objects of a kind. Fails if another tool manages one of them and would re-create it.
 async fn all<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     force: Force,
 ) -> Result<Vec<K>, ApiError> {
@@ -123,7 +123,7 @@ async fn all<K: ApiObject>(
 }
 
 async fn each<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     objects: &[K],
     force: Force,

@@ -24,7 +24,7 @@ use super::resources;
 use crate::kube_ext::api::{ReadExt as _, readable};
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// Data keys of a record.
 const NAMESPACE: &str = "namespace";
@@ -45,12 +45,12 @@ pub struct WorkerSlot {
 }
 
 /// The namespace that an earlier request with this key has reserved, if there was one.
-pub async fn find(state: &AppState, key: &str) -> Result<Option<WorkerSlot>, ApiError> {
+pub async fn find(state: &ApiState, key: &str) -> Result<Option<WorkerSlot>, ApiError> {
     Ok(read(&secrets(state), key).await?.as_ref().and_then(place))
 }
 
 /// The namespace that an earlier request with this key has reserved, or else a new one.
-pub async fn take(state: &AppState, key: &str) -> Result<WorkerSlot, ApiError> {
+pub async fn take(state: &ApiState, key: &str) -> Result<WorkerSlot, ApiError> {
     let secrets = secrets(state);
     for _ in 0..TRIES {
         let found = settled(&secrets, key).await?;
@@ -109,7 +109,7 @@ async fn write(
 }
 
 /// Creates the namespace, by POST only: an existing one was not created for this request.
-async fn create(state: &AppState, name: &str) -> Result<String, ApiError> {
+async fn create(state: &ApiState, name: &str) -> Result<String, ApiError> {
     let labels = [(names::MANAGED_BY, names::MANAGER), (names::SIGN_UP, names::SIGN_UP_PENDING)];
     let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let namespace = Namespace {
@@ -126,7 +126,7 @@ async fn create(state: &AppState, name: &str) -> Result<String, ApiError> {
     created.uid().ok_or_else(ApiError::internal)
 }
 
-fn secrets(state: &AppState) -> Api<Tolerant<Secret>> {
+fn secrets(state: &ApiState) -> Api<Tolerant<Secret>> {
     Api::namespaced(state.platform.client.clone(), &state.platform.operator_namespace)
 }
 

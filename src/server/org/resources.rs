@@ -3,9 +3,7 @@
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
-use kube::api::{
-    Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, Preconditions,
-};
+use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -18,12 +16,12 @@ use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
 use crate::crd::CustomKind;
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::Reader;
-use crate::kube_error::short;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
+use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate::ORGANIZATION_NAME;
 
 /// A kind that the API writes. Its objects have an id in paths.
@@ -70,11 +68,11 @@ pub struct ById<K> {
     pub name: String,
 }
 
-impl<K: ApiObject> FromRequestParts<AppState> for ById<K> {
+impl<K: ApiObject> FromRequestParts<ApiState> for ById<K> {
     type Rejection = ApiError;
 
     /// A malformed id gets the same response as an unknown one.
-    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let path = Path::<String>::from_request_parts(parts, state).await;
         let name = path.ok().and_then(|Path(id)| K::named(&state.reader, &caller, &id));
@@ -93,7 +91,7 @@ impl<K: ApiObject> ById<K> {
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
 /// The objects of the caller's organization. Those of others are never accessed.
-pub fn namespaced_api<K: ApiObject>(state: &AppState, caller: &Caller) -> Objects<K> {
+pub fn namespaced_api<K: ApiObject>(state: &ApiState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -109,7 +107,7 @@ pub async fn read<K: ApiObject>(api: &Objects<K>, name: &str) -> Result<K, ApiEr
 }
 
 /// All objects of a kind in the caller's organization.
-pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+pub async fn list<K: ApiObject>(state: &ApiState, caller: &Caller) -> Result<Vec<K>, ApiError> {
     // An object that this version cannot parse must not hide the others.
     let mut found = Vec::new();
     let take = |object: Tolerant<K, WithManagers>| {
@@ -123,7 +121,7 @@ pub async fn list<K: ApiObject>(state: &AppState, caller: &Caller) -> Result<Vec
 /// Creates an object under a name derived from `wish`. If the same caller sends the same `content`
 /// again within a minute, it gets the existing object.
 pub async fn create<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     wish: &str,
     content: &Value,
@@ -160,7 +158,7 @@ pub async fn create<K: ApiObject>(
 /// The object that the same request has created within the last minute. For Members only, because
 /// only Admins may annotate those: see [`says_the_same`].
 pub async fn repeated<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     wish: &str,
     content: &Value,
@@ -179,7 +177,7 @@ pub async fn repeated<K: ApiObject>(
 /// Changes the spec of an object that was read. Rejected if another tool manages the object and
 /// would undo the change.
 pub async fn patch<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     spec: impl Into<Value>,
@@ -189,7 +187,7 @@ pub async fn patch<K: ApiObject>(
 
 /// Like [`patch`], with annotations. Null removes an annotation.
 pub async fn patch_with<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     annotations: Value,
@@ -235,7 +233,7 @@ async fn same<K: ApiObject>(
     error: kube::Error,
     unchanged: impl Fn(&ObjectMeta) -> bool,
 ) -> Result<Option<String>, ApiError> {
-    if !matches!(&error, kube::Error::Api(status) if status.code == 409) {
+    if !is_conflict(&error) {
         return Err(refused(&error));
     }
     let now = api.get(&object.name_any()).await.map_err(|error| refused(&error))?;
@@ -256,13 +254,13 @@ const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
 /// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
 /// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
 pub async fn delete<K: ApiObject>(
-    state: &AppState,
+    state: &ApiState,
     api: &Objects<K>,
     object: &K,
     force: Force,
 ) -> Result<(), ApiError> {
     deletable(object, force)?;
-    let mut version = object.resource_version();
+    let mut read = object.meta().clone();
     let mut finalizers = object.finalizers().to_vec();
     for _ in 0..TRIES {
         // The API server refuses to combine a resourceVersion with a policy that has to remove these
@@ -270,10 +268,10 @@ pub async fn delete<K: ApiObject>(
         if finalizers.iter().any(|finalizer| GC_FINALIZERS.contains(&finalizer.as_str())) {
             finalizers.retain(|finalizer| !GC_FINALIZERS.contains(&finalizer.as_str()));
             let patch = json!({
-                "metadata": { "resourceVersion": version, "finalizers": finalizers },
+                "metadata": { "resourceVersion": read.resource_version, "finalizers": finalizers },
             });
             let patched = api.patch(&object.name_any(), &patching(), &Patch::Merge(&patch)).await;
-            version = match readable(patched) {
+            read.resource_version = match readable(patched) {
                 Ok(patched) => patched.resource_version(),
                 Err(error) => {
                     finalizers = object.finalizers().to_vec();
@@ -282,14 +280,7 @@ pub async fn delete<K: ApiObject>(
             };
             continue;
         }
-        let parameters = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: object.uid(),
-                resource_version: version.clone(),
-            }),
-            ..DeleteParams::background()
-        };
-        match api::delete(api, &object.name_any(), &parameters).await {
+        match api::delete_exactly(api, &read, DeleteParams::background()).await {
             Ok(left) => {
                 // Without finalizers it is deleted already, and the watch reports that.
                 if let Some(object) = left {
@@ -298,14 +289,14 @@ pub async fn delete<K: ApiObject>(
                 }
                 return Ok(());
             }
-            Err(error) => version = same(api, object, error, |_| true).await?,
+            Err(error) => read.resource_version = same(api, object, error, |_| true).await?,
         }
     }
     Err(ApiError::unavailable("the object was changed concurrently; try again"))
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
-pub async fn wait_until_visible<K: ApiObject>(state: &AppState, object: &K) {
+pub async fn wait_until_visible<K: ApiObject>(state: &ApiState, object: &K) {
     super::wait_until_visible(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 

@@ -15,7 +15,7 @@ use super::gitops::{DeleteQuery, Force};
 use super::resources::ById;
 use crate::server::body::{JsonBody, Query};
 use crate::server::error::finish;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// The response header of a PATCH: whether it has changed anything.
 const CHANGED: HeaderName = HeaderName::from_static("x-anon-changed");
@@ -50,7 +50,7 @@ pub type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
 /// An operation as it is served and described.
 pub struct Route {
-    pub handler: MethodRouter<AppState>,
+    pub handler: MethodRouter<ApiState>,
     pub body: Option<SchemaOf>,
     pub query: Option<SchemaOf>,
     pub reply: SchemaOf,
@@ -59,7 +59,7 @@ pub struct Route {
 /// The route of a handler.
 pub fn route<H, M, A>(method: MethodFilter, handler: H) -> Route
 where
-    H: Handler<M, AppState> + Described<A>,
+    H: Handler<M, ApiState> + Described<A>,
     M: 'static,
 {
     let (body, query, reply) = H::schemas();
@@ -74,7 +74,7 @@ pub trait Argument {
     const QUERY: Option<SchemaOf> = None;
 }
 
-impl Argument for State<AppState> {}
+impl Argument for State<ApiState> {}
 impl Argument for Caller {}
 impl Argument for Extensions {}
 impl Argument for HeaderMap {}

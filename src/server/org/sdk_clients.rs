@@ -21,7 +21,7 @@ use crate::domain::credential::ApiKey;
 use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long a key remains valid after `rotate` has replaced it.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
@@ -125,7 +125,7 @@ pub struct SdkClientPatch {
 
 /// Creates a client. The API key of a service is in the response and nowhere else.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     JsonBody(body): JsonBody<SdkClientCreate>,
 ) -> Result<Reply<SdkClient>, ApiError> {
@@ -186,7 +186,7 @@ fn service(caller: &Caller) -> crd::Service {
 /// The name of the pool of an application's users: the specified one, the new one, which is created
 /// here, or the organization's default.
 async fn pool_name(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     application: &Application,
     new: Option<crd::UserPoolSpec>,
@@ -222,7 +222,7 @@ fn webapp(pool: String, config: OauthConfig) -> crd::Webapp {
     }
 }
 
-fn default_pool(state: &AppState, caller: &Caller) -> Result<String, ApiError> {
+fn default_pool(state: &ApiState, caller: &Caller) -> Result<String, ApiError> {
     let organization = state.reader.organization(caller.organization);
     if let Some(name) = organization.and_then(|it| it.default_user_pool.clone()) {
         return Ok(name);
@@ -254,7 +254,7 @@ pub async fn get(caller: Caller, id: ById<crd::SdkClient>) -> Result<Reply<SdkCl
 
 /// Returns all clients.
 pub async fn list(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Reply<List<SdkClientItem>>, ApiError> {
     let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
@@ -273,7 +273,7 @@ pub async fn auth(caller: Caller) -> Result<Reply<SdkClientAuth>, ApiError> {
 
 /// Changes name, description and the settings of Link.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::SdkClient>,
     JsonBody(body): JsonBody<SdkClientPatch>,
@@ -298,7 +298,7 @@ pub async fn patch(
 
 /// Deletes a client. Its credentials become invalid immediately.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     id: ById<crd::SdkClient>,
     force: Force,
 ) -> Result<Reply<bool>, ApiError> {
@@ -309,7 +309,7 @@ pub async fn delete(
 
 /// Creates a new API key. The previous ones stay valid for another hour at most.
 pub async fn rotate(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::SdkClient>,
 ) -> Result<Reply<SdkClient>, ApiError> {

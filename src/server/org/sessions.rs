@@ -1,8 +1,6 @@
 //! Sessions in `Member.status`. Every replica of the API writes them, with the resourceVersion that
 //! it has read, so that two concurrent logins do not overwrite each other.
 
-use std::time::Duration;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams};
@@ -15,17 +13,16 @@ use crate::domain::credential::SessionToken;
 use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::member::Member;
 use crate::domain::session::StoredSession;
-use crate::kube_error::short;
 use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::error::{is_conflict, short};
+use crate::kube_ext::retry::on_conflict;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate;
 
 /// The maximum number of attempts to write when other writes cause conflicts.
-const TRIES: u32 = 10;
-/// The delay after the first conflict. It grows by this much with each further one.
-const RETRY_DELAY: Duration = Duration::from_millis(15);
+const ATTEMPTS: usize = 10;
 
 /// What a caller has proven at login.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +57,7 @@ impl Proof {
 /// # Errors
 /// The API server did not accept the write.
 pub async fn begin(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     proof: &Proof,
 ) -> Result<Option<SessionToken>, ApiError> {
@@ -82,7 +79,7 @@ pub async fn begin(
 /// # Errors
 /// The API server did not accept the write.
 pub async fn end(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     ends: impl Fn(&StoredSession) -> bool,
 ) -> Result<(), ApiError> {
@@ -97,31 +94,32 @@ pub async fn end(
 /// Writes the sessions that `wanted` returns for the member, and waits until they are visible.
 /// Returns whether it has written.
 async fn change(
-    state: &AppState,
+    state: &ApiState,
     name: &ObjectName,
     wanted: impl Fn(&Member) -> Option<Vec<StoredSession>>,
 ) -> Result<bool, ApiError> {
     let api: Api<Tolerant<crd::Member>> =
         Api::namespaced(state.platform.client.clone(), &name.namespace);
-    for attempt in 1..=TRIES {
-        let found = api.find(&name.name).await.map_err(|error| refused(&error))?;
+    let attempt = || async {
+        let found = api.find(&name.name).await?;
         let living = found.filter(|found| found.metadata.deletion_timestamp.is_none());
-        let Some(object) = living else { return Ok(false) };
-        let Ok(member) = validate::member(&object) else { return Ok(false) };
-        let Some(sessions) = wanted(&member) else { return Ok(false) };
-        match write(&api, &object, &sessions).await {
-            Ok(written) => {
-                let version = written.resource_version().unwrap_or_default();
-                super::wait_until_visible(state, Kind::Member, &version).await;
-                return Ok(true);
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                tokio::time::sleep(RETRY_DELAY * attempt).await;
-            }
-            Err(error) => return Err(refused(&error)),
+        let Some(object) = living else { return Ok(None) };
+        let Ok(member) = validate::member(&object) else { return Ok(None) };
+        let Some(sessions) = wanted(&member) else { return Ok(None) };
+        write(&api, &object, &sessions).await.map(Some)
+    };
+    match on_conflict(ATTEMPTS, attempt).await {
+        Ok(None) => Ok(false),
+        Ok(Some(written)) => {
+            let version = written.resource_version().unwrap_or_default();
+            super::wait_until_visible(state, Kind::Member, &version).await;
+            Ok(true)
         }
+        Err(error) if is_conflict(&error) => {
+            Err(ApiError::unavailable("too many concurrent logins of this member; try again"))
+        }
+        Err(error) => Err(refused(&error)),
     }
-    Err(ApiError::unavailable("too many concurrent logins of this member; try again"))
 }
 
 async fn write(

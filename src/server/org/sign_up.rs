@@ -37,7 +37,7 @@ use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 use crate::validate;
 
 /// A new organization.
@@ -100,7 +100,7 @@ impl Wish {
 
 /// Creates the organization.
 pub async fn sign_up(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
     JsonBody(body): JsonBody<OrganizationCreate>,
@@ -138,7 +138,7 @@ pub async fn sign_up(
 /// interrupted. `None` if that had another password, or the namespace is not the one that was
 /// created for it.
 async fn complete(
-    state: &AppState,
+    state: &ApiState,
     wish: &Wish,
     place: &WorkerSlot,
 ) -> Result<Option<Reply<Organization>>, ApiError> {
@@ -190,7 +190,7 @@ async fn complete(
 
 /// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
 /// being deleted, or is another one with the same name.
-async fn pending(state: &AppState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
+async fn pending(state: &ApiState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
     let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
         Api::all(state.platform.client.clone());
     let found = namespaces.get_opt(&place.namespace).await;

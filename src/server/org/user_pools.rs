@@ -18,7 +18,7 @@ use super::{List, audit};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::server::body::JsonBody;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ApiState};
 
 /// How long the response to a POST waits for the pool's first key.
 const FIRST_KEY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -69,24 +69,24 @@ pub struct UserPoolPatch {
     _organization_id: Option<String>,
 }
 
-fn item(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPoolItem {
+fn item(state: &ApiState, caller: &Caller, pool: &crd::UserPool) -> UserPoolItem {
     UserPoolItem {
         id: UserPoolId::derive(&caller.namespace, &pool.name_any()),
         name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
         description: pool.spec.description.clone().unwrap_or_default(),
-        authorization: ShownAuthorization::of(pool, &state.platform.public_url),
+        authorization: ShownAuthorization::of(pool, &state.public_url),
         hosted: pool.spec.hosted.is_some(),
     }
 }
 
-fn show(state: &AppState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
+fn show(state: &ApiState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
     UserPool { organization_id: caller.organization, pool: item(state, caller, pool) }
 }
 
 /// Creates a pool: a hosted one, or with `authorization` one for the organization's own identity
 /// provider.
 pub async fn create(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     JsonBody(body): JsonBody<UserPoolCreate>,
 ) -> Result<Reply<UserPool>, ApiError> {
@@ -126,7 +126,7 @@ pub fn spec(
 
 /// Creates a pool with this spec.
 pub async fn make(
-    state: &AppState,
+    state: &ApiState,
     caller: &Caller,
     spec: crd::UserPoolSpec,
 ) -> Result<crd::UserPool, ApiError> {
@@ -138,7 +138,7 @@ pub async fn make(
 
 /// Returns a pool.
 pub async fn get(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
     id: ById<crd::UserPool>,
 ) -> Result<Reply<UserPool>, ApiError> {
@@ -148,7 +148,7 @@ pub async fn get(
 
 /// Returns all pools.
 pub async fn list(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     caller: Caller,
 ) -> Result<Reply<List<UserPoolItem>>, ApiError> {
     let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
@@ -158,7 +158,7 @@ pub async fn list(
 
 /// Changes name, description, and the key set URL of the organization's own identity provider.
 pub async fn patch(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     id: ById<crd::UserPool>,
     JsonBody(body): JsonBody<UserPoolPatch>,
 ) -> Result<Reply<bool>, ApiError> {
@@ -174,7 +174,7 @@ pub async fn patch(
 
 /// Deletes a pool. Its clients are retained, and wait for a pool with the same name.
 pub async fn delete(
-    State(state): State<AppState>,
+    State(state): State<ApiState>,
     id: ById<crd::UserPool>,
     force: Force,
 ) -> Result<Reply<bool>, ApiError> {

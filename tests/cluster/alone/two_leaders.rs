@@ -61,7 +61,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
     tasks.spawn(controller::run(Arc::new(context)));
     let follower = client.clone();
     tasks.spawn(async move { replicas.watch(follower, &operator_namespace()).await });
-    tasks.spawn(async move { watch::run(client, &index).await });
+    tasks.spawn(async move { Box::pin(watch::run(client, &index)).await });
     tasks
 }
 

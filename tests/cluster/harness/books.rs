@@ -16,7 +16,7 @@ use super::audit::operator_writes_for;
 pub fn sha256(text: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
     let hash = digest(&SHA256, text.as_bytes());
-    hash.as_ref().iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+    data_encoding::HEXLOWER.encode(hash.as_ref())
 }
 
 /// Checks a namespace with `clients` service clients and `pools` hosted pools, all of them Ready:

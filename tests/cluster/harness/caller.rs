@@ -1,9 +1,9 @@
 //! Someone with a bearer who calls the REST API.
 
 use anon_operator::crd;
-use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::{Operator, Space, http as client};

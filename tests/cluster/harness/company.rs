@@ -1,9 +1,9 @@
 //! An organization with people of every role, a pool and clients, made over the API.
 
 use anon_operator::crd;
-use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use super::http::{self as wire, Reply};

@@ -138,7 +138,7 @@ async fn a_null_variant_is_one_error() {
             "exactly one of",
         ),
     ] {
-        let error = create(&space, &manifest).await.unwrap_err().to_string();
+        let error = create(&space, &manifest).await.unwrap_err();
         // The display of an error ends with the Status that it came in.
         let (message, _status) = error.split_once(" (Status").unwrap();
         assert!(message.contains(variants), "{message}");

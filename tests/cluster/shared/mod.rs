@@ -27,4 +27,5 @@ mod signing_keys;
 mod tenancy;
 mod terminating;
 mod unready;
+mod validator_only;
 mod walk_through;

@@ -4,10 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::Request;
 use http_body_util::Full;
+use hyper::body::Bytes;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::strategy::ValueTree as _;
@@ -111,7 +111,7 @@ fn plan(draw: &Draw, operations: &[Operation], own: &Company, others: &[String])
         }
         _ => operation.path.clone(),
     };
-    let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+    let mut query = url::form_urlencoded::Serializer::new(format!("{path}?"));
     for (name, value) in examples::query(operation, own) {
         let value = if name == "clientId" && !draw.foreign[4].0 { other(4) } else { value };
         query.append_pair(name, &value);

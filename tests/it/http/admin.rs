@@ -8,7 +8,7 @@ use crate::support::objects::{claims, token};
 use crate::support::{Reply, World, get};
 
 async fn admin(world: &World, path: &str) -> Reply {
-    Reply::of(server::admin(world.state.clone()), get(path)).await
+    Reply::of(server::admin(world.state.validator.clone()), get(path)).await
 }
 
 #[tokio::test]
@@ -44,6 +44,26 @@ fn parses(text: &str) -> bool {
             && value.parse::<f64>().is_ok()
     };
     text.ends_with("# EOF\n") && text.lines().all(|line| line.starts_with('#') || sample(line))
+}
+
+/// Every endpoint counts: callers of the REST API by one label, end users at `/link/url` by another
+/// (`missing_keys.rs`).
+#[tokio::test]
+async fn calls_of_the_rest_api_are_counted() {
+    let (world, acme) = World::acme();
+    let body = json!({"appUserId": "u"});
+    let path = "/org/appUserIdToken";
+    world.post(path, Some(acme.key()), &body).await;
+    world.post(path, Some(acme.key()), &json!({})).await;
+    world.post(path, None, &body).await;
+    world.post(path, Some(&token(acme.signing, &claims())), &body).await;
+    let text = admin(&world, "/metrics").await.text;
+    for (verdict, count) in
+        [("active", 2), ("credential_missing", 1), ("credential_kind_refused", 1)]
+    {
+        let line = format!(r#"anon_verdicts_total{{endpoint="org",verdict="{verdict}"}} {count}"#);
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ fn acme() -> (World, Acme) {
     let link_url = Some("https://link.example".to_owned());
     let (acme, api_key) = World::acme();
     let mut world = World::with(PlatformSettings { link_url, ..PlatformSettings::default() });
-    world.state.reader = acme.state.reader.clone();
+    world.state.validator.reader = acme.state.validator.reader.clone();
     world.index = acme.index.clone();
     let mut web = objects::webapp("acme", "web", "users");
     let webapp = web.spec.webapp.as_mut().unwrap();
@@ -28,7 +28,8 @@ fn acme() -> (World, Acme) {
 }
 
 async fn link(world: &World, acme: &Acme, parameters: &[(&str, &str)]) -> Reply {
-    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let query =
+        url::form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
     let request = Request::get(format!("/link/url?{query}"))
         .header("authorization", format!("Bearer {}", acme.key()));
     world.send(request.body(Body::empty()).unwrap()).await
@@ -39,7 +40,7 @@ fn parameters(reply: &Reply) -> Value {
     assert_eq!(reply.status, 200, "{}", reply.text);
     let url = reply.json()["url"].as_str().unwrap().to_owned();
     let query = url.strip_prefix("https://link.example?").unwrap();
-    form_urlencoded::parse(query.as_bytes()).map(|(k, v)| (k.into_owned(), json!(v))).collect()
+    url::form_urlencoded::parse(query.as_bytes()).map(|(k, v)| (k.into_owned(), json!(v))).collect()
 }
 
 #[tokio::test]

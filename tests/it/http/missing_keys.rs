@@ -2,9 +2,13 @@
 //! that depends on what the leader answers.
 
 use anon_operator::crd::Kind;
-use anon_operator::domain::ids::UserPoolId;
+use anon_operator::domain::credential::ApiKey;
+use anon_operator::domain::ids::{SdkClientId, UserPoolId};
 use anon_operator::domain::signing::SigningKey;
+use anon_operator::server::PlatformSettings;
+use axum::body::Body;
 use futures::future::join_all;
+use http::Request;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -27,7 +31,7 @@ fn world(key: &SigningKey) -> World {
 }
 
 async fn ask(world: &World, token: &str) -> Reply {
-    let client = anon_operator::domain::ids::SdkClientId::derive("acme", "web");
+    let client = SdkClientId::derive("acme", "web");
     world.post("/v1/validate", None, &json!({"token": token, "sdkClientId": client})).await
 }
 
@@ -65,6 +69,50 @@ async fn who_comes_with_a_new_key_waits_for_it() {
     // What stands in the Lease is the pool and a number: nothing of the token.
     assert_eq!(asked["pools"].as_object().unwrap().len(), 1);
     assert!(!asked.to_string().contains(&token[..20]));
+}
+
+/// The token of the end user at `/link/url` goes the same way as one at `/v1/validate`.
+#[tokio::test(start_paused = true)]
+async fn a_token_at_link_url_waits_for_its_key_and_is_counted() {
+    let (old, new) = (objects::new_signing_key(), objects::new_signing_key());
+    let link_url = Some("https://link.example".to_owned());
+    let world = World::with(PlatformSettings { link_url, ..PlatformSettings::default() });
+    let back = "https://acme.example/back";
+    let mut web = objects::webapp("acme", "web", "users");
+    web.spec.webapp.as_mut().unwrap().redirect_urls = Some(vec![back.to_owned()]);
+    world.add(&web);
+    let key = ApiKey::generate().unwrap();
+    world.add(&objects::service("acme", "backend", "Member", &key));
+    world.add(&objects::remote_pool("acme", "users", &old, NOW));
+
+    let token = token(&new, &claims());
+    let client = SdkClientId::derive("acme", "web").to_string();
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs([("app", "x"), ("redirectUrl", back), ("clientId", &client)])
+        .append_pair("appUserIdToken", &token)
+        .finish();
+    let link = async || {
+        let request = Request::get(format!("/link/url?{query}"))
+            .header("authorization", format!("Bearer {}", key.expose()));
+        world.send(request.body(Body::empty()).unwrap()).await
+    };
+    // Nobody answers: the result is unknown, which is not the caller's mistake.
+    let unanswered = link().await;
+    assert_eq!(
+        (unanswered.status, &unanswered.json()["reason"]),
+        (503.try_into().unwrap(), &json!("key_not_yet_known"))
+    );
+    let answer = Answer { key: new, answered: true };
+    let (reply, _) = futures::join!(link(), lead(&world, answer));
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let text = world.state.metrics.expose([]).unwrap();
+    for (endpoint, verdict, count) in
+        [("link", "key_not_yet_known", 1), ("link", "active", 1), ("org", "active", 2)]
+    {
+        let line =
+            format!(r#"anon_verdicts_total{{endpoint="{endpoint}",verdict="{verdict}"}} {count}"#);
+        assert!(text.contains(&line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -213,7 +213,7 @@ async fn a_panic_is_a_500_in_json() {
         }
     }
     let mut world = World::new();
-    world.state.clock = Arc::new(Broken);
+    world.state.validator.clock = Arc::new(Broken);
     let reply = world.post("/v1/validate", Some("x"), &json!({})).await;
     assert_eq!(reply.error(), (500, "InternalError".into()));
     assert!(reply.header("x-request-id").is_some());

@@ -17,7 +17,7 @@ use anon_operator::domain::ids::SdkClientId;
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, AppState, Platform, PlatformSettings, Signer};
+use anon_operator::server::{self, ApiState, PlatformSettings, ValidatorState};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -51,7 +51,7 @@ impl Clock for TestClock {
 pub struct World {
     pub index: Arc<Index>,
     pub clock: Arc<TestClock>,
-    pub state: AppState,
+    pub state: ApiState,
     /// Where the signer reads Secrets.
     pub api: FakeApi,
 }
@@ -79,20 +79,20 @@ impl World {
         let index = Arc::new(Index::new(limits));
         let clock = Arc::new(TestClock(AtomicI64::new(NOW)));
         let api = FakeApi::default();
-        let state = AppState {
+        let validator = ValidatorState {
             reader: Reader::new(Arc::clone(&index)),
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
-            signer: Arc::new(Signer::new(api.client(), objects::OPERATOR)),
-            platform: platform(&api, PlatformSettings::default()),
+            public_url: objects::PUBLIC_URL.into(),
         };
+        let state = api_state(validator, &api, PlatformSettings::default());
         Self { index, clock, state, api }
     }
 
     /// A replica that has read the cluster and found nothing, with these settings.
     pub fn with(settings: PlatformSettings) -> Self {
         let mut world = Self::new();
-        world.state.platform = platform(&world.api, settings);
+        world.state = api_state(world.state.validator, &world.api, settings);
         world
     }
 
@@ -125,7 +125,8 @@ impl World {
     }
 
     pub fn router(&self, roles: &[Role]) -> Router {
-        server::public(self.state.clone(), roles)
+        let validator = roles.contains(&Role::Validator).then(|| self.state.validator.clone());
+        server::router(validator, roles.contains(&Role::Api).then(|| self.state.clone()))
     }
 
     /// Sends a request to a replica with the roles api and validator.
@@ -148,10 +149,10 @@ impl World {
     }
 }
 
-fn platform(api: &FakeApi, settings: PlatformSettings) -> Arc<Platform> {
-    let (operator, url) = (objects::OPERATOR.to_owned(), objects::PUBLIC_URL.to_owned());
-    let settings = PlatformSettings { operator_namespace: operator, public_url: url, ..settings };
-    Arc::new(Platform::new(api.client(), settings).unwrap())
+fn api_state(validator: ValidatorState, api: &FakeApi, settings: PlatformSettings) -> ApiState {
+    let settings =
+        PlatformSettings { operator_namespace: objects::OPERATOR.to_owned(), ..settings };
+    ApiState::new(validator, api.client(), settings).unwrap()
 }
 
 /// The credentials of [`World::acme`].

@@ -9,6 +9,7 @@ use anon_operator::controller::apply::{
 };
 use anon_operator::controller::{Context, Error, Settings, bindings, status as writer};
 use anon_operator::crd::condition::{self, Readiness};
+use anon_operator::crd::reasons::ReadyReason;
 use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
 use anon_operator::domain::ids::MemberId;
 use anon_operator::index::{Index, Reader};
@@ -326,7 +327,7 @@ async fn a_status_is_written_once_and_with_its_version() {
     let written = json!({"metadata": {"namespace": "acme", "name": "default", "resourceVersion": "2"}, "spec": {}});
     let api = FakeApi::new(move |_| ok(&written));
     let context = context(&api);
-    let readiness = Readiness::ready("Accepted", "fine");
+    let readiness = Readiness::new(ReadyReason::Accepted, "fine");
     let desired = OrganizationStatus { id: Some("x".into()), ..OrganizationStatus::default() };
     let version = writer::write(&context, &object, desired.clone(), &readiness).await.unwrap();
     assert_eq!(version.as_deref(), Some("2"));
@@ -353,7 +354,7 @@ async fn a_status_that_is_refused_is_an_error() {
     for (code, reason, class) in FAILURES {
         let api = FakeApi::new(move |_| status(code, reason));
         let context = context(&api);
-        let readiness = Readiness::stalled("Invalid", "no");
+        let readiness = Readiness::new(ReadyReason::Invalid, "no");
         let status = OrganizationStatus::default();
         let refused = writer::write(&context, &object, status, &readiness).await.unwrap_err();
         assert_eq!(refused.class(), class, "{code}");

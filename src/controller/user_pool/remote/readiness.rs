@@ -8,12 +8,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use crate::controller::user_pool::jwks_refresher::Known;
 use crate::controller::user_pool::status_keys;
 use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::ReadyReason;
 use crate::crd::{FetchAnswer, UserPoolStatus};
 use crate::domain::pool::{FetchState, Location, Remote, Source, UserPool};
 use crate::validate::fetch_state;
-
-/// Condition type that is present while the set cannot be fetched.
-pub const FETCH_FAILED: &str = "FetchFailed";
 
 /// How far the times in status may lag behind if nothing else changes, so that a set that is
 /// refreshed every minute does not cause a write every minute. Validators rely on these times, so a
@@ -117,13 +115,15 @@ pub fn readiness(
     let until = fetched_at.and_then(|fetched_at| fetched_at.checked_add(max_age).ok());
     let stale = until.is_none_or(|until| until < now);
     let mut readiness = match (&error, count) {
-        (None, 0) => Readiness::reconciling("NotFetched", "the key set has not been fetched yet"),
-        (Some(error), 0) => Readiness::reconciling(FETCH_FAILED, error.clone()),
-        (_, _) if stale => Readiness::reconciling(
-            "KeySetStale",
+        (None, 0) => {
+            Readiness::new(ReadyReason::NotFetched, "the key set has not been fetched yet")
+        }
+        (Some(error), 0) => Readiness::new(ReadyReason::FetchFailed, error.clone()),
+        (_, _) if stale => Readiness::new(
+            ReadyReason::KeySetStale,
             "the key set has not been fetched for longer than --max-jwks-age; its tokens get a 503",
         ),
-        (_, _) => Readiness::ready("KeysFetched", format!("{count} keys fetched")),
+        (_, _) => Readiness::new(ReadyReason::KeysFetched, format!("{count} keys fetched")),
     };
     readiness.notes = status_keys::notes(pool, known.set.as_deref());
     if let (Some(class), Some(error)) = (known.error, error) {
@@ -133,7 +133,7 @@ pub fn readiness(
             }
             _ => error,
         };
-        readiness.notes.push(ExtraCondition::new(FETCH_FAILED, class.as_str(), message));
+        readiness.notes.push(ExtraCondition::fetch_failed(class, message));
     }
     (readiness, until.filter(|_| count > 0 && !stale))
 }
@@ -147,6 +147,7 @@ mod tests {
     use super::*;
     use crate::crd;
     use crate::crd::condition::ReadyState;
+    use crate::crd::reasons::ConditionType;
     use crate::domain::fetch_error::FetchError;
     use crate::domain::jwks_parser::{Expected, JwkSet};
 
@@ -213,14 +214,15 @@ mod tests {
         let known = fetched(&["a"], 0);
         let before = status(&pool, &known, None, DAY, at(0));
         let (ready, until) = readiness(&pool, &known, &before, DAY, at(0));
-        assert_eq!((ready.state, until), (ReadyState::Ready, Some(at(86_400))));
+        assert_eq!((ready.state(), until), (ReadyState::Ready, Some(at(86_400))));
         let known = failed(known);
         let after = status(&pool, &known, Some(&before), DAY, at(900));
         let (readiness, _) = readiness(&pool, &known, &after, DAY, at(900));
-        assert_eq!((readiness.state, readiness.reason), (ready.state, ready.reason));
+        assert_eq!((readiness.state(), readiness.reason), (ready.state(), ready.reason));
         assert_eq!(readiness.message, ready.message);
         assert_eq!(after.keys, before.keys);
-        let note = readiness.notes.iter().find(|note| note.type_ == FETCH_FAILED).unwrap();
+        let note =
+            readiness.notes.iter().find(|note| note.type_ == ConditionType::FetchFailed).unwrap();
         assert_eq!(note.reason, "TimedOut");
     }
 
@@ -231,7 +233,7 @@ mod tests {
         let known = stored(&pool, Some(&before));
         assert_eq!((known.fetched_at, known.error), (Some(at(0)), Some(FetchError::TimedOut)));
         assert_eq!(status(&pool, &known, Some(&before), DAY, at(9)), before);
-        assert_eq!(readiness(&pool, &known, &before, DAY, at(9)).0.state, ReadyState::Ready);
+        assert_eq!(readiness(&pool, &known, &before, DAY, at(9)).0.state(), ReadyState::Ready);
     }
 
     #[test]
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(known.fetched_at, None);
         let after = status(&moved, &known, Some(&before), DAY, at(1));
         assert!(after.keys.is_empty() && after.last_fetch_time.is_none());
-        assert_eq!(readiness(&moved, &known, &after, DAY, at(1)).0.reason, "NotFetched");
+        assert_eq!(readiness(&moved, &known, &after, DAY, at(1)).0.reason, ReadyReason::NotFetched);
     }
 
     #[test]
@@ -251,7 +253,10 @@ mod tests {
         let known = failed(fetched(&["a"], 0));
         let desired = status(&pool, &known, None, DAY, at(0));
         let (readiness, until) = readiness(&pool, &known, &desired, DAY, at(86_401));
-        assert_eq!((readiness.state, readiness.reason), (ReadyState::Reconciling, "KeySetStale"));
+        assert_eq!(
+            (readiness.state(), readiness.reason),
+            (ReadyState::Reconciling, ReadyReason::KeySetStale)
+        );
         assert_eq!(until, None);
     }
 
@@ -261,7 +266,10 @@ mod tests {
         let known = failed(Known::default());
         let desired = status(&pool, &known, None, DAY, at(0));
         let (readiness, _) = readiness(&pool, &known, &desired, DAY, at(0));
-        assert_eq!((readiness.state, readiness.reason), (ReadyState::Reconciling, FETCH_FAILED));
+        assert_eq!(
+            (readiness.state(), readiness.reason),
+            (ReadyState::Reconciling, ReadyReason::FetchFailed)
+        );
         assert!(readiness.message.contains("in time"), "{}", readiness.message);
     }
 }

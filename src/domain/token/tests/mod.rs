@@ -1,10 +1,12 @@
 //! Tests of the token path with real signatures: the checks before a key is looked up (`header`),
-//! the validation of claims (`claims`), the requirements of pools (`policy`), test vectors of the
+//! the validation of claims (`claims`), what
+//! the context adds (`context`), the requirements of pools (`policy`), test vectors of the
 //! RFCs and of another library (`vectors`), and random input (`fuzz`).
 
 #![expect(clippy::string_slice, reason = "tokens are ASCII")]
 
 mod claims;
+mod context;
 mod fuzz;
 mod header;
 mod policy;
@@ -17,10 +19,12 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
+use crate::domain::client::{ClientKind, KeySource, Service, Webapp};
 use crate::domain::ids::{ObjectName, OrganizationId};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
 use crate::domain::principal::{AppUser, Principal, Verified};
+use crate::domain::role::Role;
 use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
 
 /// The time of every test, unless specified otherwise.
@@ -132,10 +136,39 @@ fn at(second: i64) -> Timestamp {
     Timestamp::from_second(second).unwrap()
 }
 
+/// The webapp [`client`] of the pool.
+fn webapp() -> SdkClient {
+    SdkClient {
+        id: client(),
+        organization: OrganizationId::derive("acme"),
+        name: ObjectName { namespace: "acme".into(), name: "web".into() },
+        created_at: None,
+        suspended: false,
+        kind: ClientKind::Webapp(Webapp {
+            display_name: None,
+            pool: ObjectName { namespace: "acme".into(), name: "users".into() },
+            pool_id: UserPoolId::derive("acme", "users"),
+            allowed_origins: vec![],
+            redirect_urls: vec![],
+            logo_url: None,
+            chrome_extension_id: None,
+            strict: false,
+        }),
+    }
+}
+
+fn context(pool: &UserPool) -> TokenContext {
+    let (client, pool) = (Arc::new(webapp()), Arc::new(pool.clone()));
+    TokenContext { client, pool, revocations: vec![], max_jwks_age: SignedDuration::MAX }
+}
+
+fn verify_in(context: &TokenContext, token: &str, second: i64) -> Result<Verified, Reason> {
+    let live = |id, of| id == sibling() && of == context.pool.id;
+    UnverifiedToken::parse(token)?.check_signature(context, at(second))?.check(live)
+}
+
 fn verify_at(pool: &UserPool, token: &str, second: i64) -> Result<Verified, Reason> {
-    let live = |id, of| id == sibling() && of == pool.id;
-    let signed = UnverifiedToken::parse(token)?.check_signature(pool, &[], at(second))?;
-    signed.check(client(), at(second), live)
+    verify_in(&context(pool), token, second)
 }
 
 fn user(verified: &Verified) -> &AppUser {

@@ -1,6 +1,6 @@
 //! Bad requests, made from the description: what it does not allow has to be refused.
 
-use bytes::Bytes;
+use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{Call, examples};

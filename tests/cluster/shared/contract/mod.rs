@@ -7,9 +7,9 @@ pub mod examples;
 
 use std::fs;
 
-use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
+use hyper::body::Bytes;
 use serde_json::{Value, json};
 
 use bad::Bad;
@@ -52,7 +52,7 @@ impl Call {
             Some((before, rest)) => format!("{before}{id}{}", rest.split_once('}').unwrap().1),
             None => self.path.clone(),
         };
-        let mut query = form_urlencoded::Serializer::new(format!("{path}?"));
+        let mut query = url::form_urlencoded::Serializer::new(format!("{path}?"));
         query.extend_pairs(&self.query).append_pair("futureParameter", "yes").finish()
     }
 }

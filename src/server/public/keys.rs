@@ -10,12 +10,12 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::cacheable::cacheable;
 use crate::domain::document::Document;
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::signing_key_set::PublishedKey;
-use crate::server::cacheable::cacheable;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ValidatorState};
 
 /// How long others may cache a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
 /// this before they sign.
@@ -25,7 +25,7 @@ const CACHE: &str = "public, max-age=300";
 
 /// `GET /userPools/{id}/.well-known/jwks.json`.
 pub async fn jwks(
-    State(state): State<AppState>,
+    State(state): State<ValidatorState>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -47,7 +47,7 @@ pub struct Discovery<'p> {
 
 /// `GET /userPools/{id}/.well-known/openid-configuration`.
 pub async fn discovery(
-    State(state): State<AppState>,
+    State(state): State<ValidatorState>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -70,17 +70,17 @@ pub async fn discovery(
 
 /// The issuer of the Active key. An organization that signs with keys of its own may use the pool's
 /// URL, at which this document is found.
-fn issuer(state: &AppState, pool: &UserPool) -> Result<String, ApiError> {
+fn issuer(state: &ValidatorState, pool: &UserPool) -> Result<String, ApiError> {
     match pool.source {
         Source::Hosted(_) => {
             pool.active_key().and_then(|key| key.issuer.clone()).ok_or_else(no_keys)
         }
-        _ => Ok(format!("{}/userPools/{}", state.platform.public_url, pool.id)),
+        _ => Ok(format!("{}/userPools/{}", state.public_url, pool.id)),
     }
 }
 
 fn find(
-    state: &AppState,
+    state: &ValidatorState,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Arc<UserPool>, ApiError> {
     state.reader.answers()?;

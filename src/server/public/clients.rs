@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::cacheable::cacheable;
 use crate::domain::client::{ClientKind, SdkClient, Webapp};
 use crate::domain::document::Document;
 use crate::domain::ids::SdkClientId;
-use crate::server::cacheable::cacheable;
-use crate::server::{ApiError, AppState};
+use crate::server::{ApiError, ValidatorState};
 
 /// Short, so that suspending a client or removing an origin takes effect soon.
 const CACHE: &str = "public, max-age=60";
@@ -45,7 +45,7 @@ pub struct PublicData<'c> {
 
 /// `GET /v1/clients/{clientId}`.
 pub async fn public_data(
-    State(state): State<AppState>,
+    State(state): State<ValidatorState>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -75,7 +75,7 @@ pub async fn public_data(
 
 /// `OPTIONS /v1/clients/{clientId}`: the CORS preflight.
 pub async fn preflight(
-    State(state): State<AppState>,
+    State(state): State<ValidatorState>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -101,7 +101,7 @@ fn not_found() -> ApiError {
 }
 
 fn find(
-    state: &AppState,
+    state: &ValidatorState,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Arc<SdkClient>, ApiError> {
     state.reader.answers()?;

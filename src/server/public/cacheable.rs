@@ -1,10 +1,13 @@
 //! Documents that browsers and proxies may cache.
 
+use std::sync::Arc;
+
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::ApiError;
 use crate::domain::document::Document;
+use crate::server::ApiError;
 
 /// A document with an ETag; 304 if the client has the same version (RFC 9110 section 13.1.2).
 /// `cache` is its Cache-Control. The bytes are shared with every other response that contains the
@@ -28,6 +31,10 @@ pub fn cacheable(
     if known {
         return Ok((StatusCode::NOT_MODIFIED, common).into_response());
     }
-    let json = document.json.clone();
-    Ok((common, [(header::CONTENT_TYPE, media_type)], json).into_response())
+    Ok((common, [(header::CONTENT_TYPE, media_type)], shared(document)).into_response())
+}
+
+/// The text as a body that shares its bytes.
+pub fn shared(document: &Document) -> Bytes {
+    Bytes::from_owner(Arc::clone(&document.json))
 }

@@ -1,4 +1,4 @@
-//! One-line rendering of API server errors.
+//! What an error of the API server says.
 
 use std::fmt;
 
@@ -6,6 +6,13 @@ use std::fmt;
 #[must_use]
 pub fn short(error: &kube::Error) -> impl fmt::Display {
     Short(error)
+}
+
+/// Whether a write lost against another one: its resourceVersion is outdated, or the object that it
+/// creates exists already.
+#[must_use]
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 struct Short<'e>(&'e kube::Error);

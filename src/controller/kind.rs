@@ -1,0 +1,80 @@
+//! What the controllers need of every kind.
+
+use std::fmt::Debug;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use serde::Serialize;
+
+use crate::crd::CustomKind;
+
+/// A kind whose status the leader writes.
+pub trait HasStatus: CustomKind {
+    /// The type of the status.
+    type Status: Clone + Debug + Default + PartialEq + Serialize + Send + Sync;
+
+    /// The status as it was read.
+    fn status(&self) -> Option<&Self::Status>;
+
+    /// The conditions in a status.
+    fn conditions(status: &Self::Status) -> &[Condition];
+
+    /// Clears the fields that another writer owns, so that they are not compared.
+    fn leave_to_others(status: &mut Self::Status);
+
+    /// The object with this status, in which the fields of another writer are as they were read.
+    #[must_use]
+    fn with_status(&self, status: Self::Status) -> Self;
+
+    /// Sets the fields that every status has: conditions and observedGeneration.
+    fn set_readiness(
+        status: &mut Self::Status,
+        conditions: Vec<Condition>,
+        generation: Option<i64>,
+    );
+}
+
+macro_rules! has_status {
+    ($($kind:ident => $status:ident $(without $foreign:ident)?),*) => {$(
+        impl HasStatus for crate::crd::$kind {
+            type Status = crate::crd::$status;
+
+            fn status(&self) -> Option<&Self::Status> {
+                self.status.as_ref()
+            }
+
+            fn conditions(status: &Self::Status) -> &[Condition] {
+                &status.conditions
+            }
+
+            #[allow(unused_variables, reason = "most have one writer")]
+            fn leave_to_others(status: &mut Self::Status) {
+                $(status.$foreign.clear();)?
+            }
+
+            #[allow(unused_mut, reason = "most have one writer")]
+            fn with_status(&self, mut status: Self::Status) -> Self {
+                $(if let Some(read) = &self.status {
+                    status.$foreign.clone_from(&read.$foreign);
+                })?
+                Self { status: Some(status), ..self.clone() }
+            }
+
+            fn set_readiness(
+                status: &mut Self::Status,
+                conditions: Vec<Condition>,
+                generation: Option<i64>,
+            ) {
+                status.conditions = conditions;
+                status.observed_generation = generation;
+            }
+        }
+    )*};
+}
+
+has_status!(
+    Organization => OrganizationStatus,
+    Member => MemberStatus without sessions,
+    UserPool => UserPoolStatus,
+    SdkClient => SdkClientStatus,
+    Revocation => RevocationStatus
+);
