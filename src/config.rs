@@ -222,7 +222,7 @@ mod tests {
             "info,",
             "anon_operator",
             "kube=loud",
-            "info,debugg",
+            "info,loud",
             "=info=info[",
         ] {
             assert!(log_filter(text).is_err(), "{text}");

@@ -20,6 +20,8 @@ use tracing::info;
 
 use super::error::Error;
 use super::owner;
+use crate::crd::condition::Readiness;
+use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::name::object_name;
@@ -49,14 +51,6 @@ pub enum Created {
 
 impl Created {
     /// The Secret, new or not.
-    #[must_use]
-    pub const fn secret(&self) -> &Secret {
-        match self {
-            Self::New(secret) | Self::Existing(secret) => secret,
-        }
-    }
-
-    /// Like [`Self::secret`], but owned.
     #[must_use]
     pub fn into_secret(self) -> Secret {
         match self {
@@ -113,14 +107,53 @@ pub trait Child:
     + Serialize
     + Send
 {
+    /// The readiness of the owner if another object has the name of the child.
+    fn foreign(&self) -> Readiness;
+
+    /// The readiness of the owner if the API server refuses the child, with this message.
+    fn refused(&self, said: String) -> Readiness;
 }
 
-impl Child for ConfigMap {}
-impl Child for RoleBinding {}
+impl Child for ConfigMap {
+    fn foreign(&self) -> Readiness {
+        let name = self.name_any();
+        Readiness::new(
+            ReadyReason::ChildConflict,
+            format!(
+                "the keys are in use, but ConfigMap `{name}` exists and was not created for this pool; delete it"
+            ),
+        )
+    }
 
-/// Why a derived child is not in its desired state.
+    fn refused(&self, said: String) -> Readiness {
+        let name = self.name_any();
+        Readiness::new(
+            ReadyReason::Refused,
+            format!("the keys are in use, but ConfigMap `{name}` is out of date: {said}"),
+        )
+    }
+}
+
+impl Child for RoleBinding {
+    fn foreign(&self) -> Readiness {
+        let name = self.name_any();
+        Readiness::new(
+            ReadyReason::ChildConflict,
+            format!("RoleBinding `{name}` exists and was not created for this member; delete it"),
+        )
+    }
+
+    fn refused(&self, said: String) -> Readiness {
+        Readiness::new(ReadyReason::Refused, said)
+    }
+}
+
+/// The result of applying a derived child. An obstacle is not an error, because it must not keep
+/// the caller from what is more important: publishing and withdrawing keys.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Obstacle {
+pub enum Applied {
+    /// It is in its desired state, with this resourceVersion.
+    Done(Option<String>),
     /// Another object has its name, and is not ours.
     Foreign,
     /// The API server refuses it because of a quota, a policy or a webhook. Contains the message.
@@ -128,8 +161,7 @@ pub enum Obstacle {
 }
 
 /// Creates or repairs a derived child. If nothing differs, nothing is written. An object that is
-/// not ours is never modified. An obstacle is not an error, because it must not keep the caller
-/// from what is more important: publishing and withdrawing keys.
+/// not ours is never modified.
 ///
 /// # Errors
 /// The API server did not answer, or the child changed in between.
@@ -137,44 +169,41 @@ pub async fn apply_child<K: Child>(
     client: &Client,
     owner_uid: &str,
     child: &K,
-) -> Result<Result<(), Obstacle>, Error> {
+) -> Result<Applied, Error> {
     let applied = try_apply_child(client, owner_uid, child).await;
-    applied.or_else(|error| match error.refusal() {
-        Some(said) => Ok(Err(Obstacle::Refused(said))),
-        None => Err(error),
-    })
+    applied.or_else(|error| error.refusal().map(Applied::Refused).ok_or(error))
 }
 
 async fn try_apply_child<K: Child>(
     client: &Client,
     owner_uid: &str,
     child: &K,
-) -> Result<Result<(), Obstacle>, Error> {
+) -> Result<Applied, Error> {
     let ObjectName { namespace, name } = object_name(child);
     let api: Api<Tolerant<K>> = Api::namespaced(client.clone(), &namespace);
     let Some(existing) = api.find(&name).await.map_err(Error::api("read child"))? else {
-        return create_child(&api, child).await.map(Ok);
+        return create_child(&api, child).await;
     };
     if !is_ours(&existing, child, owner_uid) {
-        return Ok(Err(Obstacle::Foreign));
+        return Ok(Applied::Foreign);
     }
     let encode = |object: &K| {
         serde_json::to_value(object).map_err(|source| Error::Encode { what: "child", source })
     };
     if is_subset(&encode(child)?, &encode(&existing)?) {
-        return Ok(Ok(()));
+        return Ok(Applied::Done(existing.resource_version()));
     }
     info!(kind = %K::kind(&()), %namespace, %name, "repairing a drifted child");
     let mut repaired = child.clone();
     repaired.meta_mut().resource_version = existing.resource_version();
     let parameters = PatchParams::apply(&children_manager()).force();
     match api.patch(&name, &parameters, &Patch::Apply(&repaired)).await {
-        Ok(_) => Ok(Ok(())),
+        Ok(applied) => Ok(Applied::Done(applied.resource_version())),
         // Immutable parts, such as the data of an immutable ConfigMap or the roleRef of a
         // RoleBinding, cannot be repaired: the child is re-created.
         Err(kube::Error::Api(status)) if status.is_invalid() => {
             delete_exactly(&api, &existing).await?;
-            create_child(&api, child).await.map(Ok)
+            create_child(&api, child).await
         }
         Err(error) => Err(Error::api("apply child")(error)),
     }
@@ -182,11 +211,13 @@ async fn try_apply_child<K: Child>(
 
 /// Creates a child by POST: an apply would take over an object that another writer creates at the
 /// same moment.
-async fn create_child<K: Child>(api: &Api<Tolerant<K>>, child: &K) -> Result<(), Error> {
+async fn create_child<K: Child>(api: &Api<Tolerant<K>>, child: &K) -> Result<Applied, Error> {
     let field_manager = Some(children_manager());
     let parameters = PostParams { field_manager, ..PostParams::default() };
     let created = api.create(&parameters, &Tolerant::new(child.clone())).await;
-    created.map(drop).map_err(Error::api("create child"))
+    created
+        .map(|created| Applied::Done(created.resource_version()))
+        .map_err(Error::api("create child"))
 }
 
 fn children_manager() -> String {

@@ -24,9 +24,10 @@ const MAX_NOTE: usize = 1024;
 
 /// The content of an Event.
 pub struct EventNote {
-    type_: EventType,
+    /// `Normal` or `Warning`.
+    pub type_: EventType,
     /// CamelCase, stable.
-    reason: &'static str,
+    pub reason: &'static str,
     /// For people.
     note: String,
 }
@@ -47,11 +48,6 @@ impl EventNote {
     /// Reports a condition `FetchFailed`.
     pub fn fetch_failed(failed: &ExtraCondition) -> Self {
         Self { type_: EventType::Warning, reason: failed.reason, note: failed.message.clone() }
-    }
-
-    /// Whether it has this reason.
-    pub fn is(&self, reason: EventReason) -> bool {
-        self.reason == reason.as_str()
     }
 }
 

@@ -3,28 +3,35 @@
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, status, triggers};
+use super::driver::Reconcile;
+use super::plan::{Met, Plan};
+use super::{Context, Error, Guarded, triggers};
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{Organization, OrganizationStatus};
-use crate::validate;
+use crate::domain::organization as domain;
+use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Organization>> {
     triggers::controller(Api::all(context.client.clone()))
 }
 
 impl Reconcile for Organization {
-    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        let (readiness, id, outcome) = match validate::organization(self) {
-            Ok(organization) => (
-                Readiness::new(ReadyReason::Accepted, "the organization is in use"),
-                Some(organization.id.to_string()),
-                Outcome::SETTLED,
-            ),
-            Err(violations) => (status::invalid(&violations), None, Outcome::INVALID),
-        };
-        let desired = OrganizationStatus { id, ..OrganizationStatus::default() };
-        status::write(context, self, desired, &readiness).await?;
-        Ok(outcome)
+    type Parsed = domain::Organization;
+    type Observed = ();
+
+    fn parse(&self) -> Result<Self::Parsed, Violations> {
+        validate::organization(self)
+    }
+
+    async fn observe(&self, _: &Self::Parsed, _: &Context, _: Option<Met>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn plan(&self, parsed: &Self::Parsed, (): ()) -> Result<Plan<OrganizationStatus>, Error> {
+        let id = Some(parsed.id.to_string());
+        let status = OrganizationStatus { id, ..OrganizationStatus::default() };
+        let readiness = Readiness::new(ReadyReason::Accepted, "the organization is in use");
+        Ok(Plan::publish(vec![], status, readiness))
     }
 }

@@ -2,14 +2,15 @@
 //! controller reports how many of them do, and deletes the object once everything it revokes has
 //! expired.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
 
-use super::{Context, Error, Guarded, Outcome, Reconcile, Requeue, apply, status, triggers};
+use super::driver::Reconcile;
+use super::plan::{self, Met, Plan};
+use super::{Context, Error, Guarded, Requeue, triggers};
 use crate::crd::condition::{self, ExtraCondition, Readiness};
 use crate::crd::reasons::{ConditionType, ExtraReason, ReadyReason};
 use crate::crd::{Kind, Revocation, RevocationStatus};
@@ -17,66 +18,100 @@ use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
 use crate::domain::pool::{Source, UserPool};
 use crate::domain::revocation::{self as domain, RevocationTarget};
-use crate::kube_ext::tolerant::Tolerant;
-use crate::replicas::tracker::Write;
-use crate::validate;
+use crate::replicas::tracker::{Acknowledged, Write};
+use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
     triggers::controller(Api::all(context.client.clone()))
 }
 
+/// The facts that the readiness of a Revocation depends on.
+pub struct Observed {
+    /// The current time.
+    pub now: Timestamp,
+    /// When everything that it revokes has expired, as far as that is certain.
+    pub obsolete_at: Option<Timestamp>,
+    /// What it does not match now.
+    pub no_match: Option<ExtraCondition>,
+    /// How far it has propagated.
+    pub acknowledged: Acknowledged,
+    /// The validators that have not acknowledged it, for a message, if that takes long.
+    pub waiting: String,
+    /// Whether the index of this replica has it, too.
+    pub here: bool,
+}
+
 impl Reconcile for Revocation {
-    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        let unchanged = self.status.clone().unwrap_or_default();
-        let revocation = match validate::revocation(self) {
-            Ok(revocation) => revocation,
-            Err(violations) => {
-                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::INVALID);
-            }
-        };
-        let end = revocation.expires_at.or_else(|| obsolete_at(context, &revocation));
-        if end.is_some_and(|end| end <= context.clock.now()) {
-            let api: Api<Tolerant<Self>> =
-                Api::namespaced(context.client.clone(), &revocation.name.namespace);
-            apply::delete_exactly(&api, self).await?;
-            return Ok(Outcome::SETTLED);
+    type Parsed = domain::Revocation;
+    type Observed = Observed;
+
+    fn parse(&self) -> Result<Self::Parsed, Violations> {
+        validate::revocation(self)
+    }
+
+    async fn observe(
+        &self,
+        parsed: &Self::Parsed,
+        context: &Context,
+        _: Option<Met>,
+    ) -> Result<Observed, Error> {
+        let first_seen = context.expectations.publication(self, &self.publication());
+        let resource_version = self.resource_version().unwrap_or_default();
+        let write = Write { resource_version, ..first_seen };
+        let acknowledged = context.replicas.acknowledged(&write);
+        Ok(Observed {
+            now: context.clock.now(),
+            obsolete_at: obsolete_at(context, parsed),
+            no_match: nothing_matches(context, parsed),
+            waiting: acknowledged.waiting_note(&write),
+            acknowledged,
+            // The status write triggers a reconciliation of the owner, which replaces a revoked key
+            // and relies on this index.
+            here: context.reader.has(Kind::Revocation, &write.resource_version),
+        })
+    }
+
+    fn plan(
+        &self,
+        parsed: &Self::Parsed,
+        observed: Observed,
+    ) -> Result<Plan<RevocationStatus>, Error> {
+        let end = parsed.expires_at.or(observed.obsolete_at);
+        if end.is_some_and(|end| end <= observed.now) {
+            return Ok(Plan::write(vec![plan::Write::Delete]));
         }
         let requeue = end.map_or(Requeue::OnChange, Requeue::At);
+        let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
         // Once acknowledged, it stays so: only deleting a Revocation lifts it.
-        if condition::is_ready(&unchanged.conditions) {
-            context.tracker.clear_first_seen(self);
-            return Ok(Outcome { requeue, ..Outcome::SETTLED });
+        if condition::is_ready(conditions) {
+            return Ok(Plan::wait(requeue));
         }
-        let write = Write {
-            kind: Kind::Revocation,
-            resource_version: self.resource_version().unwrap_or_default(),
-            at: context.tracker.first_seen(self, Instant::now()),
-        };
         // Determined once, at first sight: revoked keys are destroyed and no longer found later.
-        let first = condition::find(&unchanged.conditions, ConditionType::Ready.as_str())
-            .is_none_or(|it| it.status == "Unknown");
-        let note = if first { nothing_matches(context, &revocation) } else { said(&unchanged) };
-        let reached = context.replicas.acknowledged(&write);
-        // This replica's own index included: the status write triggers a reconciliation of the
-        // owner, which replaces a revoked key and relies on that index.
-        let here = context.reader.has(Kind::Revocation, &write.resource_version);
-        let (mut readiness, requeue) = if reached.everywhere && here {
-            (
-                Readiness::new(
-                    ReadyReason::Revoked,
-                    format!("revocation enforced by {}", reached.text),
-                ),
-                requeue,
-            )
+        let ready = condition::find(conditions, ConditionType::Ready.as_str());
+        let first = ready.is_none_or(|it| it.status == "Unknown");
+        let note = if first { observed.no_match } else { said(conditions) };
+        let enforced = observed.acknowledged.everywhere && observed.here;
+        let mut readiness = if enforced {
+            let text = format!("revocation enforced by {}", observed.acknowledged.text);
+            Readiness::new(ReadyReason::Revoked, text)
         } else {
-            let waiting = reached.waiting_note(&write);
+            let waiting = observed.waiting;
             let text = format!("not every validator has acknowledged the revocation yet{waiting}");
-            (Readiness::new(ReadyReason::Propagating, text), Requeue::Soon)
+            Readiness::new(ReadyReason::Propagating, text)
         };
         readiness.notes.extend(note);
-        status::write(context, self, RevocationStatus::default(), &readiness).await?;
-        Ok(Outcome { requeue, ..Outcome::SETTLED })
+        Ok(Plan {
+            requeue: if enforced { requeue } else { Requeue::Soon },
+            publishes: (!enforced).then(|| self.publication()),
+            ..Plan::publish(vec![], RevocationStatus::default(), readiness)
+        })
+    }
+}
+
+impl Revocation {
+    /// What has to be acknowledged. An edit is another publication.
+    fn publication(&self) -> String {
+        self.metadata.generation.unwrap_or_default().to_string()
     }
 }
 
@@ -136,8 +171,8 @@ fn api_keys(client: &SdkClient) -> Vec<Key> {
 }
 
 /// The message of the existing condition.
-fn said(status: &RevocationStatus) -> Option<ExtraCondition> {
-    let said = condition::find(&status.conditions, ConditionType::NoMatch.as_str())?;
+fn said(conditions: &[Condition]) -> Option<ExtraCondition> {
+    let said = condition::find(conditions, ConditionType::NoMatch.as_str())?;
     let is_owner = said.reason == ExtraReason::OwnerNotFound.as_str();
     let reason = if is_owner { ExtraReason::OwnerNotFound } else { ExtraReason::KeysNotFound };
     Some(ExtraCondition::new(reason, said.message.clone()))

@@ -14,6 +14,7 @@ use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
 use super::kind::HasStatus;
+use crate::crd::SessionStatus;
 use crate::crd::condition::{self, Readiness, ReadyState};
 use crate::crd::reasons::{ConditionType, ReadyReason};
 use crate::domain::ids::ObjectName;
@@ -76,7 +77,7 @@ pub async fn write<K: HasStatus>(
         .replace_status(&name, &parameters, &Tolerant::new(object.with_status(status)))
         .await
         .map_err(Error::api("write status"))?;
-    context.tracker.superseded(object, written.resource_version().as_deref());
+    context.expectations.replaced(object, written.resource_version().as_deref());
     report(context, object, readiness).await;
     Ok(written.resource_version())
 }
@@ -111,6 +112,27 @@ pub async fn write_unreadable<K: HasStatus>(
     let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
     let written = api.patch_status(name, &parameters, &Patch::Merge(&patch)).await;
     written.map(drop).map_err(Error::api("write status"))
+}
+
+/// Replaces the sessions of a member by these. It is the only write of the leader to
+/// `status.sessions`, and uses the field manager of the REST API, which writes them otherwise.
+/// Returns the new resourceVersion.
+///
+/// # Errors
+/// The member changed in between, or the API server refused.
+pub async fn keep_sessions<K: HasStatus>(
+    api: &Api<Tolerant<K>>,
+    member: &K,
+    sessions: &[SessionStatus],
+) -> Result<Option<String>, Error> {
+    let patch = json!({
+        "metadata": { "resourceVersion": member.resource_version() },
+        "status": { "sessions": (!sessions.is_empty()).then_some(sessions) },
+    });
+    let parameters =
+        PatchParams { field_manager: Some(names::SESSIONS.to_owned()), ..PatchParams::default() };
+    let patched = api.patch_status(&member.name_any(), &parameters, &Patch::Merge(&patch)).await;
+    patched.map(|member| member.resource_version()).map_err(Error::api("end sessions"))
 }
 
 fn manager() -> String {

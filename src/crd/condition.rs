@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+pub use super::reasons::ReadyState;
 use super::reasons::{ConditionType, ExtraReason, ReadyReason};
 use crate::domain::fetch_error::FetchError;
 
@@ -38,22 +39,10 @@ impl ExtraCondition {
     }
 
     /// The condition while a key set cannot be fetched.
+    #[must_use]
     pub fn fetch_failed(error: FetchError, message: String) -> Self {
         Self { type_: ConditionType::FetchFailed, reason: error.as_str(), message }
     }
-}
-
-/// The states of the `Ready` condition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadyState {
-    /// The object has not been reconciled yet.
-    Unknown,
-    /// The object works as specified.
-    Ready,
-    /// It will work once what it waits for has happened.
-    Reconciling,
-    /// It will not work until someone changes something.
-    Stalled,
 }
 
 impl Readiness {

@@ -20,6 +20,19 @@ pub struct Documentation {
     pub text: &'static str,
 }
 
+/// The states of the `Ready` condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadyState {
+    /// The object has not been reconciled yet.
+    Unknown,
+    /// The object works as specified.
+    Ready,
+    /// It will work once what it waits for has happened.
+    Reconciling,
+    /// It will not work until someone changes something.
+    Stalled,
+}
+
 /// The type of an Event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventType {

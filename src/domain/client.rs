@@ -11,7 +11,7 @@ use super::principal::{ApiKeyHolder, Principal, Verified};
 use super::reason::Reason;
 use super::revocation::Revocation;
 use super::role::Role;
-use super::rotation::api_keys::{ApiKeyState, Schedule};
+use super::rotation::api_keys::{ApiKeyState, Policy};
 
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,14 @@ pub struct Service {
     pub keys: Vec<StoredApiKey>,
 }
 
+impl Service {
+    /// Whether status lists this key.
+    #[must_use]
+    pub fn lists(&self, key: &KeyHash) -> bool {
+        self.keys.iter().any(|it| it.hash == *key)
+    }
+}
+
 /// The source of a service's API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeySource {
@@ -95,7 +103,7 @@ pub struct Delivery {
     /// Annotations of the Secret.
     pub annotations: BTreeMap<String, String>,
     /// The rotation settings.
-    pub schedule: Schedule,
+    pub rotation: Policy,
     /// The rotation requested by annotation, as a digest of the annotation's value.
     pub requested_rotation: Option<String>,
     /// Whether the Secret is retained when the client is deleted.
@@ -191,12 +199,6 @@ impl SdkClient {
     /// The hashes of its API keys.
     pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
         self.keys().iter().map(|key| key.hash)
-    }
-
-    /// The hash of the key that is published but not delivered yet.
-    #[must_use]
-    pub fn next_key(&self) -> Option<KeyHash> {
-        self.keys().iter().find(|key| key.state == ApiKeyState::Next).map(|key| key.hash)
     }
 
     fn keys(&self) -> &[StoredApiKey] {

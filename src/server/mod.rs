@@ -35,8 +35,8 @@ use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
 pub use openapi::document as openapi_document;
-pub use org::PlatformSettings;
-pub use state::{ApiState, ValidatorState};
+pub use org::{ApiState, PlatformSettings};
+pub use state::ValidatorState;
 pub use tls::TlsFiles;
 
 /// The header with the id of a request, set on every response too.

@@ -12,7 +12,7 @@ use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
-use crate::domain::rotation::api_keys::{ApiKeyState, Schedule};
+use crate::domain::rotation::api_keys::{ApiKeyState, Policy};
 
 /// How long a previous key stays valid by default.
 const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
@@ -108,13 +108,13 @@ fn parse_delivery(
         },
         labels: delivery.labels.clone(),
         annotations: delivery.annotations.clone(),
-        schedule: parse_schedule(delivery)?,
+        rotation: parse_rotation(delivery)?,
         requested_rotation: requested_rotation(object),
         retain: delivery.deletion_policy == crd::DeletionPolicy::Retain,
     })
 }
 
-fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
+fn parse_rotation(delivery: &crd::Delivery) -> Result<Policy, Violations> {
     let field = |field: &str| format!("spec.service.apiKey.delivery.{field}");
     let parse = |name: &str, text: Option<&String>| {
         let parsed = text.map(|text| duration::parse(text).ok_or(()));
@@ -139,7 +139,7 @@ fn parse_schedule(delivery: &crd::Delivery) -> Result<Schedule, Violations> {
             "must be at least rotation.interval plus rotation.overlap; otherwise keys would expire while they are still in use",
         ));
     }
-    Ok(Schedule { lifetime, interval, overlap })
+    Ok(Policy { lifetime, interval, overlap })
 }
 
 /// The keys in status, provided that they were delivered into the Secret that the spec names now.

@@ -16,7 +16,7 @@ const PRECISION: SignedDuration = SignedDuration::from_secs(1);
 
 /// A revocation. One by time covers only keys, sessions and tokens that existed when it was
 /// created, even if it specifies a later time; otherwise their replacements would be revoked again
-/// and again, and whoever may revoke could lock users out in advance.
+/// and again, and anyone who can revoke could lock users out in advance.
 ///
 /// # Errors
 /// It does not specify exactly one object whose credentials it revokes.

@@ -4,7 +4,6 @@ use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::ObjectMeta;
 
-use crate::controller::apply::Obstacle;
 use crate::crd::condition::{ExtraCondition, Readiness};
 use crate::crd::reasons::{ExtraReason, ReadyReason};
 use crate::domain::member::{KubernetesSubject, Member};
@@ -48,8 +47,8 @@ pub fn role_binding(member: &Member, owner: OwnerReference) -> Option<RoleBindin
     })
 }
 
-/// The readiness of a member, given the outcome of applying its RoleBinding.
-pub fn readiness(member: &Member, applied: Result<(), Obstacle>) -> Readiness {
+/// The readiness of a member whose RoleBinding is as desired.
+pub fn readiness(member: &Member) -> Readiness {
     let role = member.role.as_str();
     if member.suspended {
         return Readiness::new(
@@ -57,22 +56,13 @@ pub fn readiness(member: &Member, applied: Result<(), Obstacle>) -> Readiness {
             "the member is suspended and has no permissions",
         );
     }
-    match (applied, &member.kubernetes) {
-        (Err(Obstacle::Refused(said)), _) => Readiness::new(ReadyReason::Refused, said),
-        (Err(Obstacle::Foreign), _) => Readiness::new(
-            ReadyReason::ChildConflict,
-            format!(
-                "RoleBinding `{}` exists and was not created for this member; delete it",
-                names::role_binding(&member.name.name, member.role)
-            ),
-        ),
-        (Ok(()), Some(_)) => {
-            Readiness::new(ReadyReason::Bound, format!("the Kubernetes identity has role {role}"))
-        }
-        (Ok(()), None) => Readiness::new(
+    if member.kubernetes.is_some() {
+        Readiness::new(ReadyReason::Bound, format!("the Kubernetes identity has role {role}"))
+    } else {
+        Readiness::new(
             ReadyReason::Accepted,
             format!("role {role}; no Kubernetes identity is named"),
-        ),
+        )
     }
 }
 
@@ -163,6 +153,6 @@ mod tests {
         let mut suspended = member(Some(KubernetesSubject::User("ada".into())));
         suspended.suspended = true;
         assert!(role_binding(&suspended, OwnerReference::default()).is_none());
-        assert_eq!(readiness(&suspended, Ok(())).reason, ReadyReason::Suspended);
+        assert_eq!(readiness(&suspended).reason, ReadyReason::Suspended);
     }
 }

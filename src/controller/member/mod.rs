@@ -2,33 +2,34 @@
 //! password.
 
 mod desired;
-mod password;
+pub mod password;
 mod sessions;
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::driver::Reconcile;
+use super::plan::{Met, Plan, Write};
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, apply, bindings, labelled_secret,
-    ours, owner, revoked, status, triggers,
+    Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, ours, owner, revoked,
+    triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
-use crate::crd::{Member, MemberStatus, Revocation};
-use crate::domain;
+use crate::crd::{self, Member, MemberStatus, SessionStatus};
 use crate::domain::ids::MemberId;
-use crate::domain::ids::ObjectName;
-use crate::domain::revocation::RevocationTarget;
+use crate::domain::member as domain;
+use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::role::Role;
-use crate::kube_ext::name::object_name;
 use crate::names;
-use crate::validate;
+use crate::validate::{self, Violations};
+use password::Password;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
     let client = &context.client;
@@ -36,7 +37,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let bindings: Api<GuardedMeta<RoleBinding>> = Api::all(client.clone());
     let passwords: Api<GuardedMeta<Secret>> = Api::all(client.clone());
-    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
+    let revocations: Api<Guarded<crd::Revocation>> = Api::all(client.clone());
     let controller = triggers::controller::<Member>(Api::all(client.clone()));
     let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
     let orphaned = Arc::clone(&context.orphaned);
@@ -57,8 +58,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
             owner::of_id(&hashed, &secret, id)
         })
         .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
-            let owner = revoked(&revocation, RevocationTarget::Member)?;
-            Some(ObjectRef::new(&owner.name).within(&owner.namespace))
+            revoked(&revocation, RevocationTarget::Member)
         })
         .watches_stream(
             triggers::touched(passwords, labelled_secret::watched(&[names::USE_PASSWORD])),
@@ -69,7 +69,96 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
         )
 }
 
+/// The facts that the plan of a member depends on.
+pub struct Observed {
+    /// The current time.
+    pub now: Timestamp,
+    /// The namespace of password hashes.
+    pub operator_namespace: String,
+    /// The Revocations of its sessions.
+    pub revocations: Vec<Arc<Revocation>>,
+    /// An older member of the organization with the same e-mail address.
+    pub holder: Option<String>,
+    /// `None` if sessions have to end first. A failure must not keep permissions from being
+    /// revoked.
+    pub password: Option<Result<Password, Error>>,
+}
+
 impl Reconcile for Member {
+    type Parsed = domain::Member;
+    type Observed = Observed;
+
+    fn parse(&self) -> Result<Self::Parsed, Violations> {
+        validate::member(self)
+    }
+
+    async fn observe(
+        &self,
+        member: &Self::Parsed,
+        context: &Context,
+        _: Option<Met>,
+    ) -> Result<Observed, Error> {
+        let now = context.clock.now();
+        let login_name = domain::Member::login_name(&member.email);
+        let holders = context.reader.members_by_email(&login_name);
+        let holder = holders.into_iter().find(|it| it.organization == member.organization);
+        let mut observed = Observed {
+            now,
+            operator_namespace: context.settings.operator_namespace.clone(),
+            revocations: context.reader.revocations(RevocationTarget::Member, &member.name, now),
+            holder: holder
+                .map(|it| it.name.clone())
+                .filter(|it| *it != member.name)
+                .map(|it| it.name),
+            password: None,
+        };
+        if observed.remaining_sessions(self, member).is_none() {
+            observed.password = Some(password::observe(context, member).await);
+        }
+        Ok(observed)
+    }
+
+    fn plan(&self, member: &Self::Parsed, observed: Observed) -> Result<Plan<MemberStatus>, Error> {
+        if let Some(remaining) = observed.remaining_sessions(self, member) {
+            // The event of this write triggers the next reconciliation, which does the rest.
+            return Ok(Plan::write(vec![Write::KeepSessions(remaining)]));
+        }
+        let owner =
+            self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
+        let binding = desired::role_binding(member, owner);
+        // Deletes first, so that a demotion never leaves both roles.
+        let keep = binding.as_ref().map(kube::ResourceExt::name_any);
+        let mut writes = vec![Write::PruneRoleBindings(member.id, keep)];
+        writes.extend(binding.map(|binding| Write::ApplyRoleBinding(Box::new(binding))));
+        let password = match observed.password.unwrap_or(Ok(Password::None)) {
+            Ok(password) => password,
+            // Permissions do not depend on the password.
+            Err(error) => return Ok(Plan { failure: Some(error), ..Plan::write(writes) }),
+        };
+        let (id, secret, problem) = password.plan(&observed.operator_namespace);
+        writes.extend(secret);
+        let mut readiness = desired::readiness(member);
+        if !member.suspended {
+            let conflict = observed.holder.as_deref().map(desired::email_conflict);
+            readiness = problem.or(conflict).unwrap_or(readiness);
+        }
+        readiness.notes.extend(desired::within_reach(member));
+        let status = MemberStatus {
+            id: Some(member.id.to_string()),
+            password_id: id.map(|id| id.to_string()),
+            ..MemberStatus::default()
+        };
+        let stalled = readiness.state() == ReadyState::Stalled;
+        let requeue = if stalled { Requeue::Later } else { Requeue::OnChange };
+        Ok(Plan { requeue, ..Plan::publish(writes, status, readiness) })
+    }
+
+    /// A missing RoleBinding is more important than a password that cannot be used.
+    fn obstructed(planned: Readiness, obstacle: Readiness) -> Readiness {
+        Readiness { notes: planned.notes, ..obstacle }
+    }
+
+    /// Without a valid spec the identity is unknown, too, so there must be no permissions.
     async fn end(context: &Context, namespace: &str, name: &str) -> Result<(), Error> {
         bindings::prune(&context.client, namespace, MemberId::derive(namespace, name), None).await
     }
@@ -77,81 +166,14 @@ impl Reconcile for Member {
     fn forget(context: &Context, _namespace: &str, _name: &str) {
         context.orphaned.notify_one();
     }
-
-    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        // resolve: nothing here; `password` reads the referenced Secret
-        let uid = self.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
-        let owner =
-            self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
-
-        // validate
-        let member = match validate::member(self) {
-            Ok(member) => member,
-            Err(violations) => {
-                // Without a valid spec the identity is unknown, so there must be no permissions.
-                let ObjectName { namespace, name } = object_name(self);
-                let id = MemberId::derive(&namespace, &name);
-                bindings::prune(&context.client, &namespace, id, None).await?;
-                let unchanged = self.status.clone().unwrap_or_default();
-                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::INVALID);
-            }
-        };
-
-        if let Some(remaining) = sessions::remaining(context, self, &member) {
-            let ended = sessions::keep(&context.client, self, &remaining).await?;
-            context.tracker.superseded(self, ended.as_deref());
-            // The event of this write triggers the next reconciliation, which does the rest.
-            return Ok(Outcome::SETTLED);
-        }
-
-        // desired
-        let binding = desired::role_binding(&member, owner);
-
-        // apply; deletes first, so that a demotion never leaves both roles
-        let keep = binding.as_ref().map(kube::ResourceExt::name_any);
-        let (client, namespace) = (&context.client, &member.name.namespace);
-        bindings::prune(client, namespace, member.id, keep.as_deref()).await?;
-        let applied = match &binding {
-            Some(binding) => apply::apply_child(&context.client, &uid, binding).await?,
-            None => Ok(()),
-        };
-
-        let password = password::follow(context, &member).await?;
-
-        // status
-        let blocked = applied.is_err();
-        let mut readiness = desired::readiness(&member, applied);
-        let within_reach = desired::within_reach(&member);
-        let (password, problem) = match password {
-            Ok(id) => (id, None),
-            Err(problem) => (None, Some(problem)),
-        };
-        if let (ReadyState::Ready, false, Some(problem)) =
-            (readiness.state(), member.suspended, problem)
-        {
-            readiness = problem;
-        }
-        if let (ReadyState::Ready, false) = (readiness.state(), member.suspended) {
-            readiness = contested(context, &member).unwrap_or(readiness);
-        }
-        let desired = MemberStatus {
-            id: Some(member.id.to_string()),
-            password_id: password.map(|id| id.to_string()),
-            ..MemberStatus::default()
-        };
-        readiness.notes.extend(within_reach);
-        let blocked = blocked || readiness.state() == ReadyState::Stalled;
-        let outcome = if blocked { Outcome::BLOCKED } else { Outcome::SETTLED };
-        status::write(context, self, desired, &readiness).await?;
-        Ok(outcome)
-    }
 }
 
-/// The readiness if an older member of the organization has the same e-mail address.
-fn contested(context: &Context, member: &domain::member::Member) -> Option<Readiness> {
-    let login_name = domain::member::Member::login_name(&member.email);
-    let holders = context.reader.members_by_email(&login_name);
-    let holder = holders.iter().find(|holder| holder.organization == member.organization)?;
-    (holder.name != member.name).then(|| desired::email_conflict(&holder.name.name))
+impl Observed {
+    fn remaining_sessions(
+        &self,
+        object: &Member,
+        member: &domain::Member,
+    ) -> Option<Vec<SessionStatus>> {
+        sessions::remaining(object, member, &self.revocations, self.now)
+    }
 }

@@ -11,9 +11,9 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::ObjectMeta;
-use tracing::info;
 
-use crate::controller::apply::{self, Created};
+use crate::controller::apply;
+use crate::controller::plan::{SecretWrite, Write};
 use crate::controller::{Context, Error, labelled_secret};
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
@@ -23,67 +23,81 @@ use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::secret_ref::SecretEntry;
 use crate::names;
 
-/// The id of the current password, whose hash is stored on return. `None` if the spec refers to no
-/// Secret. The inner `Err` is the readiness of a member whose password cannot be used.
-pub async fn follow(
-    context: &Context,
-    member: &Member,
-) -> Result<Result<Option<PasswordId>, Readiness>, Error> {
-    let Some(entry) = &member.password else { return Ok(Ok(None)) };
+/// The password that the spec refers to.
+pub enum Password {
+    /// The spec refers to no Secret.
+    None,
+    /// There is no Secret that may be read, with a text in the entry.
+    Unusable(SecretEntry),
+    /// Its hash is stored.
+    Stored(PasswordId),
+    /// Its hash is stored, but was computed from an earlier version of the source, with the same
+    /// text. Contains the Secret with the new mark.
+    Rewritten(PasswordId, Box<Secret>),
+    /// It is new. Contains the Secret with its hash.
+    New(PasswordId, Box<Secret>),
+    /// It must not be used as a password.
+    Refused(Refused),
+}
+
+/// Reads the source and the stored hashes, and computes the hash of a new password.
+pub async fn observe(context: &Context, member: &Member) -> Result<Password, Error> {
+    let Some(entry) = &member.password else { return Ok(Password::None) };
     let source =
         labelled_secret::read_opted_in(context, &member.name.namespace, entry, names::USE_PASSWORD)
             .await?;
     let text = source.as_ref().and_then(|source| std::str::from_utf8(&source.bytes).ok());
     let (Some(source), Some(text)) = (source.as_ref(), text) else {
-        return Ok(Err(unusable(entry)));
+        return Ok(Password::Unusable(entry.clone()));
     };
     let uid = context.namespace_uid(&member.name.namespace).await?;
     let mark = mark(&source.version, entry);
-    if let Some(id) = member.password_id
-        && stays(context, &uid, member, id, &mark, text).await?
-    {
-        return Ok(Ok(Some(id)));
+    if let Some(id) = member.password_id {
+        let name = names::password_secret(&uid, &member.name.name, id);
+        if let Some(mut secret) = stored(context, &name).await? {
+            if source_of(&secret) == Some(&mark) {
+                return Ok(Password::Stored(id));
+            }
+            // The source may have been written again with the same text, or only been annotated,
+            // which must not end any session.
+            if is_of(context, &secret, text.to_owned()).await? {
+                secret.annotations_mut().insert(names::PASSWORD_SOURCE.to_owned(), mark);
+                return Ok(Password::Rewritten(id, Box::new(secret)));
+            }
+        }
     }
     let id = PasswordId::derive(&[&uid, &member.name.name, &mark]);
     let name = names::password_secret(&uid, &member.name.name, id);
     if stored(context, &name).await?.is_some() {
-        return Ok(Ok(Some(id)));
+        return Ok(Password::Stored(id));
     }
     match hash(context, text.to_owned()).await? {
-        Ok(hash) => {
-            create(context, &desired(member, name, &mark, &hash)).await?;
-            Ok(Ok(Some(id)))
-        }
+        Ok(hash) => Ok(Password::New(id, Box::new(desired(member, name, &mark, &hash)))),
         Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
-        Err(refused) => Ok(Err(Readiness::new(
-            ReadyReason::PasswordRefused,
-            format!("spec.passwordSecretRef: {refused}"),
-        ))),
+        Err(refused) => Ok(Password::Refused(refused)),
     }
 }
 
-/// Whether the current password is still that of the source Secret. That may have been written
-/// again with the same text, or only been annotated, which must not end any session.
-async fn stays(
-    context: &Context,
-    uid: &str,
-    member: &Member,
-    id: PasswordId,
-    mark: &str,
-    text: &str,
-) -> Result<bool, Error> {
-    let name = names::password_secret(uid, &member.name.name, id);
-    let Some(mut secret) = stored(context, &name).await? else { return Ok(false) };
-    if source_of(&secret) == Some(mark) {
-        return Ok(true);
+impl Password {
+    /// The id of the password, the write that stores its hash, and the readiness of a member whose
+    /// password cannot be used. Pure.
+    pub fn plan(self, namespace: &str) -> (Option<PasswordId>, Option<Write>, Option<Readiness>) {
+        let write = |secret: Box<Secret>| SecretWrite::new(namespace, *secret);
+        match self {
+            Self::None => (None, None, None),
+            Self::Stored(id) => (Some(id), None, None),
+            Self::Rewritten(id, secret) => {
+                (Some(id), Some(Write::ReplaceSecret(write(secret))), None)
+            }
+            // An existing one was created from the same source, by another leader.
+            Self::New(id, secret) => (Some(id), Some(Write::EnsureSecret(write(secret))), None),
+            Self::Unusable(entry) => (None, None, Some(unusable(&entry))),
+            Self::Refused(refused) => {
+                let text = format!("spec.passwordSecretRef: {refused}");
+                (None, None, Some(Readiness::new(ReadyReason::PasswordRefused, text)))
+            }
+        }
     }
-    if !is_of(context, &secret, text.to_owned()).await? {
-        return Ok(false);
-    }
-    secret.annotations_mut().insert(names::PASSWORD_SOURCE.to_owned(), mark.to_owned());
-    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
-    apply::replace_secret(client, namespace, &secret).await?;
-    Ok(true)
 }
 
 async fn stored(context: &Context, name: &str) -> Result<Option<Secret>, Error> {
@@ -105,15 +119,6 @@ async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Re
     let _turn = context.hashing.lock().await;
     let text = zeroize::Zeroizing::new(text);
     Ok(tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await?)
-}
-
-async fn create(context: &Context, secret: &Secret) -> Result<(), Error> {
-    let (client, namespace) = (&context.client, &context.settings.operator_namespace);
-    // An existing one was created from the same source, by another leader at the same moment.
-    if let Created::New(made) = apply::create_secret(client, namespace, secret).await? {
-        info!(name = %made.name_any(), "stored a password hash");
-    }
-    Ok(())
 }
 
 fn desired(member: &Member, name: String, mark: &str, hash: &PasswordHash) -> Secret {

@@ -15,18 +15,21 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::Api;
 
-use super::delivery::{Contents, DeliverySecret, Desired, Observed};
-use super::{ClientOutcome, ownership};
-use crate::controller::apply::{self, Created};
+use super::delivery::{self, Contents, DeliverySecret, Desired};
+use super::pending::Pending;
+use super::{ClientPlan, ownership};
 use crate::controller::events::EventNote;
-use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue};
+use crate::controller::expectations::Children;
+use crate::controller::plan::{Met, SecretWrite, Write};
+use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply};
 use crate::crd;
 use crate::crd::condition::{ExtraCondition, Readiness};
 use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
@@ -34,347 +37,537 @@ use crate::domain::client::{Delivery, SdkClient, Service};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
 use crate::domain::key_ownership::{Evidence, Ruling};
-use crate::domain::record_mac::SignedBy;
+use crate::domain::record_mac::{RecordKeys, SignedBy};
 use crate::domain::revocation::{Revocation, RevocationTarget};
-use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey, Plan, Rotate};
+use crate::domain::rotation::Reach;
+use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey, NextKey, Step};
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 
+/// How long the Next key of another leader is left alone. Without this pause, two leaders would
+/// replace each other's keys endlessly.
+const TAKEOVER_DELAY: Duration = Duration::from_secs(5);
+
+/// The facts that the plan depends on.
+pub struct Observed {
+    /// The current time, but not before the limit of any Revocation: a key that is created now must
+    /// not be covered by one, even if this clock is behind the clock of the API server. Otherwise it
+    /// would be revoked and replaced endlessly.
+    pub now: Timestamp,
+    /// Base URL of the public endpoints.
+    pub public_url: String,
+    /// The keys of the MACs.
+    pub record_keys: Arc<RecordKeys>,
+    /// The Revocations of the client's keys.
+    pub revocations: Vec<Arc<Revocation>>,
+    /// The Secret; `None` if it does not exist.
+    pub stored: Option<Secret>,
+    /// The keys of the Secret that belong to the client. `None` if that is not known yet.
+    pub owned: Option<Owned>,
+    /// The Next key in status.
+    pub next: Option<Next>,
+    /// A new key for the Secret, if one is needed.
+    pub new_key: Option<ApiKey>,
+    /// The hash of a new Next key, if one is to be published.
+    pub new_next: Option<KeyHash>,
+}
+
 /// The keys of a Secret that belong to the client.
 #[derive(Default)]
-struct Owned {
-    all: HashSet<KeyHash>,
+pub struct Owned {
+    /// Their hashes.
+    pub all: HashSet<KeyHash>,
     /// A key that belongs to another client.
-    conflict: Option<KeyHash>,
+    pub conflict: Option<KeyHash>,
     /// Whether the status of another client lists one of them, too.
-    contested: bool,
+    pub contested: bool,
 }
 
-/// Creates, repairs or rotates the key in the client's Secret.
-///
-/// `version` is the resourceVersion of the client as read. Returns `None` if it is not known yet to
-/// which client the key belongs.
-pub async fn deliver(
+/// A Next key.
+pub struct Next {
+    /// Its hash.
+    pub hash: KeyHash,
+    /// Its creation time, as published in status.
+    pub created_at: Option<Timestamp>,
+    /// How far it has propagated. A key whose plain text is lost has to be replaced: nowhere.
+    pub reach: Reach,
+    /// Its plain text, unless another leader has published it.
+    pub pending: Option<Arc<Pending>>,
+    /// The validators that have acknowledged it, for messages.
+    pub acknowledged_by: String,
+    /// The validators that have not acknowledged it, for a message, if that takes long.
+    pub waiting: String,
+}
+
+/// What to do, before any new key exists.
+enum Decision {
+    /// The Secret was not created for this client.
+    Foreign,
+    /// It does not exist.
+    Create,
+    /// It is not known yet to which client a key belongs.
+    Wait,
+    /// Immediately replaces a key that was deleted, is malformed or is revoked. Previous keys that
+    /// are not revoked remain valid.
+    Replace { previous: Vec<DeliveredKey>, why: &'static str },
+    /// The key in the Secret belongs to another client. It is not overwritten.
+    Conflict { previous: Vec<DeliveredKey>, hash: KeyHash },
+    /// These belong to the client, but must be in status before they are recorded with a MAC.
+    Adopt(Vec<DeliveredKey>),
+    /// All keys belong to the client: its next step.
+    Step(Box<Ready>),
+}
+
+struct Ready {
+    key: ApiKey,
+    step: Step,
+    /// The last completed rotation request.
+    rotated: String,
+    /// Whether a correction of the Secret is no repair: a record changes when the MAC key is
+    /// rotated and when an overlap ends.
+    is_expected: bool,
+}
+
+/// Reads the Secret, determines which of its keys belong to the client, and generates the key that
+/// the plan will need.
+pub async fn observe(
     context: &Context,
+    object: &crd::SdkClient,
     client: &SdkClient,
-    version: &str,
     service: &Service,
     delivery: &Delivery,
-) -> Result<Option<ClientOutcome>, Error> {
-    let record_keys = context.record_keys.get(context).await?;
-    let public_url = &context.settings.public_url;
-    let secret = DeliverySecret::new(client, delivery, public_url, &record_keys);
+    met: Option<Met>,
+) -> Result<Observed, Error> {
+    let namespace = &client.name.namespace;
+    let stored = match met {
+        Some(Met::Existing(secret)) => Some(*secret),
+        // The Secret of a client without keys in status usually does not exist yet, so the read is
+        // skipped. If it does exist, the attempt to create it returns it.
+        _ if service.keys.is_empty() => None,
+        _ => apply::read_secret(&context.client, namespace, &delivery.secret_name).await?,
+    };
     let now = context.clock.now();
     let revocations = context.reader.revocations(RevocationTarget::SdkClient, &client.name, now);
-    // A key that is created now must be younger than the limit of any Revocation, even if this
-    // clock is behind the clock of the API server. Otherwise it would be revoked and replaced
-    // endlessly.
-    let now = revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max);
-    let this =
-        ApiKeyReconciler { context, client, version, service, delivery, secret, revocations, now };
-    let resolved = this.resolve().await?;
-    let contents = match this.secret.observe(resolved.secret(), &service.keys) {
-        Observed::Foreign => return Ok(Some(this.foreign())),
-        Observed::Ours(contents) => contents,
+    let mut observed = Observed {
+        now: revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max),
+        public_url: context.settings.public_url.clone(),
+        record_keys: context.record_keys.get(context).await?,
+        revocations,
+        stored,
+        owned: None,
+        next: next(context, object, client, service),
+        new_key: None,
+        new_next: None,
     };
-    this.reconcile(&resolved, contents).await
-}
-
-struct ApiKeyReconciler<'c> {
-    context: &'c Context,
-    client: &'c SdkClient,
-    version: &'c str,
-    service: &'c Service,
-    delivery: &'c Delivery,
-    secret: DeliverySecret<'c>,
-    /// The Revocations of the client's keys.
-    revocations: Vec<Arc<Revocation>>,
-    /// The current time, but not before the limit of any Revocation.
-    now: Timestamp,
-}
-
-impl ApiKeyReconciler<'_> {
-    /// Reads the Secret, or creates it. For a client without keys in status, the Secret usually
-    /// does not exist yet, so the read is skipped; if it does exist, the POST returns it.
-    async fn resolve(&self) -> Result<Created, Error> {
-        let (client, namespace) = (&self.context.client, &self.client.name.namespace);
-        if !self.service.keys.is_empty()
-            && let Some(stored) = apply::read_secret(client, namespace, self.secret.name()).await?
-        {
-            return Ok(Created::Existing(stored));
+    if let Some((contents, _)) = observed.planner(client, service, delivery).contents() {
+        observed.owned = owned(context, object, client, service, &contents).await?;
+    }
+    match observed.planner(client, service, delivery).decide() {
+        Decision::Create | Decision::Replace { .. } => {
+            observed.new_key = Some(generate(context, client)?);
         }
-        let key = self.generate()?;
-        let delivered = self.delivery.schedule.deliver(&[], key.hash(), self.now);
-        let rotated = self.requested();
-        let desired = Desired { key: &key, delivered: &delivered, rotated };
-        apply::create_secret(client, namespace, &self.secret.secret(&desired)?).await
+        Decision::Step(ready) if ready.step.next == NextKey::Publish => {
+            let (key, created_at) = (generate(context, client)?, observed.now);
+            observed.new_next = Some(key.hash());
+            context.pending.put(&client.name, Pending { key, created_at });
+        }
+        Decision::Step(ready) if ready.step.next == NextKey::Deliver => {
+            if let Some(next) = &mut observed.next
+                && !is_published(context, client, &next.hash).await?
+            {
+                next.reach = Reach::Published;
+            }
+        }
+        _ => {}
     }
+    Ok(observed)
+}
 
-    /// Generates a key, and reserves its hash until status lists it.
-    fn generate(&self) -> Result<ApiKey, Error> {
-        let key = ApiKey::generate()?;
-        self.context.ownership.reserve(&self.client.name, key.hash());
-        Ok(key)
+/// Generates a key, and reserves its hash until status lists it.
+fn generate(context: &Context, client: &SdkClient) -> Result<ApiKey, Error> {
+    let key = ApiKey::generate()?;
+    context.ownership.reserve(&client.name, key.hash());
+    Ok(key)
+}
+
+/// The Next key in status.
+fn next(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+    service: &Service,
+) -> Option<Next> {
+    let published = service.keys.iter().find(|key| key.state == ApiKeyState::Next)?;
+    let write = context.expectations.publication(object, &published.hash.to_string());
+    let pending = context.pending.get(&client.name, published.hash);
+    let acknowledged = context.replicas.acknowledged(&write);
+    let reach = reach(pending.is_some(), acknowledged.everywhere, write.at.elapsed());
+    Some(Next {
+        hash: published.hash,
+        created_at: published.created_at,
+        reach,
+        pending,
+        waiting: acknowledged.waiting_note(&write),
+        acknowledged_by: acknowledged.text,
+    })
+}
+
+/// How far a key has propagated that status has published for this long, as this leader has seen it.
+/// If the plain text is lost, or another leader has it, the key is left alone for a while.
+fn reach(has_plain_text: bool, everywhere: bool, published_for: Duration) -> Reach {
+    match (has_plain_text, everywhere) {
+        (true, true) => Reach::Everywhere,
+        (false, _) if published_for >= TAKEOVER_DELAY => Reach::Nowhere,
+        _ => Reach::Published,
     }
+}
 
-    async fn reconcile(
-        &self,
-        resolved: &Created,
-        mut contents: Contents,
-    ) -> Result<Option<ClientOutcome>, Error> {
-        let stored = resolved.secret();
+/// The delivered keys that belong to the client. `None` if that is not known yet.
+async fn owned(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+    service: &Service,
+    contents: &Contents,
+) -> Result<Option<Owned>, Error> {
+    let (mut owned, mut asked) = (Owned::default(), Vec::new());
+    for key in &contents.delivered {
+        if service.lists(&key.hash) {
+            owned.all.insert(key.hash);
+            // Two leaders have written it to status of two clients. Validators reject it.
+            if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
+                owned.conflict = owned.conflict.or(Some(key.hash));
+                owned.contested = true;
+            }
+        } else if contents.recorded.contains(&key.hash) {
+            asked.push((key.hash, Evidence::Recorded));
+        } else {
+            asked.push((key.hash, Evidence::PlainText));
+        }
+    }
+    let version = object.resource_version().unwrap_or_default();
+    for (hash, ruling) in ownership::rule(context, client, &version, &asked).await? {
+        match ruling {
+            Ruling::Granted => drop(owned.all.insert(hash)),
+            Ruling::Conflict => owned.conflict = Some(hash),
+            Ruling::Wait => return Ok(None),
+        }
+    }
+    Ok(Some(owned))
+}
+
+/// Whether status still lists the key. Reads it again, as another leader may have replaced it.
+async fn is_published(context: &Context, client: &SdkClient, key: &KeyHash) -> Result<bool, Error> {
+    let api: Api<Tolerant<crd::SdkClient>> =
+        Api::namespaced(context.client.clone(), &client.name.namespace);
+    let fresh = api.read(&client.name.name).await;
+    let fresh = fresh.map_err(Error::api("read SdkClient"))?;
+    let hash = key.to_string();
+    let keys = fresh.status.iter().flat_map(|status| &status.keys);
+    Ok(fresh.metadata.deletion_timestamp.is_none() && keys.into_iter().any(|it| it.sha256 == hash))
+}
+
+/// Creates, repairs or rotates the key in the client's Secret. Pure. `None` if it is not known yet
+/// to which client a key belongs.
+pub fn plan(
+    client: &SdkClient,
+    service: &Service,
+    delivery: &Delivery,
+    observed: &Observed,
+) -> Result<Option<ClientPlan>, Error> {
+    let planner = observed.planner(client, service, delivery);
+    Ok(Some(match planner.decide() {
+        Decision::Wait => return Ok(None),
+        Decision::Foreign => planner.foreign(),
+        Decision::Create => planner.create()?,
+        Decision::Replace { previous, why } => planner.replace(&previous, why)?,
+        Decision::Conflict { previous, hash } => {
+            let step = planner.step(&previous, false);
+            let requeue = step.wake_at.map_or(Requeue::OnChange, Requeue::At);
+            ClientPlan { conflict: Some(hash), ..planner.deliver_status(&step.live, requeue) }
+        }
+        Decision::Adopt(delivered) => {
+            let step = planner.step(&delivered, false);
+            ClientPlan {
+                next_rotation: step.next_rotation,
+                conflict: planner.conflict(),
+                ..planner.deliver_status(&step.live, Requeue::Soon)
+            }
+        }
+        Decision::Step(ready) => {
+            let planned = match ready.step.next {
+                NextKey::Publish => planner.publish(&ready)?,
+                NextKey::Acknowledge => planner.acknowledge(&ready)?,
+                NextKey::Deliver => planner.deliver(&ready)?,
+                NextKey::NotDue | NextKey::Deferred(_) => planner.settle(&ready)?,
+            };
+            ClientPlan { conflict: planner.conflict(), ..planned }
+        }
+    }))
+}
+
+impl Observed {
+    fn planner<'o>(
+        &'o self,
+        client: &'o SdkClient,
+        service: &'o Service,
+        delivery: &'o Delivery,
+    ) -> Planner<'o> {
+        let secret = DeliverySecret::new(client, delivery, &self.public_url, &self.record_keys);
+        Planner { observed: self, client, service, delivery, secret }
+    }
+}
+
+struct Planner<'o> {
+    observed: &'o Observed,
+    client: &'o SdkClient,
+    service: &'o Service,
+    delivery: &'o Delivery,
+    secret: DeliverySecret<'o>,
+}
+
+impl Planner<'_> {
+    /// The content of a Secret of ours, without keys that are revoked or whose overlap has ended,
+    /// and whether an overlap has ended.
+    fn contents(&self) -> Option<(Contents, bool)> {
+        let stored = self.observed.stored.as_ref()?;
+        let delivery::Observed::Ours(mut contents) =
+            self.secret.observe(stored, &self.service.keys)
+        else {
+            return None;
+        };
         let ended = contents.delivered.iter().any(|key| self.is_over(key));
         contents.delivered.retain(|key| !self.is_revoked(key) && !self.is_over(key));
-        let Some(owned) = self.owned(resolved, &contents).await? else { return Ok(None) };
+        Some((contents, ended))
+    }
+
+    fn decide(&self) -> Decision {
+        if self.observed.stored.is_none() {
+            return Decision::Create;
+        }
+        let Some((contents, ended)) = self.contents() else { return Decision::Foreign };
+        let Some(owned) = &self.observed.owned else { return Decision::Wait };
         let Contents { key, mut delivered, rotated, signed_by, recorded } = contents;
         let Some(key) = key else {
-            return self.replace(stored, &delivered, "was missing or malformed").await.map(Some);
+            return Decision::Replace { previous: delivered, why: "was missing or malformed" };
         };
-        let current = |key: &DeliveredKey| key.state == ApiKeyState::Current;
-        if !delivered.iter().any(current) {
-            delivered.retain(|key| owned.all.contains(&key.hash));
-            return self.replace(stored, &delivered, "was revoked").await.map(Some);
+        let is_owned = |key: &DeliveredKey| owned.all.contains(&key.hash);
+        let has_current =
+            |keys: &[DeliveredKey]| keys.iter().any(|key| key.state == ApiKeyState::Current);
+        if !has_current(&delivered) {
+            delivered.retain(is_owned);
+            return Decision::Replace { previous: delivered, why: "was revoked" };
         }
-        delivered.retain(|key| owned.all.contains(&key.hash));
-        if !delivered.iter().any(current) {
-            return Ok(Some(self.another_clients(&delivered, key.hash())));
+        delivered.retain(is_owned);
+        if !has_current(&delivered) {
+            return Decision::Conflict { previous: delivered, hash: key.hash() };
         }
-        let own = |key: &DeliveredKey| {
-            matches!(resolved, Created::New(_))
-                || recorded.contains(&key.hash)
-                || self.is_in_status(&key.hash)
-        };
         // A hash that may belong to another client must not be recorded with a MAC.
+        let own =
+            |key: &DeliveredKey| recorded.contains(&key.hash) || self.service.lists(&key.hash);
         if owned.contested || !delivered.iter().all(own) {
-            let plan = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
-            let mut made = self.made(&plan.live, Requeue::Soon);
-            made.next_rotation = plan.next_rotation;
-            made.conflict = owned.conflict;
-            return Ok(Some(made));
+            return Decision::Adopt(delivered);
         }
-        let mut made = self.go_on(resolved, &key, &delivered, rotated).await?;
-        made.conflict = owned.conflict;
-        // A record changes when the MAC key is rotated and when an overlap ends. Neither is a
-        // repair.
-        if made.is_repair() && (ended || signed_by == Some(SignedBy::Previous)) {
-            made.news = None;
-        }
-        Ok(Some(made))
-    }
-
-    /// The delivered keys that belong to the client. `None` if that is not known yet.
-    async fn owned(&self, resolved: &Created, contents: &Contents) -> Result<Option<Owned>, Error> {
-        let is_new = matches!(resolved, Created::New(_));
-        let (mut owned, mut asked) = (Owned::default(), Vec::new());
-        for key in &contents.delivered {
-            if is_new {
-                owned.all.insert(key.hash);
-            } else if self.is_in_status(&key.hash) {
-                owned.all.insert(key.hash);
-                // Two leaders have written it to status of two clients. Validators reject it.
-                if self.context.reader.is_key_recorded_besides(&key.hash, &self.client.name) {
-                    owned.conflict = owned.conflict.or(Some(key.hash));
-                    owned.contested = true;
-                }
-            } else if contents.recorded.contains(&key.hash) {
-                asked.push((key.hash, Evidence::Recorded));
-            } else {
-                asked.push((key.hash, Evidence::PlainText));
-            }
-        }
-        let rulings = ownership::rule(self.context, self.client, self.version, &asked).await?;
-        for (hash, ruling) in rulings {
-            match ruling {
-                Ruling::Granted => drop(owned.all.insert(hash)),
-                Ruling::Conflict => owned.conflict = Some(hash),
-                Ruling::Wait => return Ok(None),
-            }
-        }
-        Ok(Some(owned))
-    }
-
-    fn is_in_status(&self, hash: &KeyHash) -> bool {
-        self.service.keys.iter().any(|key| key.hash == *hash)
-    }
-
-    /// Continues once all keys are known to belong to the client.
-    async fn go_on(
-        &self,
-        resolved: &Created,
-        key: &ApiKey,
-        delivered: &[DeliveredKey],
-        rotated: Option<String>,
-    ) -> Result<ClientOutcome, Error> {
-        let stored = resolved.secret();
         // A rotation request that exists when the Secret is first seen is recorded and not carried
         // out: restoring or copying an object must not rotate its key.
         let rotated = rotated.unwrap_or_else(|| self.requested().to_owned());
         let requested = self.delivery.requested_rotation.is_some() && rotated != self.requested();
-        let schedule = &self.delivery.schedule;
-        let plan = schedule.plan(self.client.id, delivered, requested, self.now);
-        if plan.rotate == Rotate::Now {
-            return self.rotate(stored, key, &plan, &rotated).await;
-        }
-        let desired = Desired { key, delivered: &plan.live, rotated: &rotated };
-        let repaired = self.correct(stored, &desired).await?;
-        let mut made = self.made(&plan.live, plan.wake_at.map_or(Requeue::OnChange, Requeue::At));
-        made.next_rotation = plan.next_rotation;
-        made.secret_version = repaired.as_ref().unwrap_or(stored).resource_version();
-        if repaired.is_some() {
-            let note = format!("Secret `{}` had drifted and was repaired", self.secret.name());
-            made.news = Some(EventNote::new(EventReason::SecretRepaired, note));
-        }
-        if matches!(resolved, Created::New(_)) && !self.service.keys.is_empty() {
-            made.news = Some(EventNote::new(
+        let step = self.step(&delivered, requested);
+        let is_expected = ended || signed_by == Some(SignedBy::Previous);
+        Decision::Step(Box::new(Ready { key, step, rotated, is_expected }))
+    }
+
+    /// Creates the Secret. Nothing is in status before, so that no hash belongs to a key that no one
+    /// has.
+    fn create(&self) -> Result<ClientPlan, Error> {
+        let key = self.new_key()?;
+        let delivered = self.delivery.rotation.deliver(&[], key.hash(), self.observed.now);
+        let desired = Desired { key, delivered: &delivered, rotated: self.requested() };
+        let write = SecretWrite::new(&self.client.name.namespace, self.secret.secret(&desired)?);
+        let was_deleted = !self.service.keys.is_empty();
+        let event = was_deleted.then(|| {
+            EventNote::new(
                 EventReason::KeyReplaced,
                 format!(
                     "Secret `{}` was deleted; re-created it with a new API key, and all earlier keys are rejected",
                     self.secret.name()
                 ),
-            ));
-        }
-        if let Rotate::Deferred(until) = plan.rotate {
-            made.readiness.notes.push(ExtraCondition::new(ExtraReason::TooManyKeys,
-                format!(
-                    "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
-                    plan.live.len().saturating_sub(1)
-                ),
-            ));
-        }
-        Ok(made)
+            )
+        });
+        let settled = self.settled(&self.step(&delivered, false), Children::new());
+        Ok(ClientPlan { write: Some(Write::CreateSecret(write)), event, ..settled })
     }
 
-    /// Immediately replaces a key that was deleted, is malformed or is revoked. Previous keys that
-    /// are not revoked remain valid.
-    async fn replace(
-        &self,
-        stored: &Secret,
-        previous: &[DeliveredKey],
-        why: &str,
-    ) -> Result<ClientOutcome, Error> {
-        let key = self.generate()?;
-        let delivered = self.delivery.schedule.deliver(previous, key.hash(), self.now);
-        let rotated = self.requested();
-        self.correct(stored, &Desired { key: &key, delivered: &delivered, rotated }).await?;
-        let mut made = self.made(&delivered, Requeue::Soon);
-        made.news = Some(EventNote::new(
+    fn replace(&self, previous: &[DeliveredKey], why: &str) -> Result<ClientPlan, Error> {
+        let key = self.new_key()?;
+        let delivered = self.delivery.rotation.deliver(previous, key.hash(), self.observed.now);
+        let desired = Desired { key, delivered: &delivered, rotated: self.requested() };
+        let event = EventNote::new(
             EventReason::KeyReplaced,
             format!(
                 "the key in Secret `{}` {why}; replaced it with API key {}",
                 self.secret.name(),
                 key.hash().id()
             ),
-        ));
-        Ok(made)
+        );
+        Ok(ClientPlan {
+            write: self.correct(&desired)?,
+            event: Some(event),
+            ..self.deliver_status(&delivered, Requeue::Soon)
+        })
     }
 
-    /// One step of a rotation.
-    async fn rotate(
-        &self,
-        stored: &Secret,
-        key: &ApiKey,
-        plan: &Plan,
-        rotated: &str,
-    ) -> Result<ClientOutcome, Error> {
-        let published = self.service.keys.iter().find(|key| key.state == ApiKeyState::Next);
-        let pending = self.context.pending.take(&self.client.name, published);
-        let Some(pending) = pending else {
-            // In the meantime, the Secret is still repaired.
-            let desired = Desired { key, delivered: &plan.live, rotated };
-            self.correct(stored, &desired).await?;
-            let next = self.generate()?;
-            let mut made = self.with_next(plan, &next, self.now);
-            made.publish = Some((next, self.now));
-            return Ok(made);
-        };
-        let reached = self.context.replicas.acknowledged(&pending.write);
-        if !(reached.everywhere && self.is_published(&pending.key).await?) {
-            let mut made = self.with_next(plan, &pending.key, pending.made_at);
-            made.requeue = Requeue::At(later(self.now, PROPAGATION_CHECK_INTERVAL));
-            let waiting = reached.waiting_note(&pending.write);
-            made.readiness.notes.push(ExtraCondition::new(
-                ExtraReason::WaitingForValidators,
+    /// Repairs the Secret if it has drifted. No rotation is due, or it is deferred.
+    fn settle(&self, ready: &Ready) -> Result<ClientPlan, Error> {
+        let step = &ready.step;
+        let mut planned = self.settled(step, self.stored_version());
+        planned.write = self.repair(ready)?;
+        if planned.write.is_some() && !ready.is_expected {
+            let note = format!("Secret `{}` had drifted and was repaired", self.secret.name());
+            planned.event = Some(EventNote::new(EventReason::SecretRepaired, note));
+        }
+        if let NextKey::Deferred(until) = step.next {
+            planned.readiness.notes.push(ExtraCondition::new(
+                ExtraReason::TooManyKeys,
                 format!(
-                    "the new key is delivered once every validator has acknowledged it{waiting}"
+                    "rotation is deferred at least until {until}: {} previous keys are still valid, which is the maximum",
+                    step.live.len().saturating_sub(1)
                 ),
             ));
-            self.context.pending.put_back(&self.client.name, pending);
-            return Ok(made);
         }
-        let delivered = self.delivery.schedule.deliver(&plan.live, pending.key.hash(), self.now);
-        let rotated = self.requested();
-        let desired = Desired { key: &pending.key, delivered: &delivered, rotated };
-        let replaced = match self.correct(stored, &desired).await {
-            Ok(replaced) => replaced,
-            Err(error) => {
-                // Its hash is published already: the next attempt must deliver the same key.
-                self.context.pending.put_back(&self.client.name, pending);
-                return Err(error);
-            }
-        };
-        // Planned now, because the next reconciliation would have to write status once more.
-        let next = self.delivery.schedule.plan(self.client.id, &delivered, false, self.now);
-        let mut made = self.made(&delivered, next.wake_at.map_or(Requeue::OnChange, Requeue::At));
-        made.next_rotation = next.next_rotation;
-        made.secret_version = replaced.and_then(|secret| secret.resource_version());
-        made.news = Some(EventNote::new(
+        Ok(planned)
+    }
+
+    /// Publishes the hash of the Next key. In the meantime, the Secret is still repaired.
+    fn publish(&self, ready: &Ready) -> Result<ClientPlan, Error> {
+        let next = self.observed.new_next.ok_or(Error::Incomplete { what: "a new key" })?;
+        let planned = self.with_next(ready, next, Some(self.observed.now));
+        Ok(ClientPlan { write: self.repair(ready)?, ..planned })
+    }
+
+    /// Waits until every validator has acknowledged the Next key.
+    fn acknowledge(&self, ready: &Ready) -> Result<ClientPlan, Error> {
+        let next = self.next()?;
+        let mut planned = self.with_next(ready, next.hash, next.created_at);
+        planned.requeue = Requeue::At(later(self.observed.now, PROPAGATION_CHECK_INTERVAL));
+        if next.pending.is_some() {
+            planned.readiness.notes.push(ExtraCondition::new(
+                ExtraReason::WaitingForValidators,
+                format!(
+                    "the new key is delivered once every validator has acknowledged it{}",
+                    next.waiting
+                ),
+            ));
+        }
+        Ok(planned)
+    }
+
+    /// Delivers the Next key: it becomes Current, and the Current key becomes Previous.
+    fn deliver(&self, ready: &Ready) -> Result<ClientPlan, Error> {
+        let next = self.next()?;
+        let pending = next.pending.as_ref().ok_or(Error::Incomplete { what: "the next key" })?;
+        let now = self.observed.now;
+        let delivered = self.delivery.rotation.deliver(&ready.step.live, next.hash, now);
+        let desired =
+            Desired { key: &pending.key, delivered: &delivered, rotated: self.requested() };
+        let event = EventNote::new(
             EventReason::KeyRotated,
             format!(
                 "rotated API key {} into Secret `{}` (acknowledged by {})",
-                pending.key.hash().id(),
+                next.hash.id(),
                 self.secret.name(),
-                reached.text
+                next.acknowledged_by
             ),
-        ));
-        Ok(made)
+        );
+        Ok(ClientPlan {
+            write: self.correct(&desired)?,
+            event: Some(event),
+            // Planned now, because the next reconciliation would have to write status once more.
+            ..self.settled(&self.step(&delivered, false), self.stored_version())
+        })
     }
 
-    /// Whether status still lists the key. Reads it again, as another leader may have replaced it.
-    async fn is_published(&self, key: &ApiKey) -> Result<bool, Error> {
-        let api: Api<Tolerant<crd::SdkClient>> =
-            Api::namespaced(self.context.client.clone(), &self.client.name.namespace);
-        let fresh = api.read(&self.client.name.name).await;
-        let fresh = fresh.map_err(Error::api("read SdkClient"))?;
-        let hash = key.hash().to_string();
-        let keys = fresh.status.iter().flat_map(|status| &status.keys);
-        Ok(fresh.metadata.deletion_timestamp.is_none()
-            && keys.into_iter().any(|it| it.sha256 == hash))
+    fn step(&self, delivered: &[DeliveredKey], requested: bool) -> Step {
+        let reach = self.observed.next.as_ref().map_or(Reach::Nowhere, |next| next.reach);
+        self.delivery.rotation.step(self.client.id, delivered, requested, reach, self.observed.now)
+    }
+
+    fn new_key(&self) -> Result<&ApiKey, Error> {
+        self.observed.new_key.as_ref().ok_or(Error::Incomplete { what: "a new key" })
+    }
+
+    fn next(&self) -> Result<&Next, Error> {
+        self.observed.next.as_ref().ok_or(Error::Incomplete { what: "the next key" })
+    }
+
+    fn conflict(&self) -> Option<KeyHash> {
+        self.observed.owned.as_ref().and_then(|owned| owned.conflict)
     }
 
     /// Whether the key was replaced and its overlap has ended.
     fn is_over(&self, key: &DeliveredKey) -> bool {
-        key.state == ApiKeyState::Previous && key.expires_at.is_none_or(|end| end <= self.now)
+        key.state == ApiKeyState::Previous
+            && key.expires_at.is_none_or(|end| end <= self.observed.now)
     }
 
     fn is_revoked(&self, key: &DeliveredKey) -> bool {
-        self.revocations.iter().any(|it| it.covers_key(&key.hash.id(), key.created_at, self.now))
+        let covers =
+            |it: &Arc<Revocation>| it.covers_key(&key.hash.id(), key.created_at, self.observed.now);
+        self.observed.revocations.iter().any(covers)
     }
 
-    /// Repairs the Secret and returns it; `None` if it had not drifted.
-    async fn correct(
-        &self,
-        stored: &Secret,
-        desired: &Desired<'_>,
-    ) -> Result<Option<Secret>, Error> {
-        let Some(corrected) = self.secret.corrected(stored, desired)? else {
-            return Ok(None);
-        };
+    fn repair(&self, ready: &Ready) -> Result<Option<Write>, Error> {
+        let Ready { key, step, rotated, .. } = ready;
+        self.correct(&Desired { key, delivered: &step.live, rotated })
+    }
+
+    /// The write that corrects the Secret; `None` if nothing differs.
+    fn correct(&self, desired: &Desired<'_>) -> Result<Option<Write>, Error> {
+        let Some(stored) = &self.observed.stored else { return Ok(None) };
+        let corrected = self.secret.corrected(stored, desired)?;
         let namespace = &self.client.name.namespace;
-        apply::replace_secret(&self.context.client, namespace, &corrected).await.map(Some)
+        Ok(corrected.map(|secret| Write::ReplaceSecret(SecretWrite::new(namespace, secret))))
     }
 
-    /// The result while the next key is being propagated.
-    fn with_next(&self, plan: &Plan, next: &ApiKey, made_at: Timestamp) -> ClientOutcome {
-        let mut made = self.made(&plan.live, Requeue::Soon);
-        made.readiness.message.push_str("; the next key is being propagated");
-        made.keys.push(next_status(next, made_at));
-        made.next_rotation = plan.next_rotation;
-        made
+    fn stored_version(&self) -> Children {
+        let version = self.observed.stored.as_ref().and_then(ResourceExt::resource_version);
+        version.map(|version| ("Secret".into(), version)).into_iter().collect()
     }
 
-    fn made(&self, delivered: &[DeliveredKey], requeue: Requeue) -> ClientOutcome {
+    /// The status while the Next key is being propagated.
+    fn with_next(&self, ready: &Ready, next: KeyHash, created_at: Option<Timestamp>) -> ClientPlan {
+        let mut planned = self.deliver_status(&ready.step.live, Requeue::Soon);
+        planned.readiness.message.push_str("; the next key is being propagated");
+        planned.keys.push(crd::ApiKeyStatus {
+            id: next.id(),
+            sha256: next.to_string(),
+            state: ApiKeyState::Next,
+            // A key of unknown age would be covered by every Revocation by age.
+            created_at: created_at.map(Time),
+            expires_at: None,
+        });
+        ClientPlan {
+            next_rotation: ready.step.next_rotation,
+            children: Some(self.stored_version()),
+            publishes: Some(next),
+            ..planned
+        }
+    }
+
+    /// The status after this step, in which there is nothing to wait for.
+    fn settled(&self, step: &Step, children: Children) -> ClientPlan {
+        let requeue = step.wake_at.map_or(Requeue::OnChange, Requeue::At);
+        ClientPlan {
+            next_rotation: step.next_rotation,
+            children: Some(children),
+            ..self.deliver_status(&step.live, requeue)
+        }
+    }
+
+    fn deliver_status(&self, delivered: &[DeliveredKey], requeue: Requeue) -> ClientPlan {
         let current = delivered.iter().find(|key| key.state == ApiKeyState::Current);
-        let expired = current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.now);
+        let expired =
+            current.and_then(|key| key.expires_at).is_some_and(|end| end <= self.observed.now);
         let name = self.secret.name();
         let readiness = if expired {
             Readiness::new(
@@ -392,25 +585,17 @@ impl ApiKeyReconciler<'_> {
                 format!("API key delivered to Secret `{name}`{others}"),
             )
         };
-        ClientOutcome {
+        ClientPlan {
             secret_name: Some(name.to_owned()),
             keys: delivered.iter().map(status).collect(),
             requeue,
-            ..ClientOutcome::of(readiness)
+            ..ClientPlan::of(readiness)
         }
     }
 
-    /// The key in the Secret belongs to another client. It is not overwritten.
-    fn another_clients(&self, previous: &[DeliveredKey], key: KeyHash) -> ClientOutcome {
-        let plan = self.delivery.schedule.plan(self.client.id, previous, false, self.now);
-        let mut made = self.made(&plan.live, plan.wake_at.map_or(Requeue::OnChange, Requeue::At));
-        made.conflict = Some(key);
-        made
-    }
-
-    fn foreign(&self) -> ClientOutcome {
+    fn foreign(&self) -> ClientPlan {
         let name = self.secret.name();
-        ClientOutcome::of(Readiness::new(
+        ClientPlan::of(Readiness::new(
             ReadyReason::SecretConflict,
             format!(
                 "Secret `{name}` exists and was not created for this client, so it is not modified; choose another spec.service.apiKey.delivery.secretName, or delete the Secret"
@@ -433,14 +618,20 @@ fn status(key: &DeliveredKey) -> crd::ApiKeyStatus {
     }
 }
 
-fn next_status(key: &ApiKey, made_at: Timestamp) -> crd::ApiKeyStatus {
-    let hash = key.hash();
-    crd::ApiKeyStatus {
-        id: hash.id(),
-        sha256: hash.to_string(),
-        state: ApiKeyState::Next,
-        // A key of unknown age would be covered by every Revocation by age.
-        created_at: Some(Time(made_at)),
-        expires_at: None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_another_leader_has_its_turn_and_then_is_replaced() {
+        let before = TAKEOVER_DELAY.saturating_sub(Duration::from_millis(1));
+        for everywhere in [false, true] {
+            assert_eq!(reach(false, everywhere, Duration::ZERO), Reach::Published);
+            assert_eq!(reach(false, everywhere, before), Reach::Published);
+            assert_eq!(reach(false, everywhere, TAKEOVER_DELAY), Reach::Nowhere);
+        }
+        // Our own waits until it is acknowledged, however long that takes.
+        assert_eq!(reach(true, false, TAKEOVER_DELAY), Reach::Published);
+        assert_eq!(reach(true, true, Duration::ZERO), Reach::Everywhere);
     }
 }

@@ -5,32 +5,26 @@ use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::ClientOutcome;
 use crate::controller::{Context, Error, GuardedMeta};
-use crate::crd;
-use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
 use crate::domain::client::SdkClient;
+use crate::domain::credential::KeyHash;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
 
-/// Whether the client may have the clientId that its spec specifies: a cluster administrator has
-/// allowed it on the Namespace, and no other client has it. The inner `Err` is the readiness
-/// otherwise.
-pub async fn chosen_id(
-    context: &Context,
-    object: &crd::SdkClient,
-    client: &SdkClient,
-) -> Result<Result<(), Readiness>, Error> {
-    if object.spec.client_id.is_none() {
-        return Ok(Ok(()));
+/// The readiness of a client that may not have the clientId that its spec specifies. It may have it
+/// if a cluster administrator has allowed it on the Namespace and no other client has it.
+pub async fn refused_id(context: &Context, client: &SdkClient) -> Result<Option<Readiness>, Error> {
+    if !client.id.is_chosen() {
+        return Ok(None);
     }
     let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
     let namespace = api.read(&client.name.namespace).await;
     let namespace = namespace.map_err(Error::api("read Namespace"))?;
     let id = client.id.to_string();
     if !allows(namespace.annotations().get(names::CLIENT_IDS), &id) {
-        return Ok(Err(Readiness::new(
+        return Ok(Some(Readiness::new(
             ReadyReason::ClientIdNotAllowed,
             format!(
                 "spec.clientId must be allowed by a cluster administrator: annotate the Namespace with `{}: {id}`",
@@ -39,32 +33,24 @@ pub async fn chosen_id(
         )));
     }
     let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
-    Ok(if held {
-        // The message does not name the other client, which may belong to another organization.
-        Err(Readiness::new(
+    // The message does not name the other client, which may belong to another organization.
+    Ok(held.then(|| {
+        Readiness::new(
             ReadyReason::ClientIdConflict,
             "spec.clientId is already in use by another client; choose another one",
-        ))
-    } else {
-        Ok(())
-    })
+        )
+    }))
 }
 
-/// Reports a key of the client that belongs to another client. Requeues the client if the outcome
-/// depends on something that is not watched.
-pub fn settle(context: &Context, client: &SdkClient, made: &mut ClientOutcome) {
-    if let (Some(hash), ReadyState::Ready) = (made.conflict, made.readiness.state()) {
-        made.readiness = Readiness::new(
-            ReadyReason::KeyConflict,
-            format!(
-                "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
-                hash.id()
-            ),
-        );
-    }
-    if made.conflict.is_some() || client.id.is_chosen() {
-        made.requeue = made.requeue.at_latest_later(context.clock.now());
-    }
+/// The readiness of a client with a key that belongs to another client.
+pub fn key_conflict(hash: &KeyHash) -> Readiness {
+    Readiness::new(
+        ReadyReason::KeyConflict,
+        format!(
+            "key {} belongs to another client, or another client lists it, too, so it is not accepted for this client; use a separate key for each client",
+            hash.id()
+        ),
+    )
 }
 
 /// Whether the annotation lists the id or `*`.

@@ -168,7 +168,7 @@ impl<'c> DeliverySecret<'c> {
             // Only status has a Next key: the operator crashed just after it had delivered the key.
             Some(key) if key.state == ApiKeyState::Next => Some(DeliveredKey {
                 state: ApiKeyState::Current,
-                expires_at: key.created_at.and_then(|at| self.delivery.schedule.expiry(at)),
+                expires_at: key.created_at.and_then(|at| self.delivery.rotation.expiry(at)),
                 ..key
             }),
             _ => None,

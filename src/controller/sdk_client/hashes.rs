@@ -1,9 +1,10 @@
 //! A service client whose keys were generated elsewhere. The hashes in its spec are copied to
 //! status, on which validators rely, unless they belong to another client.
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{ClientOutcome, ownership};
+use super::{ClientPlan, ownership};
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
@@ -12,14 +13,25 @@ use crate::domain::client::{SdkClient, Service, StoredApiKey};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
 
-/// Accepts the hashes in the spec. `None` if it is not known yet to which client they belong.
-pub async fn accept(
+/// What was determined about a listed hash.
+#[derive(Clone, Copy)]
+pub struct Listed {
+    /// Whether this client gets it.
+    pub accepted: bool,
+    /// Whether another client has it, or status of another client lists it, too.
+    pub conflict: bool,
+    /// When the key was created, as far as that is known.
+    pub created_at: Option<Timestamp>,
+}
+
+/// Determines to which client each hash in the spec belongs. `None` if that is not known yet.
+pub async fn observe(
     context: &Context,
     client: &SdkClient,
     version: &str,
     service: &Service,
     listed: &[StoredApiKey],
-) -> Result<Option<ClientOutcome>, Error> {
+) -> Result<Option<Vec<Listed>>, Error> {
     let now = context.clock.now();
     let recorded = |key: &StoredApiKey| service.keys.iter().find(|it| it.hash == key.hash);
     let asked: Vec<_> = listed
@@ -31,40 +43,41 @@ pub async fn accept(
     if rulings.values().any(|ruling| *ruling == Ruling::Wait) {
         return Ok(None);
     }
-    let (mut keys, mut conflict) = (Vec::new(), None);
+    let mut determined = Vec::new();
     for key in listed {
-        let created_at = match recorded(key) {
-            Some(known) => {
-                // Two leaders have written the hash to status of two clients. If a signed record says
-                // that the key was delivered to the other one, that client had it first: a record is
-                // signed only for a client that has the hash alone. The key itself, in the Secret of
-                // the other one, would prove nothing: it may be a copy.
-                if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
-                    conflict = conflict.or(Some(key.hash));
-                }
-                if context.reader.is_key_delivered_besides(&key.hash, &client.name)
-                    && ownership::is_recorded_elsewhere(context, client, &key.hash).await?
-                {
-                    continue;
-                }
-                // An edit must not make a key younger: that would lift a revocation by age.
-                known.created_at
-            }
-            None if rulings.get(&key.hash) == Some(&Ruling::Granted) => {
-                plausible(key.created_at, now).map(|created_at| created_at.min(now))
-            }
-            None => {
-                conflict = conflict.or(Some(key.hash));
-                continue;
-            }
-        };
-        keys.push(ApiKeyStatus {
-            id: key.hash.id(),
-            sha256: key.hash.to_string(),
-            state: key.state,
-            created_at: created_at.map(Time),
-            expires_at: key.expires_at.map(Time),
+        determined.push(if let Some(known) = recorded(key) {
+            // Two leaders have written the hash to status of two clients. If a signed record says
+            // that the key was delivered to the other one, that client had it first: a record is
+            // signed only for a client that has the hash alone. The key itself, in the Secret of
+            // the other one, would prove nothing: it may be a copy.
+            let is_others = context.reader.is_key_delivered_besides(&key.hash, &client.name)
+                && ownership::is_recorded_elsewhere(context, client, &key.hash).await?;
+            let conflict = context.reader.is_key_recorded_besides(&key.hash, &client.name);
+            // An edit must not make a key younger: that would lift a revocation by age.
+            Listed { accepted: !is_others, conflict, created_at: known.created_at }
+        } else {
+            let accepted = rulings.get(&key.hash) == Some(&Ruling::Granted);
+            let created_at = plausible(key.created_at, now).map(|it| it.min(now));
+            Listed { accepted, conflict: !accepted, created_at }
         });
+    }
+    Ok(Some(determined))
+}
+
+/// Accepts the hashes in the spec. Pure.
+pub fn plan(listed: &[StoredApiKey], determined: &[Listed]) -> ClientPlan {
+    let (mut keys, mut conflict) = (Vec::new(), None);
+    for (key, it) in listed.iter().zip(determined) {
+        conflict = conflict.or(it.conflict.then_some(key.hash));
+        if it.accepted {
+            keys.push(ApiKeyStatus {
+                id: key.hash.id(),
+                sha256: key.hash.to_string(),
+                state: key.state,
+                created_at: it.created_at.map(Time),
+                expires_at: key.expires_at.map(Time),
+            });
+        }
     }
     let readiness = if listed.is_empty() {
         Readiness::new(
@@ -74,5 +87,5 @@ pub async fn accept(
     } else {
         Readiness::new(ReadyReason::KeysAccepted, format!("keys accepted: {}", keys.len()))
     };
-    Ok(Some(ClientOutcome { keys, conflict, ..ClientOutcome::of(readiness) }))
+    ClientPlan { keys, conflict, ..ClientPlan::of(readiness) }
 }

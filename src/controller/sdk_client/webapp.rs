@@ -10,8 +10,8 @@ use crate::domain::ids::ObjectName;
 use crate::domain::pool as domain;
 use crate::validate;
 
-/// Reads the referenced pool.
-pub async fn resolve(context: &Context, pool: &ObjectName) -> Result<Readiness, Error> {
+/// Reads the referenced pool, and determines the readiness of the client.
+pub async fn observe(context: &Context, pool: &ObjectName) -> Result<Readiness, Error> {
     let api: Api<Guarded<UserPool>> = Api::namespaced(context.client.clone(), &pool.namespace);
     let found = api.get_opt(&pool.name).await.map_err(Error::api("read UserPool"))?;
     let now = context.clock.now();

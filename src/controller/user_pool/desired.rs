@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::Resource as _;
 use kube::api::ObjectMeta;
 
 use crate::controller::Error;
-use crate::controller::apply::Obstacle;
+use crate::controller::plan::Write;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
-use crate::crd::{SigningKeyStatus, UserPoolStatus};
+use crate::crd::{self, SigningKeyStatus, UserPoolStatus};
 use crate::domain::jwk::public_set;
 use crate::domain::pool::{Hosted, UserPool};
 use crate::domain::signing_key_set::{SigningKeyState, StoredKeySet};
@@ -129,20 +130,22 @@ pub fn status(pool: &UserPool, keys: &StoredKeySet, public_url: &str) -> UserPoo
     }
 }
 
-/// The ConfigMap for workloads that mount the public key set.
+/// The write of the ConfigMap for workloads that mount the public key set.
 ///
 /// # Errors
 /// The set could not be encoded.
 pub fn config_map(
+    object: &crd::UserPool,
     pool: &UserPool,
     status: &UserPoolStatus,
-    owner: OwnerReference,
-) -> Result<ConfigMap, Error> {
+) -> Result<Write, Error> {
+    let owner =
+        object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
     let jwks = public_set(status.keys.iter().map(|key| &key.jwk));
     let json = jwks
         .and_then(|jwks| serde_json::to_string(&jwks))
         .map_err(|source| Error::Encode { what: "JWKS", source })?;
-    Ok(ConfigMap {
+    Ok(Write::ApplyConfigMap(Box::new(ConfigMap {
         metadata: ObjectMeta {
             name: Some(names::jwks_config_map(&pool.name.name)),
             namespace: Some(pool.name.namespace.clone()),
@@ -152,22 +155,12 @@ pub fn config_map(
         },
         data: Some(BTreeMap::from([(JWKS_JSON.to_owned(), json)])),
         ..ConfigMap::default()
-    })
+    })))
 }
 
-/// The readiness of the pool, given its keys. A ConfigMap that cannot be written does not affect
-/// the use of the keys, but is reported.
-pub fn readiness(
-    pool: &UserPool,
-    keys: &StoredKeySet,
-    applied: &Result<(), Obstacle>,
-) -> Readiness {
-    match applied {
-        Ok(()) => {
-            Readiness::new(ReadyReason::KeysPublished, format!("keys published: {}", states(keys)))
-        }
-        Err(obstacle) => without_config_map(pool, obstacle),
-    }
+/// The readiness of a pool that publishes these keys.
+pub fn readiness(keys: &StoredKeySet) -> Readiness {
+    Readiness::new(ReadyReason::KeysPublished, format!("keys published: {}", states(keys)))
 }
 
 /// The number of keys in each state, such as `1 Retiring, 1 Active`.
@@ -183,23 +176,6 @@ fn states(keys: &StoredKeySet) -> String {
 /// The readiness of a pool that publishes this many keys.
 pub fn published(keys: usize) -> Readiness {
     Readiness::new(ReadyReason::KeysPublished, format!("keys published: {keys}"))
-}
-
-/// The readiness of a pool whose ConfigMap cannot be written.
-pub fn without_config_map(pool: &UserPool, obstacle: &Obstacle) -> Readiness {
-    let name = names::jwks_config_map(&pool.name.name);
-    match obstacle {
-        Obstacle::Foreign => Readiness::new(
-            ReadyReason::ChildConflict,
-            format!(
-                "the keys are in use, but ConfigMap `{name}` exists and was not created for this pool; delete it"
-            ),
-        ),
-        Obstacle::Refused(said) => Readiness::new(
-            ReadyReason::Refused,
-            format!("the keys are in use, but ConfigMap `{name}` is out of date: {said}"),
-        ),
-    }
 }
 
 /// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
@@ -282,7 +258,11 @@ mod tests {
     fn nothing_private_is_published() {
         let keys = keys();
         let status = status(&pool(), &keys, "https://anon.example");
-        let map = config_map(&pool(), &status, OwnerReference::default()).unwrap();
+        let mut object = crd::UserPool::new("users", crd::UserPoolSpec::default());
+        object.metadata.uid = Some("u".into());
+        let Write::ApplyConfigMap(map) = config_map(&object, &pool(), &status).unwrap() else {
+            panic!("another write")
+        };
         let published = serde_json::to_string(&(&status, &map)).unwrap();
         assert!(!published.contains("pkcs8") && !published.contains(r#""d""#));
         assert_eq!(status.issuer.unwrap(), format!("https://anon.example/userPools/{}", pool().id));

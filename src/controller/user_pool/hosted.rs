@@ -1,58 +1,304 @@
-//! A `hosted` pool: the operator creates its signing keys in a Secret of the operator's own
-//! namespace, and publishes the public keys in status and in a ConfigMap beside the pool.
+//! A `hosted` pool: the operator creates, rotates and revokes its signing keys in a Secret of the
+//! operator's own namespace, and publishes the public keys in status and in a ConfigMap beside the
+//! pool.
+//!
+//! The signing Secret is authoritative, and each step of
+//! [`signing_keys`](crate::domain::rotation::signing_keys) is one write of it, with the
+//! resourceVersion that was read: of two leaders, one gets a 409 and starts over. Everything public
+//! is derived from it, so the order is: Secret -> ConfigMap -> status. A Next key signs only after
+//! status has published it and every validator has acknowledged that: Secret (Next) -> status ->
+//! acknowledgements -> Secret (acknowledged since) -> Secret (Active) -> status. The next
+//! reconciliation completes a crash between any two of them.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt;
 
-use super::{desired, rotation};
-use crate::controller::{Context, Error, Outcome, Requeue, apply, status};
-use crate::crd;
-use crate::crd::condition::Readiness;
-use crate::crd::reasons::ReadyReason;
+use super::desired::{self, SigningSecret};
+use super::status_keys;
+use crate::controller::events::EventNote;
+use crate::controller::expectations::Children;
+use crate::controller::plan::{Met, Plan, SecretWrite, Write};
+use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply};
+use crate::crd::condition::{ExtraCondition, Readiness};
+use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
+use crate::crd::{self, UserPoolStatus};
+use crate::domain::algorithm::Algorithm;
+use crate::domain::duration::later;
 use crate::domain::pool::{Hosted, UserPool};
+use crate::domain::revocation::{Revocation, RevocationTarget};
+use crate::domain::rotation::Reach;
+use crate::domain::rotation::signing_keys::{Change, Circumstances, Policy, Step};
+use crate::domain::signing::SigningKey;
+use crate::domain::signing_key_set::{StoredKey, StoredKeySet};
+use crate::validate;
 
-/// Reconciles a valid hosted pool.
-pub async fn reconcile(
+/// The facts that the plan depends on.
+pub struct Observed {
+    /// The current time.
+    pub now: Timestamp,
+    /// The latest time that the clock has returned.
+    pub latest: Timestamp,
+    /// Base URL of the public endpoints.
+    pub public_url: String,
+    /// The namespace of the signing Secret.
+    pub operator_namespace: String,
+    /// The uid of the namespace of the pool.
+    pub namespace_uid: String,
+    /// The signing Secret; `None` if it does not exist.
+    pub stored: Option<Secret>,
+    /// The Revocations of keys of the pool.
+    pub revocations: Vec<Arc<Revocation>>,
+    /// How far the Next key has propagated.
+    pub reach: Reach,
+    /// The Pods that have not acknowledged the Next key, if that takes long.
+    pub waiting_for: Option<String>,
+    /// The key that the step asks for.
+    pub new_key: Option<SigningKey>,
+    /// The API server's message if it refuses to store the result of the step.
+    pub refused: Option<String>,
+}
+
+/// Reads the signing Secret, and generates the key that the step asks for.
+pub async fn observe(
     context: &Context,
     object: &crd::UserPool,
     pool: &UserPool,
     hosted: &Hosted,
-) -> Result<Outcome, Error> {
-    let uid = object.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
-    let owner =
-        object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
+    met: Option<Met>,
+) -> Result<Observed, Error> {
+    let operator_namespace = context.settings.operator_namespace.clone();
+    let namespace_uid = context.namespace_uid(&pool.name.namespace).await?;
+    let (existing, refused) = match met {
+        Some(Met::Existing(secret)) => (Some(*secret), None),
+        Some(Met::Refused(said)) => (None, Some(said)),
+        None => (None, None),
+    };
+    let stored = if existing.is_some() {
+        existing
+    } else {
+        let name = SigningSecret::new(pool, &namespace_uid).name;
+        apply::read_secret(&context.client, &operator_namespace, &name).await?
+    };
+    let now = context.clock.now();
+    let mut observed = Observed {
+        now,
+        latest: context.clock.latest(),
+        public_url: context.settings.public_url.clone(),
+        operator_namespace,
+        namespace_uid,
+        stored,
+        revocations: context.reader.revocations(RevocationTarget::UserPool, &pool.name, now),
+        reach: Reach::Nowhere,
+        waiting_for: None,
+        new_key: None,
+        refused,
+    };
+    // The acknowledgements are for the version at which this leader has first read status with the
+    // key, even if another leader has written it.
+    let set = observed.set();
+    let published = object.status.iter().flat_map(|status| &status.keys);
+    let next = set.as_ref().and_then(StoredKeySet::next).map(StoredKey::kid);
+    if let Some(key) = published.into_iter().find(|key| Some(key.kid.as_str()) == next) {
+        let write = context.expectations.publication(object, &key.kid);
+        let acknowledged = context.replicas.acknowledged(&write);
+        observed.reach = if acknowledged.everywhere { Reach::Everywhere } else { Reach::Published };
+        observed.waiting_for = acknowledged.waiting_for(&write);
+    }
+    let is_unreadable = observed.stored.is_some() && set.is_none();
+    if !is_unreadable && observed.refused.is_none() {
+        let step = observed.step(&policy(object, hosted), pool, set.as_ref());
+        if let Some((algorithm, _)) = step.make {
+            observed.new_key = Some(generate(context, algorithm).await?);
+        }
+    }
+    Ok(observed)
+}
 
-    if rotation::is_on_its_way(context, object) {
-        return Ok(Outcome { requeue: Requeue::Soon, ..Outcome::SETTLED });
+/// RSA takes 50 ms of CPU time and sometimes several times that, so few keys are generated at a
+/// time, and none on a thread that serves requests.
+async fn generate(context: &Context, algorithm: Algorithm) -> Result<SigningKey, Error> {
+    // The semaphore is never closed, so this cannot fail.
+    let _permit = context.generating.acquire().await;
+    Ok(tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await??)
+}
+
+fn policy(object: &crd::UserPool, hosted: &Hosted) -> Policy {
+    Policy {
+        algorithm: hosted.algorithm,
+        interval: hosted.rotation_interval,
+        longest_lifetime: hosted.max_lifetime,
+        requested: validate::requested_rotation(object).unwrap_or_default(),
+    }
+}
+
+/// Takes the keys of the pool one step further. Pure.
+pub fn plan(
+    object: &crd::UserPool,
+    pool: &UserPool,
+    hosted: &Hosted,
+    observed: &Observed,
+) -> Result<Plan<UserPoolStatus>, Error> {
+    let secret = SigningSecret::new(pool, &observed.namespace_uid);
+    let policy = policy(object, hosted);
+    let set = observed.set();
+    if observed.stored.is_some() && set.is_none() {
+        let unchanged = object.status.clone().unwrap_or_default();
+        let readiness = desired::unreadable(&observed.operator_namespace, &secret);
+        // Without our labels the watch would not see the Secret either.
+        let requeue = Requeue::Later;
+        return Ok(Plan { requeue, ..Plan::publish(vec![], unchanged, readiness) });
+    }
+    if let (Some(said), Some(mut set)) = (&observed.refused, set.clone()) {
+        // Revoked keys are withdrawn all the same.
+        set.keys.retain(|key| !observed.is_revoked(key));
+        let readiness = Readiness::new(ReadyReason::Refused, said.clone());
+        let publishes = set.next().map(|next| next.kid().to_owned());
+        let status = desired::status(pool, &set, &observed.public_url);
+        let writes = vec![desired::config_map(object, pool, &status)?];
+        let requeue = Requeue::Later;
+        return Ok(Plan { requeue, publishes, ..Plan::publish(writes, status, readiness) });
+    }
+    let mut step = observed.step(&policy, pool, set.as_ref());
+    if step.make.is_some() {
+        let key = observed.new_key.as_ref().ok_or(Error::Incomplete { what: "a new key" })?;
+        let issuer = desired::issuer(pool, &observed.public_url);
+        observed.case(pool, |case| policy.add(&mut step, key, issuer, case))?;
+    }
+    let mut status = desired::status(pool, &step.set, &observed.public_url);
+    status.next_rotation = step.next_rotation.map(Time);
+    let transitions = step.changes.iter().map(transition).collect();
+    let write = |secret, may_be_refused| SecretWrite {
+        transitions,
+        may_be_refused,
+        ..SecretWrite::new(&observed.operator_namespace, secret)
+    };
+    let (mut writes, mut events) = (Vec::new(), Vec::new());
+    if let Some(stored) = &observed.stored {
+        if let Some(corrected) = secret.corrected(stored, hosted, &step.set)? {
+            writes.push(Write::ReplaceSecret(write(corrected, true)));
+        }
+        events.extend(step.changes.iter().map(event));
+    } else {
+        writes.push(Write::CreateSecret(write(secret.secret(hosted, &step.set)?, false)));
+        // The first key of a pool deserves no Event, unless there was a key before.
+        if !status_keys::of_same_source(pool, object.status.as_ref()).is_empty() {
+            events.push(lost(&step.set));
+        }
+    }
+    writes.push(desired::config_map(object, pool, &status)?);
+    let mut readiness = desired::readiness(&step.set);
+    readiness.notes.extend(observed.deferral(&step));
+    let version = observed.stored.as_ref().and_then(ResourceExt::resource_version);
+    Ok(Plan {
+        events,
+        requeue: if step.waits_for_validators {
+            Requeue::At(later(observed.now, PROPAGATION_CHECK_INTERVAL))
+        } else {
+            step.wake_at.map_or(Requeue::OnChange, Requeue::At)
+        },
+        children: Some(Children::from_iter(version.map(|version| ("Secret".into(), version)))),
+        publishes: step.set.next().map(|next| next.kid().to_owned()),
+        ..Plan::publish(writes, status, readiness)
+    })
+}
+
+impl Observed {
+    /// The stored keys; `None` if there are none, or if they are unreadable.
+    fn set(&self) -> Option<StoredKeySet> {
+        desired::read(self.stored.as_ref()?).filter(StoredKeySet::is_sound)
     }
 
-    // resolve, and apply the random part: the signing Secret comes first, because everything public
-    // is derived from it
-    let uid_of_namespace = context.namespace_uid(&pool.name.namespace).await?;
-    let names = desired::SigningSecret::new(pool, &uid_of_namespace);
-    let Some(keys) = rotation::keys(context, object, pool, hosted, &names).await? else {
-        let unchanged = object.status.clone().unwrap_or_default();
-        let readiness = desired::unreadable(&context.settings.operator_namespace, &names);
-        status::write(context, object, unchanged, &readiness).await?;
-        // Without our labels the watch would not see the Secret either.
-        return Ok(Outcome::BLOCKED);
-    };
+    fn step(&self, policy: &Policy, pool: &UserPool, set: Option<&StoredKeySet>) -> Step {
+        match set {
+            Some(set) => self.case(pool, |case| policy.step(set, case)),
+            None => policy.first(),
+        }
+    }
 
-    // desired
-    let mut desired = desired::status(pool, &keys.set, &context.settings.public_url);
-    desired.next_rotation = keys.next_rotation.map(Time);
-    let config_map = desired::config_map(pool, &desired, owner)?;
+    fn is_revoked(&self, key: &StoredKey) -> bool {
+        let created_at = Some(key.published_at);
+        self.revocations.iter().any(|it| it.covers_key(key.kid(), created_at, self.now))
+    }
 
-    // apply
-    let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
+    fn case<R>(&self, pool: &UserPool, with: impl FnOnce(&Circumstances<'_>) -> R) -> R {
+        // A key created in the same second as a revocation must not be covered by it.
+        let limits = self.revocations.iter().filter_map(|it| it.created_before);
+        with(&Circumstances {
+            now: self.now,
+            latest: self.latest,
+            made_at: limits.fold(self.now, Timestamp::max),
+            next: self.reach,
+            is_revoked: &|key: &StoredKey| self.is_revoked(key),
+            id: &pool.id.to_string(),
+        })
+    }
 
-    // status
-    let mut readiness = match &keys.refused {
-        Some(said) => Readiness::new(ReadyReason::Refused, said.clone()),
-        None => desired::readiness(pool, &keys.set, &applied),
-    };
-    readiness.notes.extend(keys.note.clone());
-    status::write(context, object, desired, &readiness).await?;
-    rotation::report(context, object, &keys).await;
-    Ok(applied.map_or(Outcome::BLOCKED, |()| Outcome { requeue: keys.requeue, ..Outcome::SETTLED }))
+    /// Why a rotation is deferred, if it is.
+    fn deferral(&self, step: &Step) -> Option<ExtraCondition> {
+        if let Some(until) = step.deferred_until {
+            return Some(ExtraCondition::new(
+                ExtraReason::TooManyKeys,
+                format!("the maximum number of keys is published; deferred at least until {until}"),
+            ));
+        }
+        let pods = self.waiting_for.as_ref().filter(|_| step.waits_for_validators)?;
+        Some(ExtraCondition::new(
+            ExtraReason::WaitingForValidators,
+            format!(
+                "the next key signs once every validator has acknowledged it; waiting for: {pods}"
+            ),
+        ))
+    }
+}
+
+fn lost(set: &StoredKeySet) -> EventNote {
+    let active = set.active().map(StoredKey::kid).unwrap_or_default();
+    EventNote::new(
+        EventReason::KeyReplaced,
+        format!(
+            "the Secret with the signing keys was deleted: key {active} signs from now on, and tokens signed by earlier keys are rejected"
+        ),
+    )
+}
+
+fn event(change: &Change) -> EventNote {
+    match change {
+        Change::Published(kid) => EventNote::new(
+            EventReason::KeyPublished,
+            format!("published key {kid}; it signs once every verifier can have loaded it"),
+        ),
+        Change::Activated(kid) => {
+            EventNote::new(EventReason::KeyActivated, format!("key {kid} signs from now on"))
+        }
+        Change::Retired(kid, until) => EventNote::new(
+            EventReason::KeyRetired,
+            format!("retired key {kid}; its tokens remain valid, and it is removed at {until}"),
+        ),
+        Change::Gone(kid) => EventNote::new(
+            EventReason::KeyRemoved,
+            format!("removed key {kid}: every token that it signed has expired"),
+        ),
+        Change::Discarded(kid) => EventNote::new(
+            EventReason::KeyDiscarded,
+            format!("removed key {kid} before it signed: the algorithm has changed"),
+        ),
+        Change::Revoked(kid) => {
+            EventNote::new(EventReason::KeyRevoked, format!("revoked and destroyed key {kid}"))
+        }
+    }
+}
+
+const fn transition(change: &Change) -> &'static str {
+    match change {
+        Change::Published(_) => "published",
+        Change::Activated(_) => "activated",
+        Change::Retired(..) => "retired",
+        Change::Gone(_) => "gone",
+        Change::Discarded(_) => "discarded",
+        Change::Revoked(_) => "revoked",
+    }
 }

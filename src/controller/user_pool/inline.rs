@@ -2,24 +2,20 @@
 //! reports which of them are usable.
 
 use super::status_keys;
-use crate::controller::{Context, Error, Outcome, status};
-use crate::crd;
+use crate::controller::plan::Plan;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
+use crate::crd::{self, UserPoolStatus};
 use crate::domain::pool::UserPool;
 use crate::validate::inline_set;
 
-/// Reports which keys of the spec are used for verification.
-pub async fn reconcile(
-    context: &Context,
-    object: &crd::UserPool,
-    pool: &UserPool,
-) -> Result<Outcome, Error> {
+/// Reports which keys of the spec are used for verification. Pure.
+pub fn plan(object: &crd::UserPool, pool: &UserPool) -> Plan<UserPoolStatus> {
     let set = inline_set(&object.spec, &pool.claims);
-    let desired = crd::UserPoolStatus {
+    let status = UserPoolStatus {
         id: Some(pool.id.to_string()),
         source: Some(pool.source.describe()),
-        ..crd::UserPoolStatus::default()
+        ..UserPoolStatus::default()
     };
     let mut readiness = match pool.keys.len() {
         0 => Readiness::new(ReadyReason::NoUsableKey, "no key in the spec can verify tokens"),
@@ -29,6 +25,5 @@ pub async fn reconcile(
         ),
     };
     readiness.notes = status_keys::notes(pool, set.as_ref());
-    status::write(context, object, desired, &readiness).await?;
-    Ok(Outcome::SETTLED)
+    Plan::publish(vec![], status, readiness)
 }

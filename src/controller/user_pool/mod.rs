@@ -3,29 +3,28 @@
 
 mod desired;
 mod fetch_limiter;
-mod hosted;
+pub mod hosted;
 mod inline;
 pub(super) mod jwks_refresher;
-mod provided;
-mod remote;
-mod rotation;
+pub mod provided;
+pub mod remote;
 mod status_keys;
 
+use super::driver::Reconcile;
+use super::plan::{Met, Plan};
 use super::{
-    Context, Error, Guarded, GuardedMeta, Outcome, Reconcile, labelled_secret, ours, owner,
-    revoked, status, triggers,
+    Context, Error, Guarded, GuardedMeta, labelled_secret, ours, owner, revoked, triggers,
 };
-use crate::crd::{Revocation, UserPool};
+use crate::crd::{Revocation, UserPool, UserPoolStatus};
 use crate::domain::ids::UserPoolId;
-use crate::domain::pool::Source;
+use crate::domain::pool::{self as domain, Source};
 use crate::domain::revocation::RevocationTarget;
 use crate::names;
-use crate::validate;
+use crate::validate::{self, Violations};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use kube::api::Api;
 use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
@@ -37,23 +36,31 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let controller = triggers::controller::<UserPool>(Api::all(client.clone()));
     let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
+    let observing = &context.expectations;
     controller
         .reconcile_on(context.refresher.finished())
-        .watches_stream(triggers::touched(config_maps, ours(names::JWKS)), move |map| {
-            let (name, noted) = (map.name_any(), owner::controller_of(&map));
-            let noted = noted.map(|owner| &*owner.name);
-            owner::of(&published, &map.namespace()?, noted, |pool: &UserPool| {
-                names::jwks_config_map(&pool.name_any()) == name
-            })
-        })
-        .watches_stream(triggers::touched(signing, ours(names::SIGNING_KEYS)), move |secret| {
-            let id = |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
-            owner::of_id(&signers, &secret, id)
-        })
-        .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
-            let owner = revoked(&revocation, RevocationTarget::UserPool)?;
-            Some(ObjectRef::new(&owner.name).within(&owner.namespace))
-        })
+        .watches_stream(
+            triggers::touched(config_maps, ours(names::JWKS)),
+            observing.observing(move |map: GuardedMeta<ConfigMap>| {
+                let (name, noted) = (map.name_any(), owner::controller_of(&map));
+                let noted = noted.map(|owner| &*owner.name);
+                owner::of(&published, &map.namespace()?, noted, |pool: &UserPool| {
+                    names::jwks_config_map(&pool.name_any()) == name
+                })
+            }),
+        )
+        .watches_stream(
+            triggers::touched(signing, ours(names::SIGNING_KEYS)),
+            observing.observing(move |secret: GuardedMeta<Secret>| {
+                let id =
+                    |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
+                owner::of_id(&signers, &secret, id)
+            }),
+        )
+        .watches_stream(
+            triggers::touched(revocations, watcher::Config::default()),
+            observing.observing(|revocation| revoked(&revocation, RevocationTarget::UserPool)),
+        )
         .watches_stream(
             triggers::touched(
                 consenting,
@@ -69,21 +76,57 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
         )
 }
 
+/// The facts that the plan of a pool depends on, by the source of its keys.
+pub enum Observed {
+    /// See [`hosted`].
+    Hosted(Box<hosted::Observed>),
+    /// See [`provided`].
+    Provided(provided::Observed),
+    /// See [`remote`].
+    Remote(remote::Observed),
+    /// The spec has the keys.
+    Inline,
+}
+
 impl Reconcile for UserPool {
-    async fn reconcile(&self, context: &Context) -> Result<Outcome, Error> {
-        let pool = match validate::user_pool(self) {
-            Ok(pool) => pool,
-            Err(violations) => {
-                let unchanged = self.status.clone().unwrap_or_default();
-                status::write(context, self, unchanged, &status::invalid(&violations)).await?;
-                return Ok(Outcome::INVALID);
+    type Parsed = domain::UserPool;
+    type Observed = Observed;
+
+    fn parse(&self) -> Result<Self::Parsed, Violations> {
+        validate::user_pool(self)
+    }
+
+    async fn observe(
+        &self,
+        pool: &Self::Parsed,
+        context: &Context,
+        met: Option<Met>,
+    ) -> Result<Observed, Error> {
+        Ok(match &pool.source {
+            Source::Hosted(hosted) => {
+                let observed = hosted::observe(context, self, pool, hosted, met).await?;
+                Observed::Hosted(Box::new(observed))
             }
-        };
-        match &pool.source {
-            Source::Hosted(hosted) => hosted::reconcile(context, self, &pool, hosted).await,
-            Source::Provided(entry) => provided::reconcile(context, self, &pool, entry).await,
-            Source::Remote(remote) => remote::reconcile(context, self, &pool, remote).await,
-            Source::Inline => inline::reconcile(context, self, &pool).await,
+            Source::Provided(entry) => {
+                Observed::Provided(provided::observe(context, pool, entry).await?)
+            }
+            Source::Remote(remote) => {
+                Observed::Remote(remote::observe(context, self, pool, remote).await?)
+            }
+            Source::Inline => Observed::Inline,
+        })
+    }
+
+    fn plan(&self, pool: &Self::Parsed, observed: Observed) -> Result<Plan<UserPoolStatus>, Error> {
+        match (&pool.source, observed) {
+            (Source::Hosted(hosted), Observed::Hosted(observed)) => {
+                hosted::plan(self, pool, hosted, &observed)
+            }
+            (Source::Provided(entry), Observed::Provided(observed)) => {
+                provided::plan(self, pool, entry, &observed)
+            }
+            (_, Observed::Remote(observed)) => Ok(remote::plan(self, pool, &observed)),
+            _ => Ok(inline::plan(self, pool)),
         }
     }
 }

@@ -5,21 +5,21 @@
 //! when the Secret or its label is removed. Only content that is not a JWKS at all, which looks
 //! like an accident, leaves the last good set in use.
 
-use kube::{Resource as _, ResourceExt as _};
+use jiff::Timestamp;
 
 use super::{desired, status_keys};
-use crate::controller::apply::{self, Obstacle};
-use crate::controller::{Context, Error, Outcome, labelled_secret, status};
-use crate::crd;
-use crate::crd::condition::{Readiness, ReadyState};
+use crate::controller::plan::Plan;
+use crate::controller::{Context, Error, labelled_secret};
+use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
+use crate::crd::{self, UserPoolStatus};
 use crate::domain::jwks_parser::{Expected, JwkSet, NotAJwkSet};
 use crate::domain::pool::UserPool;
 use crate::domain::secret_ref::SecretEntry;
 use crate::names;
 
 /// The content of the Secret.
-enum Found {
+pub enum Found {
     /// No Secret, no label, or no such entry: deliberately indistinguishable.
     Nothing,
     /// Content that is not a JWKS.
@@ -28,62 +28,59 @@ enum Found {
     Set(JwkSet),
 }
 
-/// Publishes the public keys of the Secret.
-pub async fn reconcile(
+/// The facts that the plan depends on.
+pub struct Observed {
+    /// The current time.
+    pub now: Timestamp,
+    /// Base URL of the public endpoints.
+    pub public_url: String,
+    /// The content of the Secret.
+    pub found: Found,
+}
+
+/// Reads the Secret.
+pub async fn observe(
     context: &Context,
-    object: &crd::UserPool,
     pool: &UserPool,
     entry: &SecretEntry,
-) -> Result<Outcome, Error> {
-    let uid = object.uid().ok_or(Error::Incomplete { what: "metadata.uid" })?;
-    let owner =
-        object.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
-
-    // resolve
-    let secret =
-        labelled_secret::read_opted_in(context, &pool.name.namespace, entry, names::USE_JWKS)
-            .await?;
-
-    // validate
+) -> Result<Observed, Error> {
+    let namespace = &pool.name.namespace;
+    let secret = labelled_secret::read_opted_in(context, namespace, entry, names::USE_JWKS).await?;
     let expected = Expected { private_keys: true, algorithms: &pool.claims.algorithms };
     let found = match secret.map(|secret| JwkSet::parse(&secret.bytes, expected)) {
         None => Found::Nothing,
         Some(Err(error)) => Found::Junk(error),
         Some(Ok(set)) => Found::Set(set),
     };
-
-    // desired
-    let before = status_keys::of_same_source(pool, object.status.as_ref());
-    let keys = match &found {
-        Found::Nothing => Vec::new(),
-        Found::Set(set) => status_keys::keys(set, &before, None, context.clock.now()),
-        Found::Junk(_) => before,
-    };
-    let desired = crd::UserPoolStatus {
-        id: Some(pool.id.to_string()),
-        source: Some(pool.source.describe()),
-        jwks_uri: Some(desired::jwks_uri(pool, &context.settings.public_url)),
-        keys,
-        ..crd::UserPoolStatus::default()
-    };
-    let config_map = desired::config_map(pool, &desired, owner)?;
-
-    // apply
-    let applied = apply::apply_child(&context.client, &uid, &config_map).await?;
-
-    // status
-    let readiness = readiness(pool, entry, &found, &applied);
-    let outcome = if applied.is_err() { Outcome::BLOCKED } else { Outcome::SETTLED };
-    status::write(context, object, desired, &readiness).await?;
-    Ok(outcome)
+    let public_url = context.settings.public_url.clone();
+    Ok(Observed { now: context.clock.now(), public_url, found })
 }
 
-fn readiness(
+/// Publishes the public keys of the Secret. Pure.
+pub fn plan(
+    object: &crd::UserPool,
     pool: &UserPool,
     entry: &SecretEntry,
-    found: &Found,
-    applied: &Result<(), Obstacle>,
-) -> Readiness {
+    observed: &Observed,
+) -> Result<Plan<UserPoolStatus>, Error> {
+    let before = status_keys::of_same_source(pool, object.status.as_ref());
+    let keys = match &observed.found {
+        Found::Nothing => Vec::new(),
+        Found::Set(set) => status_keys::keys(set, &before, None, observed.now),
+        Found::Junk(_) => before,
+    };
+    let status = UserPoolStatus {
+        id: Some(pool.id.to_string()),
+        source: Some(pool.source.describe()),
+        jwks_uri: Some(desired::jwks_uri(pool, &observed.public_url)),
+        keys,
+        ..UserPoolStatus::default()
+    };
+    let writes = vec![desired::config_map(object, pool, &status)?];
+    Ok(Plan::publish(writes, status, readiness(pool, entry, &observed.found)))
+}
+
+fn readiness(pool: &UserPool, entry: &SecretEntry, found: &Found) -> Readiness {
     let (mut readiness, set) = match found {
         Found::Nothing => {
             let needed = labelled_secret::needed(entry, names::USE_JWKS, "a JWKS");
@@ -102,9 +99,6 @@ fn readiness(
         }
         Found::Set(set) => (desired::published(set.keys.len()), Some(set)),
     };
-    if let (ReadyState::Ready, Err(obstacle)) = (readiness.state(), applied) {
-        readiness = desired::without_config_map(pool, obstacle);
-    }
     readiness.notes = status_keys::notes(pool, set);
     readiness
 }
@@ -112,8 +106,7 @@ fn readiness(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crd::condition::find;
-    use jiff::Timestamp;
+    use crate::crd::condition::{ReadyState, find};
     use serde_json::{Value, json};
 
     const D: &str = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A";
@@ -126,7 +119,7 @@ mod tests {
 
     fn stands(found: &Found) -> Readiness {
         let entry = SecretEntry { secret: "keys".into(), entry: "jwks.json".into() };
-        readiness(&pool(), &entry, found, &Ok(()))
+        readiness(&pool(), &entry, found)
     }
 
     fn set(keys: &Value) -> Found {

@@ -6,26 +6,36 @@
 
 mod readiness;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use super::jwks_refresher::{FetchSpec, Known};
-use crate::controller::events::{self, EventNote};
-use crate::controller::{Context, Error, Outcome, Requeue, labelled_secret, status};
-use crate::crd;
+use crate::controller::events::EventNote;
+use crate::controller::plan::Plan;
+use crate::controller::{Context, Error, Requeue, labelled_secret};
 use crate::crd::condition::{self, Readiness};
 use crate::crd::reasons::ConditionType;
+use crate::crd::{self, UserPoolStatus};
 use crate::domain::fetch_error::FetchError;
 use crate::domain::pool::{Remote, UserPool};
 use crate::names;
 
-/// Publishes what is known of the set.
-pub async fn reconcile(
+/// The facts that the plan depends on.
+pub struct Observed {
+    /// The current time.
+    pub now: Timestamp,
+    /// The maximum age of a fetched set.
+    pub max_age: SignedDuration,
+    /// What is known of the set.
+    pub known: Known,
+}
+
+/// Specifies what to fetch, and returns what is known of the set.
+pub async fn observe(
     context: &Context,
     object: &crd::UserPool,
     pool: &UserPool,
     remote: &Remote,
-) -> Result<Outcome, Error> {
-    // resolve
+) -> Result<Observed, Error> {
     let ca = match &remote.ca {
         None => Some(None),
         Some(entry) => {
@@ -44,28 +54,27 @@ pub async fn reconcile(
         context.refresher.untrack(pool.id);
         Known { error: Some(FetchError::CaUnusable), next: None, ..stored() }
     };
-
-    // desired
-    let now = context.clock.now();
     let max_age = SignedDuration::try_from(context.settings.max_jwks_age).unwrap_or_default();
-    let desired = readiness::status(pool, &known, object.status.as_ref(), max_age, now);
-    let (readiness, until) = readiness::readiness(pool, &known, &desired, max_age, now);
+    Ok(Observed { now: context.clock.now(), max_age, known })
+}
 
-    // status
-    status::write(context, object, desired, &readiness).await?;
-    tell(context, object, &readiness).await;
-    Ok(Outcome { label: "ok", requeue: until.map_or(Requeue::OnChange, Requeue::At) })
+/// Publishes what is known of the set. Pure.
+pub fn plan(object: &crd::UserPool, pool: &UserPool, observed: &Observed) -> Plan<UserPoolStatus> {
+    let Observed { now, max_age, known } = observed;
+    let status = readiness::status(pool, known, object.status.as_ref(), *max_age, *now);
+    let (readiness, until) = readiness::readiness(pool, known, &status, *max_age, *now);
+    Plan {
+        events: event(object, &readiness).into_iter().collect(),
+        requeue: until.map_or(Requeue::OnChange, Requeue::At),
+        ..Plan::publish(vec![], status, readiness)
+    }
 }
 
 /// The Event for a fetch that fails for the first time, or for another reason than before.
-async fn tell(context: &Context, object: &crd::UserPool, readiness: &Readiness) {
-    let Some(failed) = readiness.notes.iter().find(|note| note.type_ == ConditionType::FetchFailed)
-    else {
-        return;
-    };
+fn event(object: &crd::UserPool, readiness: &Readiness) -> Option<EventNote> {
+    let failed = readiness.notes.iter().find(|note| note.type_ == ConditionType::FetchFailed)?;
     let previous = object.status.as_ref().map(|status| status.conditions.as_slice());
     let before = condition::find(previous.unwrap_or_default(), failed.type_.as_str());
-    if before.is_none_or(|before| before.reason != failed.reason) {
-        events::publish(context, object, EventNote::fetch_failed(failed)).await;
-    }
+    let is_new = before.is_none_or(|before| before.reason != failed.reason);
+    is_new.then(|| EventNote::fetch_failed(failed))
 }

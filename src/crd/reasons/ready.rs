@@ -1,7 +1,7 @@
 //! The reasons of `Ready`, each with its state.
 
+use super::ReadyState;
 use super::{Documentation, names};
-use crate::crd::condition::ReadyState;
 
 names! {
     /// The reasons of `Ready`, and of `Reconciling` or `Stalled` beside it.

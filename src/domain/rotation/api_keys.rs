@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::Reach;
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::{later, spread};
 use crate::domain::ids::SdkClientId;
@@ -42,9 +43,9 @@ pub struct DeliveredKey {
     pub expires_at: Option<Timestamp>,
 }
 
-/// The rotation settings of a client.
+/// What the spec of the client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Schedule {
+pub struct Policy {
     /// The lifetime of a key, from its delivery.
     pub lifetime: Option<SignedDuration>,
     /// How often the key is rotated.
@@ -53,41 +54,46 @@ pub struct Schedule {
     pub overlap: SignedDuration,
 }
 
-/// The next step for the keys of a client.
+/// The result of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
+pub struct Step {
     /// The delivered keys that are still valid, oldest first.
     pub live: Vec<DeliveredKey>,
-    /// Whether to create a new key.
-    pub rotate: Rotate,
+    /// What to do about the Next key.
+    pub next: NextKey,
     /// When the next rotation is due by schedule.
     pub next_rotation: Option<Timestamp>,
-    /// When to plan again at the latest.
+    /// When to run the next step at the latest.
     pub wake_at: Option<Timestamp>,
 }
 
-/// Whether to create a new key.
+/// What to do about the Next key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rotate {
-    /// Not now.
-    No,
-    /// Now: by schedule or on request.
-    Now,
-    /// Due, but deferred until this time: there are [`MAX_PREVIOUS`] Previous keys.
+pub enum NextKey {
+    /// Nothing: no rotation is due.
+    NotDue,
+    /// Nothing until this time: a rotation is due, but there are [`MAX_PREVIOUS`] Previous keys.
     Deferred(Timestamp),
+    /// Create it and publish its hash.
+    Publish,
+    /// Wait until every validator has acknowledged its hash.
+    Acknowledge,
+    /// Deliver it: it becomes Current.
+    Deliver,
 }
 
-impl Schedule {
-    /// Plans the next step for the delivered keys at `now`. `requested` is whether a requested
-    /// rotation has not been carried out yet.
+impl Policy {
+    /// Computes the next step of the delivered keys at `now`. `requested` is whether a requested
+    /// rotation has not been carried out yet, and `reach` how far the Next key has propagated.
     #[must_use]
-    pub fn plan(
+    pub fn step(
         &self,
         client: SdkClientId,
         delivered: &[DeliveredKey],
         requested: bool,
+        reach: Reach,
         now: Timestamp,
-    ) -> Plan {
+    ) -> Step {
         let counts = |key: &&DeliveredKey| {
             key.state == ApiKeyState::Current || key.expires_at.is_some_and(|end| end > now)
         };
@@ -97,14 +103,16 @@ impl Schedule {
         let due = requested || next_rotation.is_some_and(|time| time <= now);
         let previous = live.iter().filter(|key| key.state == ApiKeyState::Previous);
         let room_at = previous.clone().filter_map(|key| key.expires_at).min();
-        let rotate = match room_at {
-            _ if !due => Rotate::No,
-            Some(time) if previous.count() >= MAX_PREVIOUS => Rotate::Deferred(time),
-            _ => Rotate::Now,
+        let next = match (room_at, reach) {
+            _ if !due => NextKey::NotDue,
+            (Some(time), _) if previous.count() >= MAX_PREVIOUS => NextKey::Deferred(time),
+            (_, Reach::Nowhere) => NextKey::Publish,
+            (_, Reach::Published) => NextKey::Acknowledge,
+            (_, Reach::Everywhere) => NextKey::Deliver,
         };
         let ends = live.iter().filter_map(|key| key.expires_at).filter(|end| *end > now);
         let wake_at = ends.chain(next_rotation.filter(|time| *time > now)).min();
-        Plan { live, rotate, next_rotation, wake_at }
+        Step { live, next, next_rotation, wake_at }
     }
 
     /// When a key that is delivered at `now` expires.
@@ -173,8 +181,8 @@ mod tests {
         ApiKey::generate().unwrap().hash()
     }
 
-    fn schedule(interval: i64, overlap: i64) -> Schedule {
-        Schedule {
+    fn policy(interval: i64, overlap: i64) -> Policy {
+        Policy {
             lifetime: None,
             interval: Some(SignedDuration::from_secs(interval)),
             overlap: SignedDuration::from_secs(overlap),
@@ -183,23 +191,38 @@ mod tests {
 
     #[test]
     fn a_key_is_due_within_the_last_tenth_of_its_interval() {
-        let schedule = schedule(10 * HOUR, HOUR);
-        let keys = schedule.deliver(&[], hash(), at(0));
-        let plan = schedule.plan(client(), &keys, false, at(8 * HOUR));
-        assert_eq!(plan.rotate, Rotate::No);
-        let next = plan.next_rotation.unwrap();
+        let policy = policy(10 * HOUR, HOUR);
+        let keys = policy.deliver(&[], hash(), at(0));
+        let step = policy.step(client(), &keys, false, Reach::Nowhere, at(8 * HOUR));
+        assert_eq!(step.next, NextKey::NotDue);
+        let next = step.next_rotation.unwrap();
         assert!(next > at(9 * HOUR) - SignedDuration::from_secs(1) && next <= at(10 * HOUR));
-        assert_eq!(plan.wake_at, Some(next));
-        assert_eq!(schedule.plan(client(), &keys, false, next).rotate, Rotate::Now);
+        assert_eq!(step.wake_at, Some(next));
+        assert_eq!(
+            policy.step(client(), &keys, false, Reach::Nowhere, next).next,
+            NextKey::Publish
+        );
+    }
+
+    #[test]
+    fn the_next_key_is_published_acknowledged_and_delivered() {
+        let policy = policy(HOUR, HOUR);
+        let keys = policy.deliver(&[], hash(), at(0));
+        let next = |reach, time| policy.step(client(), &keys, false, reach, at(time)).next;
+        assert_eq!(next(Reach::Nowhere, HOUR), NextKey::Publish);
+        assert_eq!(next(Reach::Published, HOUR), NextKey::Acknowledge);
+        assert_eq!(next(Reach::Everywhere, HOUR), NextKey::Deliver);
+        // A Next key that is no longer due is withdrawn.
+        assert_eq!(next(Reach::Everywhere, 0), NextKey::NotDue);
     }
 
     #[test]
     fn clients_are_spread_over_that_tenth() {
-        let schedule = schedule(10 * HOUR, HOUR);
-        let keys = schedule.deliver(&[], hash(), at(0));
+        let policy = policy(10 * HOUR, HOUR);
+        let keys = policy.deliver(&[], hash(), at(0));
         let next = |n: i32| {
             let client = SdkClientId::derive("acme", &format!("client-{n}"));
-            schedule.plan(client, &keys, false, at(0)).next_rotation.unwrap()
+            policy.step(client, &keys, false, Reach::Nowhere, at(0)).next_rotation.unwrap()
         };
         let mut minutes: Vec<_> = (0..1000).map(|n| next(n).as_second() / 60).collect();
         minutes.sort_unstable();
@@ -209,44 +232,50 @@ mod tests {
 
     #[test]
     fn the_overlap_counts_from_delivery_and_ends() {
-        let schedule = schedule(10 * HOUR, HOUR);
-        let old = schedule.deliver(&[], hash(), at(0));
+        let policy = policy(10 * HOUR, HOUR);
+        let old = policy.deliver(&[], hash(), at(0));
         // Delivered a day late.
-        let keys = schedule.deliver(&old, hash(), at(34 * HOUR));
+        let keys = policy.deliver(&old, hash(), at(34 * HOUR));
         assert_eq!(keys.len(), 2);
         assert_eq!(keys[0].expires_at, Some(at(35 * HOUR)));
-        let live = |time| schedule.plan(client(), &keys, false, at(time)).live.len();
+        let live = |time| policy.step(client(), &keys, false, Reach::Nowhere, at(time)).live.len();
         assert_eq!(live(35 * HOUR - 1), 2);
         assert_eq!(live(35 * HOUR), 1);
     }
 
     #[test]
     fn without_overlap_the_old_key_ends_at_once() {
-        let schedule = schedule(HOUR, 0);
-        let old = schedule.deliver(&[], hash(), at(0));
-        assert_eq!(schedule.deliver(&old, hash(), at(9)).len(), 1);
+        let policy = policy(HOUR, 0);
+        let old = policy.deliver(&[], hash(), at(0));
+        assert_eq!(policy.deliver(&old, hash(), at(9)).len(), 1);
     }
 
     #[test]
     fn too_many_rotations_wait_for_room() {
-        let schedule = schedule(1000 * HOUR, HOUR);
-        let mut keys = schedule.deliver(&[], hash(), at(0));
+        let policy = policy(1000 * HOUR, HOUR);
+        let mut keys = policy.deliver(&[], hash(), at(0));
         for second in 1..=8 {
-            assert_eq!(schedule.plan(client(), &keys, true, at(second)).rotate, Rotate::Now);
-            keys = schedule.deliver(&keys, hash(), at(second));
+            assert_eq!(
+                policy.step(client(), &keys, true, Reach::Nowhere, at(second)).next,
+                NextKey::Publish
+            );
+            keys = policy.deliver(&keys, hash(), at(second));
         }
-        let plan = schedule.plan(client(), &keys, true, at(9));
-        assert_eq!(plan.rotate, Rotate::Deferred(at(HOUR + 1)));
-        assert_eq!(schedule.plan(client(), &keys, true, at(HOUR + 1)).rotate, Rotate::Now);
+        let step = policy.step(client(), &keys, true, Reach::Nowhere, at(9));
+        assert_eq!(step.next, NextKey::Deferred(at(HOUR + 1)));
+        assert_eq!(
+            policy.step(client(), &keys, true, Reach::Nowhere, at(HOUR + 1)).next,
+            NextKey::Publish
+        );
     }
 
     #[test]
     fn a_lifetime_bounds_the_overlap() {
-        let mut schedule = schedule(2 * HOUR, HOUR);
-        schedule.lifetime = Some(SignedDuration::from_secs(3 * HOUR));
-        let old = schedule.deliver(&[], hash(), at(0));
+        let mut policy = policy(2 * HOUR, HOUR);
+        policy.lifetime = Some(SignedDuration::from_secs(3 * HOUR));
+        let old = policy.deliver(&[], hash(), at(0));
         assert_eq!(old[0].expires_at, Some(at(3 * HOUR)));
-        let keys = schedule.deliver(&old, hash(), at(5 * HOUR / 2));
+        let keys = policy.deliver(&old, hash(), at(5 * HOUR / 2));
         assert_eq!(keys[0].expires_at, Some(at(3 * HOUR)));
     }
 
@@ -255,20 +284,20 @@ mod tests {
         /// last, and the number of keys is bounded.
         #[test]
         fn one_current_key_under_any_clock(times in prop::collection::vec((0..200_i64, any::<bool>()), 1..60)) {
-            let schedule = schedule(20, 30);
+            let policy = policy(20, 30);
             let mut last = hash();
-            let mut keys = schedule.deliver(&[], last, at(0));
+            let mut keys = policy.deliver(&[], last, at(0));
             for (time, requested) in times {
-                let plan = schedule.plan(client(), &keys, requested, at(time));
-                if plan.rotate == Rotate::Now {
+                let step = policy.step(client(), &keys, requested, Reach::Nowhere, at(time));
+                if step.next == NextKey::Publish {
                     last = hash();
-                    keys = schedule.deliver(&plan.live, last, at(time));
+                    keys = policy.deliver(&step.live, last, at(time));
                 }
                 let current: Vec<_> = keys.iter().filter(|key| key.state == ApiKeyState::Current).collect();
                 prop_assert_eq!(current.len(), 1);
                 prop_assert_eq!(current[0].hash, last);
                 prop_assert!(keys.len() <= MAX_PREVIOUS + 1);
-                prop_assert!(plan.wake_at.is_none_or(|wake| wake > at(time)));
+                prop_assert!(step.wake_at.is_none_or(|wake| wake > at(time)));
             }
         }
     }

@@ -8,6 +8,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Reach;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::duration::{later, spread};
 use crate::domain::signing::{SigningError, SigningKey};
@@ -38,17 +39,6 @@ pub struct Policy {
     pub longest_lifetime: SignedDuration,
     /// The requested rotation; empty for none.
     pub requested: String,
-}
-
-/// How far the Next key has propagated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Reach {
-    /// Not in status.
-    Nowhere,
-    /// In status.
-    Published,
-    /// Acknowledged by every validator.
-    Everywhere,
 }
 
 /// The inputs of a step besides the stored set.

@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span, info, info_span};
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
+use crate::domain::role::Role;
 use crate::server::body::Ignored;
 use crate::server::concurrency::WorkerSlot;
 use crate::server::error::ErrorName;

@@ -88,7 +88,7 @@ pub async fn url(
     link.add("redirectUrl", redirect_url(filled(query.redirect_url), webapp)?);
     link.add(
         "appUserId",
-        user(&state, &caller, filled(query.app_user_id), &client, token.as_deref())?,
+        user(&state, &caller, filled(query.app_user_id), &client, token.as_deref()).await?,
     );
     link.extend("appUserIdToken", token);
     link.extend("chromeExtensionId", extension(filled(query.chrome_extension_id), webapp)?);

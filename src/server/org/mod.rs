@@ -26,6 +26,7 @@ mod user_pool_jwks;
 mod user_pools;
 
 use std::io;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ use kube::Client;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::ApiState;
+use super::ValidatorState;
 use crate::crd::Kind;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
@@ -44,6 +45,42 @@ use crate::replicas::tracker::{ReplicaTracker, Write};
 use passwords::Passwords;
 use rate_limit::Limits;
 pub use route::Route;
+use signer::Signer;
+
+/// What the REST API needs. It has all of a validator's state, too.
+#[derive(Clone)]
+pub struct ApiState {
+    /// What it shares with the validator.
+    pub validator: ValidatorState,
+    /// Signs tokens of hosted pools.
+    pub signer: Arc<Signer>,
+    /// What it needs besides the index.
+    pub platform: Arc<Platform>,
+}
+
+impl ApiState {
+    /// Starts the threads that hash passwords. For processes with the role `api` only.
+    ///
+    /// # Errors
+    /// The system cannot start a thread.
+    pub fn new(
+        validator: ValidatorState,
+        client: Client,
+        settings: PlatformSettings,
+    ) -> io::Result<Self> {
+        let signer = Signer::new(client.clone(), &settings.operator_namespace);
+        let platform = Platform::new(client, &validator.public_url, settings)?;
+        Ok(Self { validator, signer: Arc::new(signer), platform: Arc::new(platform) })
+    }
+}
+
+impl Deref for ApiState {
+    type Target = ValidatorState;
+
+    fn deref(&self) -> &ValidatorState {
+        &self.validator
+    }
+}
 
 /// What the API needs besides the index.
 pub struct Platform {

@@ -2,7 +2,7 @@ use super::*;
 use crate::domain::client::{ClientKind, Entries, KeySource, Service};
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId};
 use crate::domain::role::Role;
-use crate::domain::rotation::api_keys::Schedule;
+use crate::domain::rotation::api_keys::Policy;
 
 fn delivery() -> Delivery {
     Delivery {
@@ -15,7 +15,7 @@ fn delivery() -> Delivery {
         },
         labels: [("team".to_owned(), "shop".to_owned())].into(),
         annotations: BTreeMap::new(),
-        schedule: Schedule::default(),
+        rotation: Policy::default(),
         requested_rotation: None,
         retain: false,
     }
@@ -49,7 +49,7 @@ fn check(test: impl FnOnce(&DeliverySecret<'_>, &Desired<'_>, Secret)) {
     let keys = record_keys(1, None);
     let secret = DeliverySecret::new(&client, &delivery, "https://anon.example", &keys);
     let key = ApiKey::generate().unwrap();
-    let delivered = Schedule::default().deliver(&[], key.hash(), Timestamp::UNIX_EPOCH);
+    let delivered = Policy::default().deliver(&[], key.hash(), Timestamp::UNIX_EPOCH);
     let desired = Desired { key: &key, delivered: &delivered, rotated: "" };
     let stored = secret.secret(&desired).unwrap();
     test(&secret, &desired, stored);
@@ -75,8 +75,7 @@ fn what_is_delivered_reads_back_whole() {
 #[test]
 fn previous_keys_read_back_too() {
     check(|secret, desired, stored| {
-        let schedule =
-            Schedule { overlap: jiff::SignedDuration::from_hours(1), ..Schedule::default() };
+        let schedule = Policy { overlap: jiff::SignedDuration::from_hours(1), ..Policy::default() };
         let next = ApiKey::generate().unwrap();
         let delivered = schedule.deliver(desired.delivered, next.hash(), Timestamp::UNIX_EPOCH);
         let desired = Desired { key: &next, delivered: &delivered, rotated: "digest" };
@@ -195,7 +194,7 @@ fn metadata_of_the_spec_never_wins_over_ours() {
     let keys = record_keys(1, None);
     let secret = DeliverySecret::new(&client, &delivery, "https://anon.example", &keys);
     let key = ApiKey::generate().unwrap();
-    let delivered = Schedule::default().deliver(&[], key.hash(), Timestamp::UNIX_EPOCH);
+    let delivered = Policy::default().deliver(&[], key.hash(), Timestamp::UNIX_EPOCH);
     let stored = secret.secret(&Desired { key: &key, delivered: &delivered, rotated: "" }).unwrap();
     assert_eq!(stored.metadata.labels.unwrap()[names::ID], client.id.to_string());
     assert_ne!(stored.metadata.annotations.unwrap()[names::KEYS], "[]");
@@ -320,7 +319,7 @@ fn a_secret_is_found_by_the_keys_that_it_records() {
         let label = names::key_label(&desired.key.hash().id());
         assert!(stored.metadata.labels.as_ref().unwrap().contains_key(&label));
         let next = ApiKey::generate().unwrap();
-        let delivered = Schedule::default().deliver(&[], next.hash(), Timestamp::UNIX_EPOCH);
+        let delivered = Policy::default().deliver(&[], next.hash(), Timestamp::UNIX_EPOCH);
         let desired = Desired { key: &next, delivered: &delivered, rotated: "" };
         let rotated = secret.corrected(&stored, &desired).unwrap().unwrap();
         let labels = rotated.metadata.labels.unwrap();

@@ -1,0 +1,227 @@
+//! The driver of every reconciliation: it asks [`Expectations`] whether there is anything to do, and
+//! calls the five steps of the kind. It alone reports specs that are invalid, objects that cannot be
+//! read, and requests that the API server refuses.
+//!
+//! [`Expectations`]: super::expectations::Expectations
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use kube::Resource;
+use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
+use serde::de::DeserializeOwned;
+use tracing::{debug, warn};
+
+use super::expectations::{Key, Left};
+use super::kind::HasStatus;
+use super::plan::{Met, Plan, Written};
+use super::requeue::Requeue;
+use super::status;
+use super::{Context, Error, Guarded, events};
+use crate::crd::condition::{Readiness, ReadyState};
+use crate::crd::reasons::ReadyReason;
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
+use crate::validate::Violations;
+
+/// How many objects of one kind are reconciled at the same time.
+const CONCURRENCY: u16 = 16;
+/// A kind that is reconciled.
+pub trait Reconcile: HasStatus {
+    /// The valid spec.
+    type Parsed: Send + Sync;
+    /// What the plan depends on besides the object.
+    type Observed: Send;
+
+    /// Validates the object. Pure.
+    fn parse(&self) -> Result<Self::Parsed, Violations>;
+
+    /// Reads what the plan depends on, and generates the key that it will store. Writes nothing.
+    /// `met` is what a write of the previous plan has met.
+    fn observe(
+        &self,
+        parsed: &Self::Parsed,
+        context: &Context,
+        met: Option<Met>,
+    ) -> impl Future<Output = Result<Self::Observed, Error>> + Send;
+
+    /// Computes what to write. Pure.
+    fn plan(
+        &self,
+        parsed: &Self::Parsed,
+        observed: Self::Observed,
+    ) -> Result<Plan<Self::Status>, Error>;
+
+    /// The readiness of an object whose child could not be written. Pure.
+    fn obstructed(planned: Readiness, obstacle: Readiness) -> Readiness {
+        if planned.state() == ReadyState::Ready {
+            Readiness { notes: planned.notes, ..obstacle }
+        } else {
+            planned
+        }
+    }
+
+    /// Records that a plan was applied and status has this resourceVersion, if it was written.
+    fn applied(&self, _context: &Context, _plan: &Plan<Self::Status>, _version: Option<&str>) {}
+
+    /// Records that a reconciliation has ended.
+    fn ended(&self, _context: &Context, _failed: bool) {}
+
+    /// Revokes the permissions that an object grants, as soon as its deletion has begun: a
+    /// finalizer can delay the end of the deletion indefinitely, and the permissions must not last
+    /// that long. Does not depend on the spec, which may be changed in the meantime, invalid or
+    /// unreadable.
+    fn end(
+        _context: &Context,
+        _namespace: &str,
+        _name: &str,
+    ) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// Drops what the context holds, besides expectations and backoff, about an object that was
+    /// deleted.
+    fn forget(_context: &Context, _namespace: &str, _name: &str) {}
+}
+
+/// Runs one controller and handles its results.
+pub async fn drive<K>(controller: Controller<Guarded<K>>, context: Arc<Context>)
+where
+    K: Reconcile + DeserializeOwned,
+{
+    let kind = K::kind(&()).into_owned();
+    let tracking = Arc::clone(&context);
+    controller
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .run(reconcile::<K>, on_error::<K>, context)
+        .for_each(|result| {
+            match result {
+                // `on_error` has logged errors of a reconciliation.
+                Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
+                Err(ControllerError::ObjectNotFound(gone)) => {
+                    let key = Key::new::<K>(gone.namespace.clone(), gone.name.clone());
+                    tracking.expectations.forget(&key);
+                    tracking.backoff.reset(&key);
+                    K::forget(&tracking, gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                }
+                Err(ControllerError::QueueError(error)) => {
+                    warn!(kind, %error, "a watch of the controller failed; retrying");
+                }
+                Err(error) => warn!(kind, %error, "the controller reported an error"),
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+async fn reconcile<K: Reconcile>(
+    object: Arc<Guarded<K>>,
+    context: Arc<Context>,
+) -> Result<Action, Error> {
+    if object.meta().deletion_timestamp.is_some() {
+        let ObjectName { namespace, name } = object_name(object.as_ref());
+        return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
+    }
+    if let Some(requeue) = context.expectations.check(object.as_ref(), &context.replicas) {
+        return Ok(requeue.action(object.as_ref(), context.clock.now()));
+    }
+    let start = Instant::now();
+    let result = match &object.0 {
+        Ok(object) => reconcile_readable(object, &context).await,
+        Err(unreadable) => {
+            let written = status::write_unreadable::<K>(&context, unreadable).await;
+            written.map(|()| ("unreadable", Requeue::OnChange))
+        }
+    };
+    let label = match &result {
+        Ok((label, _)) => label,
+        Err(error) => error.class(),
+    };
+    context.metrics.reconciled(K::KIND.as_str(), label, start.elapsed());
+    let (_, requeue) = result?;
+    context.backoff.reset(&Key::of(object.as_ref()));
+    Ok(requeue.action(object.as_ref(), context.clock.now()))
+}
+
+/// Returns the metric label of the result, and when to reconcile again.
+async fn reconcile_readable<K: Reconcile>(
+    object: &K,
+    context: &Context,
+) -> Result<(&'static str, Requeue), Error> {
+    context.expectations.start(object);
+    let unchanged = || object.status().cloned().unwrap_or_default();
+    let result = match object.parse() {
+        Ok(parsed) => reconcile_valid(object, &parsed, context).await,
+        Err(violations) => {
+            let ObjectName { namespace, name } = object_name(object);
+            K::end(context, &namespace, &name).await?;
+            let invalid = status::invalid(&violations);
+            let written = status::write(context, object, unchanged(), &invalid).await;
+            written.map(|_| ("invalid", Requeue::OnChange))
+        }
+    };
+    if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+        let readiness = Readiness::new(ReadyReason::Refused, refusal);
+        // Best effort: the refused request may have been a write of status.
+        let _ = status::write(context, object, unchanged(), &readiness).await;
+    }
+    object.ended(context, result.is_err());
+    result
+}
+
+async fn reconcile_valid<K: Reconcile>(
+    object: &K,
+    parsed: &K::Parsed,
+    context: &Context,
+) -> Result<(&'static str, Requeue), Error> {
+    let mut met = None;
+    let (mut plan, Written { children, obstacle }) = loop {
+        let observed = object.observe(parsed, context, met).await?;
+        let plan = object.plan(parsed, observed)?;
+        match plan.apply(context, object).await? {
+            Ok(written) => break (plan, written),
+            Err(it) => met = Some(it),
+        }
+    };
+    if let Some(failure) = plan.failure {
+        return Err(failure);
+    }
+    if obstacle.is_some() {
+        plan.requeue = Requeue::Later;
+    }
+    let version = match plan.status.take() {
+        Some((status, mut readiness)) => {
+            if let Some(obstacle) = obstacle {
+                readiness = K::obstructed(readiness, obstacle);
+            }
+            status::write(context, object, status, &readiness).await?
+        }
+        None => None,
+    };
+    object.applied(context, &plan, version.as_deref());
+    for event in std::mem::take(&mut plan.events) {
+        events::log_and_publish(context, object, event).await;
+    }
+    let label = if plan.requeue == Requeue::Later { "blocked" } else { "ok" };
+    let left = Left {
+        version,
+        children: plan.children.map(|_| children).unwrap_or_default(),
+        publishes: plan.publishes.as_deref(),
+        requeue: plan.requeue,
+    };
+    Ok((label, context.expectations.end(object, left, &context.replicas)))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
+fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
+    let pause = context.backoff.failed(object.as_ref());
+    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
+    if matches!(error, Error::Conflict { .. }) {
+        debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
+    } else {
+        warn!(%kind, %namespace, %name, %error, retry_in_ms = pause.as_millis(), "reconciliation failed");
+    }
+    Action::requeue(pause)
+}
