@@ -8,7 +8,6 @@ pub mod endpoints;
 mod error;
 mod health;
 mod host;
-mod openapi;
 mod org;
 mod public;
 mod request;
@@ -34,7 +33,7 @@ use tower_http::request_id::MakeRequestUuid;
 use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
-pub use openapi::document as openapi_document;
+pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
 pub use state::ValidatorState;
 pub use tls::TlsFiles;
@@ -61,8 +60,7 @@ pub fn router(validator: Option<ValidatorState>, api: Option<ApiState>) -> Route
         router = router.merge(routes.layer(bounded()).with_state(state));
     }
     if let Some(state) = api {
-        let routes = org::routes().route("/openapi.json", get(openapi::serve));
-        router = router.merge(routes.layer(bounded()).with_state(state));
+        router = router.merge(org::routes().layer(bounded()).with_state(state));
     }
     // Outermost layer first.
     let stack = tower::ServiceBuilder::new()

@@ -194,7 +194,7 @@ fn it_is_said_what_the_chart_sets_each_flag_to() {
 
 #[test]
 fn generated_openapi_description() {
-    let document = anon_operator::server::openapi_document();
+    let document = anon_operator::server::openapi();
     let json = serde_json::to_string_pretty(&document).unwrap();
     check(&root().join("docs/openapi.json"), &format!("{json}\n"));
 }

@@ -12,6 +12,7 @@ mod last_admin;
 mod link;
 mod login;
 pub mod members;
+pub mod openapi;
 mod organization;
 mod passwords;
 mod rate_limit;
@@ -30,7 +31,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::routing::MethodFilter;
+use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
 use kube::Client;
 use schemars::JsonSchema;
@@ -171,9 +172,10 @@ async fn accepted(state: &ApiState, key: &ApiKey) {
     }
 }
 
-/// The routes of every operation.
+/// The routes of every operation, and the OpenAPI document.
 pub fn routes() -> Router<ApiState> {
-    Operation::ALL.iter().fold(Router::new(), |router, &operation| {
+    let router = Router::new().route("/openapi.json", get(openapi::serve));
+    Operation::ALL.iter().fold(router, |router, &operation| {
         let audited =
             middleware::from_fn(move |request, next| audit::audited(operation, request, next));
         router.route(operation.path(), route(operation).handler.layer(audited))

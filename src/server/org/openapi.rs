@@ -12,14 +12,14 @@ use schemars::transform::RecursiveTransform;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::ApiError;
-use super::endpoints::validate;
-use super::org::{Route, route};
-use super::public::cacheable::shared;
-use super::public::{clients, keys};
+use super::{Route, route};
 use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
+use crate::server::ApiError;
+use crate::server::endpoints::validate;
+use crate::server::public::cacheable::shared;
+use crate::server::public::{clients, keys};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
