@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
 
 use crate::domain;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{self, LogFormat};
 
 /// Flags of `anon-operator run`.
 #[derive(Args, Clone, Debug)]
@@ -117,7 +115,7 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// Log level or filter, such as `info` or `info,anon_operator::controller=debug`
-    #[arg(long, value_name = "FILTER", env = "ANON_LOG_LEVEL", default_value = "info", value_parser = log_filter)]
+    #[arg(long, value_name = "FILTER", env = "ANON_LOG_LEVEL", default_value = "info", value_parser = telemetry::filter)]
     pub log_level: String,
 }
 
@@ -185,49 +183,9 @@ fn at_least_a_minute(text: &str) -> Result<Duration, String> {
     })
 }
 
-/// A filter of `tracing-subscriber`. To that crate a bare word is the name of a target, so that a
-/// misspelled level would silence everything; here it must be a level.
-fn log_filter(text: &str) -> Result<String, String> {
-    for directive in text.split(',').map(str::trim) {
-        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
-        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
-            return Err(format!(
-                "`{level}` is not a level: use error, warn, info, debug, trace or off, alone or as `target=level`"
-            ));
-        }
-    }
-    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
-    Ok(text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refuses_log_levels_that_do_not_exist() {
-        for text in [
-            "info",
-            "INFO",
-            "off",
-            "warn,anon_operator::controller=debug",
-            "anon_operator[span]=trace",
-        ] {
-            assert_eq!(log_filter(text).as_deref(), Ok(text));
-        }
-        for text in [
-            "",
-            "infoo",
-            "verbose",
-            "info,",
-            "anon_operator",
-            "kube=loud",
-            "info,loud",
-            "=info=info[",
-        ] {
-            assert!(log_filter(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn public_urls() {

@@ -6,7 +6,7 @@ use std::io::IsTerminal as _;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
 
 /// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,4 +38,52 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
         }
     }
     Ok(())
+}
+
+/// Parses a filter of `tracing-subscriber`. To that crate a bare word is the name of a target, so that
+/// a misspelled level would silence everything; here it must be a level.
+///
+/// # Errors
+/// It is not a filter; for people.
+pub fn filter(text: &str) -> Result<String, String> {
+    for directive in text.split(',').map(str::trim) {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level);
+        if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+            return Err(format!(
+                "`{level}` is not a level: use error, warn, info, debug, trace or off, alone or as `target=level`"
+            ));
+        }
+    }
+    EnvFilter::try_new(text).map_err(|error| error.to_string())?;
+    Ok(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn refuses_log_levels_that_do_not_exist() {
+        for text in [
+            "info",
+            "INFO",
+            "off",
+            "warn,anon_operator::controller=debug",
+            "anon_operator[span]=trace",
+        ] {
+            assert_eq!(filter(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "infoo",
+            "verbose",
+            "info,",
+            "anon_operator",
+            "kube=loud",
+            "info,loud",
+            "=info=info[",
+        ] {
+            assert!(filter(text).is_err(), "{text}");
+        }
+    }
 }

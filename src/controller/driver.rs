@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use super::expectations::{Key, Left};
 use super::kind::HasStatus;
-use super::plan::{Met, Plan, Written};
+use super::plan::{Met, Plan, Progress, Written};
 use super::requeue::Requeue;
 use super::status;
 use super::{Context, Error, Guarded, events};
@@ -28,6 +28,7 @@ use crate::validate::Violations;
 
 /// How many objects of one kind are reconciled at the same time.
 const CONCURRENCY: u16 = 16;
+
 /// A kind that is reconciled.
 pub trait Reconcile: HasStatus {
     /// The valid spec.
@@ -75,15 +76,14 @@ pub trait Reconcile: HasStatus {
     /// unreadable.
     fn end(
         _context: &Context,
-        _namespace: &str,
-        _name: &str,
+        _name: &ObjectName,
     ) -> impl Future<Output = Result<(), Error>> + Send {
         std::future::ready(Ok(()))
     }
 
     /// Drops what the context holds, besides expectations and backoff, about an object that was
     /// deleted.
-    fn forget(_context: &Context, _namespace: &str, _name: &str) {}
+    fn forget(_context: &Context, _name: &ObjectName) {}
 }
 
 /// Runs one controller and handles its results.
@@ -101,10 +101,10 @@ where
                 // `on_error` has logged errors of a reconciliation.
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
                 Err(ControllerError::ObjectNotFound(gone)) => {
-                    let key = Key::new::<K>(gone.namespace.clone(), gone.name.clone());
+                    let key = Key::new::<K>(gone.namespace, gone.name);
                     tracking.expectations.forget(&key);
                     tracking.backoff.reset(&key);
-                    K::forget(&tracking, gone.namespace.as_deref().unwrap_or_default(), &gone.name);
+                    K::forget(&tracking, key.name());
                 }
                 Err(ControllerError::QueueError(error)) => {
                     warn!(kind, %error, "a watch of the controller failed; retrying");
@@ -121,8 +121,8 @@ async fn reconcile<K: Reconcile>(
     context: Arc<Context>,
 ) -> Result<Action, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        let ObjectName { namespace, name } = object_name(object.as_ref());
-        return K::end(&context, &namespace, &name).await.map(|()| Action::await_change());
+        let name = object_name(object.as_ref());
+        return K::end(&context, &name).await.map(|()| Action::await_change());
     }
     if let Some(requeue) = context.expectations.check(object.as_ref(), &context.replicas) {
         return Ok(requeue.action(object.as_ref(), context.clock.now()));
@@ -155,8 +155,7 @@ async fn reconcile_readable<K: Reconcile>(
     let result = match object.parse() {
         Ok(parsed) => reconcile_valid(object, &parsed, context).await,
         Err(violations) => {
-            let ObjectName { namespace, name } = object_name(object);
-            K::end(context, &namespace, &name).await?;
+            K::end(context, &object_name(object)).await?;
             let invalid = status::invalid(&violations);
             let written = status::write(context, object, unchanged(), &invalid).await;
             written.map(|_| ("invalid", Requeue::OnChange))
@@ -181,8 +180,8 @@ async fn reconcile_valid<K: Reconcile>(
         let observed = object.observe(parsed, context, met).await?;
         let plan = object.plan(parsed, observed)?;
         match plan.apply(context, object).await? {
-            Ok(written) => break (plan, written),
-            Err(it) => met = Some(it),
+            Progress::Complete(written) => break (plan, written),
+            Progress::Interrupted(it) => met = Some(it),
         }
     };
     if let Some(failure) = plan.failure {

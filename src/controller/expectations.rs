@@ -49,6 +49,12 @@ impl Key {
         Self(K::kind(&()), ObjectName { namespace, name })
     }
 
+    /// The name of the object.
+    #[must_use]
+    pub const fn name(&self) -> &ObjectName {
+        &self.1
+    }
+
     /// The key of this object.
     pub fn of<K: Resource<DynamicType = ()>>(object: &K) -> Self {
         Self::new::<K>(object.namespace(), object.name_any())

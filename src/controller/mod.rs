@@ -67,6 +67,7 @@ use user_pool::jwks_refresher::JwksRefresher;
 
 /// How often a propagation that takes long is re-checked.
 const PROPAGATION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+
 /// Configuration of the controllers.
 #[derive(Clone, Debug)]
 pub struct Settings {

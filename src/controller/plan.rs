@@ -107,6 +107,15 @@ pub struct Written {
     pub obstacle: Option<Readiness>,
 }
 
+/// How far the writes of a plan got.
+pub enum Progress {
+    /// All of them were executed.
+    Complete(Written),
+    /// One has met something that the plan did not know: the object has to be observed and planned
+    /// again.
+    Interrupted(Met),
+}
+
 impl<S> Plan<S> {
     /// Nothing to write.
     pub const fn wait(requeue: Requeue) -> Self {
@@ -136,7 +145,7 @@ impl<S> Plan<S> {
         &self,
         context: &Context,
         object: &K,
-    ) -> Result<Result<Written, Met>, Error> {
+    ) -> Result<Progress, Error> {
         let client = &context.client;
         let namespace = object.namespace().unwrap_or_default();
         let api: Api<Tolerant<K>> = Api::namespaced(client.clone(), &namespace);
@@ -147,7 +156,9 @@ impl<S> Plan<S> {
                 Write::CreateSecret(write) => {
                     match apply::create_secret(client, &write.namespace, &write.secret).await? {
                         Created::New(secret) => write.done(context, &secret, &mut written.children),
-                        Created::Existing(secret) => return Ok(Err(Met::Existing(secret.into()))),
+                        Created::Existing(secret) => {
+                            return Ok(Progress::Interrupted(Met::Existing(secret.into())));
+                        }
                     }
                 }
                 Write::EnsureSecret(write) => {
@@ -159,7 +170,9 @@ impl<S> Plan<S> {
                     match replaced {
                         Ok(secret) => write.done(context, &secret, &mut written.children),
                         Err(error) => match error.refusal().filter(|_| write.may_be_refused) {
-                            Some(said) => return Ok(Err(Met::Refused(said))),
+                            Some(said) => {
+                                return Ok(Progress::Interrupted(Met::Refused(said)));
+                            }
                             None => return Err(error),
                         },
                     }
@@ -176,7 +189,7 @@ impl<S> Plan<S> {
                 Write::Delete => apply::delete_exactly(&api, object).await?,
             }
         }
-        Ok(Ok(written))
+        Ok(Progress::Complete(written))
     }
 }
 

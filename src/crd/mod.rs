@@ -37,14 +37,14 @@ pub use sdk_client::{
     SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    ClaimFormat, FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks,
-    RequiredClaim, SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
+    FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
+    SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
 pub use crate::domain::fetch_error::FetchError;
 pub use crate::domain::jwk::Jwk;
-pub use crate::domain::policy::IdClaimType;
+pub use crate::domain::policy::{ClaimFormat, IdClaimType};
 pub use crate::domain::role::Role;
 pub use crate::domain::rotation::api_keys::ApiKeyState;
 pub use crate::domain::signing_key_set::SigningKeyState;

@@ -11,7 +11,7 @@ use super::{
     Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
 };
 use crate::domain::constraint::{MAX_DESCRIPTION, MAX_ID_CLAIM, MAX_NAME};
-pub use sources::{ClaimFormat, Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
+pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(

@@ -66,18 +66,14 @@ pub struct RequiredClaim {
     pub claim: ClaimPath,
     /// The accepted values.
     pub values: Vec<String>,
-    /// How a string is compared.
-    pub format: ClaimFormat,
+    /// How a string is compared; as a whole, if unset.
+    pub format: Option<ClaimFormat>,
 }
 
-/// How a string in a required claim is compared with the accepted values.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// The format of a string with several values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ClaimFormat {
-    /// As a whole.
-    #[default]
-    Whole,
-    /// As a list of values that are separated by single spaces, such as `scope` (RFC 8693
-    /// section 4.2).
+    /// Values that are separated by single spaces.
     SpaceDelimited,
 }
 
@@ -148,7 +144,7 @@ impl RequiredClaim {
     #[must_use]
     pub fn holds(&self, claims: &Map<String, Value>) -> bool {
         match self.claim.find(claims) {
-            Some(Value::String(list)) if self.format == ClaimFormat::SpaceDelimited => {
+            Some(Value::String(list)) if self.format == Some(ClaimFormat::SpaceDelimited) => {
                 list.split(' ').any(|item| self.values.iter().any(|value| value == item))
             }
             Some(Value::Array(items)) => items.iter().any(|item| self.accepts(item)),
@@ -220,7 +216,7 @@ mod tests {
         let holds = |claim: &str, values: &[&str]| {
             let values = values.iter().map(ToString::to_string).collect();
             let claim = ClaimPath::parse(claim).unwrap();
-            RequiredClaim { claim, values, format: ClaimFormat::Whole }.holds(&claims)
+            RequiredClaim { claim, values, format: None }.holds(&claims)
         };
         for (claim, values) in [
             ("sub", ["x", "u1"].as_slice()),
@@ -254,7 +250,8 @@ mod tests {
         let holds = |scope: Value, value: &str| {
             let Value::Object(claims) = json!({"scope": scope}) else { unreachable!() };
             let (claim, values) = (ClaimPath::name("scope"), vec![value.to_owned()]);
-            RequiredClaim { claim, values, format: ClaimFormat::SpaceDelimited }.holds(&claims)
+            RequiredClaim { claim, values, format: Some(ClaimFormat::SpaceDelimited) }
+                .holds(&claims)
         };
         for scope in [json!("read"), json!("a read"), json!("read b"), json!(["a", "read"])] {
             assert!(holds(scope.clone(), "read"), "{scope}");

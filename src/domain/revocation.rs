@@ -60,6 +60,23 @@ pub enum RevocationTarget {
 }
 
 impl Revocation {
+    /// A revocation that covers nothing yet.
+    #[must_use]
+    pub fn new(name: ObjectName, of: RevocationTarget, owner: ObjectName) -> Self {
+        Self {
+            name,
+            of,
+            owner,
+            key_ids: Vec::new(),
+            created_before: None,
+            subjects: HashSet::new(),
+            token_ids: HashSet::new(),
+            tokens_issued_before: None,
+            created_at: None,
+            expires_at: None,
+        }
+    }
+
     /// Whether the revocation has not expired at `now`.
     #[must_use]
     pub fn is_in_force(&self, now: Timestamp) -> bool {
@@ -130,18 +147,8 @@ mod tests {
 
     fn nothing() -> Revocation {
         let name = ObjectName { namespace: "acme".into(), name: "leak".into() };
-        Revocation {
-            owner: name.clone(),
-            name,
-            of: RevocationTarget::UserPool,
-            key_ids: vec![],
-            created_before: None,
-            subjects: HashSet::new(),
-            token_ids: HashSet::new(),
-            tokens_issued_before: None,
-            created_at: Some(at(100)),
-            expires_at: None,
-        }
+        let nothing = Revocation::new(name.clone(), RevocationTarget::UserPool, name);
+        Revocation { created_at: Some(at(100)), ..nothing }
     }
 
     #[test]

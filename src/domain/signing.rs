@@ -204,12 +204,6 @@ pub struct PrivateJwk {
 }
 
 impl PrivateJwk {
-    /// Whether the private members are present.
-    #[must_use]
-    pub const fn is_private(&self) -> bool {
-        self.d.is_some()
-    }
-
     fn pair(&self, algorithm: Algorithm) -> Option<Pair> {
         let Self { public, d, p, q, dp, dq, qi } = self;
         Some(match algorithm {
@@ -290,7 +284,7 @@ mod tests {
             r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#,
         ] {
             let jwk: PrivateJwk = serde_json::from_str(text).unwrap();
-            assert!(jwk.is_private());
+            assert!(jwk.d.is_some());
             let key = SigningKey::from_jwk(&jwk).unwrap();
             let verifying = jwk.public.verifying_key(key.algorithm()).unwrap();
             assert!(verifying.verify(b"m", &key.try_sign(b"m").unwrap()).is_ok());
@@ -298,7 +292,7 @@ mod tests {
         let public =
             r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         let jwk: PrivateJwk = serde_json::from_str(public).unwrap();
-        assert!(!jwk.is_private());
+        assert!(jwk.d.is_none());
         assert!(SigningKey::from_jwk(&jwk).is_err());
     }
 }

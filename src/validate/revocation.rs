@@ -1,7 +1,5 @@
 //! `Revocation`.
 
-use std::collections::HashSet;
-
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -27,19 +25,10 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
         let limit = time(limit.as_ref())?;
         Some(created_at.map_or(limit, |created_at| limit.min(later(created_at, PRECISION))))
     };
-    let owner =
-        |owner: &str| ObjectName { namespace: name.namespace.clone(), name: owner.to_owned() };
-    let of = |of: RevocationTarget, of_name: &str| Revocation {
-        of,
-        owner: owner(of_name),
-        key_ids: Vec::new(),
-        created_before: None,
-        subjects: HashSet::new(),
-        token_ids: HashSet::new(),
-        tokens_issued_before: None,
-        created_at,
-        expires_at: time(object.spec.expires_at.as_ref()),
-        name: name.clone(),
+    let of = |of: RevocationTarget, owner: &str| {
+        let owner = ObjectName { namespace: name.namespace.clone(), name: owner.to_owned() };
+        let expires_at = time(object.spec.expires_at.as_ref());
+        Revocation { created_at, expires_at, ..Revocation::new(name.clone(), of, owner) }
     };
     match (&object.spec.user_pool, &object.spec.sdk_client, &object.spec.member) {
         (Some(pool), None, None) => Ok(Revocation {

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};
-use crate::domain::ids::MemberId;
+use crate::domain::ids::{MemberId, ObjectName};
 use crate::domain::member as domain;
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::role::Role;
@@ -159,11 +159,12 @@ impl Reconcile for Member {
     }
 
     /// Without a valid spec the identity is unknown, too, so there must be no permissions.
-    async fn end(context: &Context, namespace: &str, name: &str) -> Result<(), Error> {
+    async fn end(context: &Context, name: &ObjectName) -> Result<(), Error> {
+        let ObjectName { namespace, name } = name;
         bindings::prune(&context.client, namespace, MemberId::derive(namespace, name), None).await
     }
 
-    fn forget(context: &Context, _namespace: &str, _name: &str) {
+    fn forget(context: &Context, _: &ObjectName) {
         context.orphaned.notify_one();
     }
 }

@@ -230,10 +230,9 @@ impl Reconcile for SdkClient {
         context.ownership.inspected(&object_name(self), failed);
     }
 
-    fn forget(context: &Context, namespace: &str, name: &str) {
-        let client = ObjectName { namespace: namespace.to_owned(), name: name.to_owned() };
-        context.pending.forget(&client);
-        context.ownership.forget(&client);
+    fn forget(context: &Context, client: &ObjectName) {
+        context.pending.forget(client);
+        context.ownership.forget(client);
     }
 }
 

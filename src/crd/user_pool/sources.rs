@@ -1,11 +1,10 @@
 //! The variants of a pool whose keys the operator does not create.
 
 use kube::KubeSchema;
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::rules::{comparing_durations, duration, member_matches};
-use crate::crd::{Jwk, SecretKeyRef};
+use crate::crd::{ClaimFormat, Jwk, SecretKeyRef};
 use crate::domain::constraint::{JWKS_URL, MAX_JWKS_URL};
 
 /// A JWK Set with private keys that your organization provides.
@@ -134,11 +133,4 @@ pub struct RequiredClaim {
     /// that are separated by single spaces, such as `scope`, and must contain one of `values`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<ClaimFormat>,
-}
-
-/// The format of a string with several values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ClaimFormat {
-    /// Values that are separated by single spaces.
-    SpaceDelimited,
 }

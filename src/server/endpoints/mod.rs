@@ -135,10 +135,11 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let mut changes = reader.applied().subscribe();
         let verdict = || authenticate(reader, state.clock.now(), self.accepts, presented);
+        let Some(limit) = self.waits_for_missing_key else { return verdict() };
+        // Before the first verdict, so that no change after it is missed.
+        let mut changes = reader.applied().subscribe();
         let first = verdict();
-        let Some(limit) = self.waits_for_missing_key else { return first };
         if first != Err(Reason::KeyNotYetKnown) {
             return first;
         }

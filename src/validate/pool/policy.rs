@@ -4,9 +4,7 @@ use jiff::SignedDuration;
 
 use super::bounded_duration;
 use crate::crd;
-use crate::domain::policy::{
-    Audience, ClaimFormat, ClaimPath, ClaimsPolicy, LEEWAY, RequiredClaim,
-};
+use crate::domain::policy::{Audience, ClaimPath, ClaimsPolicy, LEEWAY, RequiredClaim};
 use crate::domain::pool::{Location, Remote, Source};
 use crate::validate::{Violations, violation};
 
@@ -19,11 +17,7 @@ pub fn parse(spec: &crd::UserPoolSpec, source: &Source) -> Result<ClaimsPolicy, 
     let bounds = SignedDuration::ZERO..=MAX_LEEWAY;
     let required = spec.required_claims.iter().flatten().map(|required| {
         let claim = path("spec.requiredClaims", &required.claim)?;
-        let format = match required.format {
-            None => ClaimFormat::Whole,
-            Some(crd::ClaimFormat::SpaceDelimited) => ClaimFormat::SpaceDelimited,
-        };
-        Ok(RequiredClaim { claim, values: required.values.clone(), format })
+        Ok(RequiredClaim { claim, values: required.values.clone(), format: required.format })
     });
     Ok(ClaimsPolicy {
         id_claim: path("spec.idClaim", spec.id_claim.as_deref().unwrap_or("sub"))?,

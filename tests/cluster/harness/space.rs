@@ -112,12 +112,12 @@ impl Space {
         self.dynamic(manifest).create(&PostParams::default(), &object).await
     }
 
-    /// Binds a ClusterRole to a user in this namespace, under the user's name.
-    pub async fn bind(&self, user: &str, role: &str) {
+    /// Binds a Role or ClusterRole to a user in this namespace, under the user's name.
+    pub async fn bind(&self, user: &str, kind: &str, role: &str) {
         let rbac = "rbac.authorization.k8s.io";
         self.apply(&serde_json::json!({
             "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": user},
-            "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
+            "roleRef": {"apiGroup": rbac, "kind": kind, "name": role},
             "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
         }))
         .await;

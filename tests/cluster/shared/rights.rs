@@ -16,14 +16,7 @@ use crate::harness::{
 
 /// Somebody to whom `role` is bound in `space`, by the administrator.
 async fn bound(space: &Space, name: &str, kind: &str, role: &str) -> Space {
-    let rbac = "rbac.authorization.k8s.io";
-    space
-        .apply(&json!({
-            "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": name},
-            "roleRef": {"apiGroup": rbac, "kind": kind, "name": role},
-            "subjects": [{"apiGroup": rbac, "kind": "User", "name": name}],
-        }))
-        .await;
+    space.bind(name, kind, role).await;
     let user: Client = cluster::user(name).await;
     let user = space.with(user);
     // The authorizer learns of it by a watch.

@@ -5,7 +5,6 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
 use kube::api::{Api, PostParams};
-use serde_json::json;
 
 use crate::harness::cluster::operator_user;
 use crate::harness::{Space, eventually, shared, wait::expect};
@@ -87,14 +86,7 @@ async fn a_role_gives_what_it_says_in_its_namespace_and_nothing_else() {
     let rbac = "rbac.authorization.k8s.io";
     for role in ["anon-admin", "anon-member", "anon-readonly", "anon-revoker"] {
         let user = format!("{role}-{}", space.uid);
-        space
-            .apply(&json!({
-                "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding",
-                "metadata": {"name": role},
-                "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": role},
-                "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
-            }))
-            .await;
+        space.bind(&user, "ClusterRole", role).await;
         let known = if role == "anon-revoker" { "revocations" } else { "userpools" };
         eventually("the authorizer knows", async || {
             let known = may(&space, &space.name, &user, ("anon.dev", known), "list").await;

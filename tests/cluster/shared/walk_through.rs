@@ -69,7 +69,7 @@ async fn a_developer_with_edit_walks_the_page_for_developers() {
     let operator = shared().await;
     let space = Space::new("developer").await;
     let user = format!("dora-{}", space.uid);
-    space.bind(&user, "edit").await;
+    space.bind(&user, "ClusterRole", "edit").await;
     // The authorizer learns of it by a watch.
     eventually("the role is bound", async || {
         let asked = ["auth", "can-i", "create", "userpools", "--as", &user, "-n", &space.name];

@@ -1,7 +1,5 @@
 //! What the chain takes from its context: no caller can leave these checks out.
 
-use std::collections::HashSet;
-
 use super::*;
 use crate::domain::revocation::RevocationTarget;
 use Reason::{
@@ -87,18 +85,7 @@ fn rejects_a_key_set_that_was_fetched_too_long_ago() {
 #[test]
 fn rejects_what_is_revoked() {
     let name = ObjectName { namespace: "acme".into(), name: "leak".into() };
-    let nothing = Revocation {
-        owner: name.clone(),
-        name,
-        of: RevocationTarget::UserPool,
-        key_ids: vec![],
-        created_before: None,
-        subjects: HashSet::new(),
-        token_ids: HashSet::new(),
-        tokens_issued_before: None,
-        created_at: None,
-        expires_at: None,
-    };
+    let nothing = Revocation::new(name.clone(), RevocationTarget::UserPool, name);
     let revoked = |revocation: &Revocation| {
         let revocations = vec![Arc::new(revocation.clone())];
         verdict(None, |context| context.revocations.clone_from(&revocations))

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::policy::{ClaimFormat, ClaimPath, RequiredClaim};
+use crate::domain::policy::{ClaimPath, RequiredClaim};
 
 fn eddsa() -> &'static Issuer {
     issuer(Algorithm::EdDSA)
@@ -108,7 +108,7 @@ proptest! {
     ) {
         let (Some(id_claim), Some(claim)) = (ClaimPath::parse(&path), ClaimPath::parse(&required))
         else { return Ok(()) };
-        let required = RequiredClaim { claim, values: accepted, format: ClaimFormat::Whole };
+        let required = RequiredClaim { claim, values: accepted, format: None };
         let mut pool = eddsa().pool.clone();
         pool.claims.id_claim = id_claim.clone();
         pool.claims.required = vec![required.clone()];

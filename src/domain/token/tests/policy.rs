@@ -1,7 +1,7 @@
 //! Claim requirements of pools, on tokens with a valid signature.
 
 use super::*;
-use crate::domain::policy::{ClaimFormat, ClaimPath, IdClaimType, RequiredClaim};
+use crate::domain::policy::{ClaimPath, IdClaimType, RequiredClaim};
 use crate::domain::pool::{Location, Remote};
 use crate::domain::secret_ref::SecretEntry;
 use Reason::{
@@ -165,7 +165,7 @@ fn required_claims_all_have_to_hold() {
     let required = |claim: &str, values: &[&str]| RequiredClaim {
         claim: ClaimPath::parse(claim).unwrap(),
         values: values.iter().map(ToString::to_string).collect(),
-        format: ClaimFormat::Whole,
+        format: None,
     };
     pool.claims.required =
         vec![required("tid", &["acme"]), required("/realm/roles", &["staff", "admin"])];

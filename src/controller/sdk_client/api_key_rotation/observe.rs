@@ -1,0 +1,184 @@
+//! Reads what the plan depends on, and generates the key that it will need.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::api::Api;
+
+use super::{Decision, Next, Observed, Owned};
+use crate::controller::plan::Met;
+use crate::controller::sdk_client::delivery::Contents;
+use crate::controller::sdk_client::ownership;
+use crate::controller::sdk_client::pending::Pending;
+use crate::controller::{Context, Error, apply};
+use crate::crd;
+use crate::domain::client::{Delivery, SdkClient, Service};
+use crate::domain::credential::{ApiKey, KeyHash};
+use crate::domain::key_ownership::{Evidence, Ruling};
+use crate::domain::revocation::RevocationTarget;
+use crate::domain::rotation::Reach;
+use crate::domain::rotation::api_keys::{ApiKeyState, NextKey};
+use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::tolerant::Tolerant;
+
+/// How long the Next key of another leader is left alone. Without this pause, two leaders would
+/// replace each other's keys endlessly.
+const TAKEOVER_DELAY: Duration = Duration::from_secs(5);
+
+/// Reads the Secret, determines which of its keys belong to the client, and generates the key that
+/// the plan will need.
+pub async fn observe(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+    service: &Service,
+    delivery: &Delivery,
+    met: Option<Met>,
+) -> Result<Observed, Error> {
+    let namespace = &client.name.namespace;
+    let stored = match met {
+        Some(Met::Existing(secret)) => Some(*secret),
+        // The Secret of a client without keys in status usually does not exist yet, so the read is
+        // skipped. If it does exist, the attempt to create it returns it.
+        _ if service.keys.is_empty() => None,
+        _ => apply::read_secret(&context.client, namespace, &delivery.secret_name).await?,
+    };
+    let now = context.clock.now();
+    let revocations = context.reader.revocations(RevocationTarget::SdkClient, &client.name, now);
+    let mut observed = Observed {
+        now: revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max),
+        public_url: context.settings.public_url.clone(),
+        record_keys: context.record_keys.get(context).await?,
+        revocations,
+        stored,
+        owned: None,
+        next: next(context, object, client, service),
+        new_key: None,
+        new_next: None,
+    };
+    if let Some((contents, _)) = observed.planner(client, service, delivery).contents() {
+        observed.owned = owned(context, object, client, service, &contents).await?;
+    }
+    match observed.planner(client, service, delivery).decide() {
+        Decision::Create | Decision::Replace { .. } => {
+            observed.new_key = Some(generate(context, client)?);
+        }
+        Decision::Step(ready) if ready.step.next == NextKey::Publish => {
+            let (key, created_at) = (generate(context, client)?, observed.now);
+            observed.new_next = Some(key.hash());
+            context.pending.put(&client.name, Pending { key, created_at });
+        }
+        Decision::Step(ready) if ready.step.next == NextKey::Deliver => {
+            if let Some(next) = &mut observed.next
+                && !is_published(context, client, &next.hash).await?
+            {
+                next.reach = Reach::Published;
+            }
+        }
+        _ => {}
+    }
+    Ok(observed)
+}
+
+/// Generates a key, and reserves its hash until status lists it.
+fn generate(context: &Context, client: &SdkClient) -> Result<ApiKey, Error> {
+    let key = ApiKey::generate()?;
+    context.ownership.reserve(&client.name, key.hash());
+    Ok(key)
+}
+
+/// The Next key in status.
+fn next(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+    service: &Service,
+) -> Option<Next> {
+    let published = service.keys.iter().find(|key| key.state == ApiKeyState::Next)?;
+    let write = context.expectations.publication(object, &published.hash.to_string());
+    let pending = context.pending.get(&client.name, published.hash);
+    let acknowledged = context.replicas.acknowledged(&write);
+    let reach = reach(pending.is_some(), acknowledged.everywhere, write.at.elapsed());
+    Some(Next {
+        hash: published.hash,
+        created_at: published.created_at,
+        reach,
+        pending,
+        waiting: acknowledged.waiting_note(&write),
+        acknowledged_by: acknowledged.text,
+    })
+}
+
+/// How far a key has propagated that status has published for this long, as this leader has seen it.
+/// If the plain text is lost, or another leader has it, the key is left alone for a while.
+fn reach(has_plain_text: bool, everywhere: bool, published_for: Duration) -> Reach {
+    match (has_plain_text, everywhere) {
+        (true, true) => Reach::Everywhere,
+        (false, _) if published_for >= TAKEOVER_DELAY => Reach::Nowhere,
+        _ => Reach::Published,
+    }
+}
+
+/// The delivered keys that belong to the client. `None` if that is not known yet.
+async fn owned(
+    context: &Context,
+    object: &crd::SdkClient,
+    client: &SdkClient,
+    service: &Service,
+    contents: &Contents,
+) -> Result<Option<Owned>, Error> {
+    let (mut owned, mut asked) = (Owned::default(), Vec::new());
+    for key in &contents.delivered {
+        if service.lists(&key.hash) {
+            owned.all.insert(key.hash);
+            // Two leaders have written it to status of two clients. Validators reject it.
+            if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
+                owned.conflict = owned.conflict.or(Some(key.hash));
+                owned.contested = true;
+            }
+        } else if contents.recorded.contains(&key.hash) {
+            asked.push((key.hash, Evidence::Recorded));
+        } else {
+            asked.push((key.hash, Evidence::PlainText));
+        }
+    }
+    let version = object.resource_version().unwrap_or_default();
+    for (hash, ruling) in ownership::rule(context, client, &version, &asked).await? {
+        match ruling {
+            Ruling::Granted => drop(owned.all.insert(hash)),
+            Ruling::Conflict => owned.conflict = Some(hash),
+            Ruling::Wait => return Ok(None),
+        }
+    }
+    Ok(Some(owned))
+}
+
+/// Whether status still lists the key. Reads it again, as another leader may have replaced it.
+async fn is_published(context: &Context, client: &SdkClient, key: &KeyHash) -> Result<bool, Error> {
+    let api: Api<Tolerant<crd::SdkClient>> =
+        Api::namespaced(context.client.clone(), &client.name.namespace);
+    let fresh = api.read(&client.name.name).await;
+    let fresh = fresh.map_err(Error::api("read SdkClient"))?;
+    let hash = key.to_string();
+    let keys = fresh.status.iter().flat_map(|status| &status.keys);
+    Ok(fresh.metadata.deletion_timestamp.is_none() && keys.into_iter().any(|it| it.sha256 == hash))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_of_another_leader_has_its_turn_and_then_is_replaced() {
+        let before = TAKEOVER_DELAY.saturating_sub(Duration::from_millis(1));
+        for everywhere in [false, true] {
+            assert_eq!(reach(false, everywhere, Duration::ZERO), Reach::Published);
+            assert_eq!(reach(false, everywhere, before), Reach::Published);
+            assert_eq!(reach(false, everywhere, TAKEOVER_DELAY), Reach::Nowhere);
+        }
+        // Our own waits until it is acknowledged, however long that takes.
+        assert_eq!(reach(true, false, TAKEOVER_DELAY), Reach::Published);
+        assert_eq!(reach(true, true, Duration::ZERO), Reach::Everywhere);
+    }
+}
