@@ -1,6 +1,7 @@
 //! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
 //! [`serve`] listens.
 
+mod body;
 mod concurrency;
 mod connection;
 mod connection_limit;
@@ -30,9 +31,8 @@ use concurrency::RequestLimiter;
 pub use connection::ConnectionLimits;
 pub use error::ApiError;
 pub use listen::serve;
-pub use org::ApiState;
-pub use org::PlatformSettings;
 pub use org::openapi::document as openapi;
+pub use org::{ApiState, PlatformSettings};
 pub use state::ValidatorState;
 pub use tls::TlsFiles;
 
