@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
-use crate::domain::json::parse_object;
+use crate::domain::json::{parse_object, without_byte_order_mark};
 use crate::domain::signing::{PrivateJwk, SigningKey};
 
 /// A signing key, and the `kid` for the header of its tokens.
@@ -131,7 +131,7 @@ pub fn choose(
 }
 
 fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
-    let file = file.trim_ascii();
+    let file = without_byte_order_mark(file).trim_ascii();
     if file.is_empty() {
         return Err(KeyError::Empty);
     }

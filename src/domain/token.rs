@@ -7,8 +7,9 @@
 //! enough, and what is revoked. `Reader::token_context` (`index/mod.rs`) reads it under one lock.
 //!
 //! The chain does not know whether a missing key may still be fetched. For it, such a key is
-//! [`Reason::KeyUnknown`]; `server/endpoints/authenticate.rs` turns that into
-//! [`Reason::KeyNotYetKnown`] while the leader has not answered.
+//! [`Reason::KeyUnknown`] or, if another algorithm has its `kid`, [`Reason::AlgorithmMismatch`];
+//! `server/endpoints/authenticate.rs` turns these into [`Reason::KeyNotYetKnown`] while the leader
+//! has not answered.
 
 mod claims;
 
@@ -101,10 +102,10 @@ impl<'a> UnverifiedToken<'a> {
         SdkClientId::parse(claims.get("sdkClientId")?.as_str()?)
     }
 
-    /// The key id in its header.
+    /// What its header identifies the key by: the key id and the algorithm.
     #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
+    pub fn key_name(&self) -> (&str, VerifyingAlgorithm) {
+        (&self.kid, self.algorithm)
     }
 
     /// Looks the token's key up in the pool and verifies the signature with the algorithm of that
@@ -125,13 +126,15 @@ impl<'a> UnverifiedToken<'a> {
         if !pool.is_recent(*max_jwks_age, now) {
             return Err(Reason::KeySetStale);
         }
-        let key = pool.key(&self.kid).ok_or_else(|| {
-            let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
-            if named { Reason::KeyRevoked } else { Reason::KeyUnknown }
+        let key = pool.key(&self.kid, self.algorithm).ok_or_else(|| {
+            if revocations.iter().any(|revocation| revocation.names_key(&self.kid)) {
+                Reason::KeyRevoked
+            } else if pool.keys.iter().any(|key| key.kid == self.kid) {
+                Reason::AlgorithmMismatch
+            } else {
+                Reason::KeyUnknown
+            }
         })?;
-        if key.verifying.algorithm() != self.algorithm {
-            return Err(Reason::AlgorithmMismatch);
-        }
         key.verifying
             .verify(self.signing_input.as_bytes(), &self.signature)
             .map_err(|_| Reason::SignatureInvalid)?;

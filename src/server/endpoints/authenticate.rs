@@ -87,17 +87,25 @@ fn app_user_id_token(
     let pool = &context.pool;
     let signed = token.check_signature(&context, now).map_err(|reason| match reason {
         // What the chain does not know: a key that is missing from a fetched set may be newer than
-        // the set.
-        Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, pool, token.kid()),
+        // the set. So may be one of another algorithm under the same `kid`.
+        Reason::KeyUnknown | Reason::AlgorithmMismatch if pool.source.is_fetched() => {
+            missing(reader, pool, &token, reason)
+        }
         reason => reason,
     })?;
     signed.check(|id, pool| reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool)))
 }
 
-/// Whether the key exists is known only once the leader has fetched the set again.
-fn missing(reader: &Reader, pool: &UserPool, kid: &str) -> Reason {
-    match reader.refetch_requests().record_miss(pool, kid, Instant::now()) {
-        KeyLookup::Absent => Reason::KeyUnknown,
+/// Whether the key exists is known only once the leader has fetched the set again; if it does not,
+/// `reason` is final.
+fn missing(
+    reader: &Reader,
+    pool: &UserPool,
+    token: &UnverifiedToken<'_>,
+    reason: Reason,
+) -> Reason {
+    match reader.refetch_requests().record_miss(pool, &token.key_name(), Instant::now()) {
+        KeyLookup::Absent => reason,
         KeyLookup::Unanswered => Reason::KeyNotYetKnown,
     }
 }

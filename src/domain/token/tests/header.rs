@@ -2,8 +2,8 @@
 
 use super::*;
 use Reason::{
-    AlgorithmMismatch, AlgorithmUnsupported, CredentialTooLarge, KeyIdMissing, KeyUnknown,
-    SignatureInvalid, TokenMalformed, TokenTypeUnsupported,
+    AlgorithmMismatch, AlgorithmUnsupported, CredentialTooLarge, KeyIdMissing, KeyRevoked,
+    KeyUnknown, SignatureInvalid, TokenMalformed, TokenTypeUnsupported,
 };
 
 fn es256() -> &'static Issuer {
@@ -95,6 +95,24 @@ fn a_key_of_another_pool_is_unknown() {
     // The `kid` of a key of the pool does not change that.
     let token = other.token(|header, _| header["kid"] = json!(es256().kid()));
     assert_eq!(es256().verify(&token).unwrap_err(), SignatureInvalid);
+}
+
+#[test]
+fn keys_of_one_kid_are_told_apart_by_algorithm() {
+    let issuers = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(issuer);
+    let named = |issuer: &&Issuer| PublishedKey { kid: "k".into(), ..published(&issuer.key) };
+    let pool = pool(issuers.iter().map(named).collect());
+    let named = Revocation { key_ids: vec!["k".into()], ..revocation() };
+    let revoked = TokenContext { revocations: vec![Arc::new(named)], ..context(&pool) };
+    for issuer in issuers {
+        let token = issuer.token(|header, _| header["kid"] = json!("k"));
+        assert!(verify_at(&pool, &token, NOW).is_ok(), "{:?}", issuer.key.algorithm());
+        assert_eq!(verify_in(&revoked, &token, NOW).unwrap_err(), KeyRevoked);
+    }
+    // No key with this `kid` has the algorithm: revoked all the same, if the `kid` is.
+    let token = issuer(Algorithm::ES384).token(|header, _| header["kid"] = json!("k"));
+    assert_eq!(verify_at(&pool, &token, NOW).unwrap_err(), AlgorithmMismatch);
+    assert_eq!(verify_in(&revoked, &token, NOW).unwrap_err(), KeyRevoked);
 }
 
 #[test]
