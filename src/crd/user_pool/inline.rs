@@ -12,7 +12,7 @@ use crate::crd::Jwk;
 #[x_kube(
     validation = Rule::new("has(self.keys) != has(self.jwks)")
         .message("set exactly one of `keys` (a list of JWKs) and `jwks` (a JWK Set as JSON text)"),
-    // An escape in the text can hide a name from this rule; the parser drops such a key.
+    // An escape in the text can hide a name from this rule; the parser ignores such a key.
     validation = Rule::new(r#"!has(self.jwks) || !self.jwks.matches('"(d|p|q|dp|dq|qi|oth|k)"\\s*:\\s*[^n\\s]')"#)
         .message("jwks has a private or symmetric key: remove its members `d`, `p`, `q`, `dp`, `dq`, `qi`, `oth` and `k`, and replace the key, because others may have read it by now")
         .reason(Reason::FieldValueForbidden)
@@ -80,13 +80,13 @@ pub struct InlineKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub issuer: Option<String>,
-    /// When the provider will stop to use the key, in seconds: ignored.
+    /// When the provider stops using the key, in seconds: ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// When the provider created the key, in seconds: ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub iat: Option<i64>,
-    /// When the provider starts to use the key, in seconds: ignored.
+    /// When the provider starts using the key, in seconds: ignored.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nbf: Option<i64>,
     /// The private exponent or key, which is rejected: at most 2048 characters.
@@ -122,12 +122,12 @@ pub struct InlineKey {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", length(max = 2048))]
     pub k: Option<Withheld>,
-    /// What a YAML 1.1 parser makes of the name `y` without quotes, which is rejected: at most 2048
+    /// The name `y` without quotes, as a YAML 1.1 parser reads it, which is rejected: at most 2048
     /// characters.
     #[serde(rename = "true", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
     pub yaml_true: Option<String>,
-    /// What a YAML 1.1 parser makes of the name `n` without quotes, which is rejected: at most 2048
+    /// The name `n` without quotes, as a YAML 1.1 parser reads it, which is rejected: at most 2048
     /// characters.
     #[serde(rename = "false", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048))]
@@ -151,7 +151,8 @@ impl<'de> Deserialize<'de> for Withheld {
     }
 }
 
-/// A further prime factor of an RSA key (RFC 7518 section 6.3.2.7). Schema only.
+/// A further prime factor of an RSA key (RFC 7518 section 6.3.2.7).
+// Only for the schema: what is rejected is not read.
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "describes what is rejected")]
 struct OtherPrime {
