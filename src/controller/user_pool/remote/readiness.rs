@@ -281,8 +281,7 @@ mod tests {
         let dropped = |known: &Known| {
             let desired = status(&pool, known, None, DAY, at(0));
             let (readiness, _) = readiness(&pool, known, &desired, DAY, at(0));
-            let notes = readiness.notes.into_iter();
-            notes.filter(|note| note.type_ == ConditionType::KeysDropped).next_back()
+            readiness.notes.into_iter().find(|note| note.type_ == ConditionType::KeysDropped)
         };
         let weak = json!({"kty": "RSA", "kid": "2019", "n": "AQAB", "e": "AQAB"});
         let secret = json!({"kty": "oct", "kid": "shared", "k": "AAAA"});
