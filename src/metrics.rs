@@ -55,6 +55,7 @@ pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     reconcile_seconds: Family<OfKind, Histogram>,
     verdicts: Family<Verdict, Counter>,
+    signature_verifications: Counter,
     swept: Family<OfKind, Counter>,
     signing_keys: Family<Transition, Counter>,
     index_objects: Family<OfKind, Gauge>,
@@ -74,6 +75,7 @@ impl Default for Metrics {
                 Histogram::new(exponential_buckets(0.001, 2.0, 14))
             }),
             verdicts: Family::default(),
+            signature_verifications: Counter::default(),
             swept: Family::default(),
             signing_keys: Family::default(),
             index_objects: Family::default(),
@@ -97,6 +99,11 @@ impl Default for Metrics {
             "verdicts",
             "Authentications by endpoint and result: active, or the reason for the rejection",
             metrics.verdicts.clone(),
+        );
+        registry.register(
+            "signature_verifications",
+            "Verifications of token signatures; a token without `kid` counts once for each key that it was checked against",
+            metrics.signature_verifications.clone(),
         );
         registry.register(
             "swept_secrets",
@@ -142,6 +149,11 @@ impl Metrics {
     /// Counts an authentication.
     pub fn verdict(&self, endpoint: &'static str, verdict: &'static str) {
         self.verdicts.get_or_create(&Verdict { endpoint, verdict }).inc();
+    }
+
+    /// Counts verifications of the signature of a token.
+    pub fn signatures_verified(&self, count: u64) {
+        self.signature_verifications.inc_by(count);
     }
 
     /// Counts a garbage-collected Secret.

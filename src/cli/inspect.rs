@@ -212,6 +212,9 @@ impl Jwt {
             text.push_str("  exp        not a valid time\n");
         }
         let _ = writeln!(text, "\nsignature  {} bytes, not checked", self.signature_bytes);
+        if self.header.get("kid").is_none_or(Value::is_null) {
+            text.push_str("kid        missing: hosted pools and pools with many keys reject it\n");
+        }
         if let Some(reason) = self.rejection {
             let _ = writeln!(text, "rejected   by every validator: {}", reason.message());
         }
@@ -300,7 +303,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("expired 5777d13h ago"), "{text}");
-        assert!(text.contains("has no `kid`"), "{text}");
+        assert!(text.contains("kid        missing"), "{text}");
         assert!(remarks.contains("not verified"));
 
         let json = inspect_json(&format!("  Bearer {RFC7515}\n"));
@@ -309,7 +312,14 @@ mod tests {
         assert_eq!(json["times"]["exp"], "2011-03-22T18:43:00Z");
         assert_eq!(json["expired"], true);
         assert_eq!(json["signatureBytes"], 3);
-        assert_eq!(json["refusedBecause"]["reason"], "key_id_missing");
+        assert_eq!(json["refusedBecause"], Value::Null);
+
+        let symmetric = jwt(r#"{"alg":"HS256","kid":"k"}"#, r#"{"exp":1}"#);
+        let reason = &inspect_json(&symmetric)["refusedBecause"]["reason"];
+        assert_eq!(reason, "algorithm_unsupported");
+        let (text, _) = inspect(&symmetric).unwrap();
+        assert!(text.contains("rejected   by every validator"), "{text}");
+        assert!(!text.contains("kid        missing"), "{text}");
     }
 
     #[test]

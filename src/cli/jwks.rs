@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};
-use crate::domain::json::parse_object;
+use crate::domain::json::{parse_object, without_byte_order_mark};
 use crate::domain::signing::{PrivateJwk, SigningKey};
 
 /// A signing key, and the `kid` for the header of its tokens.
@@ -56,7 +56,9 @@ pub enum KeyError {
     #[error("{0} is not for signatures, according to its `use` or `key_ops`; choose another key")]
     NotForSigning(Label),
     /// Several keys can sign.
-    #[error("several keys in the file can sign; choose one with --kid: {0}")]
+    #[error(
+        "several keys in the file can sign; choose one with --kid, and with --alg if they share it: {0}"
+    )]
     Several(List),
     /// No key has this `kid`.
     #[error("no key in the file has the kid {kid:?}; the file has: {has}")]
@@ -116,7 +118,8 @@ pub struct Label {
 #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
 pub struct List(Vec<Label>);
 
-/// Chooses the key with this `kid`, or the only one that can sign.
+/// Chooses the key with this `kid`, or the only one that can sign. Keys of several algorithms may
+/// share a `kid`.
 pub fn choose(
     file: &[u8],
     kid: Option<&str>,
@@ -124,14 +127,14 @@ pub fn choose(
 ) -> Result<Chosen, KeyError> {
     let candidates = read(file)?;
     let chosen = match kid {
-        Some(kid) => named(candidates, kid)?,
+        Some(kid) => named(candidates, kid, algorithm)?,
         None => only(candidates)?,
     };
     chosen.into_key(algorithm)
 }
 
 fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
-    let file = file.trim_ascii();
+    let file = without_byte_order_mark(file).trim_ascii();
     if file.is_empty() {
         return Err(KeyError::Empty);
     }
@@ -156,7 +159,11 @@ fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
         .collect()
 }
 
-fn named(candidates: Vec<Candidate>, kid: &str) -> Result<Candidate, KeyError> {
+fn named(
+    candidates: Vec<Candidate>,
+    kid: &str,
+    asked: Option<Algorithm>,
+) -> Result<Candidate, KeyError> {
     let labels = List(candidates.iter().map(Candidate::label).collect());
     let (mut named, others): (Vec<_>, Vec<_>) =
         candidates.into_iter().partition(|key| key.text("kid") == Some(kid));
@@ -170,6 +177,9 @@ fn named(candidates: Vec<Candidate>, kid: &str) -> Result<Candidate, KeyError> {
     // A set may contain the public and the private key with the same `kid`.
     if named.iter().any(Candidate::can_sign) {
         named.retain(Candidate::can_sign);
+    }
+    if named.len() > 1 && asked.is_some() {
+        named.retain(|key| key.algorithm(asked) == asked);
     }
     if named.len() > 1 {
         return Err(KeyError::Several(List(named.iter().map(Candidate::label).collect())));
@@ -244,14 +254,20 @@ impl Candidate {
         (!use_ || !operations).then(|| KeyError::NotForSigning(self.label()))
     }
 
-    fn into_key(self, asked: Option<Algorithm>) -> Result<Chosen, KeyError> {
-        let key = self.label();
+    /// The algorithm that the key signs with; `asked` decides for an RSA key without `alg`.
+    fn algorithm(&self, asked: Option<Algorithm>) -> Option<Algorithm> {
         let rsa = asked.map(VerifyingAlgorithm::from).filter(|asked| asked.is_rsa());
         let rsa = rsa.unwrap_or(VerifyingAlgorithm::RS256);
         let (alg, kty, crv) = (self.text("alg"), self.text("kty"), self.text("crv"));
-        let own = VerifyingAlgorithm::of_key(alg, kty, crv, rsa);
-        let own = own.and_then(|own| Algorithm::from_name(own.as_str()));
-        let Some(algorithm) = own else { return Err(KeyError::Unsupported(key)) };
+        let own = VerifyingAlgorithm::of_key(alg, kty, crv, rsa)?;
+        Algorithm::from_name(own.as_str())
+    }
+
+    fn into_key(self, asked: Option<Algorithm>) -> Result<Chosen, KeyError> {
+        let key = self.label();
+        let Some(algorithm) = self.algorithm(asked) else {
+            return Err(KeyError::Unsupported(key));
+        };
         let alg = algorithm.as_str();
         let (kty, crv, needed) = shape(algorithm);
         if self.text("kty") != Some(kty) || (crv.is_some() && self.text("crv") != crv) {
@@ -379,7 +395,7 @@ mod tests {
             (public(), None, "no key in the file has a private part"),
             (public(), Some(THUMBPRINT), "it can verify but not sign"),
             (set(&[public(), public()]), None, "no key in the file has a private part"),
-            (set(&[k("a"), k("b")]), None, r#"--kid: key 1 (kid "a"), key 2 (kid "b")"#),
+            (set(&[k("a"), k("b")]), None, r#"share it: key 1 (kid "a"), key 2 (kid "b")"#),
             (set(&[k("a"), k("a")]), Some("a"), "several keys"),
             (
                 k("a"),
@@ -414,6 +430,19 @@ mod tests {
             let error = error(&file, kid);
             assert!(error.contains(text), "{file}: {error}");
         }
+    }
+
+    #[test]
+    fn alg_option_chooses_among_keys_of_one_kid() {
+        let ec = r#"{"kty":"EC","crv":"P-256","kid":"a","d":"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}"#;
+        let file = set(&[ed25519(r#","kid":"a""#), ec.to_owned()]);
+        for algorithm in [Algorithm::EdDSA, Algorithm::ES256] {
+            let Ok(chosen) = choose(file.as_bytes(), Some("a"), Some(algorithm)) else {
+                panic!("{algorithm:?}")
+            };
+            assert_eq!((chosen.key.algorithm(), chosen.kid.as_str()), (algorithm, "a"));
+        }
+        assert!(error(&file, Some("a")).contains("with --alg"), "ambiguous");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Kind `UserPool`: a group of end users and the key set that verifies their tokens.
 
+mod inline;
 mod sources;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -11,7 +12,8 @@ use super::{
     Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
 };
 use crate::domain::constraint::{MAX_DESCRIPTION, MAX_ID_CLAIM, MAX_NAME};
-pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
+pub use inline::{Inline, InlineKey};
+pub use sources::{Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
 #[derive(

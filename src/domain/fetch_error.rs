@@ -56,7 +56,7 @@ fetch_errors! {
     NotHttp, "the host did not respond in HTTP/1.1";
     /// The response is larger than the limit.
     TooLarge, "the response is larger than 512 KiB";
-    /// The response is not a JSON object without duplicate members.
+    /// The response is not a JSON object without duplicate members, or has an unknown encoding.
     NotJson, "the response is not a JSON object, or has a duplicate member; open the URL to see the response";
     /// The response is not a JWK Set.
     NotAKeySet, "the response is not a JWK Set: it has no array `keys` (RFC 7517 section 5)";

@@ -58,12 +58,20 @@ fn parse(bytes: &[u8], strict: Strict<'_>) -> Result<Map<String, Value>, serde_j
     }
 }
 
-/// Parses one JSON text and nothing after it into an `S`.
+/// The text without a byte order mark, which a parser may ignore (RFC 8259 section 8.1) and some
+/// editors write into every file.
+#[must_use]
+pub fn without_byte_order_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// Parses one JSON text and nothing after it into an `S`. For files and responses: a byte order mark
+/// is ignored.
 ///
 /// # Errors
 /// Not JSON, nested more than [`MAX_DEPTH`] levels deep, or an error of `S`.
 pub fn read<'de, S: Shape<'de>>(bytes: &'de [u8]) -> Result<S, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_slice(without_byte_order_mark(bytes));
     let value = Within::new(0).deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)

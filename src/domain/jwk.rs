@@ -163,26 +163,20 @@ impl Jwk {
         Ok(VerifyingKey { algorithm, parsed })
     }
 
-    /// Removes the members that do not belong to the key type.
-    pub fn keep_own_members(&mut self) {
-        if self.kty != "RSA" {
-            (self.n, self.e) = (None, None);
-        }
-        if self.kty != "EC" {
-            self.y = None;
-        }
-        if self.kty == "RSA" {
-            (self.crv, self.x) = (None, None);
-        }
-    }
-
-    /// The RFC 7638 thumbprint, base64url: the `kid` of every key that the operator generates. It is
-    /// that of the canonical encoding, so a key has the same thumbprint however it is written. `None`
-    /// if a required member is missing or is not base64url.
+    /// The same key in its canonical form: without members that do not belong to its type, and with
+    /// numbers of the length that RFC 7518 specifies. `None` if a number is not base64url.
     #[must_use]
-    pub fn thumbprint(&self) -> Option<String> {
+    pub fn canonical(&self) -> Option<Self> {
         let mut key = self.clone();
-        key.keep_own_members();
+        if key.kty != "RSA" {
+            (key.n, key.e) = (None, None);
+        }
+        if key.kty != "EC" {
+            key.y = None;
+        }
+        if key.kty == "RSA" {
+            (key.crv, key.x) = (None, None);
+        }
         let Self { n, e, x, y, .. } = &mut key;
         // An Ed25519 key is not a number; its 32 octets remain as they are.
         let coordinate = match self.crv.as_deref() {
@@ -195,6 +189,15 @@ impl Jwk {
                 *text = canonical(text, length)?;
             }
         }
+        Some(key)
+    }
+
+    /// The RFC 7638 thumbprint, base64url: the `kid` of every key that the operator generates. It is
+    /// that of the canonical encoding, so a key has the same thumbprint however it is written. `None`
+    /// if a required member is missing or is not base64url.
+    #[must_use]
+    pub fn thumbprint(&self) -> Option<String> {
+        let key = self.canonical()?;
         jose::Jwk::try_from(&key).ok()?.thumbprint(ThumbprintHash::SHA256).ok()
     }
 
@@ -225,8 +228,8 @@ impl Jwk {
         coordinate: usize,
         verification: &'static signature::EcdsaVerificationAlgorithm,
     ) -> Result<ParsedPublicKey, JwkError> {
-        let x = octets(self.x.as_deref(), coordinate).ok_or(JwkError::Member("x"))?;
-        let y = octets(self.y.as_deref(), coordinate).ok_or(JwkError::Member("y"))?;
+        let x = padded(self.x.as_deref(), coordinate).ok_or(JwkError::Member("x"))?;
+        let y = padded(self.y.as_deref(), coordinate).ok_or(JwkError::Member("y"))?;
         // SEC 1 section 2.3.3: 0x04 marks an uncompressed point.
         let point = [&[4_u8][..], &x, &y].concat();
         ParsedPublicKey::new(verification, point).map_err(|_| JwkError::Invalid)
@@ -244,10 +247,26 @@ impl Jwk {
     }
 }
 
-/// A `Base64urlUInt` (RFC 7518 section 2): minimal, so without leading zero octets.
+/// A positive number (`Base64urlUInt`, RFC 7518 section 2) without its leading zero octets, which
+/// the RFC forbids. Providers publish them all the same: a signed big integer of this size starts
+/// with one.
 fn unsigned(member: Option<&str>) -> Option<Vec<u8>> {
-    let bytes = URL_SAFE_NO_PAD.decode(member?).ok()?;
-    bytes.first().is_some_and(|byte| *byte != 0).then_some(bytes)
+    number(member?).filter(|octets| !octets.is_empty())
+}
+
+/// A number of exactly `length` octets (RFC 7518 section 6.2.1.2), however many leading zeros it is
+/// written with.
+fn padded(member: Option<&str>, length: usize) -> Option<Vec<u8>> {
+    let octets = number(member?)?;
+    let zeros = length.checked_sub(octets.len())?;
+    Some([vec![0; zeros], octets].concat())
+}
+
+/// A base64url number without leading zeros.
+fn number(member: &str) -> Option<Vec<u8>> {
+    let octets = URL_SAFE_NO_PAD.decode(member).ok()?;
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    octets.get(zeros..).map(<[u8]>::to_vec)
 }
 
 /// A base64url octet string of exactly `length` octets.
@@ -259,11 +278,9 @@ fn octets(member: Option<&str>, length: usize) -> Option<Vec<u8>> {
 /// A number in base64url without padding, with leading zeros up to `length` octets and no more
 /// (RFC 7518 sections 6.2.1.2 and 6.3.1.1).
 fn canonical(number: &str, length: usize) -> Option<String> {
-    let octets = URL_SAFE_NO_PAD.decode(number.trim_end_matches('=')).ok()?;
-    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
-    let digits = octets.get(zeros..)?;
-    let padding = vec![0; length.saturating_sub(digits.len())];
-    Some(URL_SAFE_NO_PAD.encode([&padding, digits].concat()))
+    let octets = self::number(number.trim_end_matches('='))?;
+    let zeros = vec![0; length.saturating_sub(octets.len())];
+    Some(URL_SAFE_NO_PAD.encode([zeros, octets].concat()))
 }
 
 #[cfg(test)]
@@ -283,16 +300,19 @@ mod tests {
         assert_eq!(jwk.thumbprint().unwrap(), thumbprint);
         // The same key in encodings that some libraries write: RFC 7518 section 6.3.1.1.
         let bytes = URL_SAFE_NO_PAD.decode(jwk.n.as_ref().unwrap()).unwrap();
-        let zero = Some(URL_SAFE_NO_PAD.encode([&[0], bytes.as_slice()].concat()));
-        let padded = jwk.n.as_ref().map(|n| format!("{n}=="));
-        for n in [zero, padded] {
-            let written = Jwk { n, ..jwk.clone() };
+        let zeros = Some(URL_SAFE_NO_PAD.encode([&[0, 0], bytes.as_slice()].concat()));
+        for written in [
+            Jwk { n: zeros, ..jwk.clone() },
+            Jwk { e: Some("AAEAAQ".into()), x: Some("%".into()), ..jwk.clone() },
+        ] {
+            assert_eq!(written.canonical().as_ref(), Some(&jwk));
             assert_eq!(written.thumbprint().unwrap(), thumbprint);
-            let refused = written.verifying_key(VerifyingAlgorithm::RS256).unwrap_err();
-            assert_eq!(refused, JwkError::Member("n"));
+            assert!(written.verifying_key(VerifyingAlgorithm::RS256).is_ok());
         }
-        let written = Jwk { e: Some("AAEAAQ".into()), x: Some("%".into()), ..jwk.clone() };
-        assert_eq!(written.thumbprint().unwrap(), thumbprint);
+        let padded = Jwk { n: jwk.n.as_ref().map(|n| format!("{n}==")), ..jwk.clone() };
+        assert_eq!(padded.thumbprint().unwrap(), thumbprint);
+        let refused = padded.verifying_key(VerifyingAlgorithm::RS256).unwrap_err();
+        assert_eq!(refused, JwkError::Member("n"));
         assert!(jwk.verifying_key(VerifyingAlgorithm::RS256).is_ok());
         assert_eq!(
             jwk.verifying_key(VerifyingAlgorithm::ES256).unwrap_err(),
@@ -339,6 +359,28 @@ mod tests {
         ] {
             assert_eq!(incomplete.thumbprint(), None, "{incomplete:?}");
         }
+    }
+
+    #[test]
+    fn coordinates_may_have_leading_zeros() {
+        // RFC 7517 appendix A.1.
+        let jwk = Jwk {
+            kty: "EC".into(),
+            crv: Some("P-256".into()),
+            x: Some("MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4".into()),
+            y: Some("4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM".into()),
+            ..Jwk::default()
+        };
+        let with = |zeros: usize, member: &Option<String>| {
+            let bytes = URL_SAFE_NO_PAD.decode(member.as_ref().unwrap()).unwrap();
+            Some(URL_SAFE_NO_PAD.encode([vec![0; zeros], bytes].concat()))
+        };
+        let long = Jwk { x: with(1, &jwk.x), y: with(2, &jwk.y), ..jwk.clone() };
+        assert!(long.verifying_key(VerifyingAlgorithm::ES256).is_ok());
+        assert_eq!(long.canonical(), Some(jwk));
+        let one_too_long = Jwk { x: Some(URL_SAFE_NO_PAD.encode([1; 33])), ..long };
+        let refused = one_too_long.verifying_key(VerifyingAlgorithm::ES256).unwrap_err();
+        assert_eq!(refused, JwkError::Member("x"));
     }
 
     #[test]

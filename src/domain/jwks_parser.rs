@@ -4,8 +4,13 @@
 //! One unusable key does not affect the others. Each usable key has exactly one algorithm, which is
 //! determined here and never by a token: its `alg`, or else the algorithm of its type and curve.
 //! For an RSA key without `alg` it is the first RSA algorithm in the pool's list, or else RS256.
-//! The `kid` of a key without one is its RFC 7638 thumbprint. Two different keys with the same
-//! `kid` are both ignored, because a token could mean either.
+//! The `kid` of a key without one is its RFC 7638 thumbprint.
+//!
+//! A token identifies its key by `kid` and algorithm. So several keys may have one `kid` (RFC 7517
+//! section 4.5), such as one RSA key that is listed once per algorithm. Two different keys with the
+//! same `kid` and algorithm are both ignored, because a token could mean either.
+//!
+//! A member that is null is absent: many libraries write each member of their type.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,7 +48,7 @@ pub struct Expected<'p> {
 /// The usable and the ignored keys of a set, in the order of the set.
 #[derive(Clone, Debug)]
 pub struct JwkSet {
-    /// The usable keys: a maximum of [`MAX_KEYS`], each with a unique `kid`.
+    /// The usable keys: a maximum of [`MAX_KEYS`], each with a unique pair of `kid` and algorithm.
     pub keys: Vec<SetKey>,
     /// The ignored keys.
     pub dropped: Vec<Dropped>,
@@ -54,10 +59,19 @@ pub struct JwkSet {
 pub struct SetKey {
     /// The key id.
     pub kid: String,
-    /// The public key, with `kid`, `alg` and `use`.
+    /// The public key in its canonical form, with `kid`, `alg` and `use`.
     pub jwk: Jwk,
     /// The same key, ready to verify signatures.
     pub verifying: VerifyingKey,
+}
+
+/// What a token identifies a key by.
+type KeyName = (String, VerifyingAlgorithm);
+
+impl SetKey {
+    fn name(&self) -> KeyName {
+        (self.kid.clone(), self.verifying.algorithm())
+    }
 }
 
 /// A key that is ignored. Its `Display` identifies the key and gives the reason. It contains no
@@ -102,8 +116,8 @@ pub enum DropReason {
     /// The key itself is invalid or weak.
     #[error("cannot be used: {0}")]
     Key(#[from] JwkError),
-    /// Another key has the same `kid`.
-    #[error("has the same `kid` as another key")]
+    /// Another key has the same `kid` and algorithm.
+    #[error("has the same `kid` and algorithm as another key")]
     Duplicate,
     /// The set has more than [`MAX_KEYS`] usable keys.
     #[error("exceeds the maximum of 100 usable keys")]
@@ -155,19 +169,19 @@ impl JwkSet {
                 Err(reason) => set.dropped.push(Dropped { index, kid, reason }),
             }
         }
-        let mut of_kid: HashMap<String, Jwk> = HashMap::new();
-        let mut ambiguous: Vec<String> = Vec::new();
+        let mut named: HashMap<KeyName, Jwk> = HashMap::new();
+        let mut ambiguous: Vec<KeyName> = Vec::new();
         for (_, key) in &usable {
-            match of_kid.get(&key.kid) {
-                Some(other) if *other != key.jwk => ambiguous.push(key.kid.clone()),
+            match named.get(&key.name()) {
+                Some(other) if *other != key.jwk => ambiguous.push(key.name()),
                 Some(_) => {}
-                None => drop(of_kid.insert(key.kid.clone(), key.jwk.clone())),
+                None => drop(named.insert(key.name(), key.jwk.clone())),
             }
         }
         for (index, key) in usable {
-            let reason = if ambiguous.contains(&key.kid) {
+            let reason = if ambiguous.contains(&key.name()) {
                 DropReason::Duplicate
-            } else if of_kid.remove(&key.kid).is_none() {
+            } else if named.remove(&key.name()).is_none() {
                 continue; // the same key once more
             } else if set.keys.len() == MAX_KEYS {
                 DropReason::TooMany
@@ -193,14 +207,14 @@ impl JwkSet {
 }
 
 fn usable_key(key: RawKey, expected: Expected<'_>) -> Result<SetKey, DropReason> {
-    let kty = key.kty.strict()?.ok_or(DropReason::NotAJwk)?;
+    let kty = key.kty.string()?.ok_or(DropReason::NotAJwk)?;
     if kty == "oct" {
         return Err(DropReason::Symmetric);
     }
     if !expected.private_keys && key.has_private {
         return Err(DropReason::Private);
     }
-    if key.use_.strict()?.is_some_and(|use_| use_ != "sig") {
+    if key.use_.string()?.is_some_and(|use_| use_ != "sig") {
         return Err(DropReason::Use);
     }
     if !may_verify(key.key_ops, expected)? {
@@ -208,25 +222,25 @@ fn usable_key(key: RawKey, expected: Expected<'_>) -> Result<SetKey, DropReason>
     }
     let rsa = expected.algorithms.iter().copied().find(|alg| alg.is_rsa());
     let rsa = rsa.unwrap_or(VerifyingAlgorithm::RS256);
-    let (alg, crv) = (key.alg.strict()?, key.crv.strict()?);
+    let (alg, crv) = (key.alg.string()?, key.crv.string()?);
     let algorithm = VerifyingAlgorithm::of_key(alg, Some(kty), crv, rsa);
     let algorithm = algorithm.ok_or(DropReason::Unsupported)?;
     if !expected.algorithms.is_empty() && !expected.algorithms.contains(&algorithm) {
         return Err(DropReason::NotListed(algorithm));
     }
-    let mut jwk = Jwk {
+    let jwk = Jwk {
         kty: kty.to_owned(),
-        kid: key.kid.optional()?,
+        kid: key.kid.owned()?,
         alg: Some(algorithm.as_str().to_owned()),
         use_: Some("sig".to_owned()),
-        crv: key.crv.optional()?,
-        n: key.n.optional()?,
-        e: key.e.optional()?,
-        x: key.x.optional()?,
-        y: key.y.optional()?,
+        crv: key.crv.owned()?,
+        n: key.n.owned()?,
+        e: key.e.owned()?,
+        x: key.x.owned()?,
+        y: key.y.owned()?,
     };
-    jwk.keep_own_members();
     let verifying = jwk.verifying_key(algorithm)?;
+    let mut jwk = jwk.canonical().ok_or(JwkError::Invalid)?;
     let kid = jwk.kid.take().or_else(|| jwk.thumbprint()).ok_or(DropReason::Kid)?;
     if kid.is_empty() || kid.len() > MAX_KID_BYTES {
         return Err(DropReason::Kid);
@@ -241,18 +255,18 @@ impl Member {
     }
 
     /// The string, or `None` if the member is absent.
-    fn strict(&self) -> Result<Option<&str>, DropReason> {
+    fn string(&self) -> Result<Option<&str>, DropReason> {
         match self {
             Self::Absent => Ok(None),
             Self::Text(text) => Ok(Some(text)),
-            Self::Null | Self::Other => Err(DropReason::NotAJwk),
+            Self::Other => Err(DropReason::NotAJwk),
         }
     }
 
-    /// Like [`Self::strict`], but null is treated as absent.
-    fn optional(self) -> Result<Option<String>, DropReason> {
+    /// Like [`Self::string`].
+    fn owned(self) -> Result<Option<String>, DropReason> {
         match self {
-            Self::Absent | Self::Null => Ok(None),
+            Self::Absent => Ok(None),
             Self::Text(text) => Ok(Some(text)),
             Self::Other => Err(DropReason::NotAJwk),
         }

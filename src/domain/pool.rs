@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::jwk::JwkSet;
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, VerifyingAlgorithm};
 use super::document::Document;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
 use super::jwk;
@@ -122,10 +122,11 @@ pub struct Hosted {
 }
 
 impl UserPool {
-    /// The key with this `kid`.
+    /// The key with this `kid` that is used with this algorithm. Keys of several algorithms may
+    /// share a `kid`.
     #[must_use]
-    pub fn key(&self, kid: &str) -> Option<&PublishedKey> {
-        self.keys.iter().find(|key| key.kid == kid)
+    pub fn key(&self, kid: &str, algorithm: VerifyingAlgorithm) -> Option<&PublishedKey> {
+        self.keys.iter().find(|key| key.kid == kid && key.verifying.algorithm() == algorithm)
     }
 
     /// Whether the key set was fetched recently enough to be used for verification. A set that is

@@ -70,15 +70,15 @@ reasons! {
     /// The header or payload of a JWT cannot be read.
     TokenMalformed = "token_malformed", Unauthorized,
         "the token is not a well-formed JWT in compact form";
-    /// `crit` or `b64`, or a `typ` other than that of an access or ID token.
+    /// `crit` or `b64`, or a `typ` of another kind of token.
     TokenTypeUnsupported = "token_type_unsupported", Unauthorized,
-        "the token's header has `crit` or `b64`, or a `typ` other than JWT or at+jwt";
+        "the token's header has `crit` or `b64`, or a `typ` other than JWT, at+jwt and JOSE";
     /// `alg` is missing, unknown, symmetric or `none`.
     AlgorithmUnsupported = "algorithm_unsupported", Unauthorized,
         "the token's `alg` is not an accepted asymmetric algorithm";
-    /// No `kid`.
+    /// No `kid`, or one that is not a string.
     KeyIdMissing = "key_id_missing", Unauthorized,
-        "the token's header has no `kid`";
+        "the token's header has no `kid`: it is required for a hosted UserPool, and for one with more than 4 keys of the token's `alg`";
     /// No such client. Clients of other organizations are indistinguishable from unknown ones.
     ClientUnknown = "client_unknown", Unauthorized,
         "client not found";
@@ -105,7 +105,7 @@ reasons! {
         "the key that signed the token was revoked";
     /// The token states another algorithm than that of its key.
     AlgorithmMismatch = "algorithm_mismatch", Unauthorized,
-        "the token's `alg` is not the algorithm of its key";
+        "the token's `alg` is not the algorithm of its key; without `kid`: the UserPool has no key of that algorithm";
     /// The signature is invalid.
     SignatureInvalid = "signature_invalid", Unauthorized,
         "the token's signature is not valid";

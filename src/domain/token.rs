@@ -7,11 +7,13 @@
 //! enough, and what is revoked. `Reader::token_context` (`index/mod.rs`) reads it under one lock.
 //!
 //! The chain does not know whether a missing key may still be fetched. For it, such a key is
-//! [`Reason::KeyUnknown`]; `server/endpoints/authenticate.rs` turns that into
-//! [`Reason::KeyNotYetKnown`] while the leader has not answered.
+//! [`Reason::KeyUnknown`] or, if only the algorithm differs, [`Reason::AlgorithmMismatch`];
+//! `server/endpoints/authenticate.rs` turns these into [`Reason::KeyNotYetKnown`] while the leader
+//! has not answered.
 
 mod claims;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -25,14 +27,18 @@ use super::algorithm::VerifyingAlgorithm;
 use super::client::SdkClient;
 use super::ids::{SdkClientId, UserPoolId};
 use super::json::{parse_object, parse_small_object};
-use super::pool::UserPool;
+use super::pool::{Source, UserPool};
 use super::reason::Reason;
 use super::revocation::Revocation;
 use super::signing::{SigningError, SigningKey};
+use super::signing_key_set::PublishedKey;
 pub use claims::SignedClaims;
 
 /// The largest credential that is parsed, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// The maximum number of keys that a token without `kid` is checked against.
+const MAX_KEYS_WITHOUT_KID: usize = 4;
 
 /// The longest appUserId, in bytes.
 pub const MAX_APP_USER_ID_BYTES: usize = 255;
@@ -54,10 +60,12 @@ pub struct TokenContext {
 #[derive(Debug)]
 pub struct UnverifiedToken<'a> {
     algorithm: VerifyingAlgorithm,
-    kid: String,
+    kid: Option<String>,
     signing_input: &'a str,
     payload: &'a str,
     signature: Vec<u8>,
+    /// How often the signature was verified.
+    verifications: Cell<u64>,
 }
 
 impl<'a> UnverifiedToken<'a> {
@@ -65,7 +73,7 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// # Errors
     /// Too large, not in compact form, a repeated header member, `crit`, another `typ`, an
-    /// unacceptable `alg`, no `kid`.
+    /// unacceptable `alg`, a `kid` that is not a string.
     pub fn parse(token: &'a str) -> Result<Self, Reason> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(Reason::CredentialTooLarge);
@@ -89,8 +97,13 @@ impl<'a> UnverifiedToken<'a> {
             .and_then(Value::as_str)
             .and_then(VerifyingAlgorithm::from_name)
             .ok_or(Reason::AlgorithmUnsupported)?;
-        let kid = header.get("kid").and_then(Value::as_str).ok_or(Reason::KeyIdMissing)?;
-        Ok(Self { algorithm, kid: kid.to_owned(), signing_input, payload, signature })
+        let kid = match header.get("kid") {
+            None | Some(Value::Null) => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err(Reason::KeyIdMissing),
+        };
+        let verifications = Cell::new(0);
+        Ok(Self { algorithm, kid, signing_input, payload, signature, verifications })
     }
 
     /// The client that the token claims to be issued for. This proves nothing: it is the client to
@@ -101,10 +114,16 @@ impl<'a> UnverifiedToken<'a> {
         SdkClientId::parse(claims.get("sdkClientId")?.as_str()?)
     }
 
-    /// The key id in its header.
+    /// What its header identifies the key by: the key id, if there is one, and the algorithm.
     #[must_use]
-    pub fn kid(&self) -> &str {
-        &self.kid
+    pub fn key_name(&self) -> (Option<&str>, VerifyingAlgorithm) {
+        (self.kid.as_deref(), self.algorithm)
+    }
+
+    /// How often the signature was verified, with one key each time.
+    #[must_use]
+    pub const fn verifications(&self) -> u64 {
+        self.verifications.get()
     }
 
     /// Looks the token's key up in the pool and verifies the signature with the algorithm of that
@@ -112,7 +131,8 @@ impl<'a> UnverifiedToken<'a> {
     ///
     /// # Errors
     /// The client is suspended or has another pool, the key set is too old, no such key, another
-    /// algorithm, an invalid signature, a revoked key, an unreadable payload.
+    /// algorithm, a `kid` that is required and missing, an invalid signature, a revoked key, an
+    /// unreadable payload.
     pub fn check_signature<'c>(
         &self,
         context: &'c TokenContext,
@@ -125,21 +145,54 @@ impl<'a> UnverifiedToken<'a> {
         if !pool.is_recent(*max_jwks_age, now) {
             return Err(Reason::KeySetStale);
         }
-        let key = pool.key(&self.kid).ok_or_else(|| {
-            let named = revocations.iter().any(|revocation| revocation.names_key(&self.kid));
-            if named { Reason::KeyRevoked } else { Reason::KeyUnknown }
-        })?;
-        if key.verifying.algorithm() != self.algorithm {
-            return Err(Reason::AlgorithmMismatch);
-        }
-        key.verifying
-            .verify(self.signing_input.as_bytes(), &self.signature)
-            .map_err(|_| Reason::SignatureInvalid)?;
+        let key = match &self.kid {
+            Some(kid) => self.key_by_id(kid, context)?,
+            None => self.key_by_signature(pool)?,
+        };
         if revocations.iter().any(|it| it.covers_key(&key.kid, key.published_at, now)) {
             return Err(Reason::KeyRevoked);
         }
         let claims = decode_object(self.payload)?;
         Ok(SignedClaims::new(claims, context, key, now))
+    }
+
+    /// The key that the token names, if it signed the token.
+    fn key_by_id<'c>(
+        &self,
+        kid: &str,
+        context: &'c TokenContext,
+    ) -> Result<&'c PublishedKey, Reason> {
+        let TokenContext { pool, revocations, .. } = context;
+        let key = pool.key(kid, self.algorithm).ok_or_else(|| {
+            if revocations.iter().any(|revocation| revocation.names_key(kid)) {
+                Reason::KeyRevoked
+            } else if pool.keys.iter().any(|key| key.kid == kid) {
+                Reason::AlgorithmMismatch
+            } else {
+                Reason::KeyUnknown
+            }
+        })?;
+        if self.is_signed_by(key) { Ok(key) } else { Err(Reason::SignatureInvalid) }
+    }
+
+    /// The key that signed a token without `kid`, which is optional (RFC 7515 section 4.1.4): one of
+    /// the few keys of its algorithm. The operator's own tokens always have a `kid`.
+    fn key_by_signature<'c>(&self, pool: &'c UserPool) -> Result<&'c PublishedKey, Reason> {
+        let usable = |key: &&PublishedKey| key.verifying.algorithm() == self.algorithm;
+        let keys: Vec<_> = pool.keys.iter().filter(usable).collect();
+        if matches!(pool.source, Source::Hosted(_)) || keys.len() > MAX_KEYS_WITHOUT_KID {
+            return Err(Reason::KeyIdMissing);
+        }
+        if keys.is_empty() {
+            return Err(Reason::AlgorithmMismatch);
+        }
+        let signer = keys.into_iter().find(|key| self.is_signed_by(key));
+        signer.ok_or(Reason::SignatureInvalid)
+    }
+
+    fn is_signed_by(&self, key: &PublishedKey) -> bool {
+        self.verifications.set(self.verifications.get() + 1);
+        key.verifying.verify(self.signing_input.as_bytes(), &self.signature).is_ok()
     }
 }
 
@@ -211,13 +264,12 @@ fn decode(part: &str) -> Result<Vec<u8>, Reason> {
 }
 
 /// `typ` is a media type whose `application/` prefix may be omitted (RFC 7515 section 4.1.9),
-/// compared without case. Any other type, such as `logout+jwt` or `dpop+jwt`, is a token for
-/// another purpose.
+/// compared without case. `JOSE` says only that the token is in compact form, and null nothing at
+/// all. Any other type, such as `logout+jwt` or `dpop+jwt`, is a token for another purpose.
 fn accepted_type(typ: &Value) -> bool {
-    typ.as_str().is_some_and(|typ| {
-        let typ = typ.to_ascii_lowercase();
-        matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")
-    })
+    let Value::String(typ) = typ else { return typ.is_null() };
+    let typ = typ.to_ascii_lowercase();
+    matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt" | "jose")
 }
 
 #[cfg(test)]

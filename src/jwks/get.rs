@@ -1,8 +1,9 @@
-//! A single GET request without redirects, cookies or compression, and with a limited response
-//! size.
+//! A single GET request without redirects and cookies, and with a limited response size.
 
+use std::io::Read as _;
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use http_body_util::{BodyExt as _, Empty, LengthLimitError, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -18,7 +19,7 @@ use url::{Position, Url};
 
 use crate::domain::fetch_error::FetchError;
 
-/// The maximum size of a response body, in bytes.
+/// The maximum size of a response body, in bytes, as sent and decompressed.
 pub const MAX_BYTES: usize = 512 * 1024;
 /// The maximum size of a response's status line and headers, in bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
@@ -91,7 +92,6 @@ fn request(url: &Url, etag: Option<&str>) -> Result<Request<Empty<Bytes>>, Fetch
     let mut request = Request::get(path)
         .header(HOST, host)
         .header(ACCEPT, "application/jwk-set+json, application/json")
-        // Compressed responses are rejected, because they could expand to gigabytes.
         .header(ACCEPT_ENCODING, "identity")
         .header(USER_AGENT, concat!("anon-operator/", env!("CARGO_PKG_VERSION")));
     if let Some(etag) = etag {
@@ -110,9 +110,12 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
         _ => return Err(FetchError::UnexpectedStatus),
     }
     let text = |name: &HeaderName| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    if text(&CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
-        return Err(FetchError::NotJson);
-    }
+    let encoding = text(&CONTENT_ENCODING).map(str::to_ascii_lowercase);
+    let is_gzip = match encoding.as_deref() {
+        None | Some("identity") => false,
+        Some("gzip" | "x-gzip") => true,
+        Some(_) => return Err(FetchError::NotJson),
+    };
     let length = text(&CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
     if length.is_some_and(|length| length > MAX_BYTES) {
         return Err(FetchError::TooLarge);
@@ -120,8 +123,24 @@ async fn read(response: Response<Incoming>, asked_by_etag: bool) -> Result<Answe
     let body = Limited::new(body, MAX_BYTES).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() { FetchError::TooLarge } else { FetchError::NotHttp }
     })?;
+    let body = body.to_bytes();
+    let body = if is_gzip { decompress(&body)? } else { body };
     let etag = text(&ETAG).filter(|etag| etag.len() <= MAX_ETAG_BYTES).map(str::to_owned);
-    Ok(Answer::Body { body: body.to_bytes(), etag, max_age })
+    Ok(Answer::Body { body, etag, max_age })
+}
+
+/// The content of a gzip body. Some hosts compress whatever the request accepts. A few bytes could
+/// expand to gigabytes, so decompression ends at the maximum size.
+fn decompress(body: &[u8]) -> Result<Bytes, FetchError> {
+    let mut content = Vec::new();
+    let mut decoder = MultiGzDecoder::new(body);
+    let mut within_limit = decoder.by_ref().take(MAX_BYTES as u64);
+    within_limit.read_to_end(&mut content).map_err(|_| FetchError::NotJson)?;
+    match decoder.read(&mut [0]) {
+        Ok(0) => Ok(content.into()),
+        Ok(_) => Err(FetchError::TooLarge),
+        Err(_) => Err(FetchError::NotJson),
+    }
 }
 
 /// How long the response is fresh (RFC 9111 section 4.2): its `max-age` minus the time that it has

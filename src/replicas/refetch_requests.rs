@@ -1,5 +1,5 @@
 //! Requests from this replica to the leader to fetch the key set of a pool again, because a token
-//! names a key (`kid`) that is not in it.
+//! names a key (`kid` and algorithm) that is not in it.
 //!
 //! Anyone can create such tokens, so nothing here grows with their number. Each pool has at most
 //! one open request, for any number of keys, and requests are numbered. The request is in this
@@ -8,7 +8,7 @@
 //! that are missed while a request is open wait for the next one.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
@@ -116,11 +116,16 @@ impl Default for RefetchRequests {
 }
 
 impl RefetchRequests {
-    /// Records that a token of `pool` names the key `kid`, which is not in the set, and requests a
-    /// fetch unless one is already requested.
-    pub fn record_miss(&self, pool: &UserPool, kid: &str, now: Instant) -> KeyLookup {
+    /// Records that a token of `pool` names a key that is not in the set, and requests a fetch
+    /// unless one is already requested.
+    pub fn record_miss(
+        &self,
+        pool: &UserPool,
+        key_name: &(impl Hash + ?Sized),
+        now: Instant,
+    ) -> KeyLookup {
         // Hashed with a random key, so that nobody can choose a `kid` that collides with others.
-        let key = (pool.id, self.hasher.hash_one(kid));
+        let key = (pool.id, self.hasher.hash_one(key_name));
         let mut state = self.state.lock();
         let numbers = state.apply(pool, &self.by);
         let known = state.young.get(&key).or_else(|| state.old.get(&key)).copied();

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
-use super::{Violation, Violations, displayed, object_name};
+use super::{Violation, Violations, displayed, object_name, violation};
 use crate::crd;
 use crate::domain::duration;
 use crate::domain::ids::{OrganizationId, UserPoolId};
@@ -27,7 +27,7 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     displayed("spec.displayName", object.spec.display_name.as_ref())?;
     let source = source::parse(&object.spec)?;
     let claims = policy::parse(&object.spec, &source)?;
-    let keys = match inline_set(&object.spec, &claims) {
+    let keys = match inline_set(&object.spec, &claims)? {
         Some(set) => set.keys.into_iter().map(of_spec).collect(),
         None => of_status(object, &source, &claims),
     };
@@ -45,14 +45,30 @@ pub fn user_pool(object: &crd::UserPool) -> Result<UserPool, Violations> {
     })
 }
 
-/// The usable keys in the spec of an inline pool.
-#[must_use]
-pub fn inline_set(spec: &crd::UserPoolSpec, claims: &ClaimsPolicy) -> Option<JwkSet> {
-    let inline = spec.inline.as_ref()?;
-    let keys = inline.keys.iter().map(|key| serde_json::to_value(key).unwrap_or_default());
-    let keys: Vec<serde_json::Value> = keys.collect();
+/// The usable keys in the spec of an inline pool; `None` for other pools.
+///
+/// # Errors
+/// `inline.jwks` is not a JWK Set, or not exactly one of `keys` and `jwks` is set.
+pub fn inline_set(
+    spec: &crd::UserPoolSpec,
+    claims: &ClaimsPolicy,
+) -> Result<Option<JwkSet>, Violations> {
+    let Some(inline) = &spec.inline else { return Ok(None) };
     let expected = Expected { private_keys: false, algorithms: &claims.algorithms };
-    Some(JwkSet::parse_lenient(keys, expected))
+    match (&inline.keys, &inline.jwks) {
+        (Some(keys), None) => {
+            let keys = keys.iter().map(|key| serde_json::to_value(key).unwrap_or_default());
+            Ok(Some(JwkSet::parse_lenient(keys.collect::<Vec<_>>(), expected)))
+        }
+        (None, Some(text)) => match JwkSet::parse(text.as_bytes(), expected) {
+            Ok(set) => Ok(Some(set)),
+            Err(error) => Err(violation("spec.inline.jwks", error.to_string())),
+        },
+        _ => Err(violation(
+            "spec.inline",
+            "set exactly one of `keys` (a list of JWKs) and `jwks` (a JWK Set as JSON text)",
+        )),
+    }
 }
 
 fn of_spec(key: crate::domain::jwks_parser::SetKey) -> PublishedKey {

@@ -11,7 +11,8 @@ use crate::validate::inline_set;
 
 /// Reports which keys of the spec are used for verification. Pure.
 pub fn plan(object: &crd::UserPool, pool: &UserPool) -> Plan<UserPoolStatus> {
-    let set = inline_set(&object.spec, &pool.claims);
+    // The pool has been validated, so there is no error.
+    let set = inline_set(&object.spec, &pool.claims).ok().flatten();
     let status = UserPoolStatus {
         id: Some(pool.id.to_string()),
         source: Some(pool.source.describe()),

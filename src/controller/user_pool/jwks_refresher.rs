@@ -167,6 +167,7 @@ impl JwksRefresher {
     fn complete(&self, job: &FetchJob, outcome: Result<FetchOutcome, FetchError>) {
         let label = match &outcome {
             Ok(FetchOutcome::Set { .. }) => "fetched",
+            Ok(FetchOutcome::NoUsableKey(_)) => FetchError::NoUsableKey.as_str(),
             Ok(FetchOutcome::Unchanged { .. }) => "unchanged",
             Err(error) => error.as_str(),
         };

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::crd::rules::{comparing_durations, duration, member_matches};
-use crate::crd::{ClaimFormat, Jwk, SecretKeyRef};
+use crate::crd::{ClaimFormat, SecretKeyRef};
 use crate::domain::constraint::{JWKS_URL, MAX_JWKS_URL};
 
 /// A JWK Set with private keys that your organization provides.
@@ -74,41 +74,6 @@ pub struct Oidc {
     #[schemars(length(max = 16))]
     #[x_kube(validation = duration("15m"))]
     pub refresh_interval: Option<String>,
-}
-
-/// Public keys that are listed in the spec.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Inline {
-    /// The public keys (RFC 7517), 1 to 32.
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
-    #[schemars(length(min = 1, max = 32))]
-    pub keys: Vec<InlineKey>,
-}
-
-/// A public key that is listed in a spec.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[x_kube(
-    validation = Rule::new("!has(self.d)")
-        .message("this is a private key: remove `d`, and replace the key, because others may have read it by now")
-        .reason(Reason::FieldValueForbidden),
-    validation = Rule::new("self.kty in ['RSA', 'EC', 'OKP']")
-        .message("kty must be `RSA`, `EC` or `OKP`: anyone who can verify tokens with a symmetric key can also issue them")
-)]
-pub struct InlineKey {
-    /// The public members of the key.
-    #[serde(flatten)]
-    pub jwk: Jwk,
-    /// What the key may be used for, at most 8 operations. If set, it must include `verify`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[x_kube(merge_strategy = ListMerge::Atomic)]
-    #[schemars(length(max = 8), inner(length(max = 16)))]
-    pub key_ops: Option<Vec<String>>,
-    /// The private part of a key, which is rejected. Declared so that the API server does not drop it
-    /// silently; at most 2048 characters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
-    pub d: Option<String>,
 }
 
 /// A claim that tokens must have.

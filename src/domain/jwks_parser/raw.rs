@@ -23,16 +23,16 @@ pub struct RawKey {
     pub(super) e: Member,
     pub(super) x: Member,
     pub(super) y: Member,
-    /// Whether it has a member of private or symmetric keys.
+    /// Whether it has a member of private or symmetric keys that is not null.
     pub(super) has_private: bool,
 }
 
 /// A member that should be a string.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) enum Member {
+    /// It is missing or null.
     #[default]
     Absent,
-    Null,
     Text(String),
     /// Any other type.
     Other,
@@ -41,6 +41,7 @@ pub(super) enum Member {
 /// `key_ops`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Operations {
+    /// It is missing or null.
     #[default]
     Absent,
     /// An array, and whether it contains these operations.
@@ -66,7 +67,7 @@ impl Shape<'_> for Member {
     }
 
     fn null() -> Self {
-        Self::Null
+        Self::Absent
     }
 
     fn text(text: &str) -> Self {
@@ -74,9 +75,26 @@ impl Shape<'_> for Member {
     }
 }
 
+/// Whether a member has a value, which is not stored.
+struct Present(bool);
+
+impl Shape<'_> for Present {
+    fn other() -> Self {
+        Self(true)
+    }
+
+    fn null() -> Self {
+        Self(false)
+    }
+}
+
 impl<'de> Shape<'de> for Operations {
     fn other() -> Self {
         Self::Other
+    }
+
+    fn null() -> Self {
+        Self::Absent
     }
 
     fn list<A: SeqAccess<'de>>(mut list: A, depth: usize) -> Result<Self, A::Error> {
@@ -135,8 +153,9 @@ impl<'de> Shape<'de> for RawKey {
                     continue;
                 }
                 other => {
-                    key.has_private |= PRIVATE.contains(&other);
-                    object.next_value_seed(Within::<()>::new(depth))?;
+                    let is_private = PRIVATE.contains(&other);
+                    let Present(present) = object.next_value_seed(Within::new(depth))?;
+                    key.has_private |= is_private && present;
                     continue;
                 }
             };

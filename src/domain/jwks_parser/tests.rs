@@ -90,7 +90,8 @@ fn every_reason_to_drop_a_key() {
         (json!({"kty": 1}), DropReason::NotAJwk),
         (ed25519(&json!({"kid": 1})), DropReason::NotAJwk),
         (ed25519(&json!({"x": [X]})), DropReason::NotAJwk),
-        (ed25519(&json!({"alg": null})), DropReason::NotAJwk),
+        (json!({"kty": null}), DropReason::NotAJwk),
+        (json!(null), DropReason::NotAJwk),
         (ed25519(&json!({"key_ops": "verify"})), DropReason::NotAJwk),
         (ed25519(&json!({"kid": ""})), DropReason::Kid),
         (ed25519(&json!({"kid": "k".repeat(257)})), DropReason::Kid),
@@ -143,22 +144,83 @@ fn a_key_without_kid_is_named_by_its_thumbprint() {
     assert_eq!(set(&json!([key]), PUBLIC).keys[0].kid, THUMBPRINT);
 }
 
+/// The algorithms of a set's keys.
+fn algorithms(set: &JwkSet) -> Vec<&'static str> {
+    set.keys.iter().map(|key| key.verifying.algorithm().as_str()).collect()
+}
+
 #[test]
-fn of_one_kid_there_is_one_key_or_none() {
-    let twin = rsa(&json!({"kid": "k"}));
-    let (one, other) = (ed25519(&json!({})), ed25519(&json!({"kid": "other"})));
+fn drops_keys_that_share_kid_and_algorithm() {
+    let signed_by = |algorithm| SigningKey::generate(algorithm).unwrap().public_jwk();
+    let key = |algorithm, kid: &str| {
+        serde_json::to_value(Jwk { kid: Some(kid.into()), ..signed_by(algorithm) }).unwrap()
+    };
+    let (one, twin) = (ed25519(&json!({})), key(Algorithm::EdDSA, "k"));
+    let other = ed25519(&json!({"kid": "other"}));
     let both = set(&json!([one, other, twin]), PUBLIC);
     assert_eq!(both.keys.iter().map(|key| key.kid.as_str()).collect::<Vec<_>>(), ["other"]);
     assert_eq!(both.dropped.iter().map(|it| it.index).collect::<Vec<_>>(), [0, 2]);
     assert!(both.dropped.iter().all(|it| it.reason == DropReason::Duplicate));
-    // The same key with two algorithms is two different keys.
-    let two = set(&json!([rsa(&json!({"alg": "RS256"})), rsa(&json!({"alg": "PS256"}))]), PUBLIC);
-    assert_eq!((two.keys.len(), two.dropped.len()), (0, 2));
-    // An identical duplicate is ignored, and an unusable key does not make a `kid` ambiguous.
-    let same = set(&json!([one, ed25519(&json!({"use": "sig"}))]), PUBLIC);
-    assert_eq!((same.keys.len(), same.dropped.len()), (1, 0));
-    let enc = set(&json!([rsa(&json!({"kid": "k", "use": "enc"})), one]), PUBLIC);
+    // Another algorithm of the same `kid` is not ambiguous.
+    let mixed = set(&json!([one, key(Algorithm::ES256, "k"), twin]), PUBLIC);
+    assert_eq!((algorithms(&mixed), mixed.dropped.len()), (vec!["ES256"], 2));
+    // An unusable key does not make a `kid` ambiguous.
+    let enc = set(&json!([ed25519(&json!({"use": "enc", "x": IDENTITY})), one]), PUBLIC);
     assert_eq!((enc.keys.len(), enc.dropped.len()), (1, 1));
+}
+
+#[test]
+fn keys_of_several_algorithms_share_a_kid() {
+    // ForgeRock lists one key once per algorithm. RFC 7517 section 4.5 allows an RSA and an EC key.
+    let one = ["RS256", "RS512", "PS256"].map(|alg| rsa(&json!({"alg": alg, "kid": "k"})));
+    let set_of_one = set(&json!([one[0], one[1], one[2], ed25519(&json!({}))]), PUBLIC);
+    assert_eq!(algorithms(&set_of_one), ["RS256", "RS512", "PS256", "EdDSA"]);
+    assert_eq!(set_of_one.complaint(), None);
+    // Without `kid`, they share the thumbprint.
+    let unnamed = ["RS256", "PS256"].map(|alg| rsa(&json!({"alg": alg, "kid": null})));
+    let unnamed = set(&json!(unnamed), PUBLIC);
+    assert_eq!(algorithms(&unnamed), ["RS256", "PS256"]);
+    assert_eq!(unnamed.keys[0].kid, unnamed.keys[1].kid);
+}
+
+#[test]
+fn duplicates_of_a_key_are_one_key() {
+    let zero = |text: &str| {
+        URL_SAFE_NO_PAD.encode([vec![0], URL_SAFE_NO_PAD.decode(text).unwrap()].concat())
+    };
+    for (one, same) in [
+        (ed25519(&json!({})), ed25519(&json!({"use": "sig", "x5t": "x"}))),
+        (ed25519(&json!({"alg": "EdDSA"})), ed25519(&json!({"alg": "Ed25519"}))),
+        (rsa(&json!({})), rsa(&json!({"alg": "RS256"}))),
+        (rsa(&json!({})), rsa(&json!({"n": zero(N), "e": zero("AQAB")}))),
+    ] {
+        let set = set(&json!([one, same]), PUBLIC);
+        assert_eq!((set.keys.len(), set.dropped.len()), (1, 0), "{same}");
+    }
+}
+
+#[test]
+fn numbers_are_published_without_leading_zeros() {
+    let n = URL_SAFE_NO_PAD.encode([vec![0; 3], URL_SAFE_NO_PAD.decode(N).unwrap()].concat());
+    let mut key = rsa(&json!({"n": n, "e": "AAEAAQ"}));
+    key.as_object_mut().unwrap().remove("kid");
+    let jwk = set(&json!([key]), PUBLIC).keys.remove(0).jwk;
+    assert_eq!((jwk.n.as_deref(), jwk.e.as_deref()), (Some(N), Some("AQAB")));
+    // RFC 7638 section 3.1.
+    assert_eq!(jwk.kid.as_deref(), Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"));
+}
+
+#[test]
+fn null_members_are_absent() {
+    let mut key = ed25519(&json!({}));
+    for member in ["alg", "use", "key_ops", "n", "e", "y", "x5c", "x5t", "d", "p", "oth", "k"] {
+        key[member] = json!(null);
+    }
+    assert_eq!(verdict(&key, PUBLIC), Ok(VerifyingAlgorithm::EdDSA));
+    key["kid"] = json!(null);
+    assert_eq!(set(&json!([key]), PUBLIC).keys[0].kid, THUMBPRINT);
+    key["x"] = json!(null);
+    assert_eq!(verdict(&key, PUBLIC), Err(DropReason::Key(JwkError::Member("x"))));
 }
 
 #[test]
@@ -186,6 +248,15 @@ fn what_is_no_set() {
     let many = json!({"keys": vec![json!({}); MAX_READ + 1]}).to_string();
     assert_eq!(JwkSet::parse(many.as_bytes(), PUBLIC).unwrap_err(), NotAJwkSet::TooMany);
     assert!(set(&json!([]), PUBLIC).keys.is_empty());
+}
+
+#[test]
+fn byte_order_mark_is_ignored() {
+    let text = json!({"keys": [ed25519(&json!({}))]}).to_string();
+    let parse = |text: String| JwkSet::parse(text.as_bytes(), PUBLIC).map(|set| set.keys.len());
+    assert_eq!(parse(format!("\u{feff}{text}")), Ok(1));
+    assert_eq!(parse(format!("\u{feff}\u{feff}{text}")), Err(NotAJwkSet::Json));
+    assert_eq!(parse(format!("{text}\u{feff}")), Err(NotAJwkSet::Json));
 }
 
 #[test]

@@ -14,17 +14,18 @@ use crate::domain::reason::Reason;
 use crate::domain::token::{MAX_TOKEN_BYTES, UnverifiedToken, looks_like_jwt};
 use crate::index::Reader;
 use crate::replicas::refetch_requests::KeyLookup;
+use crate::server::ValidatorState;
 
-/// Authenticates from the index, at time `now`.
+/// Authenticates from the index.
 ///
 /// # Errors
 /// Why the credential is invalid, or why that cannot be determined.
 pub fn authenticate(
-    reader: &Reader,
-    now: Timestamp,
+    state: &ValidatorState,
     accepts: &[CredentialType],
     presented: &Presented,
 ) -> Result<Verified, Reason> {
+    let (reader, now) = (&state.reader, state.clock.now());
     reader.answers()?;
     let credential = presented.credential.as_str();
     if credential.len() > MAX_TOKEN_BYTES {
@@ -38,7 +39,7 @@ pub fn authenticate(
         CredentialType::ApiKey => api_key(reader, now, credential)?,
         CredentialType::SessionToken => session_token(reader, now, credential)?,
         CredentialType::AppUserIdToken => {
-            app_user_id_token(reader, now, credential, presented.client.as_deref())?
+            app_user_id_token(state, now, credential, presented.client.as_deref())?
         }
     };
     match &presented.organization {
@@ -75,29 +76,40 @@ fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Ve
 }
 
 fn app_user_id_token(
-    reader: &Reader,
+    state: &ValidatorState,
     now: Timestamp,
     credential: &str,
     client: Option<&str>,
 ) -> Result<Verified, Reason> {
+    let reader = &state.reader;
     let token = UnverifiedToken::parse(credential)?;
     let client = client.ok_or(Reason::ClientMissing)?;
     let client = SdkClientId::parse(client).ok_or(Reason::ClientUnknown)?;
     let context = reader.token_context(client, now)?;
     let pool = &context.pool;
-    let signed = token.check_signature(&context, now).map_err(|reason| match reason {
+    let signed = token.check_signature(&context, now);
+    state.metrics.signatures_verified(token.verifications());
+    let signed = signed.map_err(|reason| match reason {
         // What the chain does not know: a key that is missing from a fetched set may be newer than
-        // the set.
-        Reason::KeyUnknown if pool.source.is_fetched() => missing(reader, pool, token.kid()),
+        // the set, also if the set has its `kid` with another algorithm.
+        Reason::KeyUnknown | Reason::AlgorithmMismatch if pool.source.is_fetched() => {
+            missing(reader, pool, &token, reason)
+        }
         reason => reason,
     })?;
     signed.check(|id, pool| reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool)))
 }
 
-/// Whether the key exists is known only once the leader has fetched the set again.
-fn missing(reader: &Reader, pool: &UserPool, kid: &str) -> Reason {
-    match reader.refetch_requests().record_miss(pool, kid, Instant::now()) {
-        KeyLookup::Absent => Reason::KeyUnknown,
+/// Whether the key exists is known only once the leader has fetched the set again; if it does not,
+/// `reason` is final.
+fn missing(
+    reader: &Reader,
+    pool: &UserPool,
+    token: &UnverifiedToken<'_>,
+    reason: Reason,
+) -> Reason {
+    match reader.refetch_requests().record_miss(pool, &token.key_name(), Instant::now()) {
+        KeyLookup::Absent => reason,
         KeyLookup::Unanswered => Reason::KeyNotYetKnown,
     }
 }

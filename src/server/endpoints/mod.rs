@@ -135,7 +135,7 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let verdict = || authenticate(reader, state.clock.now(), self.accepts, presented);
+        let verdict = || authenticate(state, self.accepts, presented);
         let Some(limit) = self.waits_for_missing_key else { return verdict() };
         // Before the first verdict, so that no change after it is missed.
         let mut changes = reader.applied().subscribe();

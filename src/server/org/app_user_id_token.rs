@@ -86,7 +86,7 @@ pub async fn mint(
         )));
     }
     let may_sign = |key: &ActiveKey| {
-        let published = target.pool.key(&key.kid);
+        let published = target.pool.key(&key.kid, key.key.algorithm().into());
         let revoked = |it: &Arc<Revocation>| {
             it.covers_key(&key.kid, published.and_then(|published| published.published_at), now)
         };

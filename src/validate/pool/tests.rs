@@ -151,6 +151,56 @@ fn inline_keys_serve_from_the_spec_whatever_status_says() {
     assert_eq!(spec(&encrypts).unwrap().keys.len(), 0);
 }
 
+fn inline_text(text: &str) -> Value {
+    json!({"inline": {"jwks": text}, "audiences": ["api"]})
+}
+
+#[test]
+fn inline_set_as_json_text() {
+    let key = inline()["inline"]["keys"][0].clone();
+    let text = json!({"keys": [key]}).to_string();
+    assert_eq!(spec(&inline_text(&text)).unwrap().keys.len(), 1);
+    // The names of private members can be escaped.
+    let hidden = text.replacen("\"kty\"", "\"\\u0064\":\"AAAA\",\"kty\"", 1);
+    assert_eq!(spec(&inline_text(&hidden)).unwrap().keys.len(), 0);
+    for broken in ["", "AAAA", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+        let violations = spec(&inline_text(broken)).unwrap_err();
+        assert_eq!(violations[0].field, "spec.inline.jwks", "{broken}");
+        assert!(!violations[0].message.contains("AAAA"), "{violations:?}");
+    }
+    let both = json!({"inline": {"keys": [key], "jwks": text}});
+    for spec_of_inline in [with(inline(), &both), with(inline(), &json!({"inline": {}}))] {
+        assert_eq!(spec(&spec_of_inline).unwrap_err()[0].field, "spec.inline");
+    }
+}
+
+#[test]
+fn inline_keys_with_members_of_providers() {
+    let more = json!({
+        "x5c": ["MIIC"], "x5t": "dGVzdA", "x5t#S256": "dGVzdA", "x5u": "https://id.example/cert",
+        "issuer": "https://id.example", "exp": 1_900_000_000, "iat": 1, "nbf": 1,
+    });
+    let mut provider = inline();
+    provider["inline"]["keys"][0]
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
+    assert_eq!(spec(&provider).unwrap().keys.len(), 1);
+}
+
+#[test]
+fn inline_private_members_are_neither_accepted_nor_held() {
+    for member in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+        let mut private = inline();
+        let secret = json!("c2VjcmV0");
+        private["inline"]["keys"][0][member] =
+            if member == "oth" { json!([{"d": secret}]) } else { secret };
+        let pool = object(&private, &json!({}));
+        assert!(user_pool(&pool).unwrap().keys.is_empty(), "{member}");
+        assert!(!format!("{pool:?}").contains("c2VjcmV0"), "{member}");
+    }
+}
+
 #[test]
 fn default_lifetime_is_half_a_year_and_follows_a_shorter_max() {
     let default = |lifetime: Value| {

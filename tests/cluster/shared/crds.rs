@@ -256,6 +256,11 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         public.as_object_mut().unwrap().extend(key.as_object().unwrap().clone());
         pool_with("p", json!({"inline": {"keys": [public]}, "audiences": ["api"]}))
     };
+    let jwks = |text: &str| pool_with("p", json!({"inline": {"jwks": text}, "anyAudience": true}));
+    let provider = json!({
+        "x5c": ["MIIC"], "x5t": "dGVzdA", "x5t#S256": "dGVzdA", "x5u": "https://id.example/cert",
+        "issuer": "https://id.example", "exp": 1_900_000_000, "iat": 1, "nbf": 1, "d": null,
+    });
     let required =
         |claim: &str| oidc(&[("requiredClaims", json!([{"claim": claim, "values": ["x"]}]))]);
     let provided = json!({"provided": {"secretRef": {"name": "s", "key": "jwks.json"}}});
@@ -275,6 +280,8 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         url("https://id.example:8443/a/b?c=d@e"),
         url("https://[2001:db8::1]/jwks"),
         inline(json!({"kid": "k", "key_ops": ["verify"], "use": "sig", "alg": "EdDSA"})),
+        inline(provider),
+        jwks(r#"{"keys": [{"kty": "OKP", "kid": "d", "d": null, "more": {"n": "p"}}]}"#),
     ] {
         create(&space, &manifest).await.unwrap_or_else(|error| panic!("{error}\n{manifest}"));
     }
@@ -298,7 +305,15 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         (oidc(&[("oidc/refreshInterval", json!("59s"))]), "from `1m` to `24h`"),
         (oidc(&[("oidc/refreshInterval", json!("25h"))]), "from `1m` to `24h`"),
         (oidc(&[("oidc/refreshInterval", json!(""))]), "no unit for days"),
-        (inline(json!({"d": "AAAA"})), "this is a private key"),
+        (inline(json!({"false": "AAAA"})), "write `\"n\":` in quotes, or use `inline.jwks`"),
+        (inline(json!({"true": "AAAA"})), "write `\"y\":` in quotes, or use `inline.jwks`"),
+        (inline(json!({"x5t": "x".repeat(129)})), "Too long"),
+        (jwks(&" ".repeat(65537)), "Too long"),
+        (
+            with(jwks("{}"), "/spec/inline/keys", json!([{"kty": "RSA"}])),
+            "set exactly one of `keys`",
+        ),
+        (pool_with("p", json!({"inline": {}, "anyAudience": true})), "set exactly one of `keys`"),
         (inline(json!({"kty": "oct"})), "kty must be"),
         (with(inline(json!({})), "/spec/inline/keys", json!([])), "at least 1 items"),
         // Claims.
@@ -328,6 +343,34 @@ async fn each_rule_of_pools_that_are_not_hosted() {
         assert!(error.contains(text), "expected `{text}`\n{error}\n{manifest}");
         assert_in_words(&error);
     }
+}
+
+/// By name, in a list and in a text; the error does not repeat any part of the key.
+#[tokio::test]
+async fn private_members_are_refused_and_not_echoed() {
+    let space = Space::new("private").await;
+    let secret = "c2VjcmV0LXBhcnQtb2YtYS1rZXk";
+    let pool = |inline: Value| pool_with("p", json!({"inline": inline, "anyAudience": true}));
+    for member in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
+        let mut key = json!({"kty": "oct", "n": secret, "e": "AQAB", "kid": "k"});
+        key[member] =
+            if member == "oth" { json!([{"r": secret, "d": secret}]) } else { json!(secret) };
+        let text = json!({"keys": [key]}).to_string();
+        let spaced = text.replacen(&format!("\"{member}\":"), &format!("\"{member}\" :\n "), 1);
+        for (inline, at) in [
+            (json!({"keys": [key]}), "spec.inline.keys[0]: Forbidden"),
+            (json!({"jwks": text}), "spec.inline.jwks: Forbidden"),
+            (json!({"jwks": spaced}), "spec.inline.jwks: Forbidden"),
+        ] {
+            let error = create(&space, &pool(inline)).await.unwrap_err();
+            assert!(error.contains(at), "{member}: {error}");
+            assert!(error.contains("replace the key"), "{member}: {error}");
+            assert!(!error.contains("c2VjcmV0"), "{member}: {error}");
+        }
+    }
+    let long = json!({"kty": "RSA", "d": secret.repeat(100)});
+    let error = create(&space, &pool(json!({"keys": [long]}))).await.unwrap_err();
+    assert!(error.contains("Too long") && !error.contains("c2VjcmV0"), "{error}");
 }
 
 #[tokio::test]

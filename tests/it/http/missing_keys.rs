@@ -2,13 +2,18 @@
 //! that depends on what the leader answers.
 
 use anon_operator::crd::Kind;
+use anon_operator::domain;
+use anon_operator::domain::algorithm::Algorithm;
 use anon_operator::domain::credential::ApiKey;
 use anon_operator::domain::ids::{SdkClientId, UserPoolId};
 use anon_operator::domain::signing::SigningKey;
 use anon_operator::server::PlatformSettings;
 use axum::body::Body;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use http::Request;
+use jsonwebtoken::signature::Signer as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -129,6 +134,40 @@ async fn an_invented_key_is_refused_once_that_is_known() {
     let reply = ask(&world, &another).await;
     assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, Some("1")));
     assert_eq!(ask(&world, &token(&key, &claims())).await.status, 200);
+}
+
+/// The provider may have just added an algorithm to a key that the set has.
+#[tokio::test(start_paused = true)]
+async fn another_algorithm_of_a_known_kid_is_refused_once_that_is_known() {
+    let key = objects::new_signing_key();
+    let (world, kid) = (world(&key), key.public_jwk().kid.unwrap());
+    let other = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let token = domain::token::sign(&other, &kid, &claims()).unwrap();
+    let (reply, _) =
+        futures::join!(ask(&world, &token), lead(&world, Answer { key, answered: true }));
+    assert_eq!(reply.json()["reason"], "algorithm_mismatch");
+    let another = domain::token::sign(&other, "another", &claims()).unwrap();
+    assert_eq!(ask(&world, &another).await.json()["reason"], "key_not_yet_known");
+}
+
+/// Also a token without `kid`, if the set has no key of its algorithm; a bad signature is final.
+#[tokio::test(start_paused = true)]
+async fn token_without_kid_asks_for_no_fetch_if_its_signature_is_bad() {
+    let (key, other) = (objects::new_signing_key(), objects::new_signing_key());
+    let world = world(&key);
+    let without_kid = |key: &SigningKey| {
+        let header = json!({"alg": key.algorithm()}).to_string();
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let input = format!("{}.{}", encode(&header), encode(&claims().to_string()));
+        let signature = URL_SAFE_NO_PAD.encode(key.try_sign(input.as_bytes()).unwrap());
+        format!("{input}.{signature}")
+    };
+    assert_eq!(ask(&world, &without_kid(&key)).await.status, 200);
+    assert_eq!(ask(&world, &without_kid(&other)).await.json()["reason"], "signature_invalid");
+    let text = world.state.metrics.expose([]).unwrap();
+    assert!(text.contains("anon_signature_verifications_total 2"), "{text}");
+    let other = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    assert_eq!(ask(&world, &without_kid(&other)).await.json()["reason"], "key_not_yet_known");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,10 +1,13 @@
 //! What a provider answers.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use anon_operator::domain::jwks_parser::RawKey;
 use anon_operator::domain::pool::Location;
 use anon_operator::jwks::{FetchError, Fetched};
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 
 use super::{Names, discover, fetch, impatient_fetcher, open_fetcher, some_key};
@@ -89,6 +92,56 @@ async fn what_is_no_key_set_is_told_apart() {
         assert_eq!(fetch(&idp, "/it").await, Err(error), "{page:?}");
         assert_eq!(idp.all_hits(), hits + 1, "one request: {page:?}");
     }
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn encoded(encoding: &str, body: Vec<u8>) -> Page {
+    Page::Raw(200, vec![("content-encoding", encoding.to_owned())], body)
+}
+
+#[tokio::test]
+async fn unrequested_gzip_and_byte_order_marks_are_read() {
+    let idp = Idp::start();
+    let bom = |json: serde_json::Value| format!("\u{feff}{json}").into_bytes();
+    let set = bom(json!({"keys": [some_key()]}));
+    let document = bom(json!({"issuer": idp.issuer(), "jwks_uri": idp.url(JWKS)}));
+    for encoding in ["gzip", "GZIP", "x-gzip"] {
+        idp.serve(JWKS, encoded(encoding, gzip(&set)));
+        idp.serve(DISCOVERY, encoded(encoding, gzip(&document)));
+        let Fetched::Set { keys, .. } = discover(&idp).await.unwrap() else { panic!("not a set") };
+        assert_eq!(keys, [RawKey::from(some_key())], "{encoding}");
+    }
+}
+
+#[tokio::test]
+async fn rejects_compressed_bodies_that_are_too_large_or_broken() {
+    let idp = Idp::start();
+    let spaces = |count: usize| gzip(&[br#"{"keys":[]}"#, vec![b' '; count].as_slice()].concat());
+    let limit = 512 * 1024 - br#"{"keys":[]}"#.len();
+    // 50 MiB in 50 KiB.
+    let bomb = spaces(50 * 1024 * 1024);
+    assert!(bomb.len() < 100 * 1024);
+    let mut cut = spaces(0);
+    cut.pop();
+    let twice = gzip(&spaces(0));
+    for (page, error) in [
+        (encoded("gzip", spaces(limit + 1)), FetchError::TooLarge),
+        (encoded("gzip", bomb), FetchError::TooLarge),
+        (encoded("gzip", cut), FetchError::NotJson),
+        (encoded("gzip", twice.clone()), FetchError::NotJson),
+        (encoded("gzip, gzip", twice), FetchError::NotJson),
+        (encoded("br", spaces(0)), FetchError::NotJson),
+    ] {
+        idp.serve("/it", page);
+        assert_eq!(fetch(&idp, "/it").await, Err(error));
+    }
+    idp.serve("/it", encoded("gzip", spaces(limit)));
+    assert!(fetch(&idp, "/it").await.is_ok());
 }
 
 #[tokio::test]

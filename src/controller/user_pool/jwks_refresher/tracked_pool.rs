@@ -34,6 +34,8 @@ pub struct Known {
     pub fetched_at: Option<Timestamp>,
     /// Why the last fetch failed, if it did.
     pub error: Option<FetchError>,
+    /// The set of the last fetch, if that failed because the set has no usable key.
+    pub rejected: Option<Arc<JwkSet>>,
     /// The refetch requests that the set answers: by requesting process, the number of the request.
     pub answers: BTreeMap<String, u64>,
     /// When the next refresh is due.
@@ -88,6 +90,8 @@ pub enum FetchOutcome {
         /// How long the host declares it fresh.
         max_age: Option<Duration>,
     },
+    /// A set without a usable key, which is a failed fetch.
+    NoUsableKey(JwkSet),
     /// Not modified since the last fetch.
     Unchanged {
         /// How long the host declares it fresh.
@@ -177,9 +181,9 @@ impl TrackedPool {
     ) {
         let answering = std::mem::take(&mut self.answering);
         let max_age = match outcome {
-            Err(error) => {
-                self.known.error = Some(error);
-                return self.plan.failed(now);
+            Err(error) => return self.failed(error, None, now),
+            Ok(FetchOutcome::NoUsableKey(set)) => {
+                return self.failed(FetchError::NoUsableKey, Some(set), now);
             }
             Ok(FetchOutcome::Set { set, validator, max_age }) => {
                 self.known.set = Some(Arc::new(set));
@@ -189,16 +193,23 @@ impl TrackedPool {
             Ok(FetchOutcome::Unchanged { max_age }) => max_age,
         };
         self.known.error = None;
+        self.known.rejected = None;
         self.known.fetched_at = Some(began);
         if !answering.is_empty() {
             self.known.answers = answering;
         }
         self.plan.succeeded(max_age.and_then(|age| SignedDuration::try_from(age).ok()), now);
     }
+
+    /// The previous set remains in use.
+    fn failed(&mut self, error: FetchError, rejected: Option<JwkSet>, now: Timestamp) {
+        self.known.error = Some(error);
+        self.known.rejected = rejected.map(Arc::new);
+        self.plan.failed(now);
+    }
 }
 
-/// The keys of a response. A set without a usable key is a failed fetch: the previous set remains
-/// in use.
+/// The keys of a response.
 pub fn parse_lenient(
     fetched: Fetched,
     algorithms: &[VerifyingAlgorithm],
@@ -211,7 +222,7 @@ pub fn parse_lenient(
             }
             let set = JwkSet::parse_lenient(keys, Expected { private_keys: false, algorithms });
             if set.keys.is_empty() {
-                return Err(FetchError::NoUsableKey);
+                return Ok(FetchOutcome::NoUsableKey(set));
             }
             Ok(FetchOutcome::Set { set, validator, max_age })
         }
@@ -313,9 +324,23 @@ mod tests {
     #[test]
     fn what_is_not_a_usable_set_is_a_failed_fetch() {
         assert_eq!(fetched(vec![json!({}); 10_000]).unwrap_err(), FetchError::TooLarge);
-        assert_eq!(fetched(vec![]).unwrap_err(), FetchError::NoUsableKey);
         let private = json!({"kty": "oct", "k": "AAAA"});
-        assert_eq!(fetched(vec![private.clone()]).unwrap_err(), FetchError::NoUsableKey);
+        let mut pool = followed(Known::default());
+        let mut complete = |outcome| {
+            let _ = pool.begin(id(), None, at(0));
+            pool.complete(at(0), outcome, at(1));
+            pool.known.clone()
+        };
+        let first = complete(fetched(vec![key()]));
+        for (keys, dropped) in [(vec![], 0), (vec![private.clone()], 1)] {
+            let known = complete(fetched(keys));
+            assert_eq!(known.error, Some(FetchError::NoUsableKey));
+            assert_eq!(known.rejected.unwrap().dropped.len(), dropped);
+            assert!(Arc::ptr_eq(&known.set.unwrap(), first.set.as_ref().unwrap()));
+        }
+        assert!(complete(Err(FetchError::TimedOut)).rejected.is_none());
+        let _ = complete(fetched(vec![private.clone()]));
+        assert!(complete(Ok(FetchOutcome::Unchanged { max_age: None })).rejected.is_none());
         let Ok(FetchOutcome::Set { set, .. }) = fetched(vec![private, key()]) else { panic!() };
         assert_eq!((set.keys.len(), set.dropped.len()), (1, 1));
     }

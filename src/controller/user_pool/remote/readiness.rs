@@ -27,6 +27,7 @@ pub fn stored(pool: &UserPool, status: Option<&UserPoolStatus>) -> Known {
     let FetchState { at: fetched_at, answers } = fetch_state(status);
     Known {
         set: None,
+        rejected: None,
         fetched_at,
         error: status.last_fetch_error,
         answers,
@@ -125,7 +126,8 @@ pub fn readiness(
         ),
         (_, _) => Readiness::new(ReadyReason::KeysFetched, format!("{count} keys fetched")),
     };
-    readiness.notes = status_keys::notes(pool, known.set.as_deref());
+    let last = known.rejected.as_ref().or(known.set.as_ref());
+    readiness.notes = status_keys::notes(pool, last.map(AsRef::as_ref));
     if let (Some(class), Some(error)) = (known.error, error) {
         let message = match until {
             Some(until) if count > 0 && !stale => {
@@ -271,5 +273,29 @@ mod tests {
             (ReadyState::Reconciling, ReadyReason::FetchFailed)
         );
         assert!(readiness.message.contains("in time"), "{}", readiness.message);
+    }
+
+    #[test]
+    fn set_without_a_usable_key_names_each_key_and_its_reason() {
+        let pool = pool("https://id.example.com/jwks");
+        let dropped = |known: &Known| {
+            let desired = status(&pool, known, None, DAY, at(0));
+            let (readiness, _) = readiness(&pool, known, &desired, DAY, at(0));
+            readiness.notes.into_iter().find(|note| note.type_ == ConditionType::KeysDropped)
+        };
+        let weak = json!({"kty": "RSA", "kid": "2019", "n": "AQAB", "e": "AQAB"});
+        let secret = json!({"kty": "oct", "kid": "shared", "k": "AAAA"});
+        let expected = Expected { private_keys: false, algorithms: &[] };
+        let set = JwkSet::parse_lenient(vec![weak, secret], expected);
+        let rejected = Known {
+            error: Some(FetchError::NoUsableKey),
+            rejected: Some(Arc::new(set)),
+            ..fetched(&["a"], 0)
+        };
+        let message = dropped(&rejected).unwrap().message;
+        for part in ["key `2019` cannot be used: the RSA modulus", "key `shared` is symmetric"] {
+            assert!(message.contains(part), "{message}");
+        }
+        assert!(dropped(&fetched(&["a"], 0)).is_none());
     }
 }

@@ -1,7 +1,6 @@
 //! What the chain takes from its context: no caller can leave these checks out.
 
 use super::*;
-use crate::domain::revocation::RevocationTarget;
 use Reason::{
     ClientMismatch, ClientNotWebapp, ClientSuspended, KeyRevoked, KeySetStale, PoolNotReady,
     UserRevoked,
@@ -84,8 +83,7 @@ fn rejects_a_key_set_that_was_fetched_too_long_ago() {
 
 #[test]
 fn rejects_what_is_revoked() {
-    let name = ObjectName { namespace: "acme".into(), name: "leak".into() };
-    let nothing = Revocation::new(name.clone(), RevocationTarget::UserPool, name);
+    let nothing = revocation();
     let revoked = |revocation: &Revocation| {
         let revocations = vec![Arc::new(revocation.clone())];
         verdict(None, |context| context.revocations.clone_from(&revocations))

@@ -2,8 +2,8 @@
 
 use super::*;
 use Reason::{
-    AlgorithmMismatch, AlgorithmUnsupported, CredentialTooLarge, KeyIdMissing, KeyUnknown,
-    SignatureInvalid, TokenMalformed, TokenTypeUnsupported,
+    AlgorithmMismatch, AlgorithmUnsupported, CredentialTooLarge, KeyIdMissing, KeyRevoked,
+    KeyUnknown, SignatureInvalid, TokenMalformed, TokenTypeUnsupported,
 };
 
 fn es256() -> &'static Issuer {
@@ -21,7 +21,8 @@ fn with(name: &str, value: &Value) -> Result<(), Reason> {
 
 #[test]
 fn types_of_tokens() {
-    for good in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/jwt"] {
+    for good in ["JWT", "jwt", "at+jwt", "AT+JWT", "application/at+jwt", "application/jwt", "JOSE"]
+    {
         assert_eq!(with("typ", &json!(good)), Ok(()), "{good}");
     }
     assert_eq!(with("typ", &Value::Null), Ok(()), "absent");
@@ -29,7 +30,7 @@ fn types_of_tokens() {
         json!("logout+jwt"),
         json!("dpop+jwt"),
         json!("secevent+jwt"),
-        json!("JOSE"),
+        json!("JOSE+JSON"),
         json!(""),
         json!("application/"),
         json!("application/application/jwt"),
@@ -40,7 +41,72 @@ fn types_of_tokens() {
         assert_eq!(with("typ", &bad), Err(TokenTypeUnsupported), "{bad}");
     }
     let null = es256().token(|header, _| header["typ"] = Value::Null);
-    assert_eq!(es256().verify(&null).unwrap_err(), TokenTypeUnsupported);
+    assert!(es256().verify(&null).is_ok());
+}
+
+/// A pool with these keys from a provider, and a token without `kid` by the key `signer`.
+fn without_kid(keys: &[&SigningKey], signer: &SigningKey) -> (UserPool, String) {
+    let mut pool = pool(keys.iter().map(|key| published(key)).collect());
+    pool.source = Source::Inline;
+    let header = json!({"alg": signer.algorithm().as_str(), "kid": null});
+    let input = format!("{}.{}", encode(header.to_string()), encode(claims().to_string()));
+    let signature = encode(signer.try_sign(input.as_bytes()).unwrap());
+    (pool, format!("{input}.{signature}"))
+}
+
+#[test]
+fn token_without_kid_is_checked_against_few_keys_of_its_algorithm() {
+    let keys: Vec<_> = (0..5).map(|_| SigningKey::generate(Algorithm::ES256).unwrap()).collect();
+    let other = SigningKey::generate(Algorithm::EdDSA).unwrap();
+    let four: Vec<_> = keys[..4].iter().chain([&other]).collect();
+    for signer in &four {
+        let (pool, token) = without_kid(&four, signer);
+        assert!(verify_at(&pool, &token, NOW).is_ok(), "{:?}", signer.algorithm());
+    }
+    for (keys, signer, reason) in [
+        (four.clone(), &keys[4], SignatureInvalid),
+        (keys.iter().collect(), &keys[0], KeyIdMissing),
+        (vec![&keys[0]], &other, AlgorithmMismatch),
+    ] {
+        let (mut pool, token) = without_kid(&keys, signer);
+        assert_eq!(verify_at(&pool, &token, NOW).unwrap_err(), reason);
+        pool.source = es256().pool.source.clone();
+        assert_eq!(verify_at(&pool, &token, NOW).unwrap_err(), KeyIdMissing, "hosted");
+    }
+}
+
+#[test]
+fn token_without_kid_counts_every_verification() {
+    let keys = [(); 3].map(|()| SigningKey::generate(Algorithm::ES256).unwrap());
+    for (signer, count) in [(&keys[0], 1), (&keys[2], 3), (&es256().key, 3)] {
+        let (pool, token) = without_kid(&keys.each_ref(), signer);
+        let token = UnverifiedToken::parse(&token).unwrap();
+        let _ = token.check_signature(&context(&pool), at(NOW));
+        assert_eq!(token.verifications(), count);
+    }
+}
+
+#[test]
+fn token_without_kid_is_revoked_with_its_key() {
+    let keys = [(); 2].map(|()| SigningKey::generate(Algorithm::ES256).unwrap());
+    for (signer, verdict) in [(&keys[0], Some(KeyRevoked)), (&keys[1], None)] {
+        let (pool, token) = without_kid(&keys.each_ref(), signer);
+        let named = Revocation { key_ids: vec![pool.keys[0].kid.clone()], ..revocation() };
+        let revoked = TokenContext { revocations: vec![Arc::new(named)], ..context(&pool) };
+        assert_eq!(verify_in(&revoked, &token, NOW).err(), verdict);
+    }
+}
+
+/// A `kid` that is present decides, also if another key signed the token.
+#[test]
+fn no_other_key_is_tried_for_a_token_with_kid() {
+    let keys = [(); 2].map(|()| Issuer::new(Algorithm::ES256));
+    let mut both = pool(keys.iter().map(|issuer| published(&issuer.key)).collect());
+    both.source = Source::Inline;
+    for (kid, reason) in [(keys[0].kid(), SignatureInvalid), ("", KeyUnknown)] {
+        let token = keys[1].token(|header, _| header["kid"] = json!(kid));
+        assert_eq!(verify_at(&both, &token, NOW).unwrap_err(), reason);
+    }
 }
 
 #[test]
@@ -95,6 +161,24 @@ fn a_key_of_another_pool_is_unknown() {
     // The `kid` of a key of the pool does not change that.
     let token = other.token(|header, _| header["kid"] = json!(es256().kid()));
     assert_eq!(es256().verify(&token).unwrap_err(), SignatureInvalid);
+}
+
+#[test]
+fn keys_of_one_kid_are_told_apart_by_algorithm() {
+    let issuers = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(issuer);
+    let named = |issuer: &&Issuer| PublishedKey { kid: "k".into(), ..published(&issuer.key) };
+    let pool = pool(issuers.iter().map(named).collect());
+    let named = Revocation { key_ids: vec!["k".into()], ..revocation() };
+    let revoked = TokenContext { revocations: vec![Arc::new(named)], ..context(&pool) };
+    for issuer in issuers {
+        let token = issuer.token(|header, _| header["kid"] = json!("k"));
+        assert!(verify_at(&pool, &token, NOW).is_ok(), "{:?}", issuer.key.algorithm());
+        assert_eq!(verify_in(&revoked, &token, NOW).unwrap_err(), KeyRevoked);
+    }
+    // No key with this `kid` has the algorithm: revoked all the same, if the `kid` is.
+    let token = issuer(Algorithm::ES384).token(|header, _| header["kid"] = json!("k"));
+    assert_eq!(verify_at(&pool, &token, NOW).unwrap_err(), AlgorithmMismatch);
+    assert_eq!(verify_in(&revoked, &token, NOW).unwrap_err(), KeyRevoked);
 }
 
 #[test]

@@ -24,6 +24,7 @@ use crate::domain::ids::{ObjectName, OrganizationId};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
 use crate::domain::principal::{AppUser, Principal, Verified};
+use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
 use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
 
@@ -160,6 +161,12 @@ fn webapp() -> SdkClient {
 fn context(pool: &UserPool) -> TokenContext {
     let (client, pool) = (Arc::new(webapp()), Arc::new(pool.clone()));
     TokenContext { client, pool, revocations: vec![], max_jwks_age: SignedDuration::MAX }
+}
+
+/// A Revocation for the pool that covers nothing yet.
+fn revocation() -> Revocation {
+    let name = ObjectName { namespace: "acme".into(), name: "leak".into() };
+    Revocation::new(name.clone(), RevocationTarget::UserPool, name)
 }
 
 fn verify_in(context: &TokenContext, token: &str, second: i64) -> Result<Verified, Reason> {

@@ -34,8 +34,7 @@ fn rfc_7515_a_2_and_a_3_and_rfc_8037_a_4() {
     ] {
         assert!(holds(jwk, algorithm, token), "{algorithm:?}");
         assert!(!holds(jwk, algorithm, &token.replacen("eyJ", "eyK", 1)), "{algorithm:?}");
-        // They have no `kid`, and the payload of one is not JSON, so they are rejected as tokens.
-        assert_eq!(UnverifiedToken::parse(token).unwrap_err(), Reason::KeyIdMissing);
+        assert_eq!(UnverifiedToken::parse(token).unwrap().key_name().0, None);
     }
     assert!(!holds(&rsa, Algorithm::PS256, &rs256));
 }
