@@ -83,7 +83,9 @@ pub trait Reconcile: HasStatus {
 
     /// Drops what the context holds, besides expectations and backoff, about an object that was
     /// deleted.
-    fn forget(_context: &Context, _name: &ObjectName) {}
+    fn forget(_context: &Context, _name: &ObjectName) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Runs one controller and handles its results.
@@ -96,7 +98,7 @@ where
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .run(reconcile::<K>, on_error::<K>, context)
-        .for_each(|result| {
+        .for_each(async |result| {
             match result {
                 // `on_error` has logged errors of a reconciliation.
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
@@ -104,14 +106,13 @@ where
                     let key = Key::new::<K>(gone.namespace, gone.name);
                     tracking.expectations.forget(&key);
                     tracking.backoff.reset(&key);
-                    K::forget(&tracking, key.name());
+                    K::forget(&tracking, key.name()).await;
                 }
                 Err(ControllerError::QueueError(error)) => {
-                    warn!(kind, %error, "a watch of the controller failed; retrying");
+                    warn!(%kind, %error, "a watch of the controller failed; retrying");
                 }
-                Err(error) => warn!(kind, %error, "the controller reported an error"),
+                Err(error) => warn!(%kind, %error, "the controller reported an error"),
             }
-            std::future::ready(())
         })
         .await;
 }

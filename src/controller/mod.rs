@@ -23,6 +23,7 @@ pub mod expectations;
 mod gc;
 mod kind;
 mod labelled_secret;
+mod matched;
 mod member;
 mod organization;
 mod owner;
@@ -59,6 +60,7 @@ use crate::validate;
 use backoff::Backoff;
 pub use error::Error;
 use expectations::Expectations;
+use revocation::Withdrawals;
 pub use requeue::Requeue;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
@@ -108,6 +110,8 @@ pub struct Context {
     pub pending: PendingKeys,
     /// See [`JwksRefresher`].
     pub refresher: JwksRefresher,
+    /// See [`Withdrawals`].
+    pub withdrawals: Withdrawals,
     /// Notified when a RoleBinding may have become an orphan. See [`bindings`].
     pub orphaned: Arc<Notify>,
     /// See [`Ownership`].
@@ -161,6 +165,7 @@ impl Context {
             reader,
             replicas,
             pending: PendingKeys::default(),
+            withdrawals: Withdrawals::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),
             record_keys: RecordKeyStore::default(),

@@ -5,23 +5,28 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::Context;
+use super::{Context, matched};
 use super::error::Error;
 use super::events::{self, EventNote};
 use super::kind::HasStatus;
-use crate::crd::SessionStatus;
 use crate::crd::condition::{self, Readiness, ReadyState};
 use crate::crd::reasons::{ConditionType, ReadyReason};
+use crate::crd::{MatchedCredential, Revocation, SessionStatus};
 use crate::domain::ids::ObjectName;
+use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::name::object_name;
+use crate::kube_ext::retry;
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
+
+/// How often a Revocation is read and written, if others write it at the same time.
+const RECORD_ATTEMPTS: usize = 5;
 
 /// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Readiness {
@@ -133,6 +138,49 @@ pub async fn keep_sessions<K: HasStatus>(
         PatchParams { field_manager: Some(names::SESSIONS.to_owned()), ..PatchParams::default() };
     let patched = api.patch_status(&member.name_any(), &parameters, &Patch::Merge(&patch)).await;
     patched.map(|member| member.resource_version()).map_err(Error::api("end sessions"))
+}
+
+/// Adds to `status.matched` of a Revocation. What it revokes is destroyed afterwards, which must not
+/// depend on this write: a Revocation that no longer exists is ignored, and a refusal is logged.
+///
+/// # Errors
+/// The Revocation changed each time in between, or the API server did not answer.
+pub async fn record_matched(
+    client: &Client,
+    revocation: &ObjectName,
+    matched: &[MatchedCredential],
+) -> Result<(), Error> {
+    let ObjectName { namespace, name } = revocation;
+    let api: Api<Tolerant<Revocation>> = Api::namespaced(client.clone(), namespace);
+    let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
+    let attempt = async || {
+        let object = api.read(name).await?;
+        let mut all = object.status.map(|status| status.matched).unwrap_or_default();
+        let known = all.len();
+        for credential in matched {
+            matched::add(&mut all, credential.clone());
+        }
+        if all.len() == known {
+            return Ok(());
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": object.metadata.resource_version },
+            "status": { "matched": all },
+        });
+        api.patch_status(name, &parameters, &Patch::Merge(&patch)).await.map(drop)
+    };
+    match retry::on_conflict(RECORD_ATTEMPTS, attempt).await {
+        Ok(()) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => {
+            let error = Error::api("record what a Revocation matches")(error);
+            if error.refusal().is_none() {
+                return Err(error);
+            }
+            warn!(%namespace, %name, %error, "failed to record what a Revocation matches");
+            Ok(())
+        }
+    }
 }
 
 fn manager() -> String {

@@ -125,10 +125,6 @@ names! {
         /// Present from a failed fetch to the next successful one.
         UserPool "`jwks` and `oidc` pools";
     }
-    NoMatch {
-        /// Present if the targets of the Revocation did not exist when it was created.
-        Revocation "Revocations";
-    }
     PrivilegeEscalationRisk {
         /// Present while other users can become this Admin by means of objects in the namespace.
         Member "Members with role `Admin`";
@@ -157,16 +153,6 @@ names! {
         /// The message names the keys and the causes. If the keys are not for signatures, ignore
         /// it; otherwise see [user-pools.md](user-pools.md#usable-keys).
         UserPool;
-    }
-    OwnerNotFound = NoMatch {
-        /// No such pool, client or member existed in the namespace. The Revocation is in effect in
-        /// case one is created or restored. Check the spelling.
-        Revocation;
-    }
-    KeysNotFound = NoMatch {
-        /// The target had none of the specified keys. The message lists the keys that it had. Check
-        /// the spelling.
-        Revocation;
     }
     PasswordInNamespace = PrivilegeEscalationRisk {
         /// Anyone who can write the Secret of `passwordSecretRef`, or read a plain-text password in
@@ -232,6 +218,11 @@ names! {
         /// A key was destroyed, because a Revocation covers it or a key beside it in the same
         /// Secret.
         UserPool "hosted pools";
+    }
+    Withdrawn = Normal {
+        /// The Revocation was deleted, by a user or, with `deletionPolicy: Delete`, at its end. What
+        /// it revoked is valid again, as far as it still exists and has not expired.
+        Revocation;
     }
 }
 

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::DeletionPolicy;
 use super::rules::{READABLE_FRACTION, expiry_time, items, key_id, object_name, readable_time};
+use crate::domain::revocation::CredentialKind;
 
 /// Desired state of a Revocation.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -54,14 +56,19 @@ pub struct RevocationSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// When the revocation ends and the object is deleted. Choose a time at which all revoked
-    /// credentials have expired anyway: before 9999-12-30, with at most nine fractional digits. Never,
-    /// if unset, except that a Revocation of nothing but tokens (`tokenIds`, `tokensIssuedBefore`) of
-    /// a hosted pool is deleted after 366 days, the maximum lifetime of such a token.
+    /// When the revocation ends. Choose a time at which all revoked credentials have expired anyway:
+    /// before 9999-12-30, with at most nine fractional digits. Never, if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
+    /// What happens to this object once it no longer revokes anything. `Retain`: it remains, with
+    /// reason `Expired`, so that a GitOps tool does not create it again. `Delete`: the operator
+    /// deletes it at `expiresAt`, and a Revocation of nothing but tokens (`tokenIds`,
+    /// `tokensIssuedBefore`) of a hosted pool after 366 days, the maximum lifetime of such a token.
+    /// Defaults to `Retain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
 }
 
 /// The revoked credentials of a pool: the union of all fields. Everything else stays valid.
@@ -154,19 +161,41 @@ pub struct RevokedApiKeys {
     pub keys_created_before: Option<Time>,
 }
 
+/// A credential that a Revocation has matched.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchedCredential {
+    /// SigningKey, ApiKey or Session.
+    pub kind: CredentialKind,
+    /// The `kid` of a signing key, or the id of an API key or a session.
+    #[schemars(length(min = 1, max = 256))]
+    pub id: String,
+}
+
 /// Observed state of a Revocation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationStatus {
+    /// The credentials that the Revocation has matched, also after they were destroyed; at most 1000.
+    /// Entries are never removed. Users and tokens are not listed, because the operator stores none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 1000))]
+    pub matched: Vec<MatchedCredential>,
     /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready once every validator enforces the revocation, Reconciling until then; at most 16
+    /// Ready once every validator enforces the revocation and something has matched; at most 16
     /// conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+impl RevocationStatus {
+    /// The maximum number of entries in `matched`.
+    pub const MAX_MATCHED: usize = 1000;
 }
 
 #[cfg(test)]
