@@ -9,7 +9,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::plan::Write;
-use crate::crd::{MatchedCredential, RevocationStatus};
+use crate::crd::MatchedCredential;
 use crate::domain::revocation::Revocation;
 
 /// A key or session that may be revoked: its id, and its creation time as far as it is known.
@@ -42,15 +42,8 @@ pub fn of(
     for (id, created_at) in credentials {
         if revocation.covers_key(id, *created_at, now) {
             let kind = revocation.of.credential_kind();
-            add(&mut matched, MatchedCredential { kind, id: id.clone() });
+            MatchedCredential { kind, id: id.clone() }.add_to(&mut matched);
         }
     }
     matched
-}
-
-/// Adds an entry, unless it is there or the list is full.
-pub fn add(matched: &mut Vec<MatchedCredential>, credential: MatchedCredential) {
-    if !matched.contains(&credential) && matched.len() < RevocationStatus::MAX_MATCHED {
-        matched.push(credential);
-    }
 }

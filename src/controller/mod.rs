@@ -28,6 +28,7 @@ mod member;
 mod organization;
 mod owner;
 mod plan;
+mod reminders;
 mod requeue;
 mod revocation;
 mod sdk_client;
@@ -60,8 +61,9 @@ use crate::validate;
 use backoff::Backoff;
 pub use error::Error;
 use expectations::Expectations;
-use revocation::Withdrawals;
+use reminders::Reminders;
 pub use requeue::Requeue;
+use revocation::Withdrawals;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
 use sdk_client::record_keys::RecordKeyStore;
@@ -110,6 +112,8 @@ pub struct Context {
     pub pending: PendingKeys,
     /// See [`JwksRefresher`].
     pub refresher: JwksRefresher,
+    /// See [`Reminders`].
+    pub reminders: Reminders,
     /// See [`Withdrawals`].
     pub withdrawals: Withdrawals,
     /// Notified when a RoleBinding may have become an orphan. See [`bindings`].
@@ -165,6 +169,7 @@ impl Context {
             reader,
             replicas,
             pending: PendingKeys::default(),
+            reminders: Reminders::default(),
             withdrawals: Withdrawals::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),

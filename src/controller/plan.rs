@@ -13,8 +13,8 @@ use super::expectations::Children;
 use super::kind::HasStatus;
 use super::requeue::Requeue;
 use super::{Context, Error, bindings, status};
-use crate::crd::{MatchedCredential, SessionStatus};
 use crate::crd::condition::Readiness;
+use crate::crd::{MatchedCredential, SessionStatus};
 use crate::domain::ids::{MemberId, ObjectName};
 use crate::kube_ext::tolerant::Tolerant;
 

@@ -10,7 +10,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
-use super::{Context, matched};
+use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
 use super::kind::HasStatus;
@@ -44,12 +44,14 @@ pub fn complete<K: HasStatus>(
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let generation = object.meta().generation;
     K::leave_to_others(&mut status);
-    K::set_readiness(&mut status, readiness.conditions(previous, generation, now), generation);
+    let conditions = readiness.conditions(previous, generation, now);
+    let summary = readiness.summary(object.is_suspended());
+    K::set_readiness(&mut status, conditions, summary, generation);
     status
 }
 
 /// Writes the status if it differs from the one that was read, and publishes an Event about a
-/// transition. Returns the new resourceVersion if it has written.
+/// transition, or if the object has been waiting for long. Returns the new resourceVersion if it has written.
 ///
 /// # Errors
 /// The object changed in between, or the API server refused.
@@ -59,7 +61,11 @@ pub async fn write<K: HasStatus>(
     status: K::Status,
     readiness: &Readiness,
 ) -> Result<Option<String>, Error> {
-    let status = complete(object, status, readiness, context.clock.now());
+    let now = context.clock.now();
+    let status = complete(object, status, readiness, now);
+    if context.reminders.is_due(object, K::conditions(&status), now) {
+        events::log_and_publish(context, object, EventNote::readiness(readiness)).await;
+    }
     let own_part = object.status().cloned().map(|mut status| {
         K::leave_to_others(&mut status);
         status
@@ -111,7 +117,11 @@ pub async fn write_unreadable<K: HasStatus>(
     warn!(kind = %K::kind(&()), namespace, name, "this version of the operator cannot read the object; it is not served");
     let patch = json!({
         "metadata": { "resourceVersion": resource_version },
-        "status": { "conditions": conditions, "observedGeneration": generation },
+        "status": {
+            "conditions": conditions,
+            "summary": readiness.summary(false),
+            "observedGeneration": generation,
+        },
     });
     let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
@@ -158,7 +168,7 @@ pub async fn record_matched(
         let mut all = object.status.map(|status| status.matched).unwrap_or_default();
         let known = all.len();
         for credential in matched {
-            matched::add(&mut all, credential.clone());
+            credential.clone().add_to(&mut all);
         }
         if all.len() == known {
             return Ok(());
@@ -198,6 +208,8 @@ async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readine
     let ready = readiness.state() == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {
         debug!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
+    } else if readiness.state() == ReadyState::Stalled {
+        warn!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     } else {
         info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }

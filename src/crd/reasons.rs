@@ -181,7 +181,8 @@ names! {
     type_: EventType;
 
     KeyRotated = Normal {
-        /// A new API key is in the Secret. Every replica had acknowledged it before.
+        /// A new API key is in the Secret; the message names both. Every replica had acknowledged
+        /// the key before.
         SdkClient "clients with `delivery`";
     }
     KeyReplaced = Warning {

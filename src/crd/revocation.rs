@@ -27,6 +27,7 @@ use crate::domain::revocation::CredentialKind;
     printcolumn(name = "Member", type_ = "string", json_path = ".spec.member.name"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -182,6 +183,11 @@ pub struct RevocationStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 1000))]
     pub matched: Vec<MatchedCredential>,
+    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
+    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub summary: Option<String>,
     /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -193,9 +199,16 @@ pub struct RevocationStatus {
     pub conditions: Vec<Condition>,
 }
 
-impl RevocationStatus {
-    /// The maximum number of entries in `matched`.
-    pub const MAX_MATCHED: usize = 1000;
+/// The maximum number of entries in `status.matched`.
+const MAX_MATCHED: usize = 1000;
+
+impl MatchedCredential {
+    /// Adds this to a list, unless the list has it or is full.
+    pub fn add_to(self, matched: &mut Vec<Self>) {
+        if !matched.contains(&self) && matched.len() < MAX_MATCHED {
+            matched.push(self);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -19,8 +19,7 @@ use super::driver::Reconcile;
 use super::plan::{Met, Plan, Write};
 use super::{
     Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, matched, ours, owner,
-    revoked,
-    triggers,
+    revoked, triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};

@@ -83,7 +83,7 @@ impl<'m> Matches<'m> {
     ) -> Self {
         let mut matched = recorded.to_vec();
         for found in matched::of(revocation, target.credentials(), now) {
-            matched::add(&mut matched, found);
+            found.add_to(&mut matched);
         }
         Self { revocation, target, matched }
     }
@@ -130,7 +130,9 @@ impl<'m> Matches<'m> {
                 return format!("nothing matches: this namespace has no {kind} `{name}`");
             }
             Target::Webapp => {
-                return format!("nothing matches: SdkClient `{name}` is a webapp and has no {noun}");
+                return format!(
+                    "nothing matches: SdkClient `{name}` is a webapp and has no {noun}"
+                );
             }
             Target::Exists(credentials) => credentials,
         };
@@ -213,8 +215,7 @@ mod tests {
     #[test]
     fn counts_keys_of_those_that_were_specified() {
         let ids = ["a", "b", "c"].map(str::to_owned).to_vec();
-        let revocation =
-            Revocation { key_ids: ids, ..revocation(RevocationTarget::SdkClient) };
+        let revocation = Revocation { key_ids: ids, ..revocation(RevocationTarget::SdkClient) };
         let (before, after) = (target(&[("a", -20), ("b", -20)]), target(&[("d", -5)]));
         let first = Matches::new(&revocation, &before, &[], NOW);
         assert!(first.any());
@@ -224,7 +225,8 @@ mod tests {
         assert_eq!(later.matched, first.matched);
         assert_eq!(later.summary(), first.summary());
         // A key that was restored.
-        let more = Matches::new(&revocation, &target(&[("c", -20)]), &first.matched, NOW);
+        let restored = target(&[("c", -20)]);
+        let more = Matches::new(&revocation, &restored, &first.matched, NOW);
         assert_eq!(more.summary(), "3 of 3 API keys revoked");
     }
 
@@ -251,11 +253,31 @@ mod tests {
         for (revocation, target, problem) in [
             (&by_id, &Target::Missing, "this namespace has no SdkClient `backend`"),
             (&by_id, &Target::Webapp, "SdkClient `backend` is a webapp and has no API keys"),
-            (&by_id, &key, "SdkClient `backend` has none of the specified API keys; its API keys: `a` (from 1969-12-31T23:59:40Z)"),
-            (&by_time, &key, "UserPool `backend` has no signing keys from before 1969-12-31T23:59:30Z; its signing keys: `a` (from 1969-12-31T23:59:40Z)"),
-            (&both, &target(&[]), "SdkClient `backend` has none of the specified API keys, and none from before 1969-12-31T23:59:30Z; its API keys: none"),
-            (&mixed, &target(&[]), "UserPool `backend` has no signing keys from before 1969-12-31T23:59:30Z; its signing keys: none; users and tokens are rejected, but whether they exist cannot be checked"),
-            (&sessions, &target(&[]), "Member `backend` has no sessions from before 1969-12-31T23:59:30Z; its sessions: none"),
+            (
+                &by_id,
+                &key,
+                "SdkClient `backend` has none of the specified API keys; its API keys: `a` (from 1969-12-31T23:59:40Z)",
+            ),
+            (
+                &by_time,
+                &key,
+                "UserPool `backend` has no signing keys from before 1969-12-31T23:59:30Z; its signing keys: `a` (from 1969-12-31T23:59:40Z)",
+            ),
+            (
+                &both,
+                &target(&[]),
+                "SdkClient `backend` has none of the specified API keys, and none from before 1969-12-31T23:59:30Z; its API keys: none",
+            ),
+            (
+                &mixed,
+                &target(&[]),
+                "UserPool `backend` has no signing keys from before 1969-12-31T23:59:30Z; its signing keys: none; users and tokens are rejected, but whether they exist cannot be checked",
+            ),
+            (
+                &sessions,
+                &target(&[]),
+                "Member `backend` has no sessions from before 1969-12-31T23:59:30Z; its sessions: none",
+            ),
         ] {
             let matches = Matches::new(revocation, target, &[], NOW);
             assert!(!matches.any());

@@ -223,8 +223,7 @@ impl Observed {
     /// The writes that record which of the stored keys are revoked.
     fn matched(&self, set: Option<&StoredKeySet>) -> Vec<Write> {
         let keys = set.iter().flat_map(|set| &set.keys);
-        let keys: Vec<_> =
-            keys.map(|key| (key.kid().to_owned(), Some(key.published_at))).collect();
+        let keys: Vec<_> = keys.map(|key| (key.kid().to_owned(), Some(key.published_at))).collect();
         matched::record(&self.revocations, &keys, self.now)
     }
 
