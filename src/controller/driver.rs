@@ -99,7 +99,7 @@ where
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .run(reconcile::<K>, on_error::<K>, context)
-        .for_each(async |result| {
+        .for_each_concurrent(usize::from(CONCURRENCY), async |result| {
             match result {
                 // `on_error` has logged errors of a reconciliation.
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}

@@ -18,11 +18,16 @@ fn matched(status: &RevocationStatus) -> Vec<&str> {
     status.matched.iter().map(|it| it.id.as_str()).collect()
 }
 
-/// The names of the objects that have an Event with this reason.
-async fn events(space: &Space, reason: &str) -> Vec<String> {
-    let events = space.api::<Event>().list(&ListParams::default()).await.unwrap();
-    let of = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
-    of.filter_map(|event| event.regarding?.name).collect()
+/// Waits until each of these objects has an Event with this reason.
+async fn told(space: &Space, reason: &str, names: &[&str]) {
+    eventually(&format!("{names:?} have the Event {reason}"), async || {
+        let events = space.api::<Event>().list(&ListParams::default()).await.unwrap();
+        let of = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        let found: Vec<_> = of.filter_map(|event| event.regarding?.name).collect();
+        let all = names.iter().all(|name| found.iter().any(|it| it == name));
+        if all { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
 }
 
 fn revocation(name: &str, spec: &Value) -> Value {
@@ -178,12 +183,7 @@ async fn tokens_and_users() {
     })
     .await;
     acme.counts(&operator, &other, "200").await;
-    eventually("Events tell of what was deleted", async || {
-        let told = events(&acme.space, "Withdrawn").await;
-        let all = ["before", "short"].iter().all(|name| told.contains(&(*name).to_owned()));
-        if all { Ok(()) } else { Err(told) }
-    })
-    .await;
+    told(&acme.space, "Withdrawn", &["before", "short"]).await;
 
     // It ends by itself, and remains.
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
@@ -193,11 +193,7 @@ async fn tokens_and_users() {
     acme.counts(&operator, &other, "401 user_revoked").await;
     acme.space.stands::<Revocation>("kept", "Expired").await;
     acme.counts(&operator, &other, "200").await;
-    eventually("an Event tells of its end", async || {
-        let told = events(&acme.space, "Expired").await;
-        if told == ["kept"] { Ok(()) } else { Err(told) }
-    })
-    .await;
+    told(&acme.space, "Expired", &["kept"]).await;
 }
 
 #[tokio::test]
@@ -299,12 +295,7 @@ async fn one_that_matches_nothing_is_not_ready_and_enforced_all_the_same() {
         assert!(said.contains(problem), "{said}");
         assert_eq!(status.summary.as_deref(), Some("NoMatch"));
     }
-    eventually("each has a Warning", async || {
-        let told = events(&acme.space, "NoMatch").await;
-        let all = slips.iter().all(|(name, ..)| told.contains(&(*name).to_owned()));
-        if all { Ok(()) } else { Err(told) }
-    })
-    .await;
+    told(&acme.space, "NoMatch", &slips.each_ref().map(|(name, ..)| *name)).await;
 
     // Its target appears: it is rejected at once, and the Revocation becomes Ready.
     acme.space.apply(&quick_pool("uzers")).await;
