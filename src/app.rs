@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::ClientBuilder;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::util::MapResponseLayer;
+use tower::util::{MapErrLayer, MapResponseLayer};
 use tracing::info;
 
 use crate::clock::SystemClock;
@@ -19,6 +19,7 @@ use crate::controller::{self, Settings};
 use crate::index::{Index, IndexSettings, Reader};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
+use crate::kube_ext::error::naming;
 use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
@@ -43,9 +44,10 @@ pub async fn client() -> anyhow::Result<Client> {
     // A dead connection must not block a reconciliation permanently. Longer than the 290 s after
     // which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
+    let naming = MapErrLayer::new(naming(config.cluster_url.to_string()));
     let builder = ClientBuilder::try_from(config);
     let builder = builder.context("the configuration for the API server is not usable")?;
-    Ok(builder.with_layer(&MapResponseLayer::new(utf8::repaired)).build())
+    Ok(builder.with_layer(&MapResponseLayer::new(utf8::repaired)).with_layer(&naming).build())
 }
 
 /// Runs everything that `config` asks for, until `shutdown` or until a part fails.

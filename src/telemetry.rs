@@ -3,6 +3,7 @@
 //! keys, e-mail addresses or claims.
 
 use std::io::IsTerminal as _;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
@@ -38,6 +39,12 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
         }
     }
     Ok(())
+}
+
+/// The duration for a log field. Of `u128`, the JSON format would write a string and not a number.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Parses a filter of `tracing-subscriber`. To that crate a bare word is the name of a target, so that

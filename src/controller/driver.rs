@@ -24,6 +24,7 @@ use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::name::object_name;
+use crate::telemetry::millis;
 use crate::validate::Violations;
 
 /// How many objects of one kind are reconciled at the same time.
@@ -83,7 +84,9 @@ pub trait Reconcile: HasStatus {
 
     /// Drops what the context holds, besides expectations and backoff, about an object that was
     /// deleted.
-    fn forget(_context: &Context, _name: &ObjectName) {}
+    fn forget(_context: &Context, _name: &ObjectName) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Runs one controller and handles its results.
@@ -96,7 +99,7 @@ where
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .run(reconcile::<K>, on_error::<K>, context)
-        .for_each(|result| {
+        .for_each_concurrent(usize::from(CONCURRENCY), async |result| {
             match result {
                 // `on_error` has logged errors of a reconciliation.
                 Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
@@ -104,14 +107,14 @@ where
                     let key = Key::new::<K>(gone.namespace, gone.name);
                     tracking.expectations.forget(&key);
                     tracking.backoff.reset(&key);
-                    K::forget(&tracking, key.name());
+                    tracking.reminders.forget(&key);
+                    K::forget(&tracking, key.name()).await;
                 }
                 Err(ControllerError::QueueError(error)) => {
-                    warn!(kind, %error, "a watch of the controller failed; retrying");
+                    warn!(%kind, %error, "a watch of the controller failed; retrying");
                 }
-                Err(error) => warn!(kind, %error, "the controller reported an error"),
+                Err(error) => warn!(%kind, %error, "the controller reported an error"),
             }
-            std::future::ready(())
         })
         .await;
 }
@@ -161,7 +164,9 @@ async fn reconcile_readable<K: Reconcile>(
             written.map(|_| ("invalid", Requeue::OnChange))
         }
     };
-    if let Some(refusal) = result.as_ref().err().and_then(Error::refusal) {
+    // What is being deleted is about to disappear with its status.
+    if let Some(refusal) = result.as_ref().err().filter(|it| !it.is_gone()).and_then(Error::refusal)
+    {
         let readiness = Readiness::new(ReadyReason::Refused, refusal);
         // Best effort: the refused request may have been a write of status.
         let _ = status::write(context, object, unchanged(), &readiness).await;
@@ -190,12 +195,17 @@ async fn reconcile_valid<K: Reconcile>(
     if obstacle.is_some() {
         plan.requeue = Requeue::Later;
     }
+    let label = if plan.requeue == Requeue::Later { "blocked" } else { "ok" };
     let version = match plan.status.take() {
         Some((status, mut readiness)) => {
             if let Some(obstacle) = obstacle {
                 readiness = K::obstructed(readiness, obstacle);
             }
-            status::write(context, object, status, &readiness).await?
+            let version = status::write(context, object, status, &readiness).await?;
+            if let Some(next) = context.reminders.next(object) {
+                plan.requeue = plan.requeue.no_later_than(next, context.clock.now());
+            }
+            version
         }
         None => None,
     };
@@ -203,7 +213,6 @@ async fn reconcile_valid<K: Reconcile>(
     for event in std::mem::take(&mut plan.events) {
         events::log_and_publish(context, object, event).await;
     }
-    let label = if plan.requeue == Requeue::Later { "blocked" } else { "ok" };
     let left = Left {
         version,
         children: plan.children.map(|_| children).unwrap_or_default(),
@@ -219,8 +228,10 @@ fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<C
     let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
     if matches!(error, Error::Conflict { .. }) {
         debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
+    } else if error.is_gone() {
+        debug!(%kind, %namespace, %name, %error, "object or namespace is being deleted");
     } else {
-        warn!(%kind, %namespace, %name, %error, retry_in_ms = pause.as_millis(), "reconciliation failed");
+        warn!(%kind, %namespace, %name, %error, retry_in_ms = millis(pause), "reconciliation failed");
     }
     Action::requeue(pause)
 }

@@ -3,7 +3,7 @@
 
 use thiserror::Error;
 
-use crate::kube_ext::error::{is_conflict, short};
+use crate::kube_ext::error::{is_conflict, is_gone, short};
 use crate::names;
 
 /// A failed reconciliation.
@@ -84,6 +84,12 @@ impl Error {
             kube::Error::BuildRequest(error) => Some(format!("cannot {action}: {error}")),
             _ => None,
         }
+    }
+
+    /// Whether the object or its namespace no longer exists or is being deleted.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if is_gone(source))
     }
 
     /// Metric label.

@@ -7,14 +7,14 @@
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::Context;
 use super::kind::HasStatus;
 use crate::crd::condition::{ExtraCondition, Readiness, ReadyState};
 use crate::crd::reasons::{EventReason, EventType};
 use crate::domain::ids::ObjectName;
-use crate::kube_ext::error::short;
+use crate::kube_ext::error::{is_gone, short};
 use crate::kube_ext::name::object_name;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
@@ -84,8 +84,12 @@ pub async fn publish<K: HasStatus>(context: &Context, object: &K, news: EventNot
     };
     let api: Api<Tolerant<Event>> = Api::namespaced(context.client.clone(), &namespace);
     if let Err(error) = api.create(&PostParams::default(), &Tolerant::new(event)).await {
-        let (kind, error) = (K::kind(&()), short(&error));
-        warn!(%kind, %namespace, %name, %error, "failed to publish an Event");
+        let (kind, gone, error) = (K::kind(&()), is_gone(&error), short(&error));
+        if gone {
+            debug!(%kind, %namespace, %name, %error, "no Event in a namespace that is being deleted");
+        } else {
+            warn!(%kind, %namespace, %name, %error, "failed to publish an Event");
+        }
     }
 }
 

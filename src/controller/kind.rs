@@ -25,16 +25,20 @@ pub trait HasStatus: CustomKind {
     #[must_use]
     fn with_status(&self, status: Self::Status) -> Self;
 
-    /// Sets the fields that every status has: conditions and observedGeneration.
+    /// Whether the spec suspends the object.
+    fn is_suspended(&self) -> bool;
+
+    /// Sets the fields that every status has: conditions, their summary and observedGeneration.
     fn set_readiness(
         status: &mut Self::Status,
         conditions: Vec<Condition>,
+        summary: String,
         generation: Option<i64>,
     );
 }
 
 macro_rules! has_status {
-    ($($kind:ident => $status:ident $(without $foreign:ident)?),*) => {$(
+    ($($kind:ident => $status:ident $(without $foreign:ident)? $(suspended by $suspended:ident)?),*) => {$(
         impl HasStatus for crate::crd::$kind {
             type Status = crate::crd::$status;
 
@@ -59,12 +63,18 @@ macro_rules! has_status {
                 Self { status: Some(status), ..self.clone() }
             }
 
+            fn is_suspended(&self) -> bool {
+                false $(|| self.spec.$suspended.unwrap_or_default())?
+            }
+
             fn set_readiness(
                 status: &mut Self::Status,
                 conditions: Vec<Condition>,
+                summary: String,
                 generation: Option<i64>,
             ) {
                 status.conditions = conditions;
+                status.summary = Some(summary);
                 status.observed_generation = generation;
             }
         }
@@ -73,8 +83,8 @@ macro_rules! has_status {
 
 has_status!(
     Organization => OrganizationStatus,
-    Member => MemberStatus without sessions,
+    Member => MemberStatus without sessions suspended by suspended,
     UserPool => UserPoolStatus,
-    SdkClient => SdkClientStatus,
+    SdkClient => SdkClientStatus suspended by suspended,
     Revocation => RevocationStatus
 );

@@ -23,10 +23,12 @@ pub mod expectations;
 mod gc;
 mod kind;
 mod labelled_secret;
+mod matched;
 mod member;
 mod organization;
 mod owner;
 mod plan;
+mod reminders;
 mod requeue;
 mod revocation;
 mod sdk_client;
@@ -59,7 +61,9 @@ use crate::validate;
 use backoff::Backoff;
 pub use error::Error;
 use expectations::Expectations;
+use reminders::Reminders;
 pub use requeue::Requeue;
+use revocation::Withdrawals;
 use sdk_client::ownership::Ownership;
 use sdk_client::pending::PendingKeys;
 use sdk_client::record_keys::RecordKeyStore;
@@ -108,6 +112,10 @@ pub struct Context {
     pub pending: PendingKeys,
     /// See [`JwksRefresher`].
     pub refresher: JwksRefresher,
+    /// See [`Reminders`].
+    pub reminders: Reminders,
+    /// See [`Withdrawals`].
+    pub withdrawals: Withdrawals,
     /// Notified when a RoleBinding may have become an orphan. See [`bindings`].
     pub orphaned: Arc<Notify>,
     /// See [`Ownership`].
@@ -161,6 +169,8 @@ impl Context {
             reader,
             replicas,
             pending: PendingKeys::default(),
+            reminders: Reminders::default(),
+            withdrawals: Withdrawals::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),
             record_keys: RecordKeyStore::default(),

@@ -13,9 +13,9 @@ use super::expectations::Children;
 use super::kind::HasStatus;
 use super::requeue::Requeue;
 use super::{Context, Error, bindings, status};
-use crate::crd::SessionStatus;
 use crate::crd::condition::Readiness;
-use crate::domain::ids::MemberId;
+use crate::crd::{MatchedCredential, SessionStatus};
+use crate::domain::ids::{MemberId, ObjectName};
 use crate::kube_ext::tolerant::Tolerant;
 
 /// The plan of a reconciliation.
@@ -52,6 +52,8 @@ pub enum Write {
     ApplyRoleBinding(Box<RoleBinding>),
     /// Deletes the RoleBindings of a member except the one of this name.
     PruneRoleBindings(MemberId, Option<String>),
+    /// Records what a Revocation matches, before it is destroyed.
+    RecordMatched(ObjectName, Vec<MatchedCredential>),
     /// Replaces the sessions of the member by these.
     KeepSessions(Vec<SessionStatus>),
     /// Deletes the object itself.
@@ -181,6 +183,9 @@ impl<S> Plan<S> {
                 Write::ApplyRoleBinding(child) => written.child(client, object, &**child).await?,
                 Write::PruneRoleBindings(id, keep) => {
                     bindings::prune(client, &namespace, *id, keep.as_deref()).await?;
+                }
+                Write::RecordMatched(revocation, matched) => {
+                    status::record_matched(client, revocation, matched).await?;
                 }
                 Write::KeepSessions(sessions) => {
                     let version = status::keep_sessions(&api, object, sessions).await?;

@@ -45,6 +45,18 @@ impl Requeue {
         Action::requeue(left)
     }
 
+    /// This, or at `time` if that is sooner.
+    #[must_use]
+    pub fn no_later_than(self, time: Timestamp, now: Timestamp) -> Self {
+        let is_sooner = match self {
+            Self::Soon => true,
+            Self::Later => time.duration_since(now) > POLL_INTERVAL,
+            Self::At(own) => own <= time,
+            Self::OnChange => false,
+        };
+        if is_sooner { self } else { Self::At(time) }
+    }
+
     /// This, or [`Self::Later`] if that is sooner.
     #[must_use]
     pub fn at_latest_later(self, now: Timestamp) -> Self {

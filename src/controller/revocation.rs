@@ -1,25 +1,37 @@
 //! Reconciles `Revocation`. Validators enforce it on their own, through their watch; this
-//! controller reports how many of them do, and deletes the object once everything it revokes has
-//! expired.
+//! controller reports how many of them do and what has matched, and deletes the object at its end
+//! if that is its deletion policy.
 
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+mod target;
+
+use std::collections::HashMap;
+
+use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, ObjectMeta};
 use kube::runtime::controller::Controller;
+use parking_lot::Mutex;
 
 use super::driver::Reconcile;
+use super::events::{self, EventNote};
 use super::plan::{self, Met, Plan};
 use super::{Context, Error, Guarded, Requeue, triggers};
-use crate::crd::condition::{self, ExtraCondition, Readiness};
-use crate::crd::reasons::{ConditionType, ExtraReason, ReadyReason};
-use crate::crd::{Kind, Revocation, RevocationStatus};
-use crate::domain::client::{ClientKind, SdkClient};
-use crate::domain::ids::{MemberId, ObjectName, UserPoolId};
-use crate::domain::pool::{Source, UserPool};
+use crate::crd::condition::{self, Readiness};
+use crate::crd::reasons::{EventReason, ReadyReason};
+use crate::crd::{DeletionPolicy, Kind, Revocation, RevocationSpec, RevocationStatus};
+use crate::domain::duration::later;
+use crate::domain::ids::{ObjectName, UserPoolId};
+use crate::domain::pool::Source;
 use crate::domain::revocation::{self as domain, RevocationTarget};
+use crate::kube_ext::name::object_name;
 use crate::replicas::tracker::{Acknowledged, Write};
 use crate::validate::{self, Violations};
+use target::Matches;
+pub use target::Target;
+
+/// How often a Revocation that nothing matches is compared with its target, which is not watched for
+/// it. That takes no request.
+const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
     triggers::controller(Api::all(context.client.clone()))
@@ -31,8 +43,8 @@ pub struct Observed {
     pub now: Timestamp,
     /// When everything that it revokes has expired, as far as that is certain.
     pub obsolete_at: Option<Timestamp>,
-    /// What it does not match now.
-    pub no_match: Option<ExtraCondition>,
+    /// The object whose credentials it revokes.
+    pub target: Target,
     /// How far it has propagated.
     pub acknowledged: Acknowledged,
     /// The validators that have not acknowledged it, for a message, if that takes long.
@@ -55,6 +67,7 @@ impl Reconcile for Revocation {
         context: &Context,
         _: Option<Met>,
     ) -> Result<Observed, Error> {
+        context.withdrawals.exists(self);
         let first_seen = context.expectations.publication(self, &self.publication());
         let resource_version = self.resource_version().unwrap_or_default();
         let write = Write { resource_version, ..first_seen };
@@ -62,7 +75,7 @@ impl Reconcile for Revocation {
         Ok(Observed {
             now: context.clock.now(),
             obsolete_at: obsolete_at(context, parsed),
-            no_match: nothing_matches(context, parsed),
+            target: Target::find(&context.reader, parsed),
             waiting: acknowledged.waiting_note(&write),
             acknowledged,
             // The status write triggers a reconciliation of the owner, which replaces a revoked key
@@ -76,36 +89,97 @@ impl Reconcile for Revocation {
         parsed: &Self::Parsed,
         observed: Observed,
     ) -> Result<Plan<RevocationStatus>, Error> {
-        let end = parsed.expires_at.or(observed.obsolete_at);
-        if end.is_some_and(|end| end <= observed.now) {
-            return Ok(Plan::write(vec![plan::Write::Delete]));
-        }
-        let requeue = end.map_or(Requeue::OnChange, Requeue::At);
+        let recorded = self.status.as_ref().map_or(&[][..], |status| &status.matched);
         let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let delete = self.spec.deletion_policy == Some(DeletionPolicy::Delete);
+        let end = parsed.expires_at.or(observed.obsolete_at.filter(|_| delete));
+        if let Some(end) = end.filter(|end| *end <= observed.now) {
+            if delete {
+                return Ok(Plan::write(vec![plan::Write::Delete]));
+            }
+            let status = RevocationStatus { matched: recorded.to_vec(), ..Default::default() };
+            return Ok(Plan::publish(vec![], status, expired(end)));
+        }
+        let matches = Matches::new(parsed, &observed.target, recorded, observed.now);
+        let requeue = end.map_or(Requeue::OnChange, Requeue::At);
         // Once acknowledged, it stays so: only deleting a Revocation lifts it.
-        if condition::is_ready(conditions) {
+        let was_ready = condition::is_ready(conditions);
+        if was_ready && matches.matched == recorded {
             return Ok(Plan::wait(requeue));
         }
-        // Determined once, at first sight: revoked keys are destroyed and no longer found later.
-        let ready = condition::find(conditions, ConditionType::Ready.as_str());
-        let first = ready.is_none_or(|it| it.status == "Unknown");
-        let note = if first { observed.no_match } else { said(conditions) };
-        let enforced = observed.acknowledged.everywhere && observed.here;
-        let mut readiness = if enforced {
-            let text = format!("revocation enforced by {}", observed.acknowledged.text);
-            Readiness::new(ReadyReason::Revoked, text)
+        let enforced = was_ready || (observed.acknowledged.everywhere && observed.here);
+        let how_far = if enforced {
+            format!("enforced by {}", observed.acknowledged.text)
         } else {
-            let waiting = observed.waiting;
-            let text = format!("not every validator has acknowledged the revocation yet{waiting}");
-            Readiness::new(ReadyReason::Propagating, text)
+            format!("not every validator has acknowledged the revocation yet{}", observed.waiting)
         };
-        readiness.notes.extend(note);
+        // The index may not have the target yet if it does not have the Revocation.
+        let no_match = !matches.any() && observed.here;
+        let readiness = if no_match {
+            Readiness::new(ReadyReason::NoMatch, format!("{}; {how_far}", matches.problem()))
+        } else {
+            let reason = if enforced { ReadyReason::Revoked } else { ReadyReason::Propagating };
+            Readiness::new(reason, format!("{}; {how_far}", matches.summary()))
+        };
+        let check_at = later(observed.now, MATCH_CHECK_INTERVAL);
         Ok(Plan {
-            requeue: if enforced { requeue } else { Requeue::Soon },
+            requeue: if !enforced {
+                Requeue::Soon
+            } else if no_match {
+                Requeue::At(end.map_or(check_at, |end| end.min(check_at)))
+            } else {
+                requeue
+            },
             publishes: (!enforced).then(|| self.publication()),
-            ..Plan::publish(vec![], RevocationStatus::default(), readiness)
+            ..Plan::publish(
+                vec![],
+                RevocationStatus { matched: matches.matched, ..Default::default() },
+                readiness,
+            )
         })
     }
+
+    /// Reports that the Revocation was deleted.
+    async fn forget(context: &Context, name: &ObjectName) {
+        if let Some(revocation) = context.withdrawals.take(name) {
+            let note = "the Revocation was deleted: what it revoked is valid again, as far as it still exists and has not expired";
+            events::log_and_publish(
+                context,
+                &revocation,
+                EventNote::new(EventReason::Withdrawn, note),
+            )
+            .await;
+        }
+    }
+}
+
+/// The Revocations that this leader has seen, by name, with their uids. A deletion is reported once,
+/// though the object may be missed more than once.
+#[derive(Debug, Default)]
+pub struct Withdrawals(Mutex<HashMap<ObjectName, Option<String>>>);
+
+impl Withdrawals {
+    fn exists(&self, revocation: &Revocation) {
+        self.0.lock().insert(object_name(revocation), revocation.uid());
+    }
+
+    /// What an Event needs of a Revocation that no longer exists.
+    fn take(&self, name: &ObjectName) -> Option<Revocation> {
+        let uid = self.0.lock().remove(name)?;
+        let mut revocation = Revocation::new(&name.name, RevocationSpec::default());
+        let namespace = Some(name.namespace.clone());
+        revocation.metadata = ObjectMeta { namespace, uid, ..revocation.metadata };
+        Some(revocation)
+    }
+}
+
+fn expired(end: Timestamp) -> Readiness {
+    Readiness::new(
+        ReadyReason::Expired,
+        format!(
+            "the Revocation expired at {end} and revokes nothing; delete it, or create another one with a later spec.expiresAt"
+        ),
+    )
 }
 
 impl Revocation {
@@ -113,69 +187,6 @@ impl Revocation {
     fn publication(&self) -> String {
         self.metadata.generation.unwrap_or_default().to_string()
     }
-}
-
-/// The condition if the Revocation matches nothing. It is enforced all the same, because its target
-/// may appear or come back, but it may also be a typo.
-fn nothing_matches(context: &Context, revocation: &domain::Revocation) -> Option<ExtraCondition> {
-    let ObjectName { namespace, name } = &revocation.owner;
-    let reader = &context.reader;
-    let (kind, keys) = match revocation.of {
-        RevocationTarget::UserPool => {
-            let pool = reader.pool(UserPoolId::derive(namespace, name));
-            ("UserPool", pool.map(|pool| signing_keys(&pool)))
-        }
-        RevocationTarget::SdkClient => {
-            let client = reader.client_named(&revocation.owner);
-            ("SdkClient", client.map(|client| api_keys(&client)))
-        }
-        RevocationTarget::Member => {
-            let member = reader.member(MemberId::derive(namespace, name));
-            ("Member", member.map(|_| Vec::new()))
-        }
-    };
-    let Some(keys) = keys else {
-        let text = format!(
-            "there was no {kind} `{name}` in this namespace when this Revocation was created, so nothing was revoked yet"
-        );
-        return Some(ExtraCondition::new(ExtraReason::OwnerNotFound, text));
-    };
-    let named = |key: &Key| revocation.names_key(&key.0);
-    // A key may have replaced a revoked one that was destroyed.
-    let younger = |key: &Key| key.1 >= revocation.created_at;
-    if revocation.key_ids.is_empty() || keys.iter().any(|key| named(key) || younger(key)) {
-        return None;
-    }
-    let some = keys.iter().take(8).map(|key| format!("`{}`", key.0)).collect::<Vec<_>>();
-    let some = if some.is_empty() { "none".to_owned() } else { some.join(", ") };
-    let text = format!(
-        "{kind} `{name}` had none of these keys when this Revocation was created; its keys were: {some}"
-    );
-    Some(ExtraCondition::new(ExtraReason::KeysNotFound, text))
-}
-
-/// The id of a key, and its creation time.
-type Key = (String, Option<Timestamp>);
-
-fn signing_keys(pool: &UserPool) -> Vec<Key> {
-    pool.keys.iter().map(|key| (key.kid.clone(), key.published_at)).collect()
-}
-
-fn api_keys(client: &SdkClient) -> Vec<Key> {
-    match &client.kind {
-        ClientKind::Service(service) => {
-            service.keys.iter().map(|key| (key.hash.id(), key.created_at)).collect()
-        }
-        ClientKind::Webapp(_) => Vec::new(),
-    }
-}
-
-/// The message of the existing condition.
-fn said(conditions: &[Condition]) -> Option<ExtraCondition> {
-    let said = condition::find(conditions, ConditionType::NoMatch.as_str())?;
-    let is_owner = said.reason == ExtraReason::OwnerNotFound.as_str();
-    let reason = if is_owner { ExtraReason::OwnerNotFound } else { ExtraReason::KeysNotFound };
-    Some(ExtraCondition::new(reason, said.message.clone()))
 }
 
 /// When everything that it revokes has expired, as far as that is certain: other issuers choose the

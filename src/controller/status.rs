@@ -5,8 +5,8 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt as _;
 use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tracing::{debug, info, warn};
 
@@ -14,14 +14,19 @@ use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
 use super::kind::HasStatus;
-use crate::crd::SessionStatus;
 use crate::crd::condition::{self, Readiness, ReadyState};
 use crate::crd::reasons::{ConditionType, ReadyReason};
+use crate::crd::{MatchedCredential, Revocation, SessionStatus};
 use crate::domain::ids::ObjectName;
+use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::name::object_name;
+use crate::kube_ext::retry;
 use crate::kube_ext::tolerant::{Tolerant, Unreadable};
 use crate::names;
 use crate::validate::Violation;
+
+/// How often a Revocation is read and written, if others write it at the same time.
+const RECORD_ATTEMPTS: usize = 5;
 
 /// The readiness of an object whose spec is invalid.
 pub fn invalid(violations: &[Violation]) -> Readiness {
@@ -39,12 +44,14 @@ pub fn complete<K: HasStatus>(
     let previous = object.status().map(K::conditions).unwrap_or_default();
     let generation = object.meta().generation;
     K::leave_to_others(&mut status);
-    K::set_readiness(&mut status, readiness.conditions(previous, generation, now), generation);
+    let conditions = readiness.conditions(previous, generation, now);
+    let summary = readiness.summary(object.is_suspended());
+    K::set_readiness(&mut status, conditions, summary, generation);
     status
 }
 
 /// Writes the status if it differs from the one that was read, and publishes an Event about a
-/// transition. Returns the new resourceVersion if it has written.
+/// transition, or if the object has been waiting for long. Returns the new resourceVersion if it has written.
 ///
 /// # Errors
 /// The object changed in between, or the API server refused.
@@ -54,7 +61,11 @@ pub async fn write<K: HasStatus>(
     status: K::Status,
     readiness: &Readiness,
 ) -> Result<Option<String>, Error> {
-    let status = complete(object, status, readiness, context.clock.now());
+    let now = context.clock.now();
+    let status = complete(object, status, readiness, now);
+    if context.reminders.is_due(object, K::conditions(&status), now) {
+        events::log_and_publish(context, object, EventNote::readiness(readiness)).await;
+    }
     let own_part = object.status().cloned().map(|mut status| {
         K::leave_to_others(&mut status);
         status
@@ -106,7 +117,11 @@ pub async fn write_unreadable<K: HasStatus>(
     warn!(kind = %K::kind(&()), namespace, name, "this version of the operator cannot read the object; it is not served");
     let patch = json!({
         "metadata": { "resourceVersion": resource_version },
-        "status": { "conditions": conditions, "observedGeneration": generation },
+        "status": {
+            "conditions": conditions,
+            "summary": readiness.summary(false),
+            "observedGeneration": generation,
+        },
     });
     let api: Api<Tolerant<K>> = Api::namespaced(context.client.clone(), namespace);
     let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
@@ -135,6 +150,49 @@ pub async fn keep_sessions<K: HasStatus>(
     patched.map(|member| member.resource_version()).map_err(Error::api("end sessions"))
 }
 
+/// Adds to `status.matched` of a Revocation. What it revokes is destroyed afterwards, which must not
+/// depend on this write: a Revocation that no longer exists is ignored, and a refusal is logged.
+///
+/// # Errors
+/// The Revocation changed each time in between, or the API server did not answer.
+pub async fn record_matched(
+    client: &Client,
+    revocation: &ObjectName,
+    matched: &[MatchedCredential],
+) -> Result<(), Error> {
+    let ObjectName { namespace, name } = revocation;
+    let api: Api<Tolerant<Revocation>> = Api::namespaced(client.clone(), namespace);
+    let parameters = PatchParams { field_manager: Some(manager()), ..PatchParams::default() };
+    let attempt = async || {
+        let object = api.read(name).await?;
+        let mut all = object.status.map(|status| status.matched).unwrap_or_default();
+        let known = all.len();
+        for credential in matched {
+            credential.clone().add_to(&mut all);
+        }
+        if all.len() == known {
+            return Ok(());
+        }
+        let patch = json!({
+            "metadata": { "resourceVersion": object.metadata.resource_version },
+            "status": { "matched": all },
+        });
+        api.patch_status(name, &parameters, &Patch::Merge(&patch)).await.map(drop)
+    };
+    match retry::on_conflict(RECORD_ATTEMPTS, attempt).await {
+        Ok(()) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(error) => {
+            let error = Error::api("record what a Revocation matches")(error);
+            if error.refusal().is_none() {
+                return Err(error);
+            }
+            warn!(%namespace, %name, %error, "failed to record what a Revocation matches");
+            Ok(())
+        }
+    }
+}
+
 fn manager() -> String {
     format!("{}/status", names::MANAGER)
 }
@@ -150,6 +208,8 @@ async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readine
     let ready = readiness.state() == ReadyState::Ready;
     if before.is_some_and(|before| before.reason == reason) {
         debug!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
+    } else if readiness.state() == ReadyState::Stalled {
+        warn!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     } else {
         info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }

@@ -23,14 +23,15 @@ use super::Guarded;
 /// megabyte.
 const PAGE_SIZE: u32 = 50;
 
-/// Creates a controller for the objects of `api`.
+/// Creates a controller for the objects of `api`. Their deletions trigger it, too, and it reports that
+/// the object is not found.
 pub fn controller<K>(api: Api<Guarded<K>>) -> Controller<Guarded<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
     let objects = watcher(api, paged(watcher::Config::default())).default_backoff();
-    let objects = objects.reflect(writer).applied_objects();
+    let objects = objects.reflect(writer).touched_objects();
     Controller::for_stream(objects, reader).trigger_backoff(NoPause)
 }
 

@@ -57,6 +57,23 @@ impl Readiness {
         self.reason.state()
     }
 
+    /// In a word each, what a reader of a list has to know of the object: whether it is ready or why
+    /// not, whether it is suspended, and its further conditions.
+    #[must_use]
+    pub fn summary(&self, suspended: bool) -> String {
+        let mut words = match self.state() {
+            ReadyState::Ready if suspended => vec![],
+            ReadyState::Ready => vec![ConditionType::Ready.as_str()],
+            _ => vec![self.reason.as_str()],
+        };
+        if suspended {
+            words.push(ReadyReason::Suspended.as_str());
+        }
+        words.extend(self.notes.iter().map(|note| note.type_.as_str()));
+        words.dedup();
+        words.join(",")
+    }
+
     /// The conditions for status. A condition whose status did not change keeps its transition
     /// time, so that unchanged readiness gives unchanged conditions.
     #[must_use]
@@ -136,6 +153,23 @@ mod tests {
         assert_eq!(ready.len(), 1);
         assert_eq!(ready[0].last_transition_time, Time(at(30)));
         assert!(is_ready(&ready) && !is_ready(&other));
+    }
+
+    #[test]
+    fn the_summary_says_what_is_the_matter() {
+        let ready = Readiness::new(ReadyReason::KeysFetched, "");
+        assert_eq!(ready.summary(false), "Ready");
+        let any = ExtraCondition::new(ExtraReason::AudienceNotChecked, "");
+        let dropped = ExtraCondition::new(ExtraReason::UnusableKeys, "");
+        let noted = Readiness { notes: vec![any, dropped], ..ready };
+        assert_eq!(noted.summary(false), "Ready,AnyAudience,KeysDropped");
+        let failed = ExtraCondition::fetch_failed(FetchError::ALL[0], String::new());
+        let waiting = Readiness::new(ReadyReason::FetchFailed, "");
+        let waiting = Readiness { notes: vec![failed], ..waiting };
+        assert_eq!(waiting.summary(false), "FetchFailed");
+        assert_eq!(Readiness::new(ReadyReason::Suspended, "").summary(true), "Suspended");
+        let missing = Readiness::new(ReadyReason::UserPoolNotFound, "");
+        assert_eq!(missing.summary(true), "UserPoolNotFound,Suspended");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use crate::domain::constraint::{EMAIL, MAX_EMAIL, MAX_NAME};
     printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#, priority = "1"),
+    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", description = "what the member can do, or what is wrong", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -116,6 +116,11 @@ pub struct MemberStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub password_id: Option<String>,
+    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
+    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub summary: Option<String>,
     /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -30,7 +30,8 @@ pub use member::{
 };
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
 pub use revocation::{
-    Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys, RevokedOfPool, RevokedSessions,
+    MatchedCredential, Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys, RevokedOfPool,
+    RevokedSessions,
 };
 pub use sdk_client::{
     ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, MAX_HASHES, Rotation,
@@ -76,7 +77,8 @@ pub struct SecretKeyRef {
     pub key: String,
 }
 
-/// What happens to the Secret that belongs to an object when the object is deleted.
+/// What happens to the Secret that belongs to an object when the object is deleted, or to a
+/// Revocation when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DeletionPolicy {
     /// The Secret is retained; a new object of the same name uses it again.

@@ -125,10 +125,6 @@ names! {
         /// Present from a failed fetch to the next successful one.
         UserPool "`jwks` and `oidc` pools";
     }
-    NoMatch {
-        /// Present if the targets of the Revocation did not exist when it was created.
-        Revocation "Revocations";
-    }
     PrivilegeEscalationRisk {
         /// Present while other users can become this Admin by means of objects in the namespace.
         Member "Members with role `Admin`";
@@ -158,16 +154,6 @@ names! {
         /// it; otherwise see [user-pools.md](user-pools.md#usable-keys).
         UserPool;
     }
-    OwnerNotFound = NoMatch {
-        /// No such pool, client or member existed in the namespace. The Revocation is in effect in
-        /// case one is created or restored. Check the spelling.
-        Revocation;
-    }
-    KeysNotFound = NoMatch {
-        /// The target had none of the specified keys. The message lists the keys that it had. Check
-        /// the spelling.
-        Revocation;
-    }
     PasswordInNamespace = PrivilegeEscalationRisk {
         /// Anyone who can write the Secret of `passwordSecretRef`, or read a plain-text password in
         /// it, can log in as this Admin. That includes everyone with the built-in role `edit` in
@@ -195,7 +181,8 @@ names! {
     type_: EventType;
 
     KeyRotated = Normal {
-        /// A new API key is in the Secret. Every replica had acknowledged it before.
+        /// A new API key is in the Secret; the message names both. Every replica had acknowledged
+        /// the key before.
         SdkClient "clients with `delivery`";
     }
     KeyReplaced = Warning {
@@ -232,6 +219,11 @@ names! {
         /// A key was destroyed, because a Revocation covers it or a key beside it in the same
         /// Secret.
         UserPool "hosted pools";
+    }
+    Withdrawn = Normal {
+        /// The Revocation was deleted, by a user or, with `deletionPolicy: Delete`, at its end. What
+        /// it revoked is valid again, as far as it still exists and has not expired.
+        Revocation;
     }
 }
 

@@ -4,7 +4,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
+use super::DeletionPolicy;
 use super::rules::{READABLE_FRACTION, expiry_time, items, key_id, object_name, readable_time};
+use crate::domain::revocation::CredentialKind;
 
 /// Desired state of a Revocation.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ use super::rules::{READABLE_FRACTION, expiry_time, items, key_id, object_name, r
     printcolumn(name = "Member", type_ = "string", json_path = ".spec.member.name"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
+    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -54,14 +57,19 @@ pub struct RevocationSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024))]
     pub reason: Option<String>,
-    /// When the revocation ends and the object is deleted. Choose a time at which all revoked
-    /// credentials have expired anyway: before 9999-12-30, with at most nine fractional digits. Never,
-    /// if unset, except that a Revocation of nothing but tokens (`tokenIds`, `tokensIssuedBefore`) of
-    /// a hosted pool is deleted after 366 days, the maximum lifetime of such a token.
+    /// When the revocation ends. Choose a time at which all revoked credentials have expired anyway:
+    /// before 9999-12-30, with at most nine fractional digits. Never, if unset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
+    /// What happens to this object once it no longer revokes anything. `Retain`: it remains, with
+    /// reason `Expired`, so that a GitOps tool does not create it again. `Delete`: the operator
+    /// deletes it at `expiresAt`, and a Revocation of nothing but tokens (`tokenIds`,
+    /// `tokensIssuedBefore`) of a hosted pool after 366 days, the maximum lifetime of such a token.
+    /// Defaults to `Retain`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
 }
 
 /// The revoked credentials of a pool: the union of all fields. Everything else stays valid.
@@ -154,19 +162,53 @@ pub struct RevokedApiKeys {
     pub keys_created_before: Option<Time>,
 }
 
+/// A credential that a Revocation has matched.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchedCredential {
+    /// SigningKey, ApiKey or Session.
+    pub kind: CredentialKind,
+    /// The `kid` of a signing key, or the id of an API key or a session.
+    #[schemars(length(min = 1, max = 256))]
+    pub id: String,
+}
+
 /// Observed state of a Revocation.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RevocationStatus {
+    /// The credentials that the Revocation has matched, also after they were destroyed; at most 1000.
+    /// Entries are never removed. Users and tokens are not listed, because the operator stores none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    #[schemars(length(max = 1000))]
+    pub matched: Vec<MatchedCredential>,
+    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
+    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub summary: Option<String>,
     /// The `metadata.generation` that this status reflects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready once every validator enforces the revocation, Reconciling until then; at most 16
+    /// Ready once every validator enforces the revocation and something has matched; at most 16
     /// conditions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// The maximum number of entries in `status.matched`.
+const MAX_MATCHED: usize = 1000;
+
+impl MatchedCredential {
+    /// Adds this to a list, unless the list has it or is full.
+    pub fn add_to(self, matched: &mut Vec<Self>) {
+        if !matched.contains(&self) && matched.len() < MAX_MATCHED {
+            matched.push(self);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::duration::later;
 use super::ids::ObjectName;
@@ -42,6 +44,8 @@ pub struct Revocation {
     pub token_ids: HashSet<String>,
     /// Tokens issued before this time are revoked, and so are those without `iat`.
     pub tokens_issued_before: Option<Timestamp>,
+    /// Ids of the credentials that it is recorded to have matched.
+    pub matched: HashSet<String>,
     /// When the Revocation object was created.
     pub created_at: Option<Timestamp>,
     /// When the revocation itself expires.
@@ -59,6 +63,29 @@ pub enum RevocationTarget {
     Member,
 }
 
+/// The kinds of credentials that a Revocation is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CredentialKind {
+    /// A signing key of a user pool.
+    SigningKey,
+    /// An API key of a service client.
+    ApiKey,
+    /// A session of a member.
+    Session,
+}
+
+impl RevocationTarget {
+    /// The kind of its credentials.
+    #[must_use]
+    pub const fn credential_kind(self) -> CredentialKind {
+        match self {
+            Self::UserPool => CredentialKind::SigningKey,
+            Self::SdkClient => CredentialKind::ApiKey,
+            Self::Member => CredentialKind::Session,
+        }
+    }
+}
+
 impl Revocation {
     /// A revocation that covers nothing yet.
     #[must_use]
@@ -72,6 +99,7 @@ impl Revocation {
             subjects: HashSet::new(),
             token_ids: HashSet::new(),
             tokens_issued_before: None,
+            matched: HashSet::new(),
             created_at: None,
             expires_at: None,
         }
@@ -106,6 +134,20 @@ impl Revocation {
         self.names_key(id) || self.covers_age(created_at, now)
     }
 
+    /// Whether it revokes users or tokens. They are stored nowhere, so whether there are any cannot
+    /// be determined.
+    #[must_use]
+    pub fn covers_tokens(&self) -> bool {
+        let by_id = !self.subjects.is_empty() || !self.token_ids.is_empty();
+        by_id || self.tokens_issued_before.is_some()
+    }
+
+    /// Whether it revokes keys or sessions, by id or by age.
+    #[must_use]
+    pub fn covers_credentials(&self) -> bool {
+        !self.key_ids.is_empty() || self.created_before.is_some()
+    }
+
     /// The reason to reject a token of this user with this `jti` and `iat`, if the revocation
     /// covers it.
     #[must_use]
@@ -130,8 +172,7 @@ impl Revocation {
     /// come back with a restored Secret, and for one of users, who can get new tokens.
     #[must_use]
     pub fn obsolete_at(&self) -> Option<Timestamp> {
-        let tokens_only =
-            self.key_ids.is_empty() && self.created_before.is_none() && self.subjects.is_empty();
+        let tokens_only = !self.covers_credentials() && self.subjects.is_empty();
         let last = self.tokens_issued_before.max(self.created_at).filter(|_| tokens_only)?;
         Some(later(later(last, LONGEST_LIFETIME), RETIRE_MARGIN))
     }

@@ -28,7 +28,13 @@ pub fn revocation(object: &crd::Revocation) -> Result<Revocation, Violations> {
     let of = |of: RevocationTarget, owner: &str| {
         let owner = ObjectName { namespace: name.namespace.clone(), name: owner.to_owned() };
         let expires_at = time(object.spec.expires_at.as_ref());
-        Revocation { created_at, expires_at, ..Revocation::new(name.clone(), of, owner) }
+        let matched = object.status.iter().flat_map(|status| &status.matched);
+        Revocation {
+            matched: matched.map(|credential| credential.id.clone()).collect(),
+            created_at,
+            expires_at,
+            ..Revocation::new(name.clone(), of, owner)
+        }
     };
     match (&object.spec.user_pool, &object.spec.sdk_client, &object.spec.member) {
         (Some(pool), None, None) => Ok(Revocation {

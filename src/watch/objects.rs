@@ -22,6 +22,7 @@ use crate::kube_ext::error::short;
 use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::Tolerant;
+use crate::telemetry::millis;
 
 /// The timeout for a page of a list, and for the start of a watch.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -72,7 +73,7 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
         match ended {
             Ok(()) => debug!(kind, "the API server closed the watch early"),
             Err(error) => {
-                warn!(kind, %error, retry_in_ms = pause.as_millis(), "list or watch failed");
+                warn!(kind, %error, retry_in_ms = millis(pause), "list or watch failed");
             }
         }
         tokio::time::sleep(pause).await;

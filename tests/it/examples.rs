@@ -45,6 +45,22 @@ fn assert_known(written: &Value, read: &Value, at: &str) {
     }
 }
 
+/// A fixed time in an example would be older than the keys of anyone who copies it.
+#[test]
+fn examples_of_revocations_by_time_compute_it() {
+    let mut checked = 0;
+    for path in files("examples") {
+        let text = fs::read_to_string(&path).unwrap();
+        for line in text.lines().filter(|line| line.contains("CreatedBefore: \"")) {
+            let time = line.split('"').nth(1).unwrap();
+            let command = format!("#   sed \"s/{time}/$(date -u +%FT%TZ)/\" examples/");
+            assert!(text.contains(&command), "{} lacks: {command}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked >= 2);
+}
+
 #[test]
 fn examples_are_what_we_read_and_pass_the_rules() {
     let files = files("examples");

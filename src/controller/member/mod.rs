@@ -18,8 +18,8 @@ use kube::{Resource as _, ResourceExt as _};
 use super::driver::Reconcile;
 use super::plan::{Met, Plan, Write};
 use super::{
-    Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, ours, owner, revoked,
-    triggers,
+    Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, matched, ours, owner,
+    revoked, triggers,
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};
@@ -121,7 +121,9 @@ impl Reconcile for Member {
     fn plan(&self, member: &Self::Parsed, observed: Observed) -> Result<Plan<MemberStatus>, Error> {
         if let Some(remaining) = observed.remaining_sessions(self, member) {
             // The event of this write triggers the next reconciliation, which does the rest.
-            return Ok(Plan::write(vec![Write::KeepSessions(remaining)]));
+            let mut writes = observed.matched(self);
+            writes.push(Write::KeepSessions(remaining));
+            return Ok(Plan::write(writes));
         }
         let owner =
             self.controller_owner_ref(&()).ok_or(Error::Incomplete { what: "metadata.uid" })?;
@@ -164,12 +166,19 @@ impl Reconcile for Member {
         bindings::prune(&context.client, namespace, MemberId::derive(namespace, name), None).await
     }
 
-    fn forget(context: &Context, _: &ObjectName) {
+    async fn forget(context: &Context, _: &ObjectName) {
         context.orphaned.notify_one();
     }
 }
 
 impl Observed {
+    /// The writes that record which sessions are revoked.
+    fn matched(&self, object: &Member) -> Vec<Write> {
+        let sessions = object.status.iter().flat_map(|status| &status.sessions);
+        let sessions: Vec<_> = sessions.map(|it| (it.id.clone(), Some(it.created_at.0))).collect();
+        matched::record(&self.revocations, &sessions, self.now)
+    }
+
     fn remaining_sessions(
         &self,
         object: &Member,

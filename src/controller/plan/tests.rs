@@ -1,6 +1,7 @@
 //! The planned writes of each kind, printed without secrets. The cluster tests `crash_order` and
 //! `crash_order_keys` kill an operator after each of them.
 
+mod revocations;
 mod sdk_clients;
 mod user_pools;
 
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 use super::*;
 use crate::controller::driver::Reconcile;
 use crate::controller::member::{self, password::Password};
-use crate::controller::revocation;
 use crate::controller::sdk_client::api_key_rotation::{Next, Observed as Delivered, Owned};
 use crate::controller::sdk_client::pending::Pending;
 use crate::controller::sdk_client::{self, Facts, hashes};
@@ -35,7 +35,6 @@ use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::rotation::Reach;
 use crate::domain::signing::SigningKey;
 use crate::names;
-use crate::replicas::tracker::Acknowledged;
 
 /// 2026-01-01, and the origin of the times in the snapshots.
 const START: i64 = 1_767_225_600;
@@ -101,6 +100,9 @@ fn render_write(write: &Write) -> String {
         Write::ApplyRoleBinding(binding) => format!("apply RoleBinding {}", binding.name_any()),
         Write::PruneRoleBindings(_, Some(keep)) => format!("delete RoleBindings except {keep}"),
         Write::PruneRoleBindings(_, None) => "delete RoleBindings".to_owned(),
+        Write::RecordMatched(revocation, matched) => {
+            format!("record {} matches of Revocation {revocation}", matched.len())
+        }
         Write::KeepSessions(sessions) => format!("keep {} sessions", sessions.len()),
         Write::Delete => "delete the object".to_owned(),
     }
@@ -162,44 +164,6 @@ fn revocation(of: RevocationTarget, key_ids: &[String]) -> Arc<Revocation> {
         ..Revocation::new(name, of, owner)
     })
 }
-#[test]
-fn revocations() {
-    let spec = json!({"sdkClient": {"name": "backend"}, "expiresAt": "2026-01-01T02:00:00Z"});
-    let mut object: crd::Revocation = object("leak", spec);
-    let planned = |object: &crd::Revocation, everywhere, now| {
-        let acknowledged =
-            Acknowledged { everywhere, text: "1 of 1 validators".into(), missing: vec![] };
-        render(&plan(
-            object,
-            revocation::Observed {
-                now,
-                obsolete_at: None,
-                no_match: None,
-                acknowledged,
-                waiting: String::new(),
-                here: true,
-            },
-        ))
-    };
-    assert_snapshot!(planned(&object, false, at(0)), "waiting", @"
-    status: Reconciling Propagating
-    again: Soon
-    awaits acknowledgements
-    ");
-    assert_snapshot!(planned(&object, true, at(0)), "enforced", @"
-    status: Ready Revoked
-    again: after 120 min
-    ");
-    let conditions = Readiness::new(ReadyReason::Revoked, "").conditions(&[], Some(1), at(0));
-    object.status = Some(crd::RevocationStatus { conditions, ..Default::default() });
-    assert_snapshot!(planned(&object, true, at(0)), "settled", @"
-    again: after 120 min
-    ");
-    assert_snapshot!(planned(&object, true, at(2 * HOUR)), "expired", @"
-    delete the object
-    again: OnChange
-    ");
-}
 
 #[test]
 fn members() {
@@ -208,13 +172,17 @@ fn members() {
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         object::<Member>("ada", spec)
     };
+    let leak = Revocation {
+        created_before: Some(at(1)),
+        ..(*revocation(RevocationTarget::Member, &[])).clone()
+    };
     let planned = |object: &Member, password| {
         render(&plan(
             object,
             member::Observed {
                 now: at(0),
                 operator_namespace: "anon-system".into(),
-                revocations: vec![],
+                revocations: vec![Arc::new(leak.clone())],
                 holder: None,
                 password,
             },
@@ -263,13 +231,16 @@ fn members() {
     status: Ready Suspended
     again: OnChange
     ");
-    let mut with_session = suspended;
-    with_session.status = serde_json::from_value(json!({"sessions": [{
-        "id": "0123456789abcdef", "sha256": "0".repeat(64),
-        "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
-    }]}))
-    .unwrap();
-    assert_snapshot!(planned(&with_session, None), "suspended with a session", @"
+    let with_session = |mut object: Member| {
+        object.status = serde_json::from_value(json!({"sessions": [{
+            "id": "0123456789abcdef", "sha256": "0".repeat(64),
+            "createdAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-02T00:00:00Z",
+        }]}))
+        .unwrap();
+        object
+    };
+    assert_snapshot!(planned(&with_session(plain), None), "a revoked session", @"
+    record 1 matches of Revocation acme/leak
     keep 0 sessions
     again: OnChange
     ");

@@ -29,7 +29,7 @@ use super::pending::Pending;
 use crate::controller::events::EventNote;
 use crate::controller::expectations::Children;
 use crate::controller::plan::{SecretWrite, Write};
-use crate::controller::{Error, PROPAGATION_CHECK_INTERVAL, Requeue};
+use crate::controller::{Error, PROPAGATION_CHECK_INTERVAL, Requeue, matched};
 use crate::crd;
 use crate::crd::condition::{ExtraCondition, Readiness};
 use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
@@ -131,7 +131,7 @@ pub fn plan(
     observed: &Observed,
 ) -> Result<Option<ClientPlan>, Error> {
     let planner = observed.planner(client, service, delivery);
-    Ok(Some(match planner.decide() {
+    let planned = match planner.decide() {
         Decision::Wait => return Ok(None),
         Decision::Foreign => planner.foreign(),
         Decision::Create => planner.create()?,
@@ -158,7 +158,8 @@ pub fn plan(
             };
             ClientPlan { conflict: planner.conflict(), ..planned }
         }
-    }))
+    };
+    Ok(Some(ClientPlan { matched: planner.matched(), ..planned }))
 }
 
 impl Observed {
@@ -369,6 +370,21 @@ impl Planner<'_> {
         let covers =
             |it: &Arc<Revocation>| it.covers_key(&key.hash.id(), key.created_at, self.observed.now);
         self.observed.revocations.iter().any(covers)
+    }
+
+    /// The writes that record which keys of the client are revoked: of those in status, and of those
+    /// in the Secret, which may have been restored.
+    fn matched(&self) -> Vec<Write> {
+        let id = |hash: &KeyHash, created_at| (hash.id(), created_at);
+        let mut keys: Vec<_> =
+            self.service.keys.iter().map(|key| id(&key.hash, key.created_at)).collect();
+        let stored = self.observed.stored.as_ref();
+        if let Some(delivery::Observed::Ours(contents)) =
+            stored.map(|stored| self.secret.observe(stored, &self.service.keys))
+        {
+            keys.extend(contents.delivered.iter().map(|key| id(&key.hash, key.created_at)));
+        }
+        matched::record(&self.observed.revocations, &keys, self.observed.now)
     }
 
     fn repair(&self, ready: &Ready) -> Result<Option<Write>, Error> {

@@ -42,6 +42,8 @@ const INSPECTION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// The part of a plan that depends on the type of the client.
 pub struct ClientPlan {
+    /// The writes that record which keys are revoked, before all others.
+    matched: Vec<Write>,
     /// The write before that of status.
     write: Option<Write>,
     /// The readiness of the client.
@@ -72,6 +74,7 @@ impl ClientPlan {
             Requeue::OnChange
         };
         Self {
+            matched: Vec::new(),
             write: None,
             readiness,
             secret_name: None,
@@ -230,7 +233,7 @@ impl Reconcile for SdkClient {
         context.ownership.inspected(&object_name(self), failed);
     }
 
-    fn forget(context: &Context, client: &ObjectName) {
+    async fn forget(context: &Context, client: &ObjectName) {
         context.pending.forget(client);
         context.ownership.forget(client);
     }
@@ -261,6 +264,8 @@ impl SdkClient {
             readiness.reason,
             ReadyReason::ClientIdNotAllowed | ReadyReason::ClientIdConflict
         );
+        let mut writes = planned.matched;
+        writes.extend(planned.write);
         let status = SdkClientStatus {
             client_id: (!refused).then(|| client.id.to_string()),
             type_: Some(match &client.kind {
@@ -278,7 +283,7 @@ impl SdkClient {
             requeue,
             children: planned.children,
             publishes: planned.publishes.map(|hash| hash.to_string()),
-            ..Plan::publish(planned.write.into_iter().collect(), status, readiness)
+            ..Plan::publish(writes, status, readiness)
         }
     }
 }

@@ -22,7 +22,7 @@ use super::status_keys;
 use crate::controller::events::EventNote;
 use crate::controller::expectations::Children;
 use crate::controller::plan::{Met, Plan, SecretWrite, Write};
-use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply};
+use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply, matched};
 use crate::crd::condition::{ExtraCondition, Readiness};
 use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
 use crate::crd::{self, UserPoolStatus};
@@ -152,13 +152,14 @@ pub fn plan(
         let requeue = Requeue::Later;
         return Ok(Plan { requeue, ..Plan::publish(vec![], unchanged, readiness) });
     }
+    let mut writes = observed.matched(set.as_ref());
     if let (Some(said), Some(mut set)) = (&observed.refused, set.clone()) {
         // Revoked keys are withdrawn all the same.
         set.keys.retain(|key| !observed.is_revoked(key));
         let readiness = Readiness::new(ReadyReason::Refused, said.clone());
         let publishes = set.next().map(|next| next.kid().to_owned());
         let status = desired::status(pool, &set, &observed.public_url);
-        let writes = vec![desired::config_map(object, pool, &status)?];
+        writes.push(desired::config_map(object, pool, &status)?);
         let requeue = Requeue::Later;
         return Ok(Plan { requeue, publishes, ..Plan::publish(writes, status, readiness) });
     }
@@ -176,7 +177,7 @@ pub fn plan(
         may_be_refused,
         ..SecretWrite::new(&observed.operator_namespace, secret)
     };
-    let (mut writes, mut events) = (Vec::new(), Vec::new());
+    let mut events = Vec::new();
     if let Some(stored) = &observed.stored {
         if let Some(corrected) = secret.corrected(stored, hosted, &step.set)? {
             writes.push(Write::ReplaceSecret(write(corrected, true)));
@@ -217,6 +218,13 @@ impl Observed {
             Some(set) => self.case(pool, |case| policy.step(set, case)),
             None => policy.first(),
         }
+    }
+
+    /// The writes that record which of the stored keys are revoked.
+    fn matched(&self, set: Option<&StoredKeySet>) -> Vec<Write> {
+        let keys = set.iter().flat_map(|set| &set.keys);
+        let keys: Vec<_> = keys.map(|key| (key.kid().to_owned(), Some(key.published_at))).collect();
+        matched::record(&self.revocations, &keys, self.now)
     }
 
     fn is_revoked(&self, key: &StoredKey) -> bool {

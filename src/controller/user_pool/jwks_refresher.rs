@@ -24,6 +24,7 @@ use crate::controller::Guarded;
 use crate::crd::UserPool;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::ids::{ObjectName, UserPoolId};
+use crate::domain::pool::Location;
 use crate::index::Reader;
 use crate::jwks::Fetcher;
 use crate::metrics::Metrics;
@@ -184,7 +185,10 @@ impl JwksRefresher {
         let ObjectName { namespace, name } = &followed.name;
         if let Some(error) = followed.known.error {
             let failures = followed.plan.failures();
-            info!(%namespace, %name, class = error.as_str(), failures, "failed to fetch a key set");
+            let (Location::Jwks(url) | Location::Issuer(url)) = &followed.order.location;
+            // Without a query, which may be confidential.
+            let url = url.split('?').next();
+            info!(%namespace, %name, url, class = error.as_str(), failures, "failed to fetch a key set");
         } else {
             debug!(%namespace, %name, "fetched a key set");
         }

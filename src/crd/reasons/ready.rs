@@ -185,9 +185,22 @@ names! {
         /// Lease `anon-validator-<pod>`.
         Revocation;
     }
+    NoMatch = Stalled {
+        /// The Revocation is enforced, but none of its targets exists: no such object, key or session
+        /// was found. The message lists what exists. Check the name, the ids and the time; most
+        /// likely, what was to be revoked is still valid. It is checked again every few seconds, in
+        /// case a target is created or restored.
+        Revocation;
+    }
     Revoked = Ready {
-        /// Every replica enforces the Revocation. The message reports the number of replicas, or
-        /// that only the elapsed time makes it certain.
+        /// Every replica enforces the Revocation. The message reports how many keys or sessions it has
+        /// matched, what cannot be checked, and the number of replicas, or that only the elapsed time
+        /// makes it certain. `status.matched` lists the ids.
+        Revocation;
+    }
+    Expired = Stalled {
+        /// `expiresAt` has passed, so the Revocation revokes nothing, and what it revoked may be valid
+        /// again. Delete it; or, if the time was a mistake, create another one with a later time.
         Revocation;
     }
 }

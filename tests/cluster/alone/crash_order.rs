@@ -190,8 +190,9 @@ async fn dead_after_each_write_of_a_rotation() {
 #[tokio::test]
 async fn dead_after_each_write_of_a_revocation() {
     let _turn = alone().await;
-    // The new key's Secret, the client's status (and the Revocation's own, in any order).
-    for writes in 0..3 {
+    // What the Revocation matches, the new key's Secret, the client's status (and the Revocation's
+    // own, in any order).
+    for writes in 0..4 {
         let space = Space::new("revoke").await;
         let operator = Operator::start(&[]).await;
         space.apply(&service("backend", "Member", "key")).await;
@@ -208,7 +209,9 @@ async fn dead_after_each_write_of_a_revocation() {
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
-        space.ready::<Revocation>("leak").await;
+        // Whatever was destroyed before, it is known that it was there.
+        let status = space.ready::<Revocation>("leak").await.status.unwrap();
+        assert_eq!(status.matched[0].id, sha256(&old)[..16]);
         let new = eventually("the revoked key was replaced", async || {
             let key = settled(&operator, &space).await;
             if key == old { Err("the revoked key") } else { Ok(key) }

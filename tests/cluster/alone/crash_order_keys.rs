@@ -90,8 +90,9 @@ async fn dead_after_each_write_that_activates_it() {
 #[tokio::test]
 async fn dead_after_each_write_of_a_revoked_key() {
     let _turn = alone().await;
-    // The Secret, the ConfigMap, status (and the Revocation's own, in any order).
-    for writes in 0..4 {
+    // What the Revocation matches, the Secret, the ConfigMap, status (and the Revocation's own, in any
+    // order).
+    for writes in 0..5 {
         let operator = Operator::start(&[]).await;
         let acme = Acme::new(&operator).await;
         let leaked = active(&acme.space, "users").await;
@@ -109,7 +110,9 @@ async fn dead_after_each_write_of_a_revoked_key() {
             operator.validate(&acme.token, Some(&acme.web)).await.verdict(),
             "401 key_revoked"
         );
-        acme.space.ready::<Revocation>("leak").await;
+        // Whatever was destroyed before, it is known that it was there.
+        let status = acme.space.ready::<Revocation>("leak").await.status.unwrap();
+        assert_eq!(status.matched[0].id, leaked);
         eventually("the key is destroyed and replaced once", async || {
             let set = key_set(&acme.space, "users").await;
             let states = states(&acme.space, "users").await;

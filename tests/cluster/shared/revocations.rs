@@ -1,6 +1,6 @@
 //! Revocations of keys, tokens, users and sessions, on a real cluster.
 
-use anon_operator::crd::{Member, Revocation, SdkClient, UserPool, condition};
+use anon_operator::crd::{Member, Revocation, RevocationStatus, SdkClient, UserPool};
 use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Next};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
@@ -12,6 +12,23 @@ use crate::harness::signing::{active, ask_to_rotate, key_set, next_is_known, sta
 use crate::harness::{
     Operator, Space, eventually, http, immediately, quick_pool, service, shared, webapp,
 };
+
+/// The ids that a Revocation has matched.
+fn matched(status: &RevocationStatus) -> Vec<&str> {
+    status.matched.iter().map(|it| it.id.as_str()).collect()
+}
+
+/// Waits until each of these objects has an Event with this reason.
+async fn told(space: &Space, reason: &str, names: &[&str]) {
+    eventually(&format!("{names:?} have the Event {reason}"), async || {
+        let events = space.api::<Event>().list(&ListParams::default()).await.unwrap();
+        let of = events.into_iter().filter(|event| event.reason.as_deref() == Some(reason));
+        let found: Vec<_> = of.filter_map(|event| event.regarding?.name).collect();
+        let all = names.iter().all(|name| found.iter().any(|it| it == name));
+        if all { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
 
 fn revocation(name: &str, spec: &Value) -> Value {
     json!({
@@ -93,8 +110,10 @@ async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() 
     acme.revoke("leak", json!({"keyIds": [leaked[0]]})).await;
     acme.counts(&operator, &stolen, "401 key_revoked").await;
     acme.replaced(&leaked).await;
-    let said = acme.space.ready::<Revocation>("leak").await.status.unwrap().conditions;
-    assert!(said[0].message.contains("enforced by 1 of 1 validators"), "{said:?}");
+    let status = acme.space.ready::<Revocation>("leak").await.status.unwrap();
+    let told = "1 of 1 signing keys revoked; enforced by 1 of 1 validators";
+    assert_eq!(status.conditions[0].message, told);
+    assert_eq!(matched(&status), [leaked[0].as_str()]);
     let fresh = acme.token(&operator, "ada").await;
 
     // Somebody restores the Secret of before.
@@ -110,9 +129,10 @@ async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() 
     // By age, with a time to come: what is there now, and not what replaces it.
     let second = active(&acme.space, "users").await;
     acme.revoke("all", json!({"keysCreatedBefore": "2099-01-01T00:00:00Z"})).await;
-    acme.replaced(&[second]).await;
+    acme.replaced(std::slice::from_ref(&second)).await;
     acme.counts(&operator, &again, "401 key_unknown").await;
-    acme.space.ready::<Revocation>("all").await;
+    let status = acme.space.ready::<Revocation>("all").await.status.unwrap();
+    assert_eq!(matched(&status), [second.as_str()]);
     let last = active(&acme.space, "users").await;
     acme.token(&operator, "ada").await;
     assert_eq!(active(&acme.space, "users").await, last, "replaced once");
@@ -154,6 +174,7 @@ async fn tokens_and_users() {
     let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
     let spec = json!({
         "userPool": {"name": "users", "subjects": ["bob"]}, "expiresAt": soon.to_string(),
+        "deletionPolicy": "Delete",
     });
     acme.space.apply(&revocation("short", &spec)).await;
     eventually("the revocation is collected", async || {
@@ -162,6 +183,17 @@ async fn tokens_and_users() {
     })
     .await;
     acme.counts(&operator, &other, "200").await;
+    told(&acme.space, "Withdrawn", &["before", "short"]).await;
+
+    // It ends by itself, and remains.
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let spec =
+        json!({"userPool": {"name": "users", "subjects": ["bob"]}, "expiresAt": soon.to_string()});
+    acme.space.apply(&revocation("kept", &spec)).await;
+    acme.counts(&operator, &other, "401 user_revoked").await;
+    acme.space.stands::<Revocation>("kept", "Expired").await;
+    acme.counts(&operator, &other, "200").await;
+    told(&acme.space, "Expired", &["kept"]).await;
 }
 
 #[tokio::test]
@@ -208,7 +240,8 @@ async fn sessions_of_a_member() {
     space.apply(&revocation("laptop", &spec)).await;
     // Refused, and then forgotten.
     counts(&old, "401 session_").await;
-    space.ready::<Revocation>("laptop").await;
+    let status = space.ready::<Revocation>("laptop").await.status.unwrap();
+    assert_eq!(status.matched.len(), 1, "{status:?}");
     eventually("status has no session", async || {
         let member = space.get::<Member>("ada").await.unwrap();
         let sessions = member.status.unwrap().sessions.len();
@@ -226,37 +259,65 @@ async fn sessions_of_a_member() {
 
 /// In an incident nobody has time to be told that a slip of the pen was obeyed.
 #[tokio::test]
-async fn one_that_names_nothing_says_so() {
+async fn one_that_matches_nothing_is_not_ready_and_enforced_all_the_same() {
     let operator = shared().await;
     let acme = Acme::new("slips").await;
-    let spec = |of: &str, what: Value| json!({of: what});
-    let keys = json!({"name": "backend", "keyIds": ["deadbeefdeadbeef"]});
-    for (name, spec, reason) in [
-        ("no-pool", spec("userPool", json!({"name": "uzers", "subjects": ["a"]})), "OwnerNotFound"),
-        ("no-key", spec("sdkClient", keys), "KeysNotFound"),
-        ("no-kid", spec("userPool", json!({"name": "users", "keyIds": ["x"]})), "KeysNotFound"),
-    ] {
-        // In the second in which the keys were made they might have taken the place of those.
-        let mut tries = 0;
-        eventually(&format!("{name} says so"), async || {
-            tries += 1;
-            let name = format!("{name}-{tries}");
-            acme.space.apply(&revocation(&name, &spec)).await;
-            let status = acme.space.ready::<Revocation>(&name).await.status.unwrap();
-            let said = condition::find(&status.conditions, "NoMatch").cloned();
-            match said {
-                Some(said) if said.reason == reason => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
+    let key = json!(["deadbeefdeadbeef"]);
+    let slips = [
+        (
+            "no-pool",
+            json!({"userPool": {"name": "uzers", "subjects": ["a"]}}),
+            "no UserPool `uzers`",
+        ),
+        (
+            "no-key",
+            json!({"sdkClient": {"name": "backend", "keyIds": key}}),
+            "none of the specified API keys",
+        ),
+        ("webapp", json!({"sdkClient": {"name": "web", "keyIds": key}}), "is a webapp"),
+        (
+            "no-kid",
+            json!({"userPool": {"name": "users", "keyIds": ["x"]}}),
+            "none of the specified signing keys",
+        ),
+        (
+            "too-old",
+            json!({"userPool": {"name": "users", "keysCreatedBefore": "2026-01-01T00:00:00Z"}}),
+            "no signing keys from before 2026-01-01",
+        ),
+    ];
+    for (name, spec, _) in &slips {
+        acme.space.apply(&revocation(name, spec)).await;
     }
-    // One that hits keeps quiet, also once it has destroyed what it hit.
+    for (name, _, problem) in &slips {
+        let status = acme.space.stands::<Revocation>(name, "NoMatch").await.status.unwrap();
+        let said = &status.conditions[0].message;
+        assert!(said.contains(problem), "{said}");
+        assert_eq!(status.summary.as_deref(), Some("NoMatch"));
+    }
+    told(&acme.space, "NoMatch", &slips.each_ref().map(|(name, ..)| *name)).await;
+
+    // Its target appears: it is rejected at once, and the Revocation becomes Ready.
+    acme.space.apply(&quick_pool("uzers")).await;
+    acme.space.apply(&webapp("other-web", "uzers")).await;
+    let status = acme.space.ready::<Revocation>("no-pool").await.status.unwrap();
+    assert!(status.conditions[0].message.contains("cannot be checked"), "{status:?}");
+    let mut web = None;
+    for client in ["web", "other-web"] {
+        web = acme.space.ready::<SdkClient>(client).await.status.unwrap().client_id;
+    }
+    let request = json!({"appUserId": "a", "sdkClientId": web});
+    let refused = operator.mint(&acme.key, &request).await;
+    assert_eq!(refused.status, 422, "{refused:?}");
+
+    // One that hits tells what it hit, also once that is destroyed.
     let kid = active(&acme.space, "users").await;
-    acme.revoke("hits", json!({"keyIds": [kid]})).await;
-    acme.replaced(&[kid]).await;
+    acme.revoke("hits", json!({"keyIds": [kid, "x"]})).await;
+    acme.replaced(std::slice::from_ref(&kid)).await;
     let status = acme.space.ready::<Revocation>("hits").await.status.unwrap();
-    assert!(condition::find(&status.conditions, "NoMatch").is_none(), "{status:?}");
+    assert_eq!(matched(&status), [kid.as_str()]);
+    let said = &status.conditions[0].message;
+    assert!(said.starts_with("1 of 2 signing keys revoked; not found: `x`; enforced by"), "{said}");
     // And Events tell of each key by its own name.
     let first = active(&acme.space, "users").await;
     acme.revoke("hits-again", json!({"keyIds": [first]})).await;
@@ -269,7 +330,6 @@ async fn one_that_names_nothing_says_so() {
         if told { Ok(()) } else { Err(format!("{notes:?}")) }
     })
     .await;
-    drop(operator);
 }
 
 /// A signing Secret that cannot be written keeps no revoked key among the published ones.

@@ -10,8 +10,11 @@ use anon_operator::controller::apply::{
 use anon_operator::controller::{Context, Error, Settings, bindings, status as writer};
 use anon_operator::crd::condition::{self, Readiness};
 use anon_operator::crd::reasons::ReadyReason;
-use anon_operator::crd::{Organization, OrganizationStatus, UserPool};
-use anon_operator::domain::ids::MemberId;
+use anon_operator::crd::{
+    MatchedCredential, Organization, OrganizationStatus, RevocationStatus, UserPool,
+};
+use anon_operator::domain::ids::{MemberId, ObjectName};
+use anon_operator::domain::revocation::CredentialKind;
 use anon_operator::index::{Index, Reader};
 use anon_operator::kube_ext::tolerant::Tolerant;
 use anon_operator::metrics::Metrics;
@@ -366,5 +369,67 @@ async fn a_status_that_is_refused_is_an_error() {
         assert_eq!(refused.class(), class, "{code}");
         assert_eq!(api.log().len(), 1, "no Event about what was not written");
         assert!(!is_replaced(&context, &object));
+    }
+}
+
+#[tokio::test]
+async fn a_status_that_waits_for_long_is_an_event_though_nothing_has_changed() {
+    let mut object: Organization = objects::organization("acme", &json!({}));
+    let api = FakeApi::new(|_| ok(&json!({"metadata": {"name": "event"}})));
+    let context = context(&api);
+    let readiness = Readiness::new(ReadyReason::Refused, "exceeded quota");
+    let since = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(61);
+    let status = writer::complete(&object, OrganizationStatus::default(), &readiness, since);
+    object.status = Some(status);
+    for _ in 0..2 {
+        let desired = OrganizationStatus::default();
+        assert_eq!(writer::write(&context, &object, desired, &readiness).await.unwrap(), None);
+    }
+    let seen = api.seen();
+    assert_eq!(seen.len(), 1, "one Event and no write: {:?}", api.log());
+    assert_eq!(seen[0].body["type"], "Warning");
+    assert_eq!(seen[0].body["reason"], "Refused");
+    assert_eq!(seen[0].body["note"], "exceeded quota");
+}
+
+#[tokio::test]
+async fn matches_of_a_revocation_are_added_once_and_block_nothing() {
+    const REVOCATION: &str = "/apis/anon.dev/v1beta1/namespaces/acme/revocations/leak";
+    let name = ObjectName { namespace: "acme".into(), name: "leak".into() };
+    let matched = |id: &str| MatchedCredential { kind: CredentialKind::ApiKey, id: id.into() };
+    let spec = json!({"sdkClient": {"name": "backend", "keyIds": ["b"]}});
+    let mut revocation = objects::revocation_of("acme", "leak", &spec);
+    revocation.status =
+        Some(RevocationStatus { matched: vec![matched("a")], ..RevocationStatus::default() });
+    let stored = serde_json::to_value(&revocation).unwrap();
+
+    // Another writer is faster the first time.
+    let (mut conflicts, read) = (1, stored.clone());
+    let api = FakeApi::new(move |seen| match seen.method {
+        Method::PATCH if conflicts > 0 => {
+            conflicts -= 1;
+            status(409, "Conflict")
+        }
+        _ => ok(&read),
+    });
+    let added = [matched("a"), matched("b")];
+    writer::record_matched(&api.client(), &name, &added).await.unwrap();
+    let (get, patch) = (format!("GET {REVOCATION}"), format!("PATCH {REVOCATION}/status"));
+    assert_eq!(api.log(), [&*get, &*patch, &*get, &*patch]);
+    let patched = api.seen().pop().unwrap().body;
+    assert_eq!(patched["status"]["matched"], serde_json::to_value(&added).unwrap());
+    assert_eq!(patched["metadata"]["resourceVersion"], stored["metadata"]["resourceVersion"]);
+
+    let api = FakeApi::new(move |_| ok(&stored));
+    writer::record_matched(&api.client(), &name, &[matched("a")]).await.unwrap();
+    assert_eq!(api.log(), [get], "it is recorded already");
+
+    // Neither a Revocation that was deleted nor a refusal keeps a key from being destroyed.
+    for (code, reason, passes) in
+        [(404, "NotFound", true), (403, "Forbidden", true), (500, "InternalError", false)]
+    {
+        let api = FakeApi::new(move |_| status(code, reason));
+        let recorded = writer::record_matched(&api.client(), &name, &added).await;
+        assert_eq!(recorded.is_ok(), passes, "{code}");
     }
 }

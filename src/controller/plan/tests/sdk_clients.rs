@@ -120,6 +120,7 @@ fn delivered_api_key() {
     ");
     client.revocations = vec![revocation(RevocationTarget::SdkClient, &[client.hashes()[0].id()])];
     assert_snapshot!(client.step(), "the Current key is revoked", @"
+    record 1 matches of Revocation acme/leak
     replace Secret acme/key [Current]
     status: [Current] Ready KeyDelivered
     event: Warning KeyReplaced

@@ -109,12 +109,14 @@ fn hosted_pool() {
     pool.refused = Some("no".into());
     let (stored, status) = (pool.stored.clone(), pool.object.status.clone());
     assert_snapshot!(pool.step(), "the Active key is revoked, but the Secret is refused", @"
+    record 1 matches of Revocation acme/leak
     apply ConfigMap users-jwks (keys: 1)
     status: [Retiring] Reconciling Refused
     again: Later
     ");
     (pool.stored, pool.object.status, pool.refused) = (stored, status, None);
     assert_snapshot!(pool.step(), "the Active key is revoked", @"
+    record 1 matches of Revocation acme/leak
     replace Secret anon-system/n.users.signing-keys [Retiring, Active]
     apply ConfigMap users-jwks (keys: 2)
     status: [Retiring, Active] Ready KeysPublished

@@ -82,6 +82,7 @@ fn settled(
     let but_for_times = |status: &UserPoolStatus| UserPoolStatus {
         last_fetch_time: None,
         next_fetch_time: None,
+        summary: None,
         conditions: Vec::new(),
         observed_generation: None,
         ..status.clone()
