@@ -200,8 +200,12 @@ impl Reader {
         let state = self.0.state.read();
         let client = state.client(id).filter(|client| state.serves(&client.name));
         let client = client.ok_or(Reason::ClientUnknown)?;
-        let pool = state.pools.get(&client.live_pool()?).filter(|pool| state.serves(&pool.name));
-        let pool = pool.filter(|pool| !pool.keys.is_empty()).ok_or(Reason::PoolNotReady)?;
+        let pool_id = client.live_pool()?;
+        let pool = state.pools.get(&pool_id).filter(|pool| state.serves(&pool.name));
+        let pool = pool.ok_or_else(|| state.why_no_pool(pool_id))?;
+        if pool.keys.is_empty() {
+            return Err(Reason::PoolNotReady);
+        }
         Ok(TokenContext {
             client: Arc::clone(client),
             pool: Arc::clone(pool),
