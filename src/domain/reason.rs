@@ -53,7 +53,7 @@ reasons! {
     TwoCredentials = "two_credentials", BadRequest,
         "two credentials: send the Authorization header or `token` in the body, not both";
     /// The Authorization header is not `Bearer <credential>`.
-    AuthorizationMalformed = "authorization_malformed", BadRequest,
+    AuthorizationMalformed = "authorization_malformed", Unauthorized,
         "the Authorization header must be `Bearer <credential>`";
     /// A JWT without a client id.
     ClientMissing = "client_missing", BadRequest,

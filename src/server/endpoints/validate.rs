@@ -16,7 +16,9 @@ use crate::domain::principal::{Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::error::{class_of, finish};
-use crate::server::request::{Fields, bearer, client_header};
+use crate::server::request::{
+    Authorization, Fields, authorization, bearer, client_header, is_same_client,
+};
 use crate::server::{ApiError, ValidatorState};
 
 /// The response for a valid credential.
@@ -75,13 +77,15 @@ fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, Ap
     let body_client = fields.string("sdkClientId")?.filter(|client| !client.is_empty());
     let organization = fields.string("organizationId")?;
     let ask = || {
-        let credential = match (bearer(&headers)?, token) {
-            (Some(_), Some(_)) => return Err(Reason::TwoCredentials),
-            (Some(credential), None) | (None, Some(credential)) => credential,
-            (None, None) => return Err(Reason::CredentialMissing),
+        let credential = match token {
+            None => bearer(&headers)?,
+            Some(token) if authorization(&headers)? == Authorization::Absent => token,
+            Some(_) => return Err(Reason::TwoCredentials),
         };
         let client = match (client_header(&headers)?, body_client) {
-            (Some(header), Some(body)) if header != body => return Err(Reason::ClientAmbiguous),
+            (Some(header), Some(body)) if !is_same_client(header, body) => {
+                return Err(Reason::ClientAmbiguous);
+            }
             (header, body) => header.or(body),
         };
         if credential.len() > MAX_TOKEN_BYTES {

@@ -61,8 +61,7 @@ pub async fn authorize(
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Caller, ApiError> {
-    let credential = bearer(headers).and_then(|it| it.ok_or(Reason::CredentialMissing));
-    let presented = credential.map(|credential| Presented {
+    let presented = bearer(headers).map(|credential| Presented {
         credential: credential.to_owned().into(),
         client: None,
         organization: None,
