@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::rules::{matches, no_control_characters, object_name};
 use super::{Role, SecretKeyRef};
+use crate::domain::constraint::{EMAIL, MAX_EMAIL, MAX_NAME};
 
 /// Desired state of a Member.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,13 +37,13 @@ use super::{Role, SecretKeyRef};
 pub struct MemberSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = MAX_NAME))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// E-mail address, unique within the organization: 3 to 254 characters.
-    #[schemars(length(min = 3, max = 254))]
+    #[schemars(length(min = 3, max = MAX_EMAIL))]
     #[x_kube(validation = matches(
-        r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$",
+        EMAIL,
         "must be an e-mail address without spaces, such as `ada@acme.example`",
     ))]
     pub email: String,

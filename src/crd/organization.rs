@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::LocalRef;
 use super::rules::{comparing_durations, duration, logo_url, no_control_characters};
+use crate::domain::constraint::{MAX_NAME, MAX_URL};
 
 /// Desired state of an Organization.
 #[derive(
@@ -34,13 +35,13 @@ use super::rules::{comparing_durations, duration, logo_url, no_control_character
 pub struct OrganizationSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = MAX_NAME))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// URL of the organization's logo: http or https, at most 2048 characters. Shown by Link, the web
     /// page on which end users connect their accounts at other services.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = MAX_URL))]
     #[x_kube(validation = logo_url())]
     pub logo_url: Option<String>,
     /// Settings for the sessions of the organization's members.

@@ -7,6 +7,8 @@
 use kube::core::Rule;
 use serde_json::{Value, json};
 
+use crate::domain::constraint::{LOGO_URL, NO_CONTROL_CHARACTERS};
+
 /// The one pattern that cannot be a rule: it limits the fraction of a time to the nine digits
 /// (nanoseconds) that the operator can read. CEL sees the time parsed, without the further digits.
 pub const READABLE_FRACTION: &str = "^[^.]+([.][0-9]{1,9}([^0-9].*)?)?$";
@@ -22,14 +24,19 @@ const DURATION: &str =
 
 /// A string that matches `pattern`, which must not contain `'`.
 pub fn matches(pattern: &str, message: impl AsRef<str>) -> Rule {
+    member_matches("self", pattern, message)
+}
+
+/// Like [`matches`], for a rule of the object around the string.
+pub fn member_matches(member: &str, pattern: &str, message: impl AsRef<str>) -> Rule {
     // A backslash in a CEL string has to be escaped.
     let pattern = pattern.replace('\\', r"\\");
-    Rule::new(format!("self.matches('{pattern}')")).message(message.as_ref())
+    Rule::new(format!("{member}.matches('{pattern}')")).message(message.as_ref())
 }
 
 /// The schema of the strings in a list. The `inner` attribute of schemars has no place for a rule;
 /// a rule on the list itself would not tell which of its elements is wrong.
-pub fn items(max_length: u32, rule: &Rule) -> Value {
+pub fn items(max_length: usize, rule: &Rule) -> Value {
     json!({"type": "string", "maxLength": max_length, "x-kubernetes-validations": [rule]})
 }
 
@@ -56,15 +63,14 @@ pub fn secret_key(example: &str) -> Rule {
 /// The URL of a logo.
 pub fn logo_url() -> Rule {
     matches(
-        r"^https?://[^\s]+$",
+        LOGO_URL,
         "must be an http or https URL without spaces, such as `https://acme.example/logo.svg`",
     )
 }
 
-/// Text for people. Control characters (Unicode category Cc) could forge a line of a log or of a
-/// table, or control a terminal.
+/// Text for people.
 pub fn no_control_characters() -> Rule {
-    matches(r"^[^\x00-\x1f\x7f-\x9f]+$", "must not contain control characters, such as line breaks")
+    matches(NO_CONTROL_CHARACTERS, "must not contain control characters, such as line breaks")
 }
 
 /// The id of an API key.

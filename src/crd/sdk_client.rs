@@ -12,6 +12,9 @@ use super::rules::{
     matches, no_control_characters, object_name, readable_time, secret_key,
 };
 use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
+use crate::domain::constraint::{
+    CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_REDIRECT_URLS, MAX_URL, REDIRECT_URL,
+};
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -58,12 +61,12 @@ use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
 pub struct SdkClientSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = MAX_NAME))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// What this client is for: at most 1024 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = MAX_DESCRIPTION))]
     pub description: Option<String>,
     /// A clientId to keep, such as the one that the client had on another platform: a lower-case UUID
     /// (36 characters) of any version but 5, which is reserved for derived ids. The annotation
@@ -118,22 +121,22 @@ pub struct Webapp {
         validation = Rule::new("!self.exists(url, url.contains('*'))")
             .message("a redirect URL must not contain `*`: redirect URLs are compared exactly, so list each one")
     )]
-    #[schemars(length(max = 32), extend("items" = items(2048, &matches(
-        r"^[a-z][a-z0-9+.\-]*://[^\s#]+$",
+    #[schemars(length(max = MAX_REDIRECT_URLS), extend("items" = items(MAX_URL, &matches(
+        REDIRECT_URL,
         "must be an absolute URL with a lower-case scheme and without fragment and spaces, such as `https://shop.acme.example/linked` or `example.acme.shop://linked`",
     ))))]
     pub redirect_urls: Option<Vec<String>>,
     /// URL of the logo that Link shows: http or https, at most 2048 characters. Defaults to the logo
     /// of the Organization.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 2048))]
+    #[schemars(length(max = MAX_URL))]
     #[x_kube(validation = logo_url())]
     pub logo_url: Option<String>,
     /// Id of the Chrome extension that belongs to this client: 32 letters from `a` to `p`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     #[x_kube(validation = matches(
-        "^[a-p]{32}$",
+        CHROME_EXTENSION_ID,
         "must be the id of a Chrome extension: 32 letters from `a` to `p`, such as `abcdefghijklmnopabcdefghijklmnop`",
     ))]
     pub chrome_extension_id: Option<String>,

@@ -10,6 +10,7 @@ use super::rules::{comparing_durations, duration, no_control_characters};
 use super::{
     Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
 };
+use crate::domain::constraint::{MAX_DESCRIPTION, MAX_ID_CLAIM, MAX_NAME};
 pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.
@@ -68,12 +69,12 @@ pub use sources::{Inline, InlineKey, Oidc, Provided, RemoteJwks, RequiredClaim};
 pub struct UserPoolSpec {
     /// Display name, 1 to 128 characters. Defaults to the name of the object.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = MAX_NAME))]
     #[x_kube(validation = no_control_characters())]
     pub display_name: Option<String>,
     /// What this pool is for: at most 1024 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 1024))]
+    #[schemars(length(max = MAX_DESCRIPTION))]
     pub description: Option<String>,
     /// The operator creates the signing key, stores it in its own namespace, publishes the public
     /// key set and issues tokens at `POST /org/appUserIdToken`. `hosted: {}` uses the defaults.
@@ -102,7 +103,7 @@ pub struct UserPoolSpec {
     /// (RFC 6901) into the claims; 1 to 256 characters. Defaults to `sub`. The claim `email` is
     /// accepted only in tokens whose `email_verified` is true.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 256))]
+    #[schemars(length(min = 1, max = MAX_ID_CLAIM))]
     pub id_claim: Option<String>,
     /// The JSON type of that claim: `String` (default), or `Integer` for providers that number their
     /// users. Exactly this type is accepted, so that 42 and "42" never name one user. Integers have 64

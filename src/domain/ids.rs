@@ -1,8 +1,10 @@
 //! Ids. Each is a version-5 UUID (RFC 9562 section 5.5) over `namespace/Kind/name`, so the same
 //! manifests give the same ids in every cluster and after a restore, and nobody can choose one.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,6 +25,20 @@ macro_rules! id {
                 // `try_parse` alone would also accept the braced and URN forms; a single form per
                 // id keeps string comparisons meaningful.
                 (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string", "format": "uuid" })
             }
         }
 

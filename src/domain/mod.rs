@@ -3,6 +3,7 @@
 
 pub mod algorithm;
 pub mod client;
+pub mod constraint;
 pub mod credential;
 pub mod digest;
 pub mod document;

@@ -2,6 +2,7 @@
 //! and never to the caller.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::Json;
@@ -29,7 +30,7 @@ struct Body {
     name: &'static str,
     message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<&'static str>,
+    field: Option<Cow<'static, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -52,13 +53,13 @@ impl ApiError {
 
     /// 400: a required field is missing.
     #[must_use]
-    pub fn missing_field(field: &'static str, message: impl Into<String>) -> Self {
+    pub fn missing_field(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "MissingFieldError", message).of_field(field)
     }
 
     /// 400: a field has an invalid value.
     #[must_use]
-    pub fn invalid_field(field: &'static str, message: impl Into<String>) -> Self {
+    pub fn invalid_field(field: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "InvalidFieldError", message).of_field(field)
     }
 
@@ -133,8 +134,10 @@ impl ApiError {
         )
     }
 
-    fn of_field(mut self, field: &'static str) -> Self {
-        self.body.field = Some(field);
+    /// Names the field that the error is about.
+    #[must_use]
+    pub fn of_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {
+        self.body.field = Some(field.into());
         self
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
 //! [`serve`] is the only place that listens.
 
+mod body;
 mod concurrency;
 mod connection_limit;
 pub mod endpoints;
@@ -32,9 +33,8 @@ use tower_http::request_id::MakeRequestUuid;
 use concurrency::RequestLimiter;
 use connection_limit::Limited;
 pub use error::ApiError;
-pub use org::ApiState;
-pub use org::PlatformSettings;
 pub use org::openapi::document as openapi;
+pub use org::{ApiState, PlatformSettings};
 pub use state::ValidatorState;
 pub use tls::TlsFiles;
 

@@ -3,8 +3,9 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::crd::rules::{comparing_durations, duration};
+use crate::crd::rules::{comparing_durations, duration, member_matches};
 use crate::crd::{ClaimFormat, Jwk, SecretKeyRef};
+use crate::domain::constraint::{JWKS_URL, MAX_JWKS_URL};
 
 /// A JWK Set with private keys that your organization provides.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +19,7 @@ pub struct Provided {
 /// A key set at a URL.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[x_kube(
-    validation = Rule::new(r"self.url.matches('^https://[^\\s/?#@]+([/?][^\\s#]*)?$')")
-        .message("url must be an https URL without user, fragment and spaces, such as `https://id.acme.example/.well-known/jwks.json`")
+    validation = member_matches("self.url", JWKS_URL, "url must be an https URL without user, fragment and spaces, such as `https://id.acme.example/.well-known/jwks.json`")
         .field_path(".url"),
     validation = Rule::new(r"!self.url.matches('/[.]well-known/openid-configuration/?$')")
         .message("url is that of a discovery document, not of a JWK Set: use `oidc: {issuer: …}` with the URL before `/.well-known/openid-configuration`")
@@ -31,7 +31,7 @@ pub struct Provided {
 pub struct RemoteJwks {
     /// The https URL of your identity provider's JWK Set (RFC 7517): 1 to 1024 characters, without
     /// user and fragment. The response must be at most 512 KiB; at most 100 of its keys are used.
-    #[schemars(length(min = 1, max = 1024))]
+    #[schemars(length(min = 1, max = MAX_JWKS_URL))]
     pub url: String,
     /// CA certificates (PEM) that verify the server, instead of the public CAs: a key of a Secret in
     /// this namespace that has the label `anon.dev/use: ca`.

@@ -7,7 +7,7 @@
 //! that reads the request into [`Presented`] and turns the result into a response.
 
 mod authenticate;
-mod validate;
+pub mod validate;
 
 use std::time::Duration;
 

@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -15,17 +16,31 @@ use super::{Presented, VALIDATE};
 use crate::domain::principal::{Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
+use crate::server::body::{self, Ignored};
 use crate::server::error::{class_of, finish};
-use crate::server::request::{
-    Authorization, Fields, authorization, bearer, client_header, is_same_client,
-};
+use crate::server::request::{Authorization, authorization, bearer, client_header, is_same_client};
 use crate::server::{ApiError, ValidatorState};
 
+/// A credential, if it is not in the header, and what it is validated for.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ValidateRequest {
+    /// The credential. Not together with a bearer token.
+    token: Option<String>,
+    /// The client that a token of an end user is validated for. The same as in the header
+    /// `X-Anon-Sdk-Client-Id`, if both are sent.
+    sdk_client_id: Option<String>,
+    /// Accept only credentials of this organization.
+    organization_id: Option<String>,
+}
+
 /// The response for a valid credential.
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Active<'v> {
+pub struct Active<'v> {
+    #[schemars(extend("const" = true))]
     active: bool,
+    /// The type of the holder: `appUser`, `apiKey` or `member`.
     principal: &'static str,
     organization_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,16 +56,19 @@ struct Active<'v> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key_id: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     issued_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     claims: Option<&'v Map<String, Value>>,
 }
 
 /// The response for an invalid credential, and for a result that is currently unknown.
-#[derive(Debug, Serialize)]
-struct Inactive {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Inactive {
+    #[schemars(extend("const" = false))]
     active: bool,
     name: &'static str,
     reason: &'static str,
@@ -71,18 +89,19 @@ pub async fn validate(
 
 #[expect(clippy::needless_pass_by_value, reason = "both are dropped here")]
 fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, ApiError> {
-    let fields = Fields::read(body)?.unwrap_or_default();
-    fields.refuse_others(&["token", "sdkClientId", "organizationId"])?;
-    let token = fields.string("token")?;
-    let body_client = fields.string("sdkClientId")?.filter(|client| !client.is_empty());
-    let organization = fields.string("organizationId")?;
+    let request = match body.as_ref() {
+        [] => ValidateRequest::default(),
+        body => body::read(body, None, &Ignored::default())?,
+    };
+    let ValidateRequest { token, sdk_client_id, organization_id } = request;
+    let body_client = sdk_client_id.filter(|client| !client.is_empty());
     let ask = || {
-        let credential = match token {
+        let credential = match &token {
             None => bearer(&headers)?,
             Some(token) if authorization(&headers)? == Authorization::Absent => token,
             Some(_) => return Err(Reason::TwoCredentials),
         };
-        let client = match (client_header(&headers)?, body_client) {
+        let client = match (client_header(&headers)?, body_client.as_deref()) {
             (Some(header), Some(body)) if !is_same_client(header, body) => {
                 return Err(Reason::ClientAmbiguous);
             }
@@ -94,7 +113,7 @@ fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, Ap
         Ok(Presented {
             credential: Zeroizing::new(credential.to_owned()),
             client: client.map(str::to_owned),
-            organization: organization.map(str::to_owned),
+            organization: organization_id,
         })
     };
     Ok(ask())

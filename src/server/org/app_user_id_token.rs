@@ -2,35 +2,54 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tracing::{error, warn};
 use uuid::Uuid;
 
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
-use crate::domain::operation::Operation;
 use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
-use crate::server::error::finish;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
 use super::audit;
-use super::caller::{Caller, authorize};
+use super::caller::Caller;
+use super::fields::filled;
+use super::route::{Reply, reply};
 use super::signer::ActiveKey;
 
-/// The reply.
-#[derive(Debug, Serialize)]
+/// The user that a token is issued for, and how long it is valid.
+#[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct Minted {
+pub struct AppUserIdTokenRequest {
+    /// The id of the user in your own system: at most 255 bytes.
+    #[schemars(length(min = 1), example = "user-1".to_owned())]
+    app_user_id: String,
+    /// The webapp client that the user comes through. It determines the pool, and is a claim of the
+    /// token.
+    sdk_client_id: Option<String>,
+    /// The pool, if no client is specified. By default, that of the organization.
+    user_pool_id: Option<String>,
+    /// When the token expires: an absolute time in seconds since 1970, not a lifetime. Defaults to
+    /// the UserPool's default lifetime, six months unless configured.
+    #[schemars(range(max = u32::MAX), example = 1_893_456_000)]
+    exp: Option<u32>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
+/// A token of an end user.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AppUserIdToken {
+    /// A JWT (RFC 7519), to be sent as a bearer token.
     app_user_id_token: String,
 }
 
@@ -43,17 +62,14 @@ struct Target {
 /// Authenticates, authorizes, resolves the pool, signs.
 pub async fn mint(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::MintAppUserIdToken).await?;
-    let fields = caller.fields(body)?;
-    let app_user_id = app_user_id(&fields)?.to_owned();
-    let target = target(&state, &caller, &fields)?;
+    caller: Caller,
+    JsonBody(body): JsonBody<AppUserIdTokenRequest>,
+) -> Result<Reply<AppUserIdToken>, ApiError> {
+    let app_user_id = app_user_id(filled(Some(body.app_user_id)))?;
+    let target = target(&state, &caller, body.sdk_client_id, body.user_pool_id)?;
     let hosted = hosted(&target.pool)?;
     let now = state.clock.now();
-    let expires_at = expiry(&fields, hosted, now)?;
-    drop(fields);
+    let expires_at = expiry(body.exp, hosted, now)?;
 
     if target.pool.active_key().is_none() {
         return Err(no_keys());
@@ -97,36 +113,39 @@ pub async fn mint(
         ApiError::internal()
     })?;
     audit::object(&target.pool.id);
-    Ok(finish(StatusCode::OK, Json(Minted { app_user_id_token }).into_response()))
+    Ok(reply(AppUserIdToken { app_user_id_token }))
 }
 
-pub fn app_user_id(fields: &Fields) -> Result<&str, ApiError> {
+/// A checked appUserId.
+pub fn app_user_id(id: Option<String>) -> Result<String, ApiError> {
     let field = "appUserId";
-    match fields.string(field)? {
-        None | Some("") => Err(ApiError::missing_field(
-            field,
-            "`appUserId` is required: the id of the user in your own system",
-        )),
-        Some(id) if id.len() > MAX_APP_USER_ID_BYTES => Err(ApiError::invalid_field(
-            field,
-            format!("`appUserId` must have at most {MAX_APP_USER_ID_BYTES} bytes"),
-        )),
-        Some(id) if id.chars().any(char::is_control) => {
-            Err(ApiError::invalid_field(field, "`appUserId` must not contain control characters"))
-        }
-        Some(id) => Ok(id),
+    let id = id.ok_or_else(|| {
+        let message = "`appUserId` is required: the id of the user in your own system";
+        ApiError::missing_field(field, message)
+    })?;
+    if id.len() > MAX_APP_USER_ID_BYTES {
+        let message = format!("`appUserId` must have at most {MAX_APP_USER_ID_BYTES} bytes");
+        return Err(ApiError::invalid_field(field, message));
     }
+    if id.chars().any(char::is_control) {
+        let message = "`appUserId` must not contain control characters";
+        return Err(ApiError::invalid_field(field, message));
+    }
+    Ok(id)
 }
 
 /// The pool given by `sdkClientId`, by `userPoolId`, or by the organization's defaults.
-fn target(state: &ApiState, caller: &Caller, fields: &Fields) -> Result<Target, ApiError> {
+fn target(
+    state: &ApiState,
+    caller: &Caller,
+    client: Option<String>,
+    pool: Option<String>,
+) -> Result<Target, ApiError> {
     let own = caller.organization;
-    let pool_id = fields.string("userPoolId")?;
-    let by_client =
-        fields.string("sdkClientId")?.map(|id| by_client(state, own, id)).transpose()?;
-    let by_pool = pool_id
+    let by_client = client.map(|id| by_client(state, own, &id)).transpose()?;
+    let by_pool = pool
         .map(|id| {
-            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+            let pool = UserPoolId::parse(&id).and_then(|id| state.reader.pool(id));
             pool.filter(|pool| pool.organization == own)
                 .ok_or_else(|| ApiError::not_found("UserPool not found"))
         })
@@ -204,9 +223,9 @@ fn hosted(pool: &UserPool) -> Result<&Hosted, ApiError> {
 
 /// `exp` is an absolute NumericDate. A lifetime above the pool's maximum is rejected, not
 /// shortened.
-fn expiry(fields: &Fields, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
+fn expiry(exp: Option<u32>, hosted: &Hosted, now: Timestamp) -> Result<i64, ApiError> {
     let now = now.as_second();
-    let Some(exp) = fields.u32("exp")?.map(i64::from) else {
+    let Some(exp) = exp.map(i64::from) else {
         return Ok(now.saturating_add(hosted.default_lifetime.as_secs()));
     };
     if exp <= now {

@@ -9,6 +9,7 @@ use std::fmt::Display;
 use std::panic;
 
 use axum::extract::Request;
+use axum::http::HeaderName;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::field::{Empty, display};
@@ -17,14 +18,24 @@ use tracing::{Instrument as _, Span, info, info_span};
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
+use crate::server::body::Ignored;
 use crate::server::concurrency::WorkerSlot;
 use crate::server::error::ErrorName;
 use crate::server::{ApiError, REQUEST_ID};
 
+/// The response header with the members of the body that had no effect.
+const IGNORED: HeaderName = HeaderName::from_static("x-anon-ignored");
+
 /// Runs a handler in the span of its request and logs the outcome. A write runs to its end and is
 /// logged even if its caller disconnects: it may have succeeded already, and half a write would be
 /// worse than either.
-pub async fn audited(operation: Operation, request: Request, next: Next) -> Response {
+///
+/// The extractors find the operation in the extensions of the request, and put there which members
+/// of the body had no effect.
+pub async fn audited(operation: Operation, mut request: Request, next: Next) -> Response {
+    let ignored = Ignored::default();
+    request.extensions_mut().insert(operation);
+    request.extensions_mut().insert(Ignored::clone(&ignored));
     let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok()).unwrap_or_default();
     let span = info_span!(
         "request",
@@ -49,7 +60,11 @@ pub async fn audited(operation: Operation, request: Request, next: Next) -> Resp
         response
     };
     match tokio::spawn(write.instrument(span)).await {
-        Ok(response) => response,
+        Ok(mut response) => {
+            let names = ignored.get().cloned();
+            response.headers_mut().extend(names.map(|names| (IGNORED, names)));
+            response
+        }
         Err(ended) if ended.is_panic() => panic::resume_unwind(ended.into_panic()),
         Err(_) => ApiError::unavailable("the server is shutting down; try again").into_response(),
     }

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use axum::body::Bytes;
+use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
+use axum::http::request::Parts;
 
 use super::audit;
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId};
@@ -11,8 +12,9 @@ use crate::domain::operation::Operation;
 use crate::domain::principal::Principal;
 use crate::domain::reason::Reason;
 use crate::domain::role::Role;
+use crate::server::body::OwnOrganization;
 use crate::server::endpoints::{ORG, Presented};
-use crate::server::request::{Fields, bearer};
+use crate::server::request::bearer;
 use crate::server::{ApiError, ApiState};
 
 /// An authenticated caller whose role is sufficient.
@@ -52,11 +54,7 @@ impl fmt::Display for Who {
 }
 
 /// Authenticates and authorizes the caller of `operation`.
-///
-/// # Errors
-/// There is no credential, it is invalid, its role is not sufficient, or it has made too many
-/// calls.
-pub async fn authorize(
+async fn authorize(
     state: &ApiState,
     headers: &HeaderMap,
     operation: Operation,
@@ -94,18 +92,19 @@ pub async fn authorize(
     Ok(caller)
 }
 
-impl Caller {
-    /// Reads a body. Older clients send their organization along; it must be the caller's own.
-    ///
-    /// # Errors
-    /// There is no body, it cannot be parsed, or it specifies another organization.
-    pub fn fields(&self, body: Bytes) -> Result<Fields, ApiError> {
-        let fields = Fields::required_body(body)?;
-        match fields.string("organizationId")? {
-            Some(id) if OrganizationId::parse(id) != Some(self.organization) => {
-                Err(ApiError::forbidden("`organizationId` is not the organization of the caller"))
-            }
-            _ => Ok(fields),
+impl FromRequestParts<ApiState> for Caller {
+    type Rejection = ApiError;
+
+    /// The caller of the operation that the route belongs to. Authorized once, however many
+    /// extractors need it.
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(caller.clone());
         }
+        let operation = parts.extensions.get::<Operation>().ok_or_else(ApiError::internal)?;
+        let caller = authorize(state, &parts.headers, *operation).await?;
+        parts.extensions.insert(OwnOrganization(caller.organization));
+        parts.extensions.insert(caller.clone());
+        Ok(caller)
     }
 }

@@ -4,12 +4,16 @@
 //! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set,
 //! and that must not prevent an Admin from deleting a credential.
 
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
 use kube::{Resource, ResourceExt as _};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use super::caller::Caller;
 use crate::domain::role::Role;
-use crate::server::ApiError;
-use crate::server::request::Fields;
+use crate::server::body::Query;
+use crate::server::{ApiError, ApiState};
 
 /// Labels and annotations by which the tools mark their objects, with the value if only that
 /// identifies the tool.
@@ -62,14 +66,23 @@ pub enum Force {
     Yes,
 }
 
-impl Force {
-    /// Reads the query parameter `force`.
-    ///
-    /// # Errors
-    /// It is neither true nor false, or the caller may not force a deletion.
-    pub fn read(caller: &Caller, query: Option<&str>) -> Result<Self, ApiError> {
-        let fields = Fields::from_query(query.unwrap_or_default())?;
-        match fields.string("force")? {
+/// The query of a deletion.
+#[derive(Deserialize, JsonSchema)]
+pub struct DeleteQuery {
+    /// `true` deletes the object even if Helm, Argo CD or Flux appears to manage it and would
+    /// re-create it. Requires role Admin.
+    #[schemars(with = "Option<bool>")]
+    force: Option<String>,
+}
+
+impl FromRequestParts<ApiState> for Force {
+    type Rejection = ApiError;
+
+    /// Fails if the parameter is neither true nor false, or the caller may not force a deletion.
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let Query(query) = Query::<DeleteQuery>::from_request_parts(parts, state).await?;
+        match query.force.as_deref() {
             None | Some("false") => Ok(Self::No),
             Some("true") if caller.role == Role::Admin => Ok(Self::Yes),
             Some("true") => Err(ApiError::forbidden("`force` requires role Admin")),

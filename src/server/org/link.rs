@@ -7,80 +7,105 @@
 
 use std::sync::Arc;
 
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::State;
+use schemars::JsonSchema;
 use serde::de::IgnoredAny;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::app_user_id_token::app_user_id;
-use super::caller::{Caller, authorize};
-use super::reply;
+use super::caller::Caller;
+use super::fields::filled;
+use super::route::{Reply, reply};
 use crate::domain::client::{ClientKind, SdkClient, Webapp};
 use crate::domain::ids::{ObjectName, SdkClientId};
-use crate::domain::operation::Operation;
 use crate::domain::principal::Principal;
 use crate::domain::reason::{Class, Reason};
 use crate::domain::token::UnverifiedToken;
+use crate::server::body::Query;
 use crate::server::endpoints::{LINK, Presented};
-use crate::server::request::Fields;
 use crate::server::{ApiError, ApiState};
 
-/// The documented parameters, and whether each is required.
-pub const PARAMETERS: &[(&str, bool)] = &[
-    ("app", true),
-    ("redirectUrl", true),
-    ("appUserId", false),
-    ("appUserIdToken", false),
-    ("clientId", false),
-    ("chromeExtensionId", false),
-    ("companyLogoUrl", false),
-    ("companyName", false),
-    ("state", false),
-    ("authUrl", false),
-    ("checkUrl", false),
-    ("displayName", false),
-    ("iconUrl", false),
-];
+/// The parameters.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkQuery {
+    /// The application that the user connects an account of.
+    #[schemars(required)]
+    app: Option<String>,
+    /// Exactly one of the client's `redirectUrls`.
+    #[schemars(required)]
+    redirect_url: Option<String>,
+    /// The user. This or `appUserIdToken` is required.
+    app_user_id: Option<String>,
+    /// A token of the user, valid for the client.
+    app_user_id_token: Option<String>,
+    /// A webapp client of the organization. By default, the one that the token was issued for, or
+    /// the organization's default client.
+    client_id: Option<String>,
+    /// That of the client.
+    chrome_extension_id: Option<String>,
+    /// By default, the logo of the organization.
+    company_logo_url: Option<String>,
+    /// By default, the name of the organization.
+    company_name: Option<String>,
+    /// JSON, passed back to `redirectUrl`. By default `{}`.
+    state: Option<String>,
+    /// Passed on.
+    auth_url: Option<String>,
+    /// Passed on.
+    check_url: Option<String>,
+    /// Passed on.
+    display_name: Option<String>,
+    /// Passed on.
+    icon_url: Option<String>,
+}
+
+/// Where to send the user.
+#[derive(Serialize, JsonSchema)]
+pub struct LinkUrl {
+    url: String,
+}
 
 /// Builds the URL.
 pub async fn url(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetLinkUrl).await?;
+    caller: Caller,
+    Query(query): Query<LinkQuery>,
+) -> Result<Reply<LinkUrl>, ApiError> {
     let base = state.platform.link_url.as_deref().ok_or_else(|| {
         ApiError::not_found("link URLs are not enabled: the operator runs without `--link-url`")
     })?;
-    let fields = Fields::from_query(query.as_deref().unwrap_or_default())?;
     let mut link = Link(Vec::new());
-    link.add("app", bounded(&fields, "app")?.ok_or_else(|| missing("app"))?);
+    link.add("app", bounded("app", query.app)?.ok_or_else(|| missing("app"))?);
 
-    let token = fields.text("appUserIdToken")?;
-    let client = client(&state, &caller, &fields, token.as_deref())?;
+    let token = filled(query.app_user_id_token);
+    let client = client(&state, &caller, filled(query.client_id).as_deref(), token.as_deref())?;
     client.live_pool().map_err(|reason| ApiError::invalid_field("clientId", reason.message()))?;
     let ClientKind::Webapp(webapp) = &client.kind else {
         return Err(ApiError::invalid_field("clientId", Reason::ClientNotWebapp.message()));
     };
     link.add("clientId", client.id.to_string());
-    link.add("redirectUrl", redirect_url(&fields, webapp)?);
-    link.add("appUserId", user(&state, &caller, &fields, &client, token.as_deref()).await?);
+    link.add("redirectUrl", redirect_url(filled(query.redirect_url), webapp)?);
+    link.add(
+        "appUserId",
+        user(&state, &caller, filled(query.app_user_id), &client, token.as_deref()).await?,
+    );
     link.extend("appUserIdToken", token);
-    link.extend("chromeExtensionId", extension(&fields, webapp)?);
+    link.extend("chromeExtensionId", extension(filled(query.chrome_extension_id), webapp)?);
 
     let organization = state.reader.organization(caller.organization);
-    let name = bounded(&fields, "companyName")?;
+    let name = bounded("companyName", query.company_name)?;
     let own = || organization.as_ref().map_or(&caller.namespace, |it| &it.display_name).clone();
     link.add("companyName", name.unwrap_or_else(own));
     let own = || organization.as_ref().and_then(|it| it.logo_url.clone());
-    link.extend("companyLogoUrl", web_address(&fields, "companyLogoUrl")?.or_else(own));
-    link.add("state", json_text(&fields)?);
-    for field in ["authUrl", "checkUrl", "iconUrl"] {
-        link.extend(field, web_address(&fields, field)?);
-    }
-    link.extend("displayName", bounded(&fields, "displayName")?);
-    Ok(reply(&json!({ "url": link.at(base) })))
+    let logo = web_address("companyLogoUrl", query.company_logo_url)?;
+    link.extend("companyLogoUrl", logo.or_else(own));
+    link.add("state", json_text(query.state)?);
+    link.extend("authUrl", web_address("authUrl", query.auth_url)?);
+    link.extend("checkUrl", web_address("checkUrl", query.check_url)?);
+    link.extend("iconUrl", web_address("iconUrl", query.icon_url)?);
+    link.extend("displayName", bounded("displayName", query.display_name)?);
+    Ok(reply(LinkUrl { url: link.at(base) }))
 }
 
 /// The query parameters of the URL.
@@ -106,10 +131,9 @@ impl Link {
 fn client(
     state: &ApiState,
     caller: &Caller,
-    fields: &Fields,
+    named: Option<&str>,
     token: Option<&str>,
 ) -> Result<Arc<SdkClient>, ApiError> {
-    let named = fields.text("clientId")?;
     // Unverified: the verification of the token, for this client, follows.
     let of_token = || token.and_then(|token| UnverifiedToken::parse(token).ok()?.made_for());
     let default = || {
@@ -117,7 +141,7 @@ fn client(
         let name = organization.default_sdk_client.clone()?;
         Some(ObjectName { namespace: organization.namespace.clone(), name })
     };
-    let id = named.as_deref().map(SdkClientId::parse).or_else(|| of_token().map(Some));
+    let id = named.map(SdkClientId::parse).or_else(|| of_token().map(Some));
     let client = match id {
         Some(id) => id.and_then(|id| state.reader.client(id)),
         None => state.reader.client_named(&default().ok_or_else(|| missing("clientId"))?),
@@ -128,20 +152,20 @@ fn client(
 }
 
 /// The redirect URL must match a listed one exactly.
-fn redirect_url(fields: &Fields, webapp: &Webapp) -> Result<String, ApiError> {
-    let url = fields.required("redirectUrl")?;
-    if !webapp.redirect_urls.iter().any(|listed| listed == url) {
+fn redirect_url(url: Option<String>, webapp: &Webapp) -> Result<String, ApiError> {
+    let url = url.ok_or_else(|| missing("redirectUrl"))?;
+    if !webapp.redirect_urls.contains(&url) {
         return Err(ApiError::invalid_field(
             "redirectUrl",
             "`redirectUrl` is not one of the client's `redirectUrls`",
         ));
     }
-    Ok(url.to_owned())
+    Ok(url)
 }
 
-fn extension(fields: &Fields, webapp: &Webapp) -> Result<Option<String>, ApiError> {
+fn extension(id: Option<String>, webapp: &Webapp) -> Result<Option<String>, ApiError> {
     let own = &webapp.chrome_extension_id;
-    match fields.text("chromeExtensionId")? {
+    match id {
         Some(id) if own.as_ref() != Some(&id) => Err(ApiError::invalid_field(
             "chromeExtensionId",
             "`chromeExtensionId` is not that of the client",
@@ -154,14 +178,12 @@ fn extension(fields: &Fields, webapp: &Webapp) -> Result<Option<String>, ApiErro
 async fn user(
     state: &ApiState,
     caller: &Caller,
-    fields: &Fields,
+    said: Option<String>,
     client: &SdkClient,
     token: Option<&str>,
 ) -> Result<String, ApiError> {
-    let said = fields.text("appUserId")?;
     let Some(token) = token else {
-        return said
-            .map_or_else(|| Err(missing("appUserId")), |_| app_user_id(fields).map(str::to_owned));
+        return app_user_id(Some(said.ok_or_else(|| missing("appUserId"))?));
     };
     let presented = Presented {
         credential: token.to_owned().into(),
@@ -186,8 +208,8 @@ async fn user(
 }
 
 /// `state`: JSON, returned to the client unchanged.
-fn json_text(fields: &Fields) -> Result<String, ApiError> {
-    let text = bounded(fields, "state")?.unwrap_or_else(|| "{}".to_owned());
+fn json_text(text: Option<String>) -> Result<String, ApiError> {
+    let text = bounded("state", text)?.unwrap_or_else(|| "{}".to_owned());
     match serde_json::from_str::<IgnoredAny>(&text) {
         Ok(IgnoredAny) => Ok(text),
         Err(_) => Err(ApiError::invalid_field("state", "`state` must be JSON")),
@@ -195,8 +217,8 @@ fn json_text(fields: &Fields) -> Result<String, ApiError> {
 }
 
 /// A URL that a browser displays or follows: no `javascript:` and the like.
-fn web_address(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
-    let url = bounded(fields, field)?;
+fn web_address(field: &'static str, url: Option<String>) -> Result<Option<String>, ApiError> {
+    let url = bounded(field, url)?;
     let fits = |url: &String| url.starts_with("https://") || url.starts_with("http://");
     if url.as_ref().is_none_or(fits) {
         return Ok(url);
@@ -205,8 +227,8 @@ fn web_address(fields: &Fields, field: &'static str) -> Result<Option<String>, A
 }
 
 /// An optional string of limited length.
-fn bounded(fields: &Fields, field: &'static str) -> Result<Option<String>, ApiError> {
-    let text = fields.text(field)?;
+fn bounded(field: &'static str, text: Option<String>) -> Result<Option<String>, ApiError> {
+    let text = filled(text);
     if text.as_ref().is_some_and(|text| text.len() > 2048 || text.chars().any(char::is_control)) {
         let message = format!("`{field}` must have at most 2048 bytes and no control characters");
         return Err(ApiError::invalid_field(field, message));

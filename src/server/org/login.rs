@@ -8,35 +8,52 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
-use axum::response::Response;
 use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::{Api, PostParams};
-use serde::Serialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tracing::warn;
+use zeroize::Zeroizing;
 
-use super::caller::{Who, authorize};
+use super::caller::{Caller, Who};
+use super::fields::{filled, required};
 use super::passwords::CANDIDATES;
+use super::route::{Reply, reply};
 use super::sessions::Proof;
-use super::{audit, rate_limit, reply, sessions};
+use super::{audit, rate_limit, sessions};
 use crate::domain::ids::OrganizationId;
 use crate::domain::member::Member;
-use crate::domain::operation::Operation;
 use crate::domain::password::Password;
 use crate::domain::reason::Reason;
 use crate::kube_ext::error::short;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
 /// A failed login is answered after a multiple of this time.
 const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
 
-#[derive(Serialize)]
-struct LoggedIn<'t> {
-    token: &'t str,
+/// An e-mail address with a password, or a Kubernetes token.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Login {
+    email: Option<String>,
+    #[schemars(with = "Option<String>", extend("format" = "password"))]
+    password: Option<Zeroizing<String>>,
+    /// A token of a Kubernetes identity, issued for this operator: its audience is the operator's
+    /// public URL, or `anon-operator`.
+    kubernetes_token: Option<String>,
+    /// Required for a member of several organizations.
+    organization_id: Option<String>,
+}
+
+/// A new session.
+#[derive(Serialize, JsonSchema)]
+pub struct LoginSession {
+    /// The session token: the bearer token of the following requests.
+    token: String,
 }
 
 /// Identifies the member, begins a session and returns its token.
@@ -44,29 +61,27 @@ pub async fn login(
     State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+    JsonBody(body): JsonBody<Login>,
+) -> Result<Reply<LoginSession>, ApiError> {
     state.reader.answers()?;
-    let fields = Fields::required_body(body)?;
     let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
     let began = Instant::now();
-    // Read before the rate limits: a malformed request must not use up anyone's budget.
-    let organization = fields.string("organizationId")?.map(str::to_owned);
-    let organization = organization.as_deref();
+    let organization = body.organization_id.as_deref();
     let mut hint = "wrong e-mail address or password, or the member may not log in";
-    let found = match fields.text("kubernetesToken")? {
-        Some(token) => {
-            if fields.text("password")?.is_some() {
-                return Err(ApiError::invalid_field(
-                    "kubernetesToken",
-                    "two credentials: send either `email` and `password` or `kubernetesToken`",
-                ));
-            }
-            hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
-            drop(fields);
-            by_kubernetes(&state, organization, peer, &token).await?
+    let found = if let Some(token) = filled(body.kubernetes_token) {
+        if body.password.is_some_and(|password| !password.is_empty()) {
+            return Err(ApiError::invalid_field(
+                "kubernetesToken",
+                "two credentials: send either `email` and `password` or `kubernetesToken`",
+            ));
         }
-        None => by_password(&state, fields, organization, peer).await?,
+        hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
+        by_kubernetes(&state, organization, peer, &token).await?
+    } else {
+        let email = required("email", body.email)?;
+        let password = required("password", body.password)?;
+        // Checked before the rate limits: a malformed request must not use up anyone's budget.
+        by_password(&state, email, password, organization, peer).await?
     };
     let found = the_one(found)?;
     let token = match &found {
@@ -81,7 +96,7 @@ pub async fn login(
     };
     audit::organization(member.organization);
     audit::who(&Who::Member { id: member.id, session: token.hash().id() });
-    Ok(reply(&LoggedIn { token: token.expose() }))
+    Ok(reply(LoginSession { token: token.expose().to_owned() }))
 }
 
 /// The members that were found, each with its proof.
@@ -111,14 +126,15 @@ fn the_one(mut found: Found) -> Result<Option<(Arc<Member>, Proof)>, ApiError> {
 /// The members with this e-mail address and password.
 async fn by_password(
     state: &ApiState,
-    fields: Fields,
+    email: String,
+    password: Zeroizing<String>,
     organization: Option<&str>,
     peer: Option<IpAddr>,
 ) -> Result<Found, ApiError> {
-    let login_name = Member::login_name(fields.required("email")?);
-    let password = Password::typed(fields.required("password")?);
+    let login_name = Member::login_name(&email);
     // Not held while the request waits.
-    drop(fields);
+    drop(email);
+    let password = Password::typed(&password);
     let limits = &state.platform.limits;
     limits.peer(peer)?;
     limits.email(&login_name, peer)?;
@@ -191,32 +207,26 @@ fn narrow(members: &mut Vec<Arc<Member>>, organization: Option<&str>) {
 /// Ends the caller's session.
 pub async fn logout(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    log_out(&state, &headers, Operation::Logout).await
+    caller: Caller,
+) -> Result<Reply<bool>, ApiError> {
+    log_out(&state, &caller, false).await
 }
 
 /// Ends all of the caller's sessions.
 pub async fn logout_all(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    log_out(&state, &headers, Operation::LogoutAll).await
+    caller: Caller,
+) -> Result<Reply<bool>, ApiError> {
+    log_out(&state, &caller, true).await
 }
 
-async fn log_out(
-    state: &ApiState,
-    headers: &HeaderMap,
-    operation: Operation,
-) -> Result<Response, ApiError> {
-    let caller = authorize(state, headers, operation).await?;
+async fn log_out(state: &ApiState, caller: &Caller, all: bool) -> Result<Reply<bool>, ApiError> {
     let Who::Member { id, session } = &caller.who else {
         // An API key has no session; a rotation or a Revocation invalidates it.
         return Err(Reason::CredentialKindRefused.into());
     };
     let member = state.reader.member(*id).ok_or(Reason::SessionUnknown)?;
-    let all = operation == Operation::LogoutAll;
     sessions::end(state, &member.name, |it| all || it.hash.id() == *session).await?;
     audit::object(id);
-    Ok(reply(&true))
+    Ok(reply(true))
 }

@@ -1,38 +1,93 @@
 //! `/org/member` and `/org/members`.
 
-use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::State;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::caller::{Caller, authorize};
+use super::caller::Caller;
+use super::fields::{Email, Name, NewPassword, SpecPatch};
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
-use super::resources::{self, find, namespaced_api};
-use super::{audit, last_admin, reply, sessions};
+use super::resources::{self, ById, namespaced_api};
+use super::route::{Reply, changed, reply};
+use super::{List, audit, last_admin, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
-use crate::domain::member::Member;
-use crate::domain::operation::Operation;
-use crate::domain::password::{Password, PasswordHash};
+use crate::domain::password::PasswordHash;
 use crate::domain::role::Role;
 use crate::names;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
-use crate::validate;
+use crate::{domain, validate};
 
-/// A member in the form of a response.
-pub fn show(member: &crd::Member) -> Value {
-    let namespace = member.namespace().unwrap_or_default();
-    json!({
-        "id": MemberId::derive(&namespace, &member.name_any()),
-        "name": name_of(member),
-        "email": member.spec.email,
-        "organizationId": OrganizationId::derive(&namespace),
-        "role": member.spec.role,
-    })
+/// A staff user of the organization.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    id: MemberId,
+    name: String,
+    email: String,
+    organization_id: OrganizationId,
+    role: Role,
+}
+
+impl Member {
+    /// A member in the form of a response.
+    pub fn of(member: &crd::Member) -> Self {
+        let namespace = member.namespace().unwrap_or_default();
+        Self {
+            id: MemberId::derive(&namespace, &member.name_any()),
+            name: name_of(member),
+            email: member.spec.email.clone(),
+            organization_id: OrganizationId::derive(&namespace),
+            role: member.spec.role,
+        }
+    }
+}
+
+/// A member in a list.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberItem {
+    id: MemberId,
+    name: String,
+    email: String,
+    role: Role,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    created_at: Option<Time>,
+}
+
+/// A new member.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberCreate {
+    name: Name,
+    email: Email,
+    password: NewPassword,
+    /// Permissions of the member: Admin, Member or ReadOnly.
+    role: Role,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
+/// Changes to a member. What is left out stays as it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberPatch {
+    name: Option<Name>,
+    email: Option<Email>,
+    /// Ends all sessions of the member.
+    password: Option<NewPassword>,
+    /// Permissions of the member: Admin, Member or ReadOnly.
+    role: Option<Role>,
+    /// While true, the member cannot log in. Ends all of its sessions.
+    suspended: Option<bool>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
 }
 
 fn name_of(member: &crd::Member) -> String {
@@ -42,26 +97,18 @@ fn name_of(member: &crd::Member) -> String {
 /// Creates a member with a password.
 pub async fn create(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::CreateMember;
-    let caller = authorize(&state, &headers, operation).await?;
-    let fields = caller.fields(body)?;
+    caller: Caller,
+    JsonBody(body): JsonBody<MemberCreate>,
+) -> Result<Reply<Member>, ApiError> {
     let spec = crd::MemberSpec {
-        display_name: Some(fields.name()?),
-        email: email(&fields)?,
-        role: role(&fields)?.ok_or_else(|| {
-            ApiError::missing_field("role", "`role` is required: Admin, Member or ReadOnly")
-        })?,
+        display_name: Some(body.name.checked()?),
+        email: body.email.checked()?,
+        role: body.role,
         password_secret_ref: None,
         kubernetes: None,
         suspended: None,
     };
-    let password = fields.required("password")?;
-    let password = Password::chosen(password)
-        .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
-    drop(fields);
+    let password = body.password.checked()?;
     // Without the password, which could be guessed from the fingerprint of the request.
     let content = serde_json::to_value(&spec).unwrap_or_default();
     let wish = spec.display_name.clone().unwrap_or_default();
@@ -95,65 +142,53 @@ pub async fn create(
         after_change(&state, &member, id).await?;
     }
     audit::object(&member.id);
-    Ok(reply(&show(&object)))
+    Ok(reply(Member::of(&object)))
 }
 
 /// Returns a member.
-pub async fn get(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetMember).await?;
-    let member: crd::Member = find(&state, &caller, path).await?;
-    Ok(reply(&show(&member)))
+pub async fn get(id: ById<crd::Member>) -> Result<Reply<Member>, ApiError> {
+    Ok(reply(Member::of(&id.read().await?)))
 }
 
 /// Returns all members.
-pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListMembers).await?;
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+) -> Result<Reply<List<MemberItem>>, ApiError> {
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
-    let item = |member: &crd::Member| {
-        json!({
-            "id": MemberId::derive(&caller.namespace, &member.name_any()),
-            "name": name_of(member),
-            "email": member.spec.email,
-            "role": member.spec.role,
-            "createdAt": member.metadata.creation_timestamp,
-        })
+    let item = |member: crd::Member| MemberItem {
+        id: MemberId::derive(&caller.namespace, &member.name_any()),
+        name: name_of(&member),
+        email: member.spec.email,
+        role: member.spec.role,
+        created_at: member.metadata.creation_timestamp,
     };
-    let items: Vec<_> = members.iter().map(item).collect();
-    Ok(reply(&json!({"resource": "Member", "items": items})))
+    let items = members.into_iter().map(item).collect();
+    Ok(reply(List { resource: "Member", items }))
 }
 
 /// Changes a member. A new password or a suspension ends all of its sessions.
 pub async fn patch(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::PatchMember;
-    let caller = authorize(&state, &headers, operation).await?;
-    let fields = caller.fields(body)?;
-    let mut spec = Map::new();
-    fields.patch_name(&mut spec)?;
-    let email = fields.value("email").map(|_| email(&fields)).transpose()?;
-    let role = role(&fields)?;
-    spec.extend(role.map(|role| ("role".to_owned(), json!(role))));
-    let suspended = fields.bool("suspended")?;
-    spec.extend(suspended.map(|suspended| ("suspended".to_owned(), json!(suspended))));
-    let password = fields.string("password")?.map(Password::chosen).transpose();
-    let password =
-        password.map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
-    drop(fields);
-    let object: crd::Member = find(&state, &caller, path).await?;
-    if let Some(email) = email {
-        if email_taken(&state, &caller, &email, Some(&object)) {
-            return Err(email_in_use());
-        }
-        spec.insert("email".to_owned(), json!(email));
+    caller: Caller,
+    id: ById<crd::Member>,
+    JsonBody(body): JsonBody<MemberPatch>,
+) -> Result<Reply<bool>, ApiError> {
+    let (role, suspended) = (body.role, body.suspended);
+    let email = body.email.map(Email::checked).transpose()?;
+    let password = body.password.as_ref().map(NewPassword::checked).transpose()?;
+    drop(body.password);
+    let mut spec = SpecPatch::default();
+    spec.set("displayName", body.name.map(Name::checked).transpose()?);
+    spec.set("role", role.map(Role::as_str));
+    spec.set("suspended", suspended);
+    let object = id.read().await?;
+    if let Some(email) = &email
+        && email_taken(&state, &caller, email, Some(&object))
+    {
+        return Err(email_in_use());
     }
+    spec.set("email", email);
     let before = validate::member(&object).map_err(|_| ApiError::internal())?;
     if password.is_some() && object.spec.password_secret_ref.is_some() {
         return Err(ApiError::unprocessable(
@@ -173,17 +208,16 @@ pub async fn patch(
     } else {
         None
     };
-    let api = namespaced_api(&state, &caller);
     let leaves = role.is_some_and(|role| role < Role::Admin) || suspended == Some(true);
     let object = if leaves { last_admin::reserve(&state, &caller, object).await? } else { object };
     if object.annotations().contains_key(names::LEAVING) {
         annotations.insert(names::LEAVING.to_owned(), Value::Null);
     }
-    let patched = resources::patch_with(&state, &api, &object, annotations.into(), spec.into());
+    let patched = resources::patch_with(&state, &id.api, &object, annotations.into(), spec.into());
     let patched = match patched.await {
         Ok(patched) => patched,
         Err(error) => {
-            last_admin::release(&api, &object).await;
+            last_admin::release(&id.api, &object).await;
             return Err(error);
         }
     };
@@ -194,26 +228,22 @@ pub async fn patch(
     if member.suspended {
         sessions::end(&state, &member.name, |_| true).await?;
     }
-    audit::object(&member.id);
-    Ok(reply(&true))
+    let has_changed = new_password.is_some() || resources::differ(&object, &patched);
+    Ok(changed(has_changed, true))
 }
 
 /// Deletes a member, with its password and sessions.
 pub async fn delete(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let operation = Operation::DeleteMember;
-    let caller = authorize(&state, &headers, operation).await?;
-    let force = Force::read(&caller, query.as_deref())?;
-    let object: crd::Member = find(&state, &caller, path).await?;
+    caller: Caller,
+    id: ById<crd::Member>,
+    force: Force,
+) -> Result<Reply<bool>, ApiError> {
+    let object = id.read().await?;
     deletable(&object, force)?;
     let object = last_admin::reserve(&state, &caller, object).await?;
-    let api = namespaced_api(&state, &caller);
-    if let Err(error) = resources::delete(&state, &api, &object, force).await {
-        last_admin::release(&api, &object).await;
+    if let Err(error) = resources::delete(&state, &id.api, &object, force).await {
+        last_admin::release(&id.api, &object).await;
         return Err(error);
     }
     if let Ok(member) = validate::member(&object) {
@@ -223,13 +253,12 @@ pub async fn delete(
             removed.map_err(|error| resources::refused(&error))?;
         }
     }
-    audit::object(&MemberId::derive(&caller.namespace, &object.name_any()));
-    Ok(reply(&true))
+    Ok(reply(true))
 }
 
 async fn create_password(
     state: &ApiState,
-    member: &Member,
+    member: &domain::member::Member,
     id: PasswordId,
     hash: &PasswordHash,
 ) -> Result<bool, ApiError> {
@@ -240,7 +269,11 @@ async fn create_password(
 /// Cleans up once the Member refers to another password than in `before`. Nothing depends on it:
 /// the sessions that began with the old password are already invalid, and nobody can log in with
 /// it.
-async fn after_change(state: &ApiState, before: &Member, now: PasswordId) -> Result<(), ApiError> {
+async fn after_change(
+    state: &ApiState,
+    before: &domain::member::Member,
+    now: PasswordId,
+) -> Result<(), ApiError> {
     sessions::end(state, &before.name, |session| session.password != Some(now)).await?;
     if let Some(old) = before.password_id.filter(|old| *old != now) {
         let removed = state.platform.passwords.remove(before, old).await;
@@ -249,26 +282,13 @@ async fn after_change(state: &ApiState, before: &Member, now: PasswordId) -> Res
     Ok(())
 }
 
-/// The e-mail address in a body, in the form that the CRD requires.
-pub fn email(fields: &Fields) -> Result<String, ApiError> {
-    let email = fields.required("email")?.trim();
-    let parts = email.split_once('@').filter(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !host.contains('@') && email.chars().count() <= 254
-    });
-    let odd = |char: char| char.is_whitespace() || char.is_control();
-    if parts.is_none() || email.chars().any(odd) {
-        return Err(ApiError::invalid_field("email", "`email` must be an e-mail address"));
-    }
-    Ok(email.to_owned())
-}
-
 fn email_taken(
     state: &ApiState,
     caller: &Caller,
     email: &str,
     except: Option<&crd::Member>,
 ) -> bool {
-    let members = state.reader.members_by_email(&Member::login_name(email));
+    let members = state.reader.members_by_email(&domain::member::Member::login_name(email));
     members.iter().any(|member| {
         member.organization == caller.organization
             && except.is_none_or(|except| except.name_any() != member.name.name)
@@ -277,11 +297,4 @@ fn email_taken(
 
 fn email_in_use() -> ApiError {
     ApiError::unprocessable("another member of the organization has this e-mail address")
-}
-
-fn role(fields: &Fields) -> Result<Option<Role>, ApiError> {
-    let Some(text) = fields.string("role")? else { return Ok(None) };
-    let role = Role::ALL.into_iter().find(|role| role.as_str() == text);
-    role.map(Some)
-        .ok_or_else(|| ApiError::invalid_field("role", "`role` must be Admin, Member or ReadOnly"))
 }

@@ -3,20 +3,23 @@
 mod app_user_id_token;
 mod audit;
 mod caller;
+mod client_kind;
+mod fields;
 mod gitops;
 mod hash_workers;
 mod idempotency;
 mod last_admin;
 mod link;
 mod login;
-mod members;
+pub mod members;
 pub mod openapi;
 mod organization;
 mod passwords;
 mod rate_limit;
 mod reservation;
 mod resources;
-mod sdk_clients;
+mod route;
+pub mod sdk_clients;
 mod sessions;
 mod sign_up;
 pub mod signer;
@@ -28,15 +31,13 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, delete, get, patch, post};
-use axum::{Json, Router, middleware};
+use axum::routing::{MethodFilter, get};
+use axum::{Router, middleware};
 use kube::Client;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ValidatorState;
-use super::error::finish;
 use crate::crd::Kind;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
@@ -44,6 +45,7 @@ use crate::names;
 use crate::replicas::tracker::{ReplicaTracker, Write};
 use passwords::Passwords;
 use rate_limit::Limits;
+pub use route::Route;
 use signer::Signer;
 
 /// What the REST API needs. It has all of a validator's state, too.
@@ -172,47 +174,57 @@ async fn accepted(state: &ApiState, key: &ApiKey) {
 
 /// The routes of every operation, and the OpenAPI document.
 pub fn routes() -> Router<ApiState> {
-    let all = Operation::ALL.iter();
     let router = Router::new().route("/openapi.json", get(openapi::serve));
-    all.fold(router, |router, &operation| {
+    Operation::ALL.iter().fold(router, |router, &operation| {
         let audited =
             middleware::from_fn(move |request, next| audit::audited(operation, request, next));
-        router.route(operation.path(), handler(operation).layer(audited))
+        router.route(operation.path(), route(operation).handler.layer(audited))
     })
 }
 
-fn handler(operation: Operation) -> MethodRouter<ApiState> {
+/// How an operation is served.
+pub fn route(operation: Operation) -> Route {
+    let method = match operation.method() {
+        "POST" => MethodFilter::POST,
+        "PATCH" => MethodFilter::PATCH,
+        "DELETE" => MethodFilter::DELETE,
+        _ => MethodFilter::GET,
+    };
     match operation {
-        Operation::Login => post(login::login),
-        Operation::Logout => post(login::logout),
-        Operation::LogoutAll => post(login::logout_all),
-        Operation::CreateOrganization => post(sign_up::sign_up),
-        Operation::GetOrganization => get(organization::get),
-        Operation::PatchOrganization => patch(organization::patch),
-        Operation::DeleteOrganization => delete(organization::delete),
-        Operation::CreateMember => post(members::create),
-        Operation::GetMember => get(members::get),
-        Operation::PatchMember => patch(members::patch),
-        Operation::DeleteMember => delete(members::delete),
-        Operation::ListMembers => get(members::list),
-        Operation::CreateUserPool => post(user_pools::create),
-        Operation::GetUserPool => get(user_pools::get),
-        Operation::PatchUserPool => patch(user_pools::patch),
-        Operation::DeleteUserPool => delete(user_pools::delete),
-        Operation::ListUserPools => get(user_pools::list),
-        Operation::CreateSdkClient => post(sdk_clients::create),
-        Operation::GetSdkClientAuth => get(sdk_clients::auth),
-        Operation::GetSdkClient => get(sdk_clients::get),
-        Operation::PatchSdkClient => patch(sdk_clients::patch),
-        Operation::DeleteSdkClient => delete(sdk_clients::delete),
-        Operation::RotateSdkClient => post(sdk_clients::rotate),
-        Operation::ListSdkClients => get(sdk_clients::list),
-        Operation::MintAppUserIdToken => post(app_user_id_token::mint),
-        Operation::GetLinkUrl => get(link::url),
+        Operation::Login => route::route(method, login::login),
+        Operation::Logout => route::route(method, login::logout),
+        Operation::LogoutAll => route::route(method, login::logout_all),
+        Operation::CreateOrganization => route::route(method, sign_up::sign_up),
+        Operation::GetOrganization => route::route(method, organization::get),
+        Operation::PatchOrganization => route::route(method, organization::patch),
+        Operation::DeleteOrganization => route::route(method, organization::delete),
+        Operation::CreateMember => route::route(method, members::create),
+        Operation::GetMember => route::route(method, members::get),
+        Operation::PatchMember => route::route(method, members::patch),
+        Operation::DeleteMember => route::route(method, members::delete),
+        Operation::ListMembers => route::route(method, members::list),
+        Operation::CreateUserPool => route::route(method, user_pools::create),
+        Operation::GetUserPool => route::route(method, user_pools::get),
+        Operation::PatchUserPool => route::route(method, user_pools::patch),
+        Operation::DeleteUserPool => route::route(method, user_pools::delete),
+        Operation::ListUserPools => route::route(method, user_pools::list),
+        Operation::CreateSdkClient => route::route(method, sdk_clients::create),
+        Operation::GetSdkClientAuth => route::route(method, sdk_clients::auth),
+        Operation::GetSdkClient => route::route(method, sdk_clients::get),
+        Operation::PatchSdkClient => route::route(method, sdk_clients::patch),
+        Operation::DeleteSdkClient => route::route(method, sdk_clients::delete),
+        Operation::RotateSdkClient => route::route(method, sdk_clients::rotate),
+        Operation::ListSdkClients => route::route(method, sdk_clients::list),
+        Operation::MintAppUserIdToken => route::route(method, app_user_id_token::mint),
+        Operation::GetLinkUrl => route::route(method, link::url),
     }
 }
 
-/// 200 with this body.
-fn reply(body: &impl Serialize) -> Response {
-    finish(StatusCode::OK, Json(body).into_response())
+/// All objects of a kind.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "{T}List")]
+pub struct List<T> {
+    /// The kind of the items.
+    resource: &'static str,
+    items: Vec<T>,
 }

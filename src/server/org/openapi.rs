@@ -1,274 +1,314 @@
-//! The OpenAPI 3.1 document of the REST API, derived from the operation table.
+//! The OpenAPI 3.1 document of every public path, derived from the operation table, the routes and
+//! the types of requests and responses.
 
 mod error_responses;
-mod fields;
 
 use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::link;
+use super::{Route, route};
 use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
+use crate::server::endpoints::validate;
 use crate::server::public::cacheable::shared;
-use fields::{
-    changed, description, email, id, name, oauth, optional, password, role, text, time, url,
-};
+use crate::server::public::{clients, keys};
 
-/// The schemas of an operation's request and reply.
-struct Shapes {
-    request: Option<&'static str>,
-    reply: &'static str,
-}
-
-const fn shapes(operation: Operation) -> Shapes {
-    let (request, reply) = match operation {
-        Operation::Login => (Some("Login"), "LoginSession"),
-        Operation::Logout
-        | Operation::LogoutAll
-        | Operation::DeleteOrganization
-        | Operation::DeleteMember
-        | Operation::DeleteUserPool
-        | Operation::DeleteSdkClient => (None, "Done"),
-        Operation::CreateOrganization => (Some("OrganizationCreate"), "Organization"),
-        Operation::GetOrganization => (None, "Organization"),
-        Operation::PatchOrganization => (Some("OrganizationPatch"), "Done"),
-        Operation::CreateMember => (Some("MemberCreate"), "Member"),
-        Operation::GetMember => (None, "Member"),
-        Operation::PatchMember => (Some("MemberPatch"), "Done"),
-        Operation::ListMembers => (None, "MemberList"),
-        Operation::CreateUserPool => (Some("UserPoolCreate"), "UserPool"),
-        Operation::GetUserPool => (None, "UserPool"),
-        Operation::PatchUserPool => (Some("UserPoolPatch"), "Done"),
-        Operation::ListUserPools => (None, "UserPoolList"),
-        Operation::CreateSdkClient => (Some("SdkClientCreate"), "SdkClient"),
-        Operation::GetSdkClientAuth => (None, "SdkClientAuth"),
-        Operation::GetSdkClient | Operation::RotateSdkClient => (None, "SdkClient"),
-        Operation::PatchSdkClient => (Some("SdkClientPatch"), "SdkClient"),
-        Operation::ListSdkClients => (None, "SdkClientList"),
-        Operation::GetLinkUrl => (None, "LinkUrl"),
-        Operation::MintAppUserIdToken => (Some("AppUserIdTokenRequest"), "AppUserIdToken"),
-    };
-    Shapes { request, reply }
-}
+static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
 /// The whole document.
 #[must_use]
-pub fn document() -> Value {
+pub fn document() -> &'static Value {
+    &DOCUMENT
+}
+
+/// Serves the document, which is encoded once.
+pub async fn serve() -> Result<Response, ApiError> {
+    static ENCODED: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&*DOCUMENT).ok());
+    let document = ENCODED.as_ref().ok_or_else(ApiError::internal)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], shared(document)).into_response())
+}
+
+/// A member of an object; null if there is none.
+fn member<'v>(value: &'v Value, name: &str) -> &'v Value {
+    value.get(name).unwrap_or(&Value::Null)
+}
+
+/// Collects the schemas of the types that the paths refer to.
+struct Components {
+    requests: SchemaGenerator,
+    replies: SchemaGenerator,
+    /// Parameters are described one by one.
+    queries: SchemaGenerator,
+}
+
+fn build() -> Value {
+    let settings = || {
+        SchemaSettings::draft2020_12().with(|settings| {
+            settings.definitions_path = "/components/schemas".into();
+            settings.meta_schema = None;
+        })
+    };
+    let inline = settings().with(|settings| settings.inline_subschemas = true);
+    let mut components = Components {
+        requests: settings().into_generator(),
+        // A response leaves out what it does not have.
+        replies: settings()
+            .for_serialize()
+            .with_transform(RecursiveTransform(without_null))
+            .into_generator(),
+        queries: inline.into_generator(),
+    };
     let mut paths = Map::new();
     for &operation in Operation::ALL {
-        let path = paths.entry(operation.path()).or_insert_with(|| json!({}));
-        if let Some(path) = path.as_object_mut() {
-            path.insert(operation.method().to_lowercase(), describe(operation));
-        }
+        let described = components.operation(operation);
+        add(&mut paths, operation.path(), operation.method(), described);
     }
-    let mut all = Map::new();
-    for schemas in [schemas(), more_schemas()] {
-        all.extend(schemas.as_object().cloned().unwrap_or_default());
-    }
+    components.public(&mut paths);
+    let mut schemas = components.requests.take_definitions(true);
+    schemas.extend(components.replies.take_definitions(true));
+    schemas.insert("Error".to_owned(), error_responses::error());
     json!({
         "openapi": "3.1.0",
         "info": {
-            "title": "The Anon REST API of anon-operator",
+            "title": "The HTTP API of anon-operator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Unknown fields are ignored.",
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Members of a body that have no effect are named in the response header X-Anon-Ignored, as far as they are up to 24 letters and digits: unknown ones, those that are null, and those that clients of the platform send and this API does not use.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
+        "servers": [{ "url": "/", "description": "The address that serves this document. If the roles api and validator run separately, each serves its own paths" }],
+        "tags": TAGS.iter().map(|(_, name, text)| json!({ "name": name, "description": text })).collect::<Vec<_>>(),
         "paths": paths,
         "components": {
-            "securitySchemes": { "bearer": { "type": "http", "scheme": "bearer" } },
+            "securitySchemes": { "bearer": {
+                "type": "http", "scheme": "bearer",
+                "description": "A session token of a member, or an API key of a service client",
+            } },
             "responses": error_responses::components(),
-            "schemas": all,
+            "schemas": schemas,
         },
     })
 }
 
-fn describe(operation: Operation) -> Value {
-    let Shapes { request, reply } = shapes(operation);
-    let content = |schema: &str| json!({ "application/json": { "schema": { "$ref": format!("#/components/schemas/{schema}") } } });
-    let parameter = |name: &str| {
-        json!({
-            "name": name, "in": "path", "required": true,
-            "schema": { "type": "string", "format": "uuid" },
+/// Groups of operations: the beginning of their paths, the name and the description.
+const TAGS: [(&str, &str, &str); 8] = [
+    ("/org/log", "Sessions", "Sessions of members"),
+    ("/org/organization", "Organizations", "Organizations; each is a namespace"),
+    ("/org/member", "Members", "Staff users of the organization"),
+    ("/org/userPool", "User pools", "Groups of end users and their key sets"),
+    ("/org/sdkClient", "Clients", "Frontends and backends of the organization"),
+    ("/org/appUserIdToken", "Tokens", "Tokens of end users of hosted pools"),
+    ("/link", "Link", "The web page on which end users connect accounts"),
+    ("", "Validation", "Validation of credentials, and public data for it"),
+];
+
+fn add(paths: &mut Map<String, Value>, path: &str, method: &str, mut described: Value) {
+    let tag = TAGS.iter().find(|(begin, ..)| path.starts_with(begin)).map(|(_, name, _)| name);
+    set(&mut described, "tags", json!([tag]));
+    let names = path.split('{').skip(1).filter_map(|rest| rest.split_once('}'));
+    let mut parameters: Vec<_> = names
+        .map(|(name, _)| {
+            let schema = json!({ "type": "string", "format": "uuid" });
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
         })
-    };
-    let names = operation.path().split('{').skip(1).filter_map(|rest| rest.split_once('}'));
-    let mut parameters: Vec<_> = names.map(|(name, _)| parameter(name)).collect();
-    if operation == Operation::GetLinkUrl {
-        let parameter = |(name, required): &(&str, bool)| json!({ "name": name, "in": "query", "required": required, "schema": { "type": "string" } });
-        parameters.extend(link::PARAMETERS.iter().map(parameter));
+        .collect();
+    parameters.extend(member(&described, "parameters").as_array().cloned().unwrap_or_default());
+    if !parameters.is_empty() {
+        set(&mut described, "parameters", json!(parameters));
     }
-    if operation.method() == "DELETE" {
+    let path = paths.entry(path).or_insert_with(|| json!({}));
+    set(path, &method.to_lowercase(), described);
+}
+
+fn set(object: &mut Value, name: &str, value: Value) {
+    if let Some(object) = object.as_object_mut() {
+        object.insert(name.to_owned(), value);
+    }
+}
+
+fn content(media_type: &str, schema: impl Into<Value>) -> Value {
+    json!({ media_type: { "schema": schema.into() } })
+}
+
+impl Components {
+    fn operation(&mut self, operation: Operation) -> Value {
+        let Route { body, query, reply, .. } = route(operation);
+        let needs = operation.needs().map(Role::as_str);
+        let mut headers = json!({});
+        let mut described = json!({
+            "operationId": operation.name(),
+            "summary": sentence(operation.summary()),
+            "description": match needs {
+                Some(role) => format!("Minimum role: {role}."),
+                None => "Requires no bearer token.".to_owned(),
+            },
+            // Since OpenAPI 3.1 this list may contain the roles that a bearer needs.
+            "security": needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }])),
+        });
+        if let Some(body) = body {
+            let schema = body(&mut self.requests);
+            let body = json!({ "required": true, "content": content("application/json", schema) });
+            set(&mut described, "requestBody", body);
+            let ignored = json!({
+                "description": "The members of the body that had no effect, separated by commas",
+                "schema": { "type": "string" },
+            });
+            set(&mut headers, "X-Anon-Ignored", ignored);
+        }
+        if operation.method() == "PATCH" {
+            let changed = json!({
+                "description": "Whether the request has changed anything", "required": true,
+                "schema": { "enum": ["true", "false"] },
+            });
+            set(&mut headers, "X-Anon-Changed", changed);
+        }
+        if let Some(query) = query {
+            set(&mut described, "parameters", parameters(&query(&mut self.queries)));
+        }
+        let schema = reply(&mut self.replies);
+        let mut responses = error_responses::of(operation, body.is_some());
+        let success = json!({
+            "description": "Success", "headers": headers,
+            "content": content("application/json", schema),
+        });
+        set(&mut responses, "200", success);
+        set(&mut described, "responses", responses);
+        described
+    }
+
+    /// The paths that are no operations of the REST API: they require no role.
+    fn public(&mut self, paths: &mut Map<String, Value>) {
+        let error = error_responses::reference;
+        let request = self.requests.subschema_for::<validate::ValidateRequest>();
+        let active = self.replies.subschema_for::<validate::Active<'_>>();
+        let inactive = self.replies.subschema_for::<validate::Inactive>();
+        let inactive = |description: &str, status: u16| {
+            let any = json!({ "anyOf": [inactive, error_responses::error_reference()] });
+            json!({
+                "description": description, "headers": error_responses::headers(status),
+                "content": content("application/json", any),
+            })
+        };
+        let validate = json!({
+            "operationId": "Validate",
+            "summary": "Validate a credential and identify its holder",
+            "description": "The credential is the bearer token, or `token` in the body. The caller needs no credential of its own.",
+            "security": [{}, { "bearer": [] }],
+            "parameters": [{
+                "name": "X-Anon-Sdk-Client-Id", "in": "header", "required": false,
+                "description": "The client that a token of an end user is validated for",
+                "schema": { "type": "string" },
+            }],
+            "requestBody": { "required": false, "content": content("application/json", request) },
+            "responses": {
+                "200": {
+                    "description": "The credential is valid",
+                    "content": content("application/json", active),
+                },
+                "400": inactive("The request is malformed", 400),
+                "401": inactive("The credential is invalid", 401),
+                "413": error(413),
+                "503": inactive("The result is currently unknown; deny access and try again", 503),
+            },
+        });
+        add(paths, "/v1/validate", "POST", validate);
+        let json = "application/json";
+        let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
+        let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);
+        add(paths, "/v1/clients/{clientId}", "GET", data);
+        let keys = json!({
+            "type": "object", "required": ["keys"],
+            "properties": { "keys": { "type": "array", "items": { "type": "object" } } },
+        });
+        let keys = content("application/jwk-set+json", keys);
+        let keys = cacheable("GetKeySet", "Get the public key set of a user pool", &keys);
+        add(paths, "/userPools/{id}/.well-known/jwks.json", "GET", keys);
+        let discovery = content(json, self.replies.subschema_for::<keys::Discovery<'_>>());
+        let summary = "Get the discovery document of a user pool (OpenID Connect Discovery 1.0)";
+        let discovery = cacheable("GetDiscoveryDocument", summary, &discovery);
+        add(paths, "/userPools/{id}/.well-known/openid-configuration", "GET", discovery);
+        let document = json!({
+            "operationId": "GetOpenApiDocument", "summary": "Get this document", "security": [],
+            "responses": { "200": {
+                "description": "Success",
+                "content": content("application/json", json!({ "type": "object" })),
+            } },
+        });
+        add(paths, "/openapi.json", "GET", document);
+    }
+}
+
+/// A public document that caches may keep.
+fn cacheable(id: &str, summary: &str, content: &Value) -> Value {
+    json!({
+        "operationId": id, "summary": summary, "security": [],
+        "description": "May be cached; `If-None-Match` is supported (RFC 9110).",
+        "responses": {
+            "200": {
+                "description": "Success", "content": content,
+                "headers": { "ETag": {
+                    "description": "The version of the document",
+                    "schema": { "type": "string" },
+                } },
+            },
+            "304": { "description": "The client has this version" },
+            "404": error_responses::reference(404),
+            "503": error_responses::reference(503),
+        },
+    })
+}
+
+/// The parameters of a query, from the schema of its type.
+fn parameters(query: &Schema) -> Value {
+    let query = query.as_value();
+    let required = |name: &String| {
+        member(query, "required").as_array().is_some_and(|names| names.contains(&json!(name)))
+    };
+    let mut parameters = Vec::new();
+    for (name, schema) in member(query, "properties").as_object().into_iter().flatten() {
+        let mut schema = schema.clone();
+        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+        // What is null is left out of a query.
+        if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {
+            without_null(schema);
+        }
         parameters.push(json!({
-            "name": "force", "in": "query", "required": false, "schema": { "type": "boolean" },
-            "description": "Delete the object even if Helm, Argo CD or Flux appears to manage it and would re-create it. Requires role Admin",
+            "name": name, "in": "query", "required": required(name),
+            "description": description, "schema": schema,
         }));
     }
-    let needs = operation.needs().map(Role::as_str);
-    let mut responses = Map::new();
-    responses
-        .insert("200".to_owned(), json!({ "description": "success", "content": content(reply) }));
-    responses.extend(error_responses::of(operation, request.is_some()));
-    let mut described = json!({
-        "operationId": operation.name(),
-        "summary": operation.summary(),
-        "description": format!("Minimum role: {}.", needs.unwrap_or("none")),
-        "responses": responses,
-    });
-    // Since OpenAPI 3.1 this list may contain the roles that a bearer needs.
-    let security = needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }]));
-    if let Some(described) = described.as_object_mut() {
-        described.insert("security".to_owned(), security);
-        if !parameters.is_empty() {
-            described.insert("parameters".to_owned(), json!(parameters));
-        }
-        if let Some(request) = request {
-            let body = json!({ "required": true, "content": content(request) });
-            described.insert("requestBody".to_owned(), body);
+    Value::Array(parameters)
+}
+
+/// Removes null from the types of a schema.
+fn without_null(schema: &mut Schema) {
+    if let Some(types) = schema.get_mut("type").and_then(Value::as_array_mut) {
+        types.retain(|name| name != "null");
+        if let [only] = types.as_slice() {
+            let only = only.clone();
+            schema.insert("type".to_owned(), only);
         }
     }
-    described
+    let alternatives = schema.get("anyOf").and_then(Value::as_array);
+    if let Some([only, null]) = alternatives.map(Vec::as_slice)
+        && *null == json!({ "type": "null" })
+        && let Some(reference) = only.get("$ref").cloned()
+    {
+        schema.remove("anyOf");
+        schema.insert("$ref".to_owned(), reference);
+    }
 }
 
-/// An object schema with these properties; those in `required` are always present.
-fn object(required: &[&str], properties: Value) -> Value {
-    let mut object = Map::new();
-    object.insert("type".to_owned(), json!("object"));
-    object.insert("required".to_owned(), json!(required));
-    object.insert("properties".to_owned(), properties);
-    Value::Object(object)
-}
-
-fn list(resource: &str, item: Value) -> Value {
-    let mut items = Map::new();
-    items.insert("type".to_owned(), json!("array"));
-    items.insert("items".to_owned(), item);
-    object(&["resource", "items"], json!({ "resource": { "const": resource }, "items": items }))
-}
-
-/// The field `authorization` of a request.
-fn own_keys() -> Value {
-    let id_claim = json!({ "type": ["string", "null"] });
-    let jwks_uri = json!({ "type": "string", "pattern": "^https://" });
-    let properties = json!({ "jwksUri": jwks_uri, "idClaim": id_claim });
-    json!({ "type": ["object", "null"], "required": ["jwksUri"], "properties": properties })
-}
-
-fn schemas() -> Value {
-    let authorization =
-        || object(&["jwksUri", "idClaim"], json!({ "jwksUri": text(), "idClaim": text() }));
-    let application = object(&[], json!({ "userPoolId": optional(), "oauthConfig": oauth() }));
-    let pool = |required: &[&str]| {
-        object(
-            required,
-            json!({
-                "id": id(), "name": text(), "description": text(),
-                "authorization": authorization(), "organizationId": id(), "hosted": { "type": "boolean" },
-            }),
-        )
-    };
-    json!({
-        "Error": object(&["name", "message"], json!({
-            "name": text(), "message": text(), "field": text(), "reason": text(),
-        })),
-        "Done": { "const": true },
-        "Login": object(&[], json!({
-            "email": text(), "password": text(), "kubernetesToken": optional(), "organizationId": optional(),
-        })),
-        "LoginSession": object(&["token"], json!({ "token": text() })),
-        "Organization": object(&["id", "name", "members"], json!({
-            "id": id(), "name": text(), "logoUrl": text(),
-            "members": { "type": "array", "items": { "$ref": "#/components/schemas/Member" } },
-        })),
-        "OrganizationPatch": object(&[], json!({ "name": changed(name()), "logoUrl": url() })),
-        "MemberCreate": object(&["name", "email", "password", "role"], json!({
-            "name": name(), "email": email(), "password": password(), "role": role(), "organizationId": optional(),
-        })),
-        "MemberPatch": object(&[], json!({
-            "name": changed(name()), "email": changed(email()), "password": changed(password()),
-            "role": changed(role()), "suspended": { "type": ["boolean", "null"] },
-        })),
-        "Member": object(&["id", "name", "email", "organizationId", "role"], json!({
-            "id": id(), "name": text(), "email": text(), "organizationId": id(), "role": role(),
-        })),
-        "MemberList": list("Member", object(&["id", "name", "email", "role", "createdAt"], json!({
-            "id": id(), "name": text(), "email": text(), "role": role(), "createdAt": time(),
-        }))),
-        "UserPoolCreate": object(&["name"], json!({
-            "name": name(), "description": description(), "organizationId": optional(),
-            "authorization": own_keys(),
-        })),
-        "UserPoolPatch": object(&[], json!({
-            "name": changed(name()), "description": description(), "authorization": own_keys(),
-        })),
-        "UserPool": pool(&["id", "name", "description", "authorization", "organizationId", "hosted"]),
-        "UserPoolList": list("UserPool", pool(&["id", "name", "description", "authorization", "hosted"])),
-        "SdkClientCreate": object(&["name"], json!({
-            "name": name(), "description": description(), "organizationId": optional(),
-            "kind": { "oneOf": [
-                { "enum": ["service", "application", null] },
-                object(&["application"], json!({ "application": application })),
-            ] },
-            "oauthDisabled": { "description": "accepted and ignored" }, "authorization": own_keys(),
-        })),
-        "SdkClientPatch": object(&[], json!({
-            "name": changed(name()), "description": description(), "oauthConfig": oauth(),
-        })),
-        "SdkClient": object(&["id", "name", "description", "organizationId", "auth"], json!({
-            "id": id(), "name": text(), "description": text(), "organizationId": id(),
-            "auth": { "oneOf": [
-                object(&["type", "userPoolId"], json!({
-                    "type": { "const": "userPool" }, "userPoolId": id(), "oauthConfig": oauth(),
-                })),
-                object(&["type"], json!({
-                    "type": { "const": "apiKey" },
-                    "secret": { "type": "string", "description": "the API key; only in the response that creates it" },
-                })),
-            ] },
-        })),
-        "SdkClientList": list("SdkClient", object(&["id", "name", "description", "createdAt"], json!({
-            "id": id(), "name": text(), "description": text(), "createdAt": time(), "appUserPoolId": id(),
-            "logoUrl": text(), "chromeExtensionId": text(),
-            "redirectUrls": { "type": "array", "items": text() },
-        }))),
-        "SdkClientAuth": object(&["authenticatorId"], json!({ "authenticatorId": id() })),
-    })
-}
-
-/// Schemas of sign-up, tokens and links.
-fn more_schemas() -> Value {
-    let exp = json!({
-        "type": ["integer", "null"], "minimum": 0, "maximum": u32::MAX,
-        "description": "When the token expires: an absolute time in seconds since 1970, not a lifetime. Defaults to the UserPool's default lifetime, six months unless configured",
-    });
-    json!({
-        "OrganizationCreate": object(&["name", "member"], json!({
-            "name": name(),
-            "member": object(&["name", "email", "password"], json!({
-                "name": name(), "email": email(), "password": password(),
-            })),
-        })),
-        "AppUserIdTokenRequest": object(&["appUserId"], json!({
-            "appUserId": {
-                "type": "string", "minLength": 1,
-                "description": "The id of the user in your own system",
-            },
-            "userPoolId": optional(),
-            "sdkClientId": optional(), "organizationId": optional(), "exp": exp,
-        })),
-        "LinkUrl": object(&["url"], json!({ "url": text() })),
-        "AppUserIdToken": object(&["appUserIdToken"], json!({ "appUserIdToken": text() })),
-    })
-}
-
-/// Serves the document, which is built and encoded once.
-pub async fn serve() -> Result<Response, ApiError> {
-    static DOCUMENT: LazyLock<Option<Document>> = LazyLock::new(|| Document::of(&document()).ok());
-    let document = DOCUMENT.as_ref().ok_or_else(ApiError::internal)?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], shared(document)).into_response())
+fn sentence(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -291,12 +331,20 @@ mod tests {
     fn every_schema_is_there_and_used() {
         let document = document();
         let mut found = Vec::new();
-        references(&document, &mut found);
+        references(document, &mut found);
         for reference in &found {
             assert!(document.pointer(reference.trim_start_matches('#')).is_some(), "{reference}");
         }
         for name in document["components"]["schemas"].as_object().unwrap().keys() {
             assert!(found.iter().any(|it| it.ends_with(&format!("/{name}"))), "{name} is unused");
+        }
+    }
+
+    #[test]
+    fn every_field_is_described_or_named_after_itself() {
+        let schemas = document()["components"]["schemas"].as_object().unwrap();
+        for (name, schema) in schemas.iter().filter(|(name, _)| *name != "Error") {
+            assert!(schema["description"].is_string(), "{name} has no description");
         }
     }
 }

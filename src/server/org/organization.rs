@@ -1,94 +1,101 @@
 //! `/org/organization/{organizationId}`.
 
-use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
-use serde_json::{Map, Value, json};
+use axum::extract::State;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::caller::{Caller, authorize};
+use super::audit;
+use super::caller::Caller;
+use super::fields::{Name, SpecPatch, or_empty};
 use super::gitops::{Force, deletable};
-use super::resources::{self, ApiObject, Objects, id_in_path, namespaced_api, unknown};
-use super::{audit, members, reply};
+use super::members::Member;
+use super::resources::{self, ApiObject, ById, namespaced_api};
+use super::route::{Reply, changed, reply};
 use crate::crd;
+use crate::domain::constraint::{LOGO_URL, MAX_URL};
 use crate::domain::ids::OrganizationId;
-use crate::domain::operation::Operation;
 use crate::kube_ext::api::ReadExt as _;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
-/// The name of the one Organization object that a namespace can have.
-const DEFAULT: &str = "default";
+/// An organization and its members.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Organization {
+    id: OrganizationId,
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_url: Option<String>,
+    members: Vec<Member>,
+}
+
+impl Organization {
+    /// An organization in the form of a response.
+    pub fn of(namespace: &str, spec: crd::OrganizationSpec, members: &[crd::Member]) -> Self {
+        Self {
+            id: OrganizationId::derive(namespace),
+            name: spec.display_name.unwrap_or_else(|| namespace.to_owned()),
+            logo_url: spec.logo_url,
+            members: members.iter().map(Member::of).collect(),
+        }
+    }
+}
+
+/// Changes to an organization. What is left out stays as it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrganizationPatch {
+    name: Option<Name>,
+    /// URL of the logo: http or https, at most 2048 characters. Empty removes it.
+    #[schemars(length(max = MAX_URL), regex(pattern = or_empty(LOGO_URL)))]
+    logo_url: Option<String>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
 
 /// Returns the organization and its members.
 pub async fn get(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetOrganization).await?;
-    only_own(&caller, path)?;
-    let object = stored(&namespaced_api(&state, &caller)).await?;
+    caller: Caller,
+    id: ById<crd::Organization>,
+) -> Result<Reply<Organization>, ApiError> {
+    let object = stored(&id).await?;
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
     let spec = object.map(|object| object.spec).unwrap_or_default();
-    Ok(reply(&show(&caller.namespace, spec, &members)))
-}
-
-/// An organization in the form of a response.
-pub fn show(
-    namespace: &str,
-    spec: crd::OrganizationSpec,
-    members: &[crd::Member],
-) -> Map<String, Value> {
-    let mut shown = Map::new();
-    shown.insert("id".to_owned(), json!(OrganizationId::derive(namespace)));
-    let name = spec.display_name.unwrap_or_else(|| namespace.to_owned());
-    shown.insert("name".to_owned(), json!(name));
-    shown.extend(spec.logo_url.map(|url| ("logoUrl".to_owned(), json!(url))));
-    let members: Vec<_> = members.iter().map(members::show).collect();
-    shown.insert("members".to_owned(), json!(members));
-    shown
+    Ok(reply(Organization::of(&caller.namespace, spec, &members)))
 }
 
 /// Changes name and logo. Creates the Organization object if there is none.
 pub async fn patch(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::PatchOrganization;
-    let caller = authorize(&state, &headers, operation).await?;
-    only_own(&caller, path)?;
-    let fields = caller.fields(body)?;
-    let mut spec = Map::new();
-    fields.patch_name(&mut spec)?;
-    fields.patch_text("logoUrl", &mut spec)?;
-    drop(fields);
-    let api = namespaced_api(&state, &caller);
-    let object = if let Some(object) = stored(&api).await? {
-        object
+    caller: Caller,
+    id: ById<crd::Organization>,
+    JsonBody(body): JsonBody<OrganizationPatch>,
+) -> Result<Reply<bool>, ApiError> {
+    let mut spec = SpecPatch::default();
+    spec.set("displayName", body.name.map(Name::checked).transpose()?);
+    spec.text("logoUrl", body.logo_url);
+    let (object, created) = if let Some(object) = stored(&id).await? {
+        (object, false)
     } else {
-        let make = |_: &str| crd::Organization::new(DEFAULT, crd::OrganizationSpec::default());
-        resources::create(&state, &caller, DEFAULT, &Value::Null, make).await?
+        let make = |_: &str| crd::Organization::new(&id.name, crd::OrganizationSpec::default());
+        (resources::create(&state, &caller, &id.name, &Value::Null, make).await?, true)
     };
-    resources::patch(&state, &api, &object, Value::Object(spec)).await?;
+    let patched = resources::patch(&state, &id.api, &object, spec).await?;
     audit::object(&caller.organization);
-    Ok(reply(&true))
+    Ok(changed(created || resources::differ(&object, &patched), true))
 }
 
 /// Deletes what makes the namespace an organization: clients, pools, members and the Organization
 /// object. The namespace and all other objects in it are retained.
 pub async fn delete(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let operation = Operation::DeleteOrganization;
-    let caller = authorize(&state, &headers, operation).await?;
-    only_own(&caller, path)?;
-    let force = Force::read(&caller, query.as_deref())?;
+    caller: Caller,
+    _: ById<crd::Organization>,
+    force: Force,
+) -> Result<Reply<bool>, ApiError> {
     let clients: Vec<crd::SdkClient> = all(&state, &caller, force).await?;
     let pools: Vec<crd::UserPool> = all(&state, &caller, force).await?;
     let people: Vec<crd::Member> = all(&state, &caller, force).await?;
@@ -99,7 +106,7 @@ pub async fn delete(
     each(&state, &caller, &organizations, force).await?;
     each(&state, &caller, &people, force).await?;
     audit::object(&caller.organization);
-    Ok(reply(&true))
+    Ok(reply(true))
 }
 
 /// All objects of a kind. Fails if another tool manages one of them and would re-create it.
@@ -128,13 +135,8 @@ async fn each<K: ApiObject>(
     Ok(())
 }
 
-async fn stored(api: &Objects<crd::Organization>) -> Result<Option<crd::Organization>, ApiError> {
-    let found = api.find(DEFAULT).await.map_err(|error| resources::refused(&error))?;
+/// The object, if there is one. An organization exists without it.
+async fn stored(id: &ById<crd::Organization>) -> Result<Option<crd::Organization>, ApiError> {
+    let found = id.api.find(&id.name).await.map_err(|error| resources::refused(&error))?;
     Ok(found.filter(|found| found.metadata.deletion_timestamp.is_none()))
-}
-
-/// A caller has only one organization, so any other id is unknown.
-fn only_own(caller: &Caller, path: Result<Path<String>, PathRejection>) -> Result<(), ApiError> {
-    let id = id_in_path(path, OrganizationId::parse)?;
-    if id == caller.organization { Ok(()) } else { Err(unknown()) }
 }

@@ -1,14 +1,12 @@
 //! Reads and writes the custom resources behind members, pools and clients, for the operations on
 //! them.
 
-use std::collections::BTreeMap;
-use std::fmt::Display;
-
-use axum::extract::Path;
-use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::request::Parts;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use tracing::warn;
 
 use super::audit;
@@ -16,7 +14,7 @@ use super::caller::Caller;
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
 use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
 use crate::crd::CustomKind;
-use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::Reader;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::error::{is_conflict, short};
@@ -24,38 +22,32 @@ use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
 use crate::server::{ApiError, ApiState};
+use crate::validate::ORGANIZATION_NAME;
 
-/// A kind that the API writes.
-pub trait ApiObject: CustomKind {}
+/// A kind that the API writes. Its objects have an id in paths.
+pub trait ApiObject: CustomKind {
+    /// The name of the object with this id, if it belongs to the caller's organization. Records the
+    /// id.
+    fn named(reader: &Reader, caller: &Caller, id: &str) -> Option<String>;
+}
 
-impl ApiObject for crate::crd::Organization {}
-impl ApiObject for crate::crd::Member {}
-impl ApiObject for crate::crd::UserPool {}
-impl ApiObject for crate::crd::SdkClient {}
-
-/// A kind whose objects have an id in paths.
-pub trait ById: ApiObject {
-    /// The type of the id.
-    type Id: Display;
-
-    /// Parses an id.
-    fn parse(text: &str) -> Option<Self::Id>;
-
-    /// The organization and the name of the object with this id.
-    fn named(reader: &Reader, id: Self::Id) -> Option<(OrganizationId, ObjectName)>;
+impl ApiObject for crate::crd::Organization {
+    /// A caller has only one organization, so any other id is unknown.
+    fn named(_: &Reader, caller: &Caller, id: &str) -> Option<String> {
+        let id = OrganizationId::parse(id)?;
+        audit::object(&id);
+        (id == caller.organization).then(|| ORGANIZATION_NAME.to_owned())
+    }
 }
 
 macro_rules! addressed {
     ($($kind:ident by $id:ident in $lookup:ident),*) => {$(
-        impl ById for crate::crd::$kind {
-            type Id = $id;
-
-            fn parse(text: &str) -> Option<$id> {
-                $id::parse(text)
-            }
-
-            fn named(reader: &Reader, id: $id) -> Option<(OrganizationId, ObjectName)> {
-                reader.$lookup(id).map(|it| (it.organization, it.name.clone()))
+        impl ApiObject for crate::crd::$kind {
+            fn named(reader: &Reader, caller: &Caller, id: &str) -> Option<String> {
+                let id = $id::parse(id)?;
+                audit::object(&id);
+                let own = reader.$lookup(id).filter(|it| it.organization == caller.organization);
+                own.map(|it| it.name.name.clone())
             }
         }
     )*};
@@ -67,16 +59,32 @@ addressed!(
     SdkClient by SdkClientId in client
 );
 
-/// The object with the id in a path, if it belongs to the caller's organization.
-pub async fn find<K: ById>(
-    state: &ApiState,
-    caller: &Caller,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<K, ApiError> {
-    let named = K::named(&state.reader, id_in_path(path, K::parse)?);
-    let own_one = named.filter(|(organization, _)| *organization == caller.organization);
-    let (_, name) = own_one.ok_or_else(unknown)?;
-    read(&namespaced_api(state, caller), &name.name).await
+/// The object with the id in a path, which belongs to the caller's organization. It is read later,
+/// so that a body is read first.
+pub struct ById<K> {
+    /// The objects of that organization.
+    pub api: Objects<K>,
+    /// The name of the object.
+    pub name: String,
+}
+
+impl<K: ApiObject> FromRequestParts<ApiState> for ById<K> {
+    type Rejection = ApiError;
+
+    /// A malformed id gets the same response as an unknown one.
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let name = path.ok().and_then(|Path(id)| K::named(&state.reader, &caller, &id));
+        Ok(Self { api: namespaced_api(state, &caller), name: name.ok_or_else(unknown)? })
+    }
+}
+
+impl<K: ApiObject> ById<K> {
+    /// Reads the object.
+    pub async fn read(&self) -> Result<K, ApiError> {
+        read(&self.api, &self.name).await
+    }
 }
 
 /// The Kubernetes API for objects of a kind.
@@ -87,18 +95,8 @@ pub fn namespaced_api<K: ApiObject>(state: &ApiState, caller: &Caller) -> Object
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
-/// Parses the id in a path. A malformed id gets the same response as an unknown one.
-pub fn id_in_path<T: Display>(
-    path: Result<Path<String>, PathRejection>,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Result<T, ApiError> {
-    let id = path.ok().and_then(|Path(id)| parse(&id)).ok_or_else(unknown)?;
-    audit::object(&id);
-    Ok(id)
-}
-
 /// 404, both for an object that does not exist and for one of another organization.
-pub fn unknown() -> ApiError {
+fn unknown() -> ApiError {
     ApiError::not_found("object not found")
 }
 
@@ -182,9 +180,9 @@ pub async fn patch<K: ApiObject>(
     state: &ApiState,
     api: &Objects<K>,
     object: &K,
-    spec: Value,
+    spec: impl Into<Value>,
 ) -> Result<K, ApiError> {
-    patch_with(state, api, object, Value::Null, spec).await
+    patch_with(state, api, object, Value::Null, spec.into()).await
 }
 
 /// Like [`patch`], with annotations. Null removes an annotation.
@@ -219,6 +217,11 @@ pub async fn patch_with<K: ApiObject>(
             same(api, object, error, |now| now.generation == object.meta().generation).await?;
     }
     Err(ApiError::unavailable("the object was changed concurrently; try again"))
+}
+
+/// Whether a write has changed the spec.
+pub fn differ<K: ApiObject>(before: &K, after: &K) -> bool {
+    before.meta().generation != after.meta().generation
 }
 
 /// After a conflict: the current resourceVersion of the object, if the object is still as it was
@@ -301,11 +304,8 @@ pub async fn wait_until_visible<K: ApiObject>(state: &ApiState, object: &K) {
 pub fn refused(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => unknown(),
-        // The message names fields and rules of the object that the caller sent.
-        kube::Error::Api(status) if matches!(status.code, 400 | 422) => {
-            ApiError::unprocessable(status.message.clone())
-        }
-        error if is_conflict(error) => {
+        kube::Error::Api(status) if matches!(status.code, 400 | 422) => violation(status),
+        kube::Error::Api(status) if status.code == 409 => {
             ApiError::unavailable("the object was changed concurrently; try again")
         }
         // A quota, an admission policy, or a namespace that is being deleted: a retry does not
@@ -324,6 +324,39 @@ pub fn refused(error: &kube::Error) -> ApiError {
             ApiError::unavailable("the Kubernetes API is currently unavailable; try again")
         }
     }
+}
+
+/// Fields of specs and the fields of requests that they come from. The first match counts.
+const REQUEST_FIELDS: &[(&str, &str)] = &[
+    ("spec.displayName", "name"),
+    ("spec.webapp.userPoolRef.name", "userPoolId"),
+    ("spec.webapp", "oauthConfig"),
+    ("spec.jwks.url", "authorization.jwksUri"),
+    ("spec.jwks", "authorization"),
+    ("spec.idClaim", "authorization.idClaim"),
+    ("spec.", ""),
+];
+
+/// The error response for an object that violates a rule of its kind. It names the field of the
+/// request and not that of the object.
+fn violation(status: &kube::core::Status) -> ApiError {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    let Some(cause) = causes.into_iter().find(|cause| cause.field.starts_with("spec.")) else {
+        // Of an admission policy, or about the whole object.
+        return ApiError::unprocessable(status.message.clone());
+    };
+    let mut field = cause.field.clone();
+    for (of_spec, of_request) in REQUEST_FIELDS {
+        if let Some(rest) = field.strip_prefix(of_spec) {
+            field = format!("{of_request}{rest}");
+            break;
+        }
+    }
+    // Kubernetes begins the message with `Invalid value: "…": `, the value or its type.
+    let (_, message) = cause.message.rsplit_once("\": ").unwrap_or(("", &cause.message));
+    let leaf = field.rsplit('.').next().unwrap_or_default();
+    let leaf = leaf.split('[').next().unwrap_or_default().to_owned();
+    ApiError::unprocessable(format!("`{field}`: {message}")).of_field(leaf)
 }
 
 /// Parameters of requests that create an object.

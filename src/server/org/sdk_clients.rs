@@ -1,69 +1,155 @@
 //! `/org/sdkClient`, `/org/sdkClients` and `/org/sdkClient/auth`.
 
-use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
-use serde_json::{Map, Value, json};
+use schemars::JsonSchema;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::caller::{Caller, Who, authorize};
+use super::caller::{Caller, Who};
+use super::client_kind::{Application, Kind};
+use super::fields::{Authorization, Description, Name, OauthConfig, SpecPatch, filled};
 use super::gitops::Force;
-use super::resources::{self, find, namespaced_api};
-use super::{accepted, audit, reply, user_pools};
+use super::resources::{self, ById, namespaced_api};
+use super::route::{Reply, changed, reply};
+use super::{List, accepted, audit, user_pools};
 use crate::crd;
 use crate::domain::credential::ApiKey;
-use crate::domain::ids::{SdkClientId, UserPoolId};
-use crate::domain::operation::Operation;
+use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
 /// How long a key remains valid after `rotate` has replaced it.
 const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
+/// An application of the organization.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SdkClient {
+    id: String,
+    name: String,
+    description: String,
+    organization_id: OrganizationId,
+    auth: Auth,
+}
+
+/// How the users of a frontend, or a backend, authenticate.
+#[derive(Serialize, JsonSchema)]
+#[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
+enum Auth {
+    /// A frontend: its users have tokens of this pool.
+    UserPool {
+        user_pool_id: UserPoolId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        oauth_config: Option<LinkSettings>,
+    },
+    /// A backend: it has an API key.
+    ApiKey {
+        /// The API key, in the response that creates it only.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        secret: Option<String>,
+    },
+}
+
+/// Settings of Link for a client. All of them or none: existing clients expect each of them to be
+/// present.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct LinkSettings {
+    logo_url: String,
+    chrome_extension_id: String,
+    redirect_urls: Vec<String>,
+}
+
+/// A client in a list.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SdkClientItem {
+    id: String,
+    name: String,
+    description: String,
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    created_at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_user_pool_id: Option<UserPoolId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logo_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chrome_extension_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    redirect_urls: Option<Vec<String>>,
+}
+
+/// The authenticated caller.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SdkClientAuth {
+    /// The id of the calling client or member.
+    authenticator_id: String,
+}
+
+/// A new client.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SdkClientCreate {
+    name: Name,
+    description: Option<Description>,
+    kind: Option<Kind>,
+    /// Creates a new pool for this application, with the key set of your own identity provider.
+    authorization: Option<Authorization>,
+    /// Has no effect.
+    #[serde(rename = "oauthDisabled")]
+    #[schemars(with = "Option<Value>")]
+    _oauth_disabled: Option<IgnoredAny>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
+/// Changes to a client. What is left out stays as it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SdkClientPatch {
+    name: Option<Name>,
+    description: Option<Description>,
+    /// Only for an application.
+    oauth_config: Option<OauthConfig>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
 /// Creates a client. The API key of a service is in the response and nowhere else.
 pub async fn create(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::CreateSdkClient;
-    let caller = authorize(&state, &headers, operation).await?;
-    let fields = caller.fields(body)?;
-    let name = fields.name()?;
+    caller: Caller,
+    JsonBody(body): JsonBody<SdkClientCreate>,
+) -> Result<Reply<SdkClient>, ApiError> {
+    let name = body.name.checked()?;
     let mut spec = crd::SdkClientSpec {
         display_name: Some(name.clone()),
-        description: fields.description()?,
+        description: filled(body.description.map(Description::checked).transpose()?),
         ..crd::SdkClientSpec::default()
     };
-    let pool = match kind(&fields)? {
-        Kind::Service if fields.value("authorization").is_some() => {
+    match body.kind.unwrap_or_default() {
+        Kind::Service if body.authorization.is_some() => {
             return Err(ApiError::invalid_field(
                 "authorization",
                 "`authorization` is valid for applications only: a service has no users",
             ));
         }
-        Kind::Service => {
-            spec.service = Some(service(&caller));
-            None
-        }
+        Kind::Service => spec.service = Some(service(&caller)),
         Kind::Application(application) => {
-            let webapp = webapp(&application)?;
-            Some((webapp, chosen_pool(&state, &caller, &fields, &application)?))
+            let new = body.authorization.map(|authorization| {
+                user_pools::spec(name.clone(), spec.description.clone(), Some(authorization))
+            });
+            let pool = pool_name(&state, &caller, &application, new.transpose()?).await?;
+            spec.webapp = Some(webapp(pool, application.oauth_config.unwrap_or_default()));
         }
-    };
-    drop(fields);
-    if let Some((webapp, pool)) = pool {
-        // A new pool is created only after all fields have been read.
-        let pool = match pool {
-            Pool::Named(name) => name,
-            Pool::New(pool) => user_pools::make(&state, &caller, *pool).await?.name_any(),
-        };
-        spec.webapp = Some(webapp(pool));
     }
     // Without the key: a repeated request gets another one.
     let content = serde_json::to_value(&spec).unwrap_or_default();
@@ -87,32 +173,7 @@ pub async fn create(
         accepted(&state, key).await;
     }
     audit::object(&id_of(&caller, &client));
-    Ok(reply(&show(&caller, &client, key.as_ref())))
-}
-
-/// The type of the requested client.
-enum Kind {
-    Service,
-    Application(Fields),
-}
-
-fn kind(fields: &Fields) -> Result<Kind, ApiError> {
-    let bad =
-        || ApiError::invalid_field("kind", "`kind` must be \"service\" or {\"application\": {…}}");
-    match fields.value("kind") {
-        None => Ok(Kind::Application(Fields::default())),
-        Some(Value::String(kind)) if kind == "service" => Ok(Kind::Service),
-        Some(Value::String(kind)) if kind == "application" => {
-            Ok(Kind::Application(Fields::default()))
-        }
-        Some(Value::Object(kind)) => match kind.get("application") {
-            Some(Value::Object(application)) => {
-                Ok(Kind::Application(Fields::from(application.clone())))
-            }
-            _ => Err(bad()),
-        },
-        Some(_) => Err(bad()),
-    }
+    Ok(reply(show(&caller, &client, key.as_ref())))
 }
 
 /// A caller cannot grant a higher role than its own, and API keys of role Admin can be created only
@@ -122,57 +183,43 @@ fn service(caller: &Caller) -> crd::Service {
     crd::Service { role: caller.role.min(Role::Member), api_key }
 }
 
-/// The pool of an application's users.
-enum Pool {
-    /// An existing one, by its name.
-    Named(String),
-    /// One that has to be created.
-    New(Box<crd::UserPoolSpec>),
-}
-
-/// The pool of an application's users: the specified one, a new one for the specified key set, or
-/// the organization's default.
-fn chosen_pool(
+/// The name of the pool of an application's users: the specified one, the new one, which is created
+/// here, or the organization's default.
+async fn pool_name(
     state: &ApiState,
     caller: &Caller,
-    fields: &Fields,
-    application: &Fields,
-) -> Result<Pool, ApiError> {
-    let new = fields.value("authorization").is_some();
-    let Some(id) = application.string("userPoolId")? else {
-        return if new {
-            user_pools::spec(fields).map(|pool| Pool::New(Box::new(pool)))
-        } else {
-            default_pool(state, caller).map(Pool::Named)
-        };
-    };
-    if new {
-        return Err(ApiError::invalid_field(
+    application: &Application,
+    new: Option<crd::UserPoolSpec>,
+) -> Result<String, ApiError> {
+    match (&application.user_pool_id, new) {
+        (None, None) => default_pool(state, caller),
+        (None, Some(new)) => Ok(user_pools::make(state, caller, new).await?.name_any()),
+        (Some(_), Some(_)) => Err(ApiError::invalid_field(
             "authorization",
             "`authorization` creates a new pool; leave it or `kind.application.userPoolId` out",
-        ));
+        )),
+        (Some(id), None) => {
+            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
+            let pool = pool.filter(|pool| pool.organization == caller.organization);
+            pool.map(|pool| pool.name.name.clone()).ok_or_else(|| {
+                ApiError::invalid_field(
+                    "userPoolId",
+                    "`kind.application.userPoolId` is not a pool of the organization",
+                )
+            })
+        }
     }
-    let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
-    let pool = pool.filter(|pool| pool.organization == caller.organization);
-    pool.map(|pool| Pool::Named(pool.name.name.clone())).ok_or_else(|| {
-        ApiError::invalid_field("userPoolId", "`userPoolId` is not a pool of the organization")
-    })
 }
 
-/// The spec of the requested application, which still lacks its pool.
-fn webapp(application: &Fields) -> Result<impl FnOnce(String) -> crd::Webapp + use<>, ApiError> {
-    let oauth = application.object("oauthConfig")?.unwrap_or_default();
-    let redirect_urls = oauth.strings("redirectUrls")?;
-    let logo_url = oauth.text("logoUrl")?;
-    let chrome_extension_id = oauth.text("chromeExtensionId")?;
-    Ok(|pool| crd::Webapp {
+fn webapp(pool: String, config: OauthConfig) -> crd::Webapp {
+    crd::Webapp {
         user_pool_ref: crd::LocalRef { name: pool },
         allowed_origins: None,
-        redirect_urls,
-        logo_url,
-        chrome_extension_id,
+        logo_url: filled(config.logo_url),
+        chrome_extension_id: filled(config.chrome_extension_id),
+        redirect_urls: config.redirect_urls,
         strict_client: None,
-    })
+    }
 }
 
 fn default_pool(state: &ApiState, caller: &Caller) -> Result<String, ApiError> {
@@ -200,92 +247,73 @@ fn hash_of(key: &ApiKey, now: Timestamp) -> crd::ApiKeyHash {
 }
 
 /// Returns a client.
-pub async fn get(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetSdkClient).await?;
-    let client: crd::SdkClient = find(&state, &caller, path).await?;
-    Ok(reply(&show(&caller, &client, None)))
+pub async fn get(caller: Caller, id: ById<crd::SdkClient>) -> Result<Reply<SdkClient>, ApiError> {
+    let client = id.read().await?;
+    Ok(reply(show(&caller, &client, None)))
 }
 
 /// Returns all clients.
-pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListSdkClients).await?;
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+) -> Result<Reply<List<SdkClientItem>>, ApiError> {
     let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
-    let items: Vec<_> = clients.iter().map(|client| item(&caller, client)).collect();
-    Ok(reply(&json!({"resource": "SdkClient", "items": items})))
+    let items = clients.into_iter().map(|client| item(&caller, client)).collect();
+    Ok(reply(List { resource: "SdkClient", items }))
 }
 
 /// Returns the id of the calling client or member.
-pub async fn auth(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetSdkClientAuth).await?;
-    let id = match &caller.who {
+pub async fn auth(caller: Caller) -> Result<Reply<SdkClientAuth>, ApiError> {
+    let authenticator_id = match &caller.who {
         Who::Service(id) => id.to_string(),
         Who::Member { id, .. } => id.to_string(),
     };
-    Ok(reply(&json!({"authenticatorId": id})))
+    Ok(reply(SdkClientAuth { authenticator_id }))
 }
 
 /// Changes name, description and the settings of Link.
 pub async fn patch(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::PatchSdkClient;
-    let caller = authorize(&state, &headers, operation).await?;
-    let fields = caller.fields(body)?;
-    let mut spec = Map::new();
-    fields.patch_texts(&mut spec)?;
-    if let Some(oauth) = fields.object("oauthConfig")? {
-        let mut webapp = Map::new();
-        for field in ["logoUrl", "chromeExtensionId"] {
-            oauth.patch_text(field, &mut webapp)?;
-        }
-        if let Some(urls) = oauth.strings("redirectUrls")? {
-            webapp.insert("redirectUrls".to_owned(), json!(urls));
-        }
-        spec.insert("webapp".to_owned(), Value::Object(webapp));
+    caller: Caller,
+    id: ById<crd::SdkClient>,
+    JsonBody(body): JsonBody<SdkClientPatch>,
+) -> Result<Reply<SdkClient>, ApiError> {
+    let has_config = body.oauth_config.is_some();
+    let mut spec = SpecPatch::default();
+    spec.texts(body.name, body.description)?;
+    if let Some(config) = body.oauth_config {
+        let mut webapp = SpecPatch::default();
+        webapp.text("logoUrl", config.logo_url);
+        webapp.text("chromeExtensionId", config.chrome_extension_id);
+        webapp.set("redirectUrls", config.redirect_urls);
+        spec.set("webapp", Some(webapp));
     }
-    drop(fields);
-    let client: crd::SdkClient = find(&state, &caller, path).await?;
-    if spec.contains_key("webapp") && client.spec.webapp.is_none() {
+    let before = id.read().await?;
+    if has_config && before.spec.webapp.is_none() {
         return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
     }
-    let client =
-        resources::patch(&state, &namespaced_api(&state, &caller), &client, spec.into()).await?;
-    audit::object(&id_of(&caller, &client));
-    Ok(reply(&show(&caller, &client, None)))
+    let after = resources::patch(&state, &id.api, &before, spec).await?;
+    Ok(changed(resources::differ(&before, &after), show(&caller, &after, None)))
 }
 
 /// Deletes a client. Its credentials become invalid immediately.
 pub async fn delete(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let operation = Operation::DeleteSdkClient;
-    let caller = authorize(&state, &headers, operation).await?;
-    let force = Force::read(&caller, query.as_deref())?;
-    let client: crd::SdkClient = find(&state, &caller, path).await?;
-    resources::delete(&state, &namespaced_api(&state, &caller), &client, force).await?;
-    audit::object(&id_of(&caller, &client));
-    Ok(reply(&true))
+    id: ById<crd::SdkClient>,
+    force: Force,
+) -> Result<Reply<bool>, ApiError> {
+    let client = id.read().await?;
+    resources::delete(&state, &id.api, &client, force).await?;
+    Ok(reply(true))
 }
 
 /// Creates a new API key. The previous ones stay valid for another hour at most.
 pub async fn rotate(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let operation = Operation::RotateSdkClient;
-    let caller = authorize(&state, &headers, operation).await?;
-    let client: crd::SdkClient = find(&state, &caller, path).await?;
+    caller: Caller,
+    id: ById<crd::SdkClient>,
+) -> Result<Reply<SdkClient>, ApiError> {
+    let client = id.read().await?;
     let service = client.spec.service.as_ref();
     let service =
         service.ok_or_else(|| ApiError::unprocessable("a webapp client has no API key"))?;
@@ -314,11 +342,9 @@ pub async fn rotate(
         ));
     }
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
-    let client =
-        resources::patch(&state, &namespaced_api(&state, &caller), &client, change).await?;
+    let client = resources::patch(&state, &id.api, &client, change).await?;
     accepted(&state, &key).await;
-    audit::object(&id_of(&caller, &client));
-    Ok(reply(&show(&caller, &client, Some(&key))))
+    Ok(reply(show(&caller, &client, Some(&key))))
 }
 
 /// The client id: the one in the spec, or else the one derived from the name.
@@ -327,62 +353,52 @@ fn id_of(caller: &Caller, client: &crd::SdkClient) -> String {
     client.spec.client_id.clone().unwrap_or_else(derived)
 }
 
-fn pool_of(caller: &Caller, webapp: &crd::Webapp) -> String {
-    UserPoolId::derive(&caller.namespace, &webapp.user_pool_ref.name).to_string()
+fn pool_of(caller: &Caller, webapp: &crd::Webapp) -> UserPoolId {
+    UserPoolId::derive(&caller.namespace, &webapp.user_pool_ref.name)
 }
 
 fn name_of(client: &crd::SdkClient) -> String {
     client.spec.display_name.clone().unwrap_or_else(|| client.name_any())
 }
 
-/// The settings of Link, as far as they are set.
-fn oauth(webapp: &crd::Webapp) -> Map<String, Value> {
-    let mut config = Map::new();
-    config.extend(webapp.logo_url.iter().map(|it| ("logoUrl".to_owned(), json!(it))));
-    let extension = webapp.chrome_extension_id.iter();
-    config.extend(extension.map(|it| ("chromeExtensionId".to_owned(), json!(it))));
-    config.extend(webapp.redirect_urls.iter().map(|it| ("redirectUrls".to_owned(), json!(it))));
-    config
+fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> SdkClient {
+    let auth = match &client.spec.webapp {
+        Some(webapp) => Auth::UserPool {
+            user_pool_id: pool_of(caller, webapp),
+            oauth_config: link_settings(webapp),
+        },
+        None => Auth::ApiKey { secret: key.map(|key| key.expose().to_owned()) },
+    };
+    SdkClient {
+        id: id_of(caller, client),
+        name: name_of(client),
+        description: client.spec.description.clone().unwrap_or_default(),
+        organization_id: caller.organization,
+        auth,
+    }
 }
 
-fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> Value {
-    let mut auth = Map::new();
-    if let Some(webapp) = &client.spec.webapp {
-        auth.insert("type".to_owned(), json!("userPool"));
-        auth.insert("userPoolId".to_owned(), json!(pool_of(caller, webapp)));
-        // All of them or none: existing clients expect each of them to be present.
-        if !oauth(webapp).is_empty() {
-            let whole = json!({
-                "logoUrl": webapp.logo_url.as_deref().unwrap_or_default(),
-                "chromeExtensionId": webapp.chrome_extension_id.as_deref().unwrap_or_default(),
-                "redirectUrls": webapp.redirect_urls.as_deref().unwrap_or_default(),
-            });
-            auth.insert("oauthConfig".to_owned(), whole);
-        }
-    } else {
-        auth.insert("type".to_owned(), json!("apiKey"));
-        auth.extend(key.map(|key| ("secret".to_owned(), json!(key.expose()))));
-    }
-    json!({
-        "id": id_of(caller, client),
-        "name": name_of(client),
-        "description": client.spec.description.clone().unwrap_or_default(),
-        "organizationId": caller.organization,
-        "auth": auth,
+fn link_settings(webapp: &crd::Webapp) -> Option<LinkSettings> {
+    let crd::Webapp { logo_url, chrome_extension_id, redirect_urls, .. } = webapp;
+    let any = logo_url.is_some() || chrome_extension_id.is_some() || redirect_urls.is_some();
+    any.then(|| LinkSettings {
+        logo_url: logo_url.clone().unwrap_or_default(),
+        chrome_extension_id: chrome_extension_id.clone().unwrap_or_default(),
+        redirect_urls: redirect_urls.clone().unwrap_or_default(),
     })
 }
 
-fn item(caller: &Caller, client: &crd::SdkClient) -> Value {
-    let mut item = client.spec.webapp.as_ref().map(oauth).unwrap_or_default();
-    item.insert("id".to_owned(), json!(id_of(caller, client)));
-    item.insert("name".to_owned(), json!(name_of(client)));
-    item.insert(
-        "description".to_owned(),
-        json!(client.spec.description.clone().unwrap_or_default()),
-    );
-    item.insert("createdAt".to_owned(), json!(client.metadata.creation_timestamp));
-    if let Some(webapp) = &client.spec.webapp {
-        item.insert("appUserPoolId".to_owned(), json!(pool_of(caller, webapp)));
+fn item(caller: &Caller, client: crd::SdkClient) -> SdkClientItem {
+    let (id, name) = (id_of(caller, &client), name_of(&client));
+    let webapp = client.spec.webapp;
+    SdkClientItem {
+        id,
+        name,
+        description: client.spec.description.unwrap_or_default(),
+        created_at: client.metadata.creation_timestamp,
+        app_user_pool_id: webapp.as_ref().map(|webapp| pool_of(caller, webapp)),
+        logo_url: webapp.as_ref().and_then(|webapp| webapp.logo_url.clone()),
+        chrome_extension_id: webapp.as_ref().and_then(|it| it.chrome_extension_id.clone()),
+        redirect_urls: webapp.and_then(|webapp| webapp.redirect_urls),
     }
-    Value::Object(item)
 }

@@ -12,51 +12,68 @@
 
 use std::fmt::Debug;
 
-use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{Extensions, HeaderMap};
-use axum::response::Response;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PartialObjectMeta, Patch};
 use kube::{Resource, ResourceExt as _};
-use serde::Serialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::fields::{Email, Name, NewPassword};
 use super::idempotency::slug;
+use super::organization::Organization;
 use super::reservation::{self, WorkerSlot};
-use super::{audit, members, organization, rate_limit, reply, resources};
+use super::route::{Reply, reply};
+use super::{audit, rate_limit, resources};
 use crate::crd;
 use crate::domain::digest::short_hex;
 use crate::domain::ids::{OrganizationId, PasswordId};
 use crate::domain::member::Member;
-use crate::domain::password::Password;
 use crate::domain::role::Role;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 use crate::validate;
 
-/// The fields of the request.
+/// A new organization.
+#[derive(Deserialize, JsonSchema)]
+pub struct OrganizationCreate {
+    name: Name,
+    /// The first Admin.
+    member: FirstAdmin,
+}
+
+/// The first Admin of a new organization.
+#[derive(Deserialize, JsonSchema)]
+struct FirstAdmin {
+    name: Name,
+    email: Email,
+    password: NewPassword,
+}
+
+/// The checked fields of the request.
 struct Wish {
     organization: String,
     name: String,
     email: String,
-    password: String,
+    password: NewPassword,
 }
 
 impl Wish {
-    fn read(fields: &Fields) -> Result<Self, ApiError> {
-        let organization = fields.name()?;
-        let member = fields.object("member")?.ok_or_else(|| {
-            ApiError::missing_field("member", "`member` is required: it becomes the first Admin")
-        })?;
-        let password = member.required("password")?.to_owned();
-        Password::chosen(&password)
-            .map_err(|refused| ApiError::invalid_field("password", refused.to_string()))?;
-        Ok(Self { organization, name: member.name()?, email: members::email(&member)?, password })
+    fn read(body: OrganizationCreate) -> Result<Self, ApiError> {
+        let OrganizationCreate { name, member } = body;
+        member.password.checked()?;
+        Ok(Self {
+            organization: name.checked()?,
+            name: member.name.checked()?,
+            email: member.email.checked()?,
+            password: member.password,
+        })
     }
 
     /// Identifies a repeated request. Without the password, which could be guessed from it.
@@ -86,15 +103,15 @@ pub async fn sign_up(
     State(state): State<ApiState>,
     extensions: Extensions,
     headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
+    JsonBody(body): JsonBody<OrganizationCreate>,
+) -> Result<Reply<Organization>, ApiError> {
     if !state.platform.allow_sign_up {
         return Err(ApiError::forbidden(
             "sign-up is disabled; ask your platform administrator to create the organization",
         ));
     }
     state.reader.answers()?;
-    let wish = Wish::read(&Fields::required_body(body)?)?;
+    let wish = Wish::read(body)?;
     let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;
@@ -124,7 +141,7 @@ async fn complete(
     state: &ApiState,
     wish: &Wish,
     place: &WorkerSlot,
-) -> Result<Option<Response>, ApiError> {
+) -> Result<Option<Reply<Organization>>, ApiError> {
     let refused = |error: kube::Error| resources::refused(&error);
     let (client, namespace) = (&state.platform.client, place.namespace.as_str());
     if pending(state, place).await?.is_none() {
@@ -133,7 +150,7 @@ async fn complete(
     let mut member = wish.member(namespace);
     let parsed = validate::member(&member).map_err(|_| ApiError::internal())?;
     let id = PasswordId::derive(&["sign-up", &place.uid]);
-    if !state.platform.passwords.claim(&parsed, id, &wish.password).await? {
+    if !state.platform.passwords.claim(&parsed, id, wish.password.expose()).await? {
         return Ok(None);
     }
     member.annotations_mut().insert(names::PASSWORD_ID.to_owned(), id.to_string());
@@ -168,7 +185,7 @@ async fn complete(
     resources::wait_until_visible(state, &member).await;
     let id = OrganizationId::derive(namespace);
     audit::organization(id);
-    Ok(Some(reply(&organization::show(namespace, spec, &[member]))))
+    Ok(Some(reply(Organization::of(namespace, spec, &[member]))))
 }
 
 /// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
@@ -205,7 +222,7 @@ mod tests {
             organization: "Cool Kids".into(),
             name: "Ada".into(),
             email: email.into(),
-            password: "x".into(),
+            password: serde_json::from_value(json!("x")).unwrap(),
         };
         let key = wish("ada@acme.example").key(7);
         assert_eq!(key, wish("ada@acme.example").key(7));

@@ -3,70 +3,61 @@
 //! audiences; its status reports that.
 
 use kube::ResourceExt as _;
+use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
+use super::fields::{Authorization, SpecPatch, filled, required};
 use crate::crd;
 use crate::domain::ids::UserPoolId;
 use crate::server::ApiError;
-use crate::server::request::Fields;
 
 /// The claim with the appUserId, if none is specified.
 const ID_CLAIM: &str = "sub";
 
-/// The field of a request.
-pub struct Authorization {
-    jwks_uri: String,
-    id_claim: Option<String>,
+/// Applies the field to the spec of a new pool.
+///
+/// # Errors
+/// The `jwksUri` is empty.
+pub fn put(authorization: Authorization, spec: &mut crd::UserPoolSpec) -> Result<(), ApiError> {
+    let url = required("jwksUri", Some(authorization.jwks_uri))?;
+    spec.jwks = Some(crd::RemoteJwks { url, ca_ref: None, refresh_interval: None });
+    spec.id_claim = filled(authorization.id_claim);
+    spec.any_audience = Some(true);
+    Ok(())
 }
 
-impl Authorization {
-    /// Reads the field of a body, if it is present.
-    ///
-    /// # Errors
-    /// It is not an object with a `jwksUri`.
-    pub fn read(fields: &Fields) -> Result<Option<Self>, ApiError> {
-        let Some(fields) = fields.object("authorization")? else { return Ok(None) };
-        let jwks_uri = fields.required("jwksUri")?.to_owned();
-        Ok(Some(Self { jwks_uri, id_claim: fields.text("idClaim")? }))
+/// Adds the field to the patch of an existing pool. An `idClaim` that is not specified stays: a
+/// different one would give the same people other user ids.
+///
+/// # Errors
+/// The `jwksUri` is empty, or the pool has another type, which is immutable.
+pub fn change(
+    authorization: Authorization,
+    pool: &crd::UserPool,
+    spec: &mut SpecPatch,
+) -> Result<(), ApiError> {
+    let url = required("jwksUri", Some(authorization.jwks_uri))?;
+    if pool.spec.jwks.is_none() {
+        return Err(ApiError::unprocessable(
+            "the keys of this pool do not come from a `jwksUri`, and the type of a pool is immutable; create another pool",
+        ));
     }
-
-    /// Applies the field to the spec of a new pool.
-    pub fn put(self, spec: &mut crd::UserPoolSpec) {
-        spec.jwks =
-            Some(crd::RemoteJwks { url: self.jwks_uri, ca_ref: None, refresh_interval: None });
-        spec.id_claim = self.id_claim;
-        spec.any_audience = Some(true);
-    }
-
-    /// The change that the field makes to the spec of an existing pool. An `idClaim` that is not
-    /// specified stays: a different one would give the same people other user ids.
-    ///
-    /// # Errors
-    /// The pool has another type, which is immutable.
-    pub fn change(self, pool: &crd::UserPool) -> Result<Map<String, Value>, ApiError> {
-        if pool.spec.jwks.is_none() {
-            return Err(ApiError::unprocessable(
-                "the keys of this pool do not come from a `jwksUri`, and the type of a pool is immutable; create another pool",
-            ));
-        }
-        let mut change = Map::from_iter([("jwks".to_owned(), json!({"url": self.jwks_uri}))]);
-        if let Some(id_claim) = self.id_claim {
-            change.insert("idClaim".to_owned(), id_claim.into());
-        }
-        Ok(change)
-    }
+    spec.set("jwks", Some(json!({ "url": url })));
+    spec.set("idClaim", filled(authorization.id_claim));
+    Ok(())
 }
 
 /// The field of a reply, for pools of every type: where the key set is served, if it has a URL.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Shown {
+#[schemars(rename = "Authorization")]
+pub struct ShownAuthorization {
     jwks_uri: String,
     id_claim: String,
 }
 
-impl Shown {
+impl ShownAuthorization {
     /// For this pool.
     pub fn of(pool: &crd::UserPool, public_url: &str) -> Self {
         let spec = &pool.spec;
@@ -87,6 +78,8 @@ impl Shown {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     fn pool(spec: &Value) -> crd::UserPool {
@@ -94,31 +87,28 @@ mod tests {
         serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
     }
 
-    fn read(authorization: &Value) -> Result<Option<Authorization>, ApiError> {
-        let Value::Object(body) = json!({"authorization": authorization}) else { unreachable!() };
-        Authorization::read(&Fields::from(body))
+    fn read(authorization: Value) -> Authorization {
+        serde_json::from_value(authorization).unwrap()
     }
 
     #[test]
     fn a_new_pool() {
         let mut spec = crd::UserPoolSpec::default();
         let wish = json!({"jwksUri": "https://id.example/jwks", "idClaim": "email"});
-        read(&wish).ok().flatten().unwrap().put(&mut spec);
+        assert!(put(read(wish), &mut spec).is_ok());
         let expected = json!({
             "jwks": {"url": "https://id.example/jwks"}, "idClaim": "email", "anyAudience": true,
         });
         assert_eq!(serde_json::to_value(&spec).unwrap(), expected);
         assert!(crate::validate::user_pool(&pool(&expected)).is_ok());
-        assert!(read(&Value::Null).is_ok_and(|it| it.is_none()));
-        for bad in [json!("https://id.example"), json!({}), json!({"jwksUri": ""}), json!([])] {
-            assert!(read(&bad).is_err(), "{bad}");
-        }
+        assert!(put(read(json!({"jwksUri": ""})), &mut spec).is_err());
     }
 
     #[test]
     fn a_change() {
         let change = |authorization: Value, spec: &Value| {
-            read(&authorization).ok().flatten().unwrap().change(&pool(spec)).ok().map(Value::Object)
+            let mut patch = SpecPatch::default();
+            change(read(authorization), &pool(spec), &mut patch).ok().map(|()| Value::from(patch))
         };
         let jwks = json!({"jwks": {"url": "https://old.example"}, "anyAudience": true});
         let url = json!({"jwksUri": "https://new.example"});
@@ -139,7 +129,8 @@ mod tests {
     #[test]
     fn every_kind_is_shown() {
         let shown = |spec: &Value| {
-            serde_json::to_value(Shown::of(&pool(spec), "https://anon.example")).unwrap()
+            serde_json::to_value(ShownAuthorization::of(&pool(spec), "https://anon.example"))
+                .unwrap()
         };
         let hosted = shown(&json!({"hosted": {}}));
         let own = format!(

@@ -2,92 +2,123 @@
 
 use std::time::Duration;
 
-use axum::body::Bytes;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
+use axum::extract::State;
 use kube::ResourceExt as _;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::caller::{Caller, authorize};
+use super::caller::Caller;
+use super::fields::{Authorization, Description, Name, SpecPatch, filled};
 use super::gitops::Force;
-use super::resources::{self, find, namespaced_api};
-use super::user_pool_jwks::{Authorization, Shown};
-use super::{audit, reply};
+use super::resources::{self, ById};
+use super::route::{Reply, changed, reply};
+use super::user_pool_jwks::{self, ShownAuthorization};
+use super::{List, audit};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
-use crate::domain::operation::Operation;
-use crate::server::request::Fields;
+use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
 /// How long the response to a POST waits for the pool's first key.
 const FIRST_KEY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A pool in the form of a response.
-#[derive(Serialize)]
+/// A group of end users.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct UserPool {
+pub struct UserPool {
+    organization_id: OrganizationId,
+    #[serde(flatten)]
+    pool: UserPoolItem,
+}
+
+/// A pool in a list.
+#[derive(Serialize, JsonSchema)]
+pub struct UserPoolItem {
     id: UserPoolId,
     name: String,
     description: String,
-    authorization: Shown,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    organization_id: Option<OrganizationId>,
+    authorization: ShownAuthorization,
+    /// Whether this operator creates the keys of the pool and issues its tokens.
     hosted: bool,
 }
 
-/// A list of pools in the form of a response.
-#[derive(Serialize)]
-struct List {
-    resource: &'static str,
-    items: Vec<UserPool>,
+/// A new pool. Without `authorization`, it is hosted: this operator creates its keys and issues its
+/// tokens.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPoolCreate {
+    name: Name,
+    description: Option<Description>,
+    authorization: Option<Authorization>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
+/// Changes to a pool. What is left out stays as it is.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPoolPatch {
+    name: Option<Name>,
+    description: Option<Description>,
+    /// Only for a pool that was created with `authorization`.
+    authorization: Option<Authorization>,
+    /// The caller's own organization.
+    #[serde(rename = "organizationId")]
+    _organization_id: Option<String>,
+}
+
+fn item(state: &ApiState, caller: &Caller, pool: &crd::UserPool) -> UserPoolItem {
+    UserPoolItem {
+        id: UserPoolId::derive(&caller.namespace, &pool.name_any()),
+        name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
+        description: pool.spec.description.clone().unwrap_or_default(),
+        authorization: ShownAuthorization::of(pool, &state.public_url),
+        hosted: pool.spec.hosted.is_some(),
+    }
 }
 
 fn show(state: &ApiState, caller: &Caller, pool: &crd::UserPool) -> UserPool {
-    let id = UserPoolId::derive(&caller.namespace, &pool.name_any());
-    UserPool {
-        id,
-        name: pool.spec.display_name.clone().unwrap_or_else(|| pool.name_any()),
-        description: pool.spec.description.clone().unwrap_or_default(),
-        authorization: Shown::of(pool, &state.public_url),
-        organization_id: Some(caller.organization),
-        hosted: pool.spec.hosted.is_some(),
-    }
+    UserPool { organization_id: caller.organization, pool: item(state, caller, pool) }
 }
 
 /// Creates a pool: a hosted one, or with `authorization` one for the organization's own identity
 /// provider.
 pub async fn create(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::CreateUserPool;
-    let caller = authorize(&state, &headers, operation).await?;
-    let spec = spec(&caller.fields(body)?)?;
+    caller: Caller,
+    JsonBody(body): JsonBody<UserPoolCreate>,
+) -> Result<Reply<UserPool>, ApiError> {
+    let description = body.description.map(Description::checked).transpose()?;
+    let spec = spec(body.name.checked()?, description, body.authorization)?;
     let pool = make(&state, &caller, spec).await?;
     let shown = show(&state, &caller, &pool);
-    audit::object(&shown.id);
+    audit::object(&shown.pool.id);
     let end = Instant::now() + FIRST_KEY_TIMEOUT;
-    let ready = || state.reader.pool(shown.id).is_some_and(|pool| !pool.keys.is_empty());
+    let ready = || state.reader.pool(shown.pool.id).is_some_and(|pool| !pool.keys.is_empty());
     while !ready() && Instant::now() < end {
         sleep(Duration::from_millis(25)).await;
     }
-    Ok(reply(&shown))
+    Ok(reply(shown))
 }
 
-/// The spec that `name`, `description` and `authorization` describe.
-pub fn spec(fields: &Fields) -> Result<crd::UserPoolSpec, ApiError> {
+/// The spec that these fields describe.
+///
+/// # Errors
+/// The `jwksUri` is missing.
+pub fn spec(
+    name: String,
+    description: Option<String>,
+    authorization: Option<Authorization>,
+) -> Result<crd::UserPoolSpec, ApiError> {
     let mut spec = crd::UserPoolSpec {
-        display_name: Some(fields.name()?),
-        description: fields.description()?,
+        display_name: Some(name),
+        description: filled(description),
         ..crd::UserPoolSpec::default()
     };
-    match Authorization::read(fields)? {
-        Some(authorization) => authorization.put(&mut spec),
+    match authorization {
+        Some(authorization) => user_pool_jwks::put(authorization, &mut spec)?,
         None => spec.hosted = Some(crd::Hosted::default()),
     }
     Ok(spec)
@@ -108,56 +139,46 @@ pub async fn make(
 /// Returns a pool.
 pub async fn get(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::GetUserPool).await?;
-    let pool: crd::UserPool = find(&state, &caller, path).await?;
-    Ok(reply(&show(&state, &caller, &pool)))
+    caller: Caller,
+    id: ById<crd::UserPool>,
+) -> Result<Reply<UserPool>, ApiError> {
+    let pool = id.read().await?;
+    Ok(reply(show(&state, &caller, &pool)))
 }
 
 /// Returns all pools.
-pub async fn list(State(state): State<ApiState>, headers: HeaderMap) -> Result<Response, ApiError> {
-    let caller = authorize(&state, &headers, Operation::ListUserPools).await?;
+pub async fn list(
+    State(state): State<ApiState>,
+    caller: Caller,
+) -> Result<Reply<List<UserPoolItem>>, ApiError> {
     let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
-    let item = |pool| UserPool { organization_id: None, ..show(&state, &caller, pool) };
-    Ok(reply(&List { resource: "UserPool", items: pools.iter().map(item).collect() }))
+    let items = pools.iter().map(|pool| item(&state, &caller, pool)).collect();
+    Ok(reply(List { resource: "UserPool", items }))
 }
 
 /// Changes name, description, and the key set URL of the organization's own identity provider.
 pub async fn patch(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    body: Bytes,
-) -> Result<Response, ApiError> {
-    let operation = Operation::PatchUserPool;
-    let caller = authorize(&state, &headers, operation).await?;
-    let fields = caller.fields(body)?;
-    let authorization = Authorization::read(&fields)?;
-    let mut spec = Map::new();
-    fields.patch_texts(&mut spec)?;
-    drop(fields);
-    let pool: crd::UserPool = find(&state, &caller, path).await?;
-    let change = authorization.map(|authorization| authorization.change(&pool)).transpose()?;
-    spec.extend(change.unwrap_or_default());
-    resources::patch(&state, &namespaced_api(&state, &caller), &pool, Value::Object(spec)).await?;
-    audit::object(&show(&state, &caller, &pool).id);
-    Ok(reply(&true))
+    id: ById<crd::UserPool>,
+    JsonBody(body): JsonBody<UserPoolPatch>,
+) -> Result<Reply<bool>, ApiError> {
+    let mut spec = SpecPatch::default();
+    spec.texts(body.name, body.description)?;
+    let pool = id.read().await?;
+    if let Some(authorization) = body.authorization {
+        user_pool_jwks::change(authorization, &pool, &mut spec)?;
+    }
+    let patched = resources::patch(&state, &id.api, &pool, spec).await?;
+    Ok(changed(resources::differ(&pool, &patched), true))
 }
 
 /// Deletes a pool. Its clients are retained, and wait for a pool with the same name.
 pub async fn delete(
     State(state): State<ApiState>,
-    headers: HeaderMap,
-    path: Result<Path<String>, PathRejection>,
-    RawQuery(query): RawQuery,
-) -> Result<Response, ApiError> {
-    let operation = Operation::DeleteUserPool;
-    let caller = authorize(&state, &headers, operation).await?;
-    let force = Force::read(&caller, query.as_deref())?;
-    let pool: crd::UserPool = find(&state, &caller, path).await?;
-    resources::delete(&state, &namespaced_api(&state, &caller), &pool, force).await?;
-    audit::object(&show(&state, &caller, &pool).id);
-    Ok(reply(&true))
+    id: ById<crd::UserPool>,
+    force: Force,
+) -> Result<Reply<bool>, ApiError> {
+    let pool = id.read().await?;
+    resources::delete(&state, &id.api, &pool, force).await?;
+    Ok(reply(true))
 }

@@ -12,6 +12,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cacheable::cacheable;
@@ -26,9 +27,10 @@ const CACHE: &str = "public, max-age=60";
 /// client on every call.
 const ALLOWED_HEADERS: &str = "content-type, x-anon-sdk-client-id";
 
-#[derive(Debug, Serialize)]
+/// The public data of a webapp client.
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-struct PublicData<'c> {
+pub struct PublicData<'c> {
     sdk_client_id: String,
     organization_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]

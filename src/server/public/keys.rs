@@ -7,6 +7,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::cacheable::cacheable;
@@ -35,8 +36,8 @@ pub async fn jwks(
 
 /// The metadata that a consumer of ID tokens needs. There is no authorization endpoint: tokens come
 /// from `POST /org/appUserIdToken`.
-#[derive(Debug, Serialize)]
-struct Discovery<'p> {
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Discovery<'p> {
     issuer: &'p str,
     jwks_uri: String,
     response_types_supported: [&'static str; 1],

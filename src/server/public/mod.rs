@@ -2,8 +2,8 @@
 //! the key sets of pools ([`keys`]).
 
 pub mod cacheable;
-mod clients;
-mod keys;
+pub mod clients;
+pub mod keys;
 
 use std::time::Duration;
 

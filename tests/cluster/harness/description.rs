@@ -26,6 +26,8 @@ pub struct Operation {
     pub query: Vec<String>,
     /// The schema of its body.
     pub request: Option<Value>,
+    /// Whether it cannot do without a body.
+    pub requires_body: bool,
     responses: Map<String, Value>,
 }
 
@@ -72,6 +74,7 @@ impl Description {
                 .map(name)
                 .collect(),
             request: (!body.is_null()).then(|| self.resolve(body).clone()),
+            requires_body: described["requestBody"]["required"] == true,
             responses: described["responses"].as_object().unwrap().clone(),
         }
     }
@@ -93,9 +96,10 @@ impl Description {
             let number = text.parse().map(|number: u64| json!(number));
             fits(&self.document, &header["schema"], &number.unwrap_or_else(|_| json!(text)))?;
         }
-        let json = reply.headers.get("content-type").is_some_and(|it| it == "application/json");
-        let body = if json { reply.json() } else { return Err("not JSON".to_owned()) };
-        fits(&self.closed, &response["content"]["application/json"]["schema"], &body)
+        let media_type = reply.headers.get("content-type").and_then(|it| it.to_str().ok());
+        let content = response["content"].get(media_type.unwrap_or_default());
+        let content = content.ok_or(format!("{media_type:?} is not described"))?;
+        fits(&self.closed, &content["schema"], &reply.json())
     }
 
     /// Whether a value fits into a schema of the description.

@@ -10,6 +10,7 @@ mod login;
 mod mint;
 mod mint_refusals;
 mod missing_keys;
+mod no_effect;
 mod permissions;
 mod reasons;
 mod refusals;

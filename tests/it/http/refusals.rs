@@ -62,3 +62,44 @@ async fn a_request_that_cannot_be_makes_nothing_on_the_way() {
     }
     assert!(world.api.seen().is_empty(), "no UserPool is left behind");
 }
+
+#[tokio::test]
+async fn a_violated_rule_is_reported_with_the_field_of_the_request() {
+    let (world, acme) = World::acme();
+    for (field, message, of_request, text) in [
+        (
+            "spec.jwks.url",
+            "Invalid value: \"object\": url must be an https URL",
+            "jwksUri",
+            "`authorization.jwksUri`: url must be an https URL",
+        ),
+        (
+            "spec.webapp.redirectUrls[1]",
+            "Invalid value: \"string\": must be an absolute URL",
+            "redirectUrls",
+            "`oauthConfig.redirectUrls[1]`: must be an absolute URL",
+        ),
+        (
+            "spec.displayName",
+            "Too long: may not be more than 128 bytes",
+            "name",
+            "`name`: Too long: may not be more than 128 bytes",
+        ),
+    ] {
+        let mut body = failure(422, "Invalid");
+        body["details"] = json!({"causes": [{"field": field, "message": message}]});
+        body["message"] = json!(format!("UserPool \"x\" is invalid: {field}: {message}"));
+        world.api.answer(move |seen| {
+            let (code, body) = match seen.method {
+                Method::GET => (404, failure(404, "NotFound")),
+                _ => (422, body.clone()),
+            };
+            let response = Response::builder().status(StatusCode::from_u16(code).unwrap());
+            response.body(Body::from(body.to_string())).unwrap()
+        });
+        let reply = create(&world, acme.key()).await;
+        assert_eq!(reply.error(), (422, "UnprocessableError".into()));
+        let reply = reply.json();
+        assert_eq!((&reply["field"], &reply["message"]), (&json!(of_request), &json!(text)));
+    }
+}

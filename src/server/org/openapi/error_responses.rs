@@ -10,22 +10,50 @@ use crate::domain::role::Role;
 type Refusal = (u16, &'static str, &'static str);
 
 const REFUSALS: [Refusal; 8] = [
-    (400, "BadRequest", "the request is malformed"),
-    (401, "Unauthorized", "there is no credential, or it is invalid"),
-    (403, "Forbidden", "the caller's role is not sufficient"),
-    (404, "NotFound", "not found in the caller's organization"),
-    (413, "TooLarge", "the body is too large"),
-    (422, "Unprocessable", "the request is well-formed but cannot be fulfilled"),
-    (429, "TooManyRequests", "too many requests; try again later"),
-    (503, "Unavailable", "the result is currently unknown; try again"),
+    (400, "BadRequest", "The request is malformed"),
+    (401, "Unauthorized", "There is no credential, or it is invalid"),
+    (403, "Forbidden", "The caller's role is not sufficient"),
+    (404, "NotFound", "Not found in the caller's organization"),
+    (413, "TooLarge", "The body is too large"),
+    (422, "Unprocessable", "The request is well-formed but cannot be fulfilled"),
+    (429, "TooManyRequests", "Too many requests; try again later"),
+    (503, "Unavailable", "The result is currently unknown; try again"),
 ];
 
-/// The error responses of an operation, with or without a body, as members of its `responses`.
-pub fn of(operation: Operation, has_body: bool) -> impl Iterator<Item = (String, Value)> {
-    let comes = move |refusal: &&Refusal| may_reply(operation, has_body, refusal.0);
-    REFUSALS.iter().filter(comes).map(|(status, name, _)| {
-        (status.to_string(), json!({ "$ref": format!("#/components/responses/{name}") }))
+/// The error responses of an operation, with or without a body, as its `responses`.
+pub fn of(operation: Operation, has_body: bool) -> Value {
+    let mut responses = Map::new();
+    for (status, ..) in REFUSALS {
+        if may_reply(operation, has_body, status) {
+            responses.insert(status.to_string(), reference(status));
+        }
+    }
+    Value::Object(responses)
+}
+
+/// A reference to an error response.
+pub fn reference(status: u16) -> Value {
+    let name = REFUSALS.iter().find(|refusal| refusal.0 == status).map(|refusal| refusal.1);
+    json!({ "$ref": format!("#/components/responses/{}", name.unwrap_or_default()) })
+}
+
+/// The schema of the one error body.
+pub fn error() -> Value {
+    json!({
+        "type": "object", "required": ["name", "message"],
+        "description": "Why a request was rejected.",
+        "properties": {
+            "name": { "type": "string", "description": "The type of the error." },
+            "message": { "type": "string", "description": "What is wrong, and what to do." },
+            "field": { "type": "string", "description": "The field that is wrong." },
+            "reason": { "type": "string", "description": "Why the credential was rejected." },
+        },
     })
+}
+
+/// A reference to that schema.
+pub fn error_reference() -> Value {
+    json!({ "$ref": "#/components/schemas/Error" })
 }
 
 fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
@@ -60,7 +88,7 @@ pub fn components() -> Value {
         let response = json!({
             "description": description,
             "headers": headers(*status),
-            "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Error" } } },
+            "content": { "application/json": { "schema": error_reference() } },
         });
         ((*name).to_owned(), response)
     };
@@ -68,7 +96,7 @@ pub fn components() -> Value {
 }
 
 /// The headers that always accompany a status.
-fn headers(status: u16) -> Value {
+pub fn headers(status: u16) -> Value {
     match status {
         401 => json!({ "WWW-Authenticate": {
             "description": "RFC 6750", "required": true, "schema": { "const": "Bearer" },

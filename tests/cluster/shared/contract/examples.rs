@@ -43,6 +43,9 @@ pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
             "organizationId": company.organization,
             "exp": jiff::Timestamp::now().as_second() + 600,
         }),
+        "Validate" => json!({
+            "token": company.key, "sdkClientId": "", "organizationId": company.organization,
+        }),
         "Logout" | "LogoutAll" | "RotateSdkClient" => return None,
         id if id.starts_with("Get") || id.starts_with("List") || id.starts_with("Delete") => {
             return None;
@@ -69,16 +72,17 @@ pub fn id<'c>(operation: &Operation, company: &'c Company) -> Option<&'c str> {
     Some(match (operation.parameter.as_deref()?, operation.id.as_str()) {
         ("organizationId", _) => &company.organization,
         ("memberId", _) => &company.reader_id,
-        ("userPoolId", _) => &company.pool,
+        ("userPoolId" | "id", _) => &company.pool,
         ("sdkClientId", "RotateSdkClient") => &company.backend,
-        ("sdkClientId", _) => &company.web,
+        ("sdkClientId" | "clientId", _) => &company.web,
         (other, _) => panic!("what is a good {other}?"),
     })
 }
 
 /// An id of something else in the same organization.
 pub fn id_of_another_kind<'c>(operation: &Operation, company: &'c Company) -> &'c str {
-    if operation.parameter.as_deref() == Some("userPoolId") { &company.web } else { &company.pool }
+    let of_pool = matches!(operation.parameter.as_deref(), Some("userPoolId" | "id"));
+    if of_pool { &company.web } else { &company.pool }
 }
 
 /// When its good request is sent: what ends something comes after what needs it.
