@@ -26,7 +26,7 @@ use super::signer::ActiveKey;
 
 /// The user that a token is issued for, and how long it is valid.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppUserIdTokenRequest {
     /// The id of the user in your own system: at most 255 bytes.
     #[schemars(length(min = 1), example = "user-1".to_owned())]

@@ -103,7 +103,7 @@ impl NewPassword {
 
 /// Settings of Link for a client.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OauthConfig {
     /// URL of the logo: http or https, at most 2048 characters. Empty removes it.
     #[schemars(length(max = MAX_URL), regex(pattern = or_empty(LOGO_URL)))]
@@ -121,7 +121,7 @@ pub struct OauthConfig {
 
 /// The key set of your own identity provider.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AuthorizationRequest")]
 pub struct Authorization {
     /// The https URL of the JWK Set (RFC 7517), without user and fragment: at most 1024 characters.

@@ -37,7 +37,7 @@ const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An e-mail address with a password, or a Kubernetes token.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Login {
     email: Option<String>,
     #[schemars(with = "Option<String>", extend("format" = "password"))]

@@ -61,7 +61,7 @@ pub struct MemberItem {
 
 /// A new member.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberCreate {
     name: Name,
     email: Email,
@@ -75,7 +75,7 @@ pub struct MemberCreate {
 
 /// Changes to a member. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberPatch {
     name: Option<Name>,
     email: Option<Email>,

@@ -1,6 +1,6 @@
 //! The Anon REST API under `/org`. The caller's organization is determined by its credential.
 
-mod app_user_id_token;
+pub mod app_user_id_token;
 mod audit;
 mod caller;
 mod client_kind;

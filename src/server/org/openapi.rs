@@ -80,7 +80,7 @@ fn build() -> Value {
         "info": {
             "title": "The HTTP API of anon-operator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Members of a body that have no effect are named in the response header X-Anon-Ignored, as far as they are up to 24 letters and digits: unknown ones, those that are null, and those that clients of the platform send and this API does not use.",
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Unknown members of a body are rejected. Members that have no effect are named in the response header X-Anon-Ignored: those that are null, and those that clients of the platform send and this API does not use.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The address that serves this document. If the roles api and validator run separately, each serves its own paths" }],

@@ -44,7 +44,7 @@ impl Organization {
 
 /// Changes to an organization. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OrganizationPatch {
     name: Option<Name>,
     /// URL of the logo: http or https, at most 2048 characters. Empty removes it.

@@ -94,7 +94,7 @@ pub struct SdkClientAuth {
 
 /// A new client.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SdkClientCreate {
     name: Name,
     description: Option<Description>,
@@ -112,7 +112,7 @@ pub struct SdkClientCreate {
 
 /// Changes to a client. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SdkClientPatch {
     name: Option<Name>,
     description: Option<Description>,

@@ -46,7 +46,7 @@ pub struct UserPoolItem {
 /// A new pool. Without `authorization`, it is hosted: this operator creates its keys and issues its
 /// tokens.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserPoolCreate {
     name: Name,
     description: Option<Description>,
@@ -58,7 +58,7 @@ pub struct UserPoolCreate {
 
 /// Changes to a pool. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserPoolPatch {
     name: Option<Name>,
     description: Option<Description>,
