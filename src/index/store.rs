@@ -88,10 +88,15 @@ impl State {
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
     }
 
-    /// Why a pool is not served. Only a complete and fresh index proves that it does not exist:
-    /// see [`super::Reader::answers`].
-    pub(super) fn why_no_pool(&self, id: UserPoolId) -> Reason {
-        if self.unusable_pools.contains(&id) { Reason::PoolNotReady } else { Reason::PoolNotFound }
+    /// The pool with this id, or why it is not served. Only a complete and fresh index proves that
+    /// it does not exist: see [`super::Reader::answers`].
+    pub(super) fn find_pool(&self, id: UserPoolId) -> Result<&Arc<UserPool>, Reason> {
+        let missing = if self.unusable_pools.contains(&id) {
+            Reason::PoolNotReady
+        } else {
+            Reason::PoolNotFound
+        };
+        self.pools.get(&id).filter(|pool| self.serves(&pool.name)).ok_or(missing)
     }
 
     fn drop_pool(&mut self, id: UserPoolId) {

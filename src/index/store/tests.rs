@@ -243,16 +243,16 @@ fn a_missing_pool_differs_from_an_unusable_one() {
     deleting.metadata.deletion_timestamp = Some(serde_json::from_value(json!(NEW)).unwrap());
     let id = UserPoolId::derive("acme", "p");
     let mut state = State::default();
-    assert_eq!(state.why_no_pool(id), Reason::PoolNotFound, "never existed");
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "never existed");
     crd::UserPool::apply(&mut state, &pool(&json!({"hosted": {}})));
     crd::UserPool::apply(&mut state, &pool(&json!({})));
-    assert_eq!(state.why_no_pool(id), Reason::PoolNotReady, "invalid");
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotReady), "invalid");
     crd::UserPool::apply(&mut state, &deleting);
-    assert_eq!(state.why_no_pool(id), Reason::PoolNotFound, "being deleted");
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "being deleted");
     crd::UserPool::withdraw(&mut state, &name("p"));
-    assert_eq!(state.why_no_pool(id), Reason::PoolNotReady, "unreadable");
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotReady), "unreadable");
     crd::UserPool::delete(&mut state, &name("p"));
-    assert_eq!(state.why_no_pool(id), Reason::PoolNotFound, "deleted");
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "deleted");
     assert!(state.unusable_pools.is_empty());
 }
 

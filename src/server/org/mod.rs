@@ -3,14 +3,18 @@
 pub mod app_user_id_token;
 mod audit;
 mod caller;
+mod client_id;
 mod client_kind;
+mod events;
 mod fields;
 mod gitops;
 mod hash_workers;
 mod idempotency;
 mod last_admin;
 mod link;
+mod list;
 mod login;
+mod me;
 pub mod members;
 pub mod openapi;
 mod organization;
@@ -18,6 +22,7 @@ mod passwords;
 mod rate_limit;
 mod reservation;
 mod resources;
+mod revocations;
 mod route;
 pub mod sdk_clients;
 mod sessions;
@@ -34,8 +39,6 @@ use std::time::{Duration, Instant};
 use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
 use kube::Client;
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::ValidatorState;
 use crate::crd::Kind;
@@ -194,6 +197,7 @@ pub fn route(operation: Operation) -> Route {
         Operation::Login => route::route(method, login::login),
         Operation::Logout => route::route(method, login::logout),
         Operation::LogoutAll => route::route(method, login::logout_all),
+        Operation::GetMe => route::route(method, me::me),
         Operation::CreateOrganization => route::route(method, sign_up::sign_up),
         Operation::GetOrganization => route::route(method, organization::get),
         Operation::PatchOrganization => route::route(method, organization::patch),
@@ -215,16 +219,10 @@ pub fn route(operation: Operation) -> Route {
         Operation::DeleteSdkClient => route::route(method, sdk_clients::delete),
         Operation::RotateSdkClient => route::route(method, sdk_clients::rotate),
         Operation::ListSdkClients => route::route(method, sdk_clients::list),
+        Operation::CreateRevocation => route::route(method, revocations::create),
+        Operation::ListRevocations => route::route(method, revocations::list),
+        Operation::ListEvents => route::route(method, events::list),
         Operation::MintAppUserIdToken => route::route(method, app_user_id_token::mint),
         Operation::GetLinkUrl => route::route(method, link::url),
     }
-}
-
-/// All objects of a kind.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "{T}List")]
-pub struct List<T> {
-    /// The kind of the items.
-    resource: &'static str,
-    items: Vec<T>,
 }

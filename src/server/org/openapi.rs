@@ -98,12 +98,15 @@ fn build() -> Value {
 }
 
 /// Groups of operations: the beginning of their paths, the name and the description.
-const TAGS: [(&str, &str, &str); 8] = [
+const TAGS: [(&str, &str, &str); 11] = [
     ("/org/log", "Sessions", "Sessions of members"),
     ("/org/organization", "Organizations", "Organizations; each is a namespace"),
     ("/org/member", "Members", "Staff users of the organization"),
+    ("/org/me", "Caller", "The authenticated caller"),
     ("/org/userPool", "User pools", "Groups of end users and their key sets"),
     ("/org/sdkClient", "Clients", "Frontends and backends of the organization"),
+    ("/org/revocations", "Revocations", "Credentials that are no longer valid"),
+    ("/org/events", "Events", "What the operator reports"),
     ("/org/appUserIdToken", "Tokens", "Tokens of end users of hosted pools"),
     ("/link", "Link", "The web page on which end users connect accounts"),
     ("", "Validation", "Validation of credentials, and public data for it"),

@@ -102,7 +102,8 @@ async fn by_password_and_out_again() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     let body = reply.json();
-    assert_eq!(body.as_object().unwrap().len(), 1);
+    assert_eq!(body.as_object().unwrap().len(), 2);
+    assert_eq!(body["organizationId"], json!(OrganizationId::derive("acme")));
     let token = SessionToken::parse(body["token"].as_str().unwrap()).unwrap();
     let sessions = stored(&world);
     assert_eq!(sessions.len(), 1);

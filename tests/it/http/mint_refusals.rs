@@ -153,7 +153,8 @@ async fn clients_that_do_not_fit() {
             (400, "InvalidFieldError"),
             Some("userPoolId"),
         ),
-        (json!({"sdkClientId": id("orphan")}), (503, "UnavailableError"), None),
+        // Its pool does not exist, so trying again does not help.
+        (json!({"sdkClientId": id("orphan")}), (422, "UnprocessableError"), None),
     ] {
         let mut body = body;
         body["appUserId"] = json!("u");

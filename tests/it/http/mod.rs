@@ -15,5 +15,6 @@ mod permissions;
 mod reasons;
 mod refusals;
 mod serve;
+mod staff;
 mod unread;
 mod validate;
