@@ -5,6 +5,7 @@ mod audit;
 mod caller;
 mod client_id;
 mod client_kind;
+mod cors;
 mod events;
 mod fields;
 mod gitops;
@@ -42,6 +43,7 @@ use kube::Client;
 
 use super::ValidatorState;
 use crate::crd::Kind;
+use crate::domain::client::Origin;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
 use crate::names;
@@ -104,6 +106,8 @@ pub struct Platform {
     operator_namespace: String,
     /// How many proxies in front of us are trusted to report the client's address.
     proxy_hops: usize,
+    /// The origins of web pages that may use the API.
+    pub allowed_origins: Vec<Origin>,
     /// Name of this replica.
     identity: String,
     /// Tracks the other replicas.
@@ -125,6 +129,8 @@ pub struct PlatformSettings {
     pub allow_sign_up: bool,
     /// How many proxies in front of us are trusted to report the client's address.
     pub proxy_hops: usize,
+    /// The origins of web pages that may use the API.
+    pub allowed_origins: Vec<Origin>,
 }
 
 impl Platform {
@@ -142,6 +148,7 @@ impl Platform {
             allow_sign_up: settings.allow_sign_up,
             operator_namespace: settings.operator_namespace,
             proxy_hops: settings.proxy_hops,
+            allowed_origins: settings.allowed_origins,
             identity: settings.identity,
             replicas: settings.replicas,
         })
@@ -175,14 +182,21 @@ async fn accepted(state: &ApiState, key: &ApiKey) {
     }
 }
 
-/// The routes of every operation, and the OpenAPI document.
-pub fn routes() -> Router<ApiState> {
-    let router = Router::new().route("/openapi.json", get(openapi::serve));
-    Operation::ALL.iter().fold(router, |router, &operation| {
+/// The routes of every operation, and the OpenAPI document. Web pages of `allowed_origins` may use
+/// those under `/org`.
+pub fn routes(allowed_origins: &[Origin]) -> Router<ApiState> {
+    let (mut org, mut others) = (Router::new(), Router::new());
+    for &operation in Operation::ALL {
         let audited =
             middleware::from_fn(move |request, next| audit::audited(operation, request, next));
-        router.route(operation.path(), route(operation).handler.layer(audited))
-    })
+        let handler = route(operation).handler.layer(audited);
+        if operation.path().starts_with("/org/") {
+            org = org.route(operation.path(), handler);
+        } else {
+            others = others.route(operation.path(), handler);
+        }
+    }
+    others.route("/openapi.json", get(openapi::serve)).merge(cors::allow(org, allowed_origins))
 }
 
 /// How an operation is served.

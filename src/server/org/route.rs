@@ -19,7 +19,7 @@ use crate::server::error::finish;
 use crate::server::{ApiError, ApiState};
 
 /// The response header of a PATCH: whether it has changed anything.
-const CHANGED: HeaderName = HeaderName::from_static("x-anon-changed");
+pub const CHANGED: HeaderName = HeaderName::from_static("x-anon-changed");
 
 /// 200 with a body of this type.
 pub struct Reply<T> {

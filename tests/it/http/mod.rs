@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod cors;
 mod frame;
 mod junk;
 mod keys;
