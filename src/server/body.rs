@@ -133,14 +133,13 @@ fn schema<T: JsonSchema>() -> Arc<Value> {
     schema
 }
 
-/// The description of a field, as the end of an error message; empty if there is none.
-fn description(schema: &Value, path: &[&str]) -> String {
+/// The schema of a field.
+fn property<'s>(schema: &'s Value, path: &[&str]) -> Option<&'s Value> {
     let mut found = Some(schema);
     for name in path {
         found = found.and_then(|schema| schema.get("properties")?.get(name));
     }
-    let text = found.and_then(|schema| schema.get("description")?.as_str());
-    text.map(|text| format!(". {text}")).unwrap_or_default()
+    found
 }
 
 /// Whether a name may be in a response. A credential, put where a name belongs, is longer.
@@ -188,11 +187,19 @@ fn unfit(schema: &Value, error: &serde_path_to_error::Error<serde_json::Error>) 
     path.extend(missing.map(|(name, _)| name));
     let is_missing = missing.is_some() || text.starts_with("invalid type: null");
     let (name, field) = (path.join("."), path.last().copied().unwrap_or_default().to_owned());
-    let description = description(schema, &path);
+    let property = property(schema, &path);
+    let description = property.and_then(|schema| schema.get("description")?.as_str());
+    let description = description.map(|text| format!(". {text}")).unwrap_or_default();
     if is_missing {
         return ApiError::missing_field(field, format!("`{name}` is required{description}"));
     }
-    let expected = text.rsplit_once(", expected ").map_or("of another type", |(_, it)| it);
+    // The error of a time quotes its text.
+    let is_time = property.is_some_and(|schema| schema.get("format") == Some(&"date-time".into()));
+    let expected = match text.rsplit_once(", expected ") {
+        _ if is_time => "an RFC 3339 time, such as `2030-01-31T12:00:00Z`",
+        Some((_, expected)) => expected,
+        None => "of another type",
+    };
     let expected = match expected.split(" at line ").next().unwrap_or_default() {
         "a boolean" => "true or false",
         "u32" => "an integer from 0 to 4294967295",
@@ -250,6 +257,7 @@ mod tests {
     use crate::server::endpoints::validate::ValidateRequest;
     use crate::server::org::app_user_id_token::AppUserIdTokenRequest;
     use crate::server::org::members::MemberCreate;
+    use crate::server::org::revocations::RevocationCreate;
     use crate::server::org::sdk_clients::SdkClientCreate;
 
     /// The error of a body, and the header that names what had no effect.
@@ -353,6 +361,13 @@ mod tests {
         }
         let (expires, _) = error::<AppUserIdTokenRequest>(r#"{"expiresIn": 60}"#).await;
         assert!(expires["message"].as_str().unwrap().contains("did you mean `exp`?"), "{expires}");
+        let body = r#"{"userPoolId": "x", "tokensIssuedBefore": "yesterday"}"#;
+        let (time, _) = error::<RevocationCreate>(body).await;
+        let message = time["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("`tokensIssuedBefore` must be an RFC 3339 time, "),
+            "{message}"
+        );
         let (secret, _) = error::<ValidateRequest>(r#"{"ory_apikey_which-is-no-name": 1}"#).await;
         assert!(!secret.to_string().contains("ory_apikey"), "{secret}");
     }

@@ -23,7 +23,7 @@ mod passwords;
 mod rate_limit;
 mod reservation;
 mod resources;
-mod revocations;
+pub mod revocations;
 mod route;
 pub mod sdk_clients;
 mod sessions;
