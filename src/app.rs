@@ -163,6 +163,7 @@ fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings
         proxy_hops: config.trusted_proxy_hops,
         link_url: config.link_url.as_ref().map(|url| url.as_str().to_owned()),
         allow_sign_up: config.allow_sign_up,
+        allowed_origins: config.api_allowed_origin.clone(),
     }
 }
 

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
 use crate::domain;
+use crate::domain::client::Origin;
 use crate::telemetry::{self, LogFormat};
 
 /// Flags of `anon-operator run`.
@@ -63,6 +64,17 @@ pub struct Config {
     /// address for the rate limits of logins and sign-ups
     #[arg(long, value_name = "NUMBER", env = "ANON_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
+
+    /// Origin of web pages that may use the API under /org from a browser (CORS), such as
+    /// https://console.example.com; compared exactly; can be repeated; if unset, none
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "ANON_API_ALLOWED_ORIGIN",
+        value_delimiter = ',',
+        value_parser = origin
+    )]
+    pub api_allowed_origin: Vec<Origin>,
 
     /// Base URL of Link, the web page on which end users connect their accounts at other services;
     /// `GET /link/url` builds its URLs from it, and is not served if unset
@@ -173,6 +185,19 @@ impl FromStr for PublicUrl {
     }
 }
 
+/// One origin. `*` would let every page use the API, and `null` is the origin of pages that any site
+/// can create, such as sandboxed frames.
+fn origin(text: &str) -> Result<Origin, String> {
+    let allowed = |char: char| char.is_ascii_alphanumeric() || ".-:[]".contains(char);
+    let host = ["https://", "http://", "chrome-extension://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme))
+        .filter(|host| !host.is_empty() && host.chars().all(allowed));
+    host.map(|_| Origin::new(text)).ok_or_else(|| {
+        "must be one origin (scheme, host and optional port, no path, no `*`), such as `https://console.example.com`".to_owned()
+    })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     domain::duration::parse(text).and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(
         || {
@@ -221,6 +246,30 @@ mod tests {
             "/x",
         ] {
             assert!(text.parse::<PublicUrl>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn origins() {
+        for (text, sent) in [
+            ("https://console.example.com", "https://console.example.com"),
+            ("https://Console.Example.com:443", "https://console.example.com"),
+            ("http://localhost:3000", "http://localhost:3000"),
+        ] {
+            assert_eq!(origin(text).unwrap().as_str(), sent);
+        }
+        for text in [
+            "",
+            "*",
+            "null",
+            "https://",
+            "https://*",
+            "https://*.example.com",
+            "https://a/",
+            "a.example.com",
+            "https://u@a",
+        ] {
+            assert!(origin(text).is_err(), "{text}");
         }
     }
 

@@ -13,7 +13,8 @@ use super::rules::{
 };
 use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
 use crate::domain::constraint::{
-    CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_REDIRECT_URLS, MAX_URL, REDIRECT_URL,
+    CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_ORIGIN, MAX_ORIGINS, MAX_REDIRECT_URLS,
+    MAX_URL, ORIGIN, REDIRECT_URL,
 };
 
 /// Desired state of an SdkClient.
@@ -105,8 +106,8 @@ pub struct Webapp {
     /// exactly; there are no wildcards.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[x_kube(merge_strategy = ListMerge::Set)]
-    #[schemars(length(max = 32), extend("items" = items(255, &matches(
-        r"^(https?|chrome-extension)://[A-Za-z0-9.\-\[\]:]+$",
+    #[schemars(length(max = MAX_ORIGINS), extend("items" = items(MAX_ORIGIN, &matches(
+        ORIGIN,
         "must be a browser origin (scheme, host and optional port, no path), such as `https://shop.acme.example` or `chrome-extension://abcdefghijklmnopabcdefghijklmnop`",
     ))))]
     pub allowed_origins: Option<Vec<String>>,

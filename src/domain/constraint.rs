@@ -14,6 +14,10 @@ pub const MAX_EMAIL: usize = 254;
 pub const MAX_URL: usize = 2048;
 /// The maximum number of redirect URLs of a client.
 pub const MAX_REDIRECT_URLS: usize = 32;
+/// The maximum number of browser origins of a client.
+pub const MAX_ORIGINS: usize = 32;
+/// The maximum length of a browser origin, in characters.
+pub const MAX_ORIGIN: usize = 255;
 /// The maximum length of the URL of a key set, in characters.
 pub const MAX_JWKS_URL: usize = 1024;
 /// The maximum length of the name of a claim, in characters.
@@ -26,6 +30,8 @@ pub const NO_CONTROL_CHARACTERS: &str = r"^[^\x00-\x1f\x7f-\x9f]+$";
 pub const EMAIL: &str = r"^[^@\s\x00-\x1f\x7f-\x9f]+@[^@\s\x00-\x1f\x7f-\x9f]+$";
 /// The URL of a logo.
 pub const LOGO_URL: &str = r"^https?://[^\s]+$";
+/// A browser origin: scheme, host and port (RFC 6454).
+pub const ORIGIN: &str = r"^(https?|chrome-extension)://[A-Za-z0-9.\-\[\]:]+$";
 /// The URL of a key set.
 pub const JWKS_URL: &str = r"^https://[^\s/?#@]+([/?][^\s#]*)?$";
 /// The id of a Chrome extension.

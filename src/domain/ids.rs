@@ -67,6 +67,10 @@ id! {
     MemberId
 }
 id! {
+    /// Id of a Revocation.
+    RevocationId
+}
+id! {
     /// Id of a password of a member. It changes with every change of the password.
     PasswordId
 }
@@ -123,6 +127,7 @@ impl SdkClientId {
 derived!(UserPoolId, "UserPool");
 derived!(SdkClientId, "SdkClient");
 derived!(MemberId, "Member");
+derived!(RevocationId, "Revocation");
 
 /// Namespace and name of an object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

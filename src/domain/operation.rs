@@ -58,6 +58,9 @@ operations! {
     /// `POST /org/logout/all`.
     LogoutAll = POST "/org/logout/all", Some(Role::ReadOnly),
         "end all of the caller's sessions";
+    /// `GET /org/me`.
+    GetMe = GET "/org/me", Some(Role::ReadOnly),
+        "get the authenticated caller, with role, organization and expiry";
     /// `POST /org/organization`.
     CreateOrganization = POST "/org/organization", None,
         "sign up: create an organization and its first Admin, if the operator allows it";
@@ -121,6 +124,15 @@ operations! {
     /// `GET /org/sdkClients`.
     ListSdkClients = GET "/org/sdkClients", Some(Role::ReadOnly),
         "list the clients";
+    /// `POST /org/revocations`.
+    CreateRevocation = POST "/org/revocations", Some(Role::Member),
+        "revoke API keys, tokens or users; sessions and signing keys require role Admin";
+    /// `GET /org/revocations`.
+    ListRevocations = GET "/org/revocations", Some(Role::Member),
+        "list the revocations";
+    /// `GET /org/events`.
+    ListEvents = GET "/org/events", Some(Role::Admin),
+        "list what the operator reports about the objects of the organization";
     /// `POST /org/appUserIdToken`.
     MintAppUserIdToken = POST "/org/appUserIdToken", Some(Role::Member),
         "issue a token for an end user of a hosted pool";

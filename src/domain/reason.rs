@@ -53,7 +53,7 @@ reasons! {
     TwoCredentials = "two_credentials", BadRequest,
         "two credentials: send the Authorization header or `token` in the body, not both";
     /// The Authorization header is not `Bearer <credential>`.
-    AuthorizationMalformed = "authorization_malformed", BadRequest,
+    AuthorizationMalformed = "authorization_malformed", Unauthorized,
         "the Authorization header must be `Bearer <credential>`";
     /// A JWT without a client id.
     ClientMissing = "client_missing", BadRequest,
@@ -88,9 +88,12 @@ reasons! {
     /// The client is a service: it has no user pool.
     ClientNotWebapp = "client_not_webapp", Unauthorized,
         "the client is not a webapp client, so it has no users";
-    /// The client's pool does not exist or has no keys yet.
+    /// The client's pool was deleted, or never existed.
+    PoolNotFound = "user_pool_not_found", Unauthorized,
+        "the client's UserPool does not exist";
+    /// The client's pool has no keys yet, or its spec is invalid or of a newer version.
     PoolNotReady = "pool_not_ready", Unavailable,
-        "the client's UserPool does not exist or has no keys yet";
+        "the client's UserPool has no keys yet, or its spec cannot be used";
     /// No key of the set has the token's `kid`, and the set may be older than the key.
     KeyNotYetKnown = "key_not_yet_known", Unavailable,
         "the token's `kid` is not in the last fetched key set of the UserPool; the set is being fetched again, retry shortly";

@@ -200,8 +200,10 @@ impl Reader {
         let state = self.0.state.read();
         let client = state.client(id).filter(|client| state.serves(&client.name));
         let client = client.ok_or(Reason::ClientUnknown)?;
-        let pool = state.pools.get(&client.live_pool()?).filter(|pool| state.serves(&pool.name));
-        let pool = pool.filter(|pool| !pool.keys.is_empty()).ok_or(Reason::PoolNotReady)?;
+        let pool = state.find_pool(client.live_pool()?)?;
+        if pool.keys.is_empty() {
+            return Err(Reason::PoolNotReady);
+        }
         Ok(TokenContext {
             client: Arc::clone(client),
             pool: Arc::clone(pool),
@@ -213,8 +215,15 @@ impl Reader {
     /// The pool with this id.
     #[must_use]
     pub fn pool(&self, id: UserPoolId) -> Option<Arc<UserPool>> {
-        let state = self.0.state.read();
-        state.pools.get(&id).filter(|pool| state.serves(&pool.name)).cloned()
+        self.find_pool(id).ok()
+    }
+
+    /// The pool with this id.
+    ///
+    /// # Errors
+    /// It does not exist, or is not served because its spec cannot be used.
+    pub fn find_pool(&self, id: UserPoolId) -> Result<Arc<UserPool>, Reason> {
+        self.0.state.read().find_pool(id).cloned()
     }
 
     /// The pools of an organization, ordered by id.

@@ -16,6 +16,7 @@ use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, User
 use crate::domain::member::Member;
 use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
+use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::kube_ext::name::object_name;
 use crate::names;
@@ -54,6 +55,9 @@ pub struct State {
     pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
+    /// The pools that exist but are not served: their spec is invalid, or cannot be parsed. What
+    /// their keys are is unknown, whereas a pool that does not exist has none.
+    pub(super) unusable_pools: HashSet<UserPoolId>,
     pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
     /// The clients with a clientId. The first one gets it.
     pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
@@ -82,6 +86,17 @@ impl State {
     ) -> Vec<Arc<Revocation>> {
         let revocations = self.revocations.get(&of).and_then(|of| of.get(owner));
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
+    }
+
+    /// The pool with this id, or why it is not served. Only a complete and fresh index proves that
+    /// it does not exist: see [`super::Reader::answers`].
+    pub(super) fn find_pool(&self, id: UserPoolId) -> Result<&Arc<UserPool>, Reason> {
+        let missing = if self.unusable_pools.contains(&id) {
+            Reason::PoolNotReady
+        } else {
+            Reason::PoolNotFound
+        };
+        self.pools.get(&id).filter(|pool| self.serves(&pool.name)).ok_or(missing)
     }
 
     fn drop_pool(&mut self, id: UserPoolId) {
@@ -204,15 +219,25 @@ impl Indexed for crd::Member {
 
 impl Indexed for crd::UserPool {
     fn apply(state: &mut State, object: &Self) {
-        Self::delete(state, &object_name(object));
+        let name = object_name(object);
+        Self::delete(state, &name);
         if let Some(pool) = served(object, validate::user_pool) {
             state.pools_of.entry(pool.organization).or_default().insert(pool.id);
             state.pools.insert(pool.id, pool);
+        } else if object.meta().deletion_timestamp.is_none() {
+            state.unusable_pools.insert(UserPoolId::derive(&name.namespace, &name.name));
         }
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.drop_pool(UserPoolId::derive(&name.namespace, &name.name));
+        let id = UserPoolId::derive(&name.namespace, &name.name);
+        state.unusable_pools.remove(&id);
+        state.drop_pool(id);
+    }
+
+    fn withdraw(state: &mut State, name: &ObjectName) {
+        Self::delete(state, name);
+        state.unusable_pools.insert(UserPoolId::derive(&name.namespace, &name.name));
     }
 }
 

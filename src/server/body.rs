@@ -94,9 +94,6 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
         ApiError::malformed(format!("the body is not a JSON object: {error}"))
     })?;
     let members = members.0.ok_or_else(|| ApiError::malformed("the body is not a JSON object"))?;
-    let schema = schema::<T>();
-    let properties = schema.get("properties").unwrap_or(&Value::Null);
-    let denies_unknown = schema.get("additionalProperties").is_some_and(|more| *more == false);
     let mut names = Vec::new();
     for (name, value) in &members {
         let text = if let Member::Text(text) = value { Some(text.as_str()) } else { None };
@@ -106,14 +103,10 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
             let message = "`organizationId` is not the organization of the caller; leave it out";
             return Err(ApiError::forbidden(message));
         }
-        let is_known = properties.get(name).is_some();
-        if !is_known && denies_unknown {
-            return Err(unknown(name, properties));
-        }
         let is_unused =
             |it: &(&str, Option<&str>)| it.0 == name && (it.1.is_none() || it.1 == text);
         let is_unused = own.is_some() && UNUSED.iter().any(is_unused);
-        if (!is_known || is_unused || matches!(value, Member::Null)) && may_be_repeated(name) {
+        if (is_unused || matches!(value, Member::Null)) && may_be_repeated(name) {
             names.push(name.as_str());
         }
     }
@@ -124,7 +117,7 @@ pub fn read<T: DeserializeOwned + JsonSchema>(
         ignored.get_or_init(|| names);
     }
     let deserializer = &mut serde_json::Deserializer::from_slice(body);
-    serde_path_to_error::deserialize(deserializer).map_err(|error| unfit(&schema, &error))
+    serde_path_to_error::deserialize(deserializer).map_err(|error| unfit(&schema::<T>(), &error))
 }
 
 /// The schema of a type, which is generated once.
@@ -140,27 +133,40 @@ fn schema<T: JsonSchema>() -> Arc<Value> {
     schema
 }
 
-/// The description of a field, as the end of an error message; empty if there is none.
-fn description(schema: &Value, path: &[&str]) -> String {
+/// The schema of a field.
+fn property<'s>(schema: &'s Value, path: &[&str]) -> Option<&'s Value> {
     let mut found = Some(schema);
     for name in path {
         found = found.and_then(|schema| schema.get("properties")?.get(name));
     }
-    let text = found.and_then(|schema| schema.get("description")?.as_str());
-    text.map(|text| format!(". {text}")).unwrap_or_default()
+    found
 }
 
 /// Whether a name may be in a response. A credential, put where a name belongs, is longer.
 fn may_be_repeated(name: &str) -> bool {
-    name.len() <= 24 && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    name.len() <= 24
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
-fn unknown(name: &str, properties: &Value) -> ApiError {
-    let what =
-        if may_be_repeated(name) { format!("`{name}`") } else { "a field of the body".into() };
-    let known: Vec<_> = properties.as_object().into_iter().flat_map(Map::keys).collect();
-    let known: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
-    ApiError::unknown_field(format!("{what} is unknown; known fields: {}", known.join(", ")))
+/// The error for a member that its type does not have. Without it, a misspelled field would be
+/// ignored and its default used, such as a lifetime of six months. `expected` is serde's list of the
+/// known members.
+fn unknown(path: &[&str], expected: &str) -> ApiError {
+    let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
+    let listed: Vec<_> = known.iter().map(|name| format!("`{name}`")).collect();
+    let listed = listed.join(", ");
+    let name = path.last().copied().unwrap_or_default();
+    if !may_be_repeated(name) {
+        let message = format!("a field of the body is unknown; known fields: {listed}");
+        return ApiError::unknown_field(message);
+    }
+    let likeness =
+        |known: &&&str| strsim::jaro_winkler(&name.to_lowercase(), &known.to_lowercase());
+    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+    let path = path.join(".");
+    ApiError::unknown_field(format!("`{path}` is unknown{hint} Known fields: {listed}"))
+        .of_field(name.to_owned())
 }
 
 /// The error for a body that does not fit its type. serde's text may contain input before its last
@@ -173,15 +179,27 @@ fn unfit(schema: &Value, error: &serde_path_to_error::Error<serde_json::Error>) 
             path.push(key);
         }
     }
+    if text.starts_with("unknown field `") {
+        let expected = text.rsplit_once(", expected ").map_or("", |(_, expected)| expected);
+        return unknown(&path, expected);
+    }
     let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
     path.extend(missing.map(|(name, _)| name));
     let is_missing = missing.is_some() || text.starts_with("invalid type: null");
     let (name, field) = (path.join("."), path.last().copied().unwrap_or_default().to_owned());
-    let description = description(schema, &path);
+    let property = property(schema, &path);
+    let description = property.and_then(|schema| schema.get("description")?.as_str());
+    let description = description.map(|text| format!(". {text}")).unwrap_or_default();
     if is_missing {
         return ApiError::missing_field(field, format!("`{name}` is required{description}"));
     }
-    let expected = text.rsplit_once(", expected ").map_or("of another type", |(_, it)| it);
+    // The error of a time quotes its text.
+    let is_time = property.is_some_and(|schema| schema.get("format") == Some(&"date-time".into()));
+    let expected = match text.rsplit_once(", expected ") {
+        _ if is_time => "an RFC 3339 time, such as `2030-01-31T12:00:00Z`",
+        Some((_, expected)) => expected,
+        None => "of another type",
+    };
     let expected = match expected.split(" at line ").next().unwrap_or_default() {
         "a boolean" => "true or false",
         "u32" => "an integer from 0 to 4294967295",
@@ -237,7 +255,9 @@ mod tests {
 
     use super::*;
     use crate::server::endpoints::validate::ValidateRequest;
+    use crate::server::org::app_user_id_token::AppUserIdTokenRequest;
     use crate::server::org::members::MemberCreate;
+    use crate::server::org::revocations::RevocationCreate;
     use crate::server::org::sdk_clients::SdkClientCreate;
 
     /// The error of a body, and the header that names what had no effect.
@@ -288,9 +308,8 @@ mod tests {
     async fn rejects_repeated_members_at_every_level() {
         for body in [
             r#"{"name": "a", "name": "b"}"#,
-            r#"{"other": 1, "other": 2}"#,
             r#"{"name": "a", "kind": {"application": {}, "application": {}}}"#,
-            r#"{"name": "a", "other": {"x": 1, "x": 2}}"#,
+            r#"{"name": "a", "authorization": {"jwksUri": "a", "jwksUri": "b"}}"#,
         ] {
             let (error, _) = error::<SdkClientCreate>(body).await;
             assert_eq!(error["name"], "MalformedRequestError", "{body}");
@@ -301,20 +320,55 @@ mod tests {
     async fn names_members_without_effect() {
         let own = OrganizationId::derive("acme");
         let body = format!(
-            r#"{{"name": "Web", "organizationId": "{own}", "oauthDisabled": true, "description": null, "kind": "application", "later": {{}}, "ory_apikey_which-is-no-name": 1}}"#
+            r#"{{"name": "Web", "organizationId": "{own}", "oauthDisabled": true, "description": null, "kind": "application"}}"#
         );
         let (rejected, ignored) = error::<SdkClientCreate>(&body).await;
         assert_eq!(rejected, Value::Null);
-        assert_eq!(ignored, "organizationId, oauthDisabled, description, kind, later");
+        assert_eq!(ignored, "organizationId, oauthDisabled, description, kind");
         let used = error::<SdkClientCreate>(r#"{"name": "a", "kind": "service"}"#);
         assert_eq!(used.await.1, "");
     }
 
     #[tokio::test]
-    async fn a_type_may_deny_unknown_members() {
-        let (error, _) = error::<ValidateRequest>(r#"{"tokn": "x"}"#).await;
-        assert_eq!(error["name"], "UnknownFieldError");
-        let known = "`tokn` is unknown; known fields: `organizationId`, `sdkClientId`, `token`";
-        assert_eq!(error["message"], known);
+    async fn rejects_unknown_members_and_names_the_nearest_one() {
+        let (tokn, _) = error::<ValidateRequest>(r#"{"tokn": "x"}"#).await;
+        let message = "`tokn` is unknown; did you mean `token`? Known fields: `token`, `sdkClientId`, `organizationId`";
+        assert_eq!((&tokn["name"], &tokn["field"]), (&"UnknownFieldError".into(), &"tokn".into()));
+        assert_eq!(tokn["message"], message);
+        for (body, field, nearest) in [
+            (
+                r#"{"name": "a", "authorisation": {"jwksUri": "x"}}"#,
+                "authorisation",
+                "authorization",
+            ),
+            (r#"{"name": "a", "authorisation": null}"#, "authorisation", "authorization"),
+            (
+                r#"{"name": "a", "authorization": {"jwksUrl": "x"}}"#,
+                "authorization.jwksUrl",
+                "jwksUri",
+            ),
+            (
+                r#"{"name": "a", "kind": {"application": {"oauthConfig": {"redirect_urls": []}}}}"#,
+                "kind.application.oauthConfig.redirect_urls",
+                "redirectUrls",
+            ),
+        ] {
+            let (error, _) = error::<SdkClientCreate>(body).await;
+            let message = error["message"].as_str().unwrap_or_default();
+            let start = format!("`{field}` is unknown; did you mean `{nearest}`?");
+            assert!(message.starts_with(&start), "{error}");
+            assert_eq!(error["field"], field.rsplit('.').next().unwrap());
+        }
+        let (expires, _) = error::<AppUserIdTokenRequest>(r#"{"expiresIn": 60}"#).await;
+        assert!(expires["message"].as_str().unwrap().contains("did you mean `exp`?"), "{expires}");
+        let body = r#"{"userPoolId": "x", "tokensIssuedBefore": "yesterday"}"#;
+        let (time, _) = error::<RevocationCreate>(body).await;
+        let message = time["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("`tokensIssuedBefore` must be an RFC 3339 time, "),
+            "{message}"
+        );
+        let (secret, _) = error::<ValidateRequest>(r#"{"ory_apikey_which-is-no-name": 1}"#).await;
+        assert!(!secret.to_string().contains("ory_apikey"), "{secret}");
     }
 }

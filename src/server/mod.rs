@@ -49,7 +49,8 @@ pub fn router(validator: Option<ValidatorState>, api: Option<ApiState>) -> Route
         router = router.merge(routes.layer(bounded()).with_state(state));
     }
     if let Some(state) = api {
-        router = router.merge(org::routes().layer(bounded()).with_state(state));
+        let routes = org::routes(&state.platform.allowed_origins);
+        router = router.merge(routes.layer(bounded()).with_state(state));
     }
     // Outermost layer first.
     let stack = tower::ServiceBuilder::new()

@@ -7,41 +7,74 @@ use crate::domain::reason::Reason;
 /// The header with the client that an appUserIdToken is validated for.
 pub const CLIENT_HEADER: &str = "x-anon-sdk-client-id";
 
-/// The credential of an `Authorization: Bearer` header (RFC 6750 section 2.1).
+/// What the `Authorization` header of a request contains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorization<'h> {
+    /// No credential: there is no header, or nothing follows `Bearer`. Existing clients without a
+    /// credential send the latter.
+    Absent,
+    /// The credential of `Bearer <credential>` (RFC 6750 section 2.1).
+    Bearer(&'h str),
+    /// Another scheme, or invalid characters.
+    Other,
+}
+
+/// Reads the `Authorization` header.
 ///
 /// # Errors
-/// The header occurs twice, has another scheme, or the credential contains invalid characters.
-pub fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
+/// The header occurs twice.
+pub fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, Reason> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else { return Ok(Authorization::Absent) };
     if values.next().is_some() {
         return Err(Reason::TwoCredentials);
     }
-    let (scheme, credential) = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.split_once(' '))
-        .ok_or(Reason::AuthorizationMalformed)?;
+    let Ok(text) = value.to_str() else { return Ok(Authorization::Other) };
+    let text = text.trim_matches(' ');
+    let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
     let credential = credential.trim_matches(' ');
     let bearer = scheme.eq_ignore_ascii_case("bearer");
-    if !bearer || credential.is_empty() || credential.contains([' ', ',']) {
-        return Err(Reason::AuthorizationMalformed);
+    Ok(match credential {
+        "" if bearer || scheme.is_empty() => Authorization::Absent,
+        _ if !bearer || credential.contains([' ', ',']) => Authorization::Other,
+        _ => Authorization::Bearer(credential),
+    })
+}
+
+/// The credential of a request that requires one.
+///
+/// # Errors
+/// There is none, the header has another scheme or invalid characters, or occurs twice.
+pub fn bearer(headers: &HeaderMap) -> Result<&str, Reason> {
+    match authorization(headers)? {
+        Authorization::Bearer(credential) => Ok(credential),
+        Authorization::Absent => Err(Reason::CredentialMissing),
+        Authorization::Other => Err(Reason::AuthorizationMalformed),
     }
-    Ok(Some(credential))
 }
 
 /// The client id in the header. Existing clients send the header with every call, empty if they
-/// have no client id: an empty header is treated as absent.
+/// have no client id: an empty header is treated as absent. A header that was sent several times,
+/// or joined by a proxy (RFC 9110 section 5.3), is one if its values are the same client.
 ///
 /// # Errors
-/// The header occurs more than once.
+/// The header specifies several clients.
 pub fn client_header(headers: &HeaderMap) -> Result<Option<&str>, Reason> {
-    let mut values = headers.get_all(CLIENT_HEADER).iter();
-    let value = values.next().map(|value| value.to_str().unwrap_or("not text"));
-    if values.next().is_some() {
-        return Err(Reason::ClientAmbiguous);
+    let values = headers.get_all(CLIENT_HEADER).iter();
+    let values = values.flat_map(|value| value.to_str().unwrap_or("not text").split(','));
+    let mut ids = values.map(str::trim).filter(|value| !value.is_empty());
+    let Some(first) = ids.next() else { return Ok(None) };
+    if ids.all(|id| is_same_client(first, id)) {
+        Ok(Some(first))
+    } else {
+        Err(Reason::ClientAmbiguous)
     }
-    Ok(value.map(str::trim).filter(|value| !value.is_empty()))
+}
+
+/// Whether two client ids specify the same client. They are UUIDs, which are read in either letter
+/// case (RFC 9562 section 4).
+pub const fn is_same_client(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
 }
 
 #[cfg(test)]
@@ -58,23 +91,36 @@ mod tests {
 
     #[test]
     fn bearer_credentials() {
-        let read =
-            |value| bearer(&headers(&[("authorization", value)])).map(|it| it.map(str::to_owned));
-        assert_eq!(read("Bearer abc"), Ok(Some("abc".into())));
-        assert_eq!(read("bearer  abc "), Ok(Some("abc".into())));
-        for bad in ["abc", "Basic abc", "Bearer", "Bearer ", "Bearer a b", "Bearer a,b"] {
-            assert_eq!(read(bad), Err(Reason::AuthorizationMalformed), "{bad}");
+        let read = |value| bearer(&headers(&[("authorization", value)])).map(str::to_owned);
+        assert_eq!(read("Bearer abc"), Ok("abc".into()));
+        assert_eq!(read("bearer  abc "), Ok("abc".into()));
+        for empty in ["", " ", "Bearer", "Bearer ", "bearer   "] {
+            assert_eq!(read(empty), Err(Reason::CredentialMissing), "{empty:?}");
         }
-        assert_eq!(bearer(&HeaderMap::new()), Ok(None));
+        for other in ["abc", "Basic abc", "Basic", "Basic ", "Bearer a b", "Bearer a,b"] {
+            assert_eq!(read(other), Err(Reason::AuthorizationMalformed), "{other:?}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()), Err(Reason::CredentialMissing));
         let two = headers(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]);
         assert_eq!(bearer(&two), Err(Reason::TwoCredentials));
     }
 
     #[test]
-    fn an_empty_client_header_is_absent() {
-        assert_eq!(client_header(&headers(&[(CLIENT_HEADER, "")])), Ok(None));
-        assert_eq!(client_header(&headers(&[(CLIENT_HEADER, " x ")])), Ok(Some("x")));
-        let two = headers(&[(CLIENT_HEADER, "a"), (CLIENT_HEADER, "b")]);
-        assert_eq!(client_header(&two), Err(Reason::ClientAmbiguous));
+    fn client_headers() {
+        let read = |values: &[&'static str]| {
+            let pairs: Vec<_> = values.iter().map(|value| (CLIENT_HEADER, *value)).collect();
+            client_header(&headers(&pairs)).map(|id| id.map(str::to_owned))
+        };
+        assert_eq!(read(&[]), Ok(None));
+        assert_eq!(read(&[""]), Ok(None), "an empty header is absent");
+        assert_eq!(read(&[" x "]), Ok(Some("x".into())));
+        for same in [&["a", "a"][..], &["a", "A"], &["", "a"], &["a", ""], &["a, a"], &["a,", "A"]]
+        {
+            let id = read(same).unwrap().unwrap();
+            assert!(is_same_client(&id, "a"), "{same:?}");
+        }
+        for several in [&["a", "b"][..], &["a,b"], &["a", "a", "b"]] {
+            assert_eq!(read(several), Err(Reason::ClientAmbiguous), "{several:?}");
+        }
     }
 }

@@ -234,6 +234,28 @@ fn pools_are_found_by_organization() {
     assert!(state.pools_of.is_empty() && state.pools.is_empty());
 }
 
+/// A pool that does not exist has no keys. Those of a pool whose spec this version cannot use are
+/// unknown.
+#[test]
+fn a_missing_pool_differs_from_an_unusable_one() {
+    let pool = |spec: &Value| object::<crd::UserPool>("p", OLD, spec, &json!({}));
+    let mut deleting = pool(&json!({}));
+    deleting.metadata.deletion_timestamp = Some(serde_json::from_value(json!(NEW)).unwrap());
+    let id = UserPoolId::derive("acme", "p");
+    let mut state = State::default();
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "never existed");
+    crd::UserPool::apply(&mut state, &pool(&json!({"hosted": {}})));
+    crd::UserPool::apply(&mut state, &pool(&json!({})));
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotReady), "invalid");
+    crd::UserPool::apply(&mut state, &deleting);
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "being deleted");
+    crd::UserPool::withdraw(&mut state, &name("p"));
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotReady), "unreadable");
+    crd::UserPool::delete(&mut state, &name("p"));
+    assert_eq!(state.find_pool(id).err(), Some(Reason::PoolNotFound), "deleted");
+    assert!(state.unusable_pools.is_empty());
+}
+
 #[test]
 fn sessions_come_and_go_with_their_member() {
     let sessions = |hashes: &[KeyHash]| {

@@ -18,7 +18,7 @@ use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::{self, Ignored};
 use crate::server::error::{class_of, finish};
-use crate::server::request::{bearer, client_header};
+use crate::server::request::{Authorization, authorization, bearer, client_header, is_same_client};
 use crate::server::{ApiError, ValidatorState};
 
 /// A credential, if it is not in the header, and what it is validated for.
@@ -96,13 +96,15 @@ fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, Ap
     let ValidateRequest { token, sdk_client_id, organization_id } = request;
     let body_client = sdk_client_id.filter(|client| !client.is_empty());
     let ask = || {
-        let credential = match (bearer(&headers)?, token.as_deref()) {
-            (Some(_), Some(_)) => return Err(Reason::TwoCredentials),
-            (Some(credential), None) | (None, Some(credential)) => credential,
-            (None, None) => return Err(Reason::CredentialMissing),
+        let credential = match &token {
+            None => bearer(&headers)?,
+            Some(token) if authorization(&headers)? == Authorization::Absent => token,
+            Some(_) => return Err(Reason::TwoCredentials),
         };
         let client = match (client_header(&headers)?, body_client.as_deref()) {
-            (Some(header), Some(body)) if header != body => return Err(Reason::ClientAmbiguous),
+            (Some(header), Some(body)) if !is_same_client(header, body) => {
+                return Err(Reason::ClientAmbiguous);
+            }
             (header, body) => header.or(body),
         };
         if credential.len() > MAX_TOKEN_BYTES {

@@ -13,6 +13,7 @@ use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::policy::Audience;
 use crate::domain::pool::{Hosted, Source, UserPool};
+use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::token::{HostedClaims, MAX_APP_USER_ID_BYTES, sign};
 use crate::server::body::JsonBody;
@@ -26,7 +27,7 @@ use super::signer::ActiveKey;
 
 /// The user that a token is issued for, and how long it is valid.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct AppUserIdTokenRequest {
     /// The id of the user in your own system: at most 255 bytes.
     #[schemars(length(min = 1), example = "user-1".to_owned())]
@@ -173,7 +174,10 @@ fn of_client(state: &ApiState, client: &SdkClient) -> Result<Target, ApiError> {
     let pool = client
         .live_pool()
         .map_err(|reason| ApiError::invalid_field("sdkClientId", reason.message()))?;
-    let pool = state.reader.pool(pool).ok_or_else(no_keys)?;
+    let pool = state.reader.find_pool(pool).map_err(|reason| match reason {
+        Reason::PoolNotFound => ApiError::unprocessable(reason.message()),
+        _ => no_keys(),
+    })?;
     Ok(Target { pool, client: Some(client.id) })
 }
 

@@ -24,7 +24,7 @@ use crate::server::error::ErrorName;
 use crate::server::{ApiError, REQUEST_ID};
 
 /// The response header with the members of the body that had no effect.
-const IGNORED: HeaderName = HeaderName::from_static("x-anon-ignored");
+pub const IGNORED: HeaderName = HeaderName::from_static("x-anon-ignored");
 
 /// Runs a handler in the span of its request and logs the outcome. A write runs to its end and is
 /// logged even if its caller disconnects: it may have succeeded already, and half a write would be

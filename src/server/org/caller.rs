@@ -5,6 +5,7 @@ use std::fmt;
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
+use jiff::Timestamp;
 
 use super::audit;
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId};
@@ -28,6 +29,8 @@ pub struct Caller {
     pub role: Role,
     /// Its identity.
     pub who: Who,
+    /// When its credential expires; never if `None`.
+    pub expires_at: Option<Timestamp>,
 }
 
 /// The types of caller.
@@ -59,28 +62,27 @@ async fn authorize(
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Caller, ApiError> {
-    let credential = bearer(headers).and_then(|it| it.ok_or(Reason::CredentialMissing));
-    let presented = credential.map(|credential| Presented {
+    let presented = bearer(headers).map(|credential| Presented {
         credential: credential.to_owned().into(),
         client: None,
         organization: None,
     });
     let verified = ORG.authenticate(state, presented).await?;
     let organization = verified.organization();
-    let (role, who, object) = match verified.principal() {
+    let (role, who, object, expires_at) = match verified.principal() {
         Principal::ApiKey(key) => {
             let client = state.reader.client(key.client).ok_or(Reason::ApiKeyUnknown)?;
-            (key.role, Who::Service(key.client), client.name.clone())
+            (key.role, Who::Service(key.client), client.name.clone(), key.expires_at)
         }
         Principal::Member(session) => {
             state.platform.limits.member(session.member, organization)?;
             let who = Who::Member { id: session.member, session: session.session_id.clone() };
             let member = state.reader.member(session.member).ok_or(Reason::SessionUnknown)?;
-            (session.role, who, member.name.clone())
+            (session.role, who, member.name.clone(), Some(session.expires_at))
         }
         Principal::AppUser(_) => return Err(Reason::CredentialKindRefused.into()),
     };
-    let caller = Caller { organization, namespace: object.namespace, role, who };
+    let caller = Caller { organization, namespace: object.namespace, role, who, expires_at };
     audit::caller(organization, &caller.who, role);
     if !operation.allows(role) {
         let needs = operation.needs().map_or("another role", Role::as_str);

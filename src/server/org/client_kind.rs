@@ -21,7 +21,7 @@ pub enum Kind {
 
 /// A frontend.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Application {
     /// The pool of its users. Required if the organization has neither a default pool nor exactly
     /// one pool.
@@ -31,6 +31,7 @@ pub struct Application {
 
 /// The kind of a frontend.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct ApplicationKind {
     application: Application,
 }

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use crate::domain::constraint::{
     CHROME_EXTENSION_ID, EMAIL, JWKS_URL, LOGO_URL, MAX_DESCRIPTION, MAX_EMAIL, MAX_ID_CLAIM,
-    MAX_JWKS_URL, MAX_NAME, MAX_REDIRECT_URLS, MAX_URL, NO_CONTROL_CHARACTERS, REDIRECT_URL,
+    MAX_JWKS_URL, MAX_NAME, MAX_ORIGIN, MAX_ORIGINS, MAX_REDIRECT_URLS, MAX_URL,
+    NO_CONTROL_CHARACTERS, ORIGIN, REDIRECT_URL,
 };
 use crate::domain::password::{MAX_BYTES, MIN_CHARS, Password};
 use crate::server::ApiError;
@@ -103,7 +104,7 @@ impl NewPassword {
 
 /// Settings of Link for a client.
 #[derive(Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OauthConfig {
     /// URL of the logo: http or https, at most 2048 characters. Empty removes it.
     #[schemars(length(max = MAX_URL), regex(pattern = or_empty(LOGO_URL)))]
@@ -117,11 +118,17 @@ pub struct OauthConfig {
     #[schemars(example = ["https://shop.acme.example/linked"])]
     #[schemars(inner(length(max = MAX_URL), regex(pattern = REDIRECT_URL)))]
     pub redirect_urls: Option<Vec<String>>,
+    /// The browser origins whose pages may read the public data of the client, at most 32: scheme,
+    /// host and port, compared exactly. The Link SDK needs that of the page that it runs in.
+    #[schemars(length(max = MAX_ORIGINS), extend("uniqueItems" = true))]
+    #[schemars(example = ["https://shop.acme.example"])]
+    #[schemars(inner(length(max = MAX_ORIGIN), regex(pattern = ORIGIN)))]
+    pub allowed_origins: Option<Vec<String>>,
 }
 
 /// The key set of your own identity provider.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schemars(rename = "AuthorizationRequest")]
 pub struct Authorization {
     /// The https URL of the JWK Set (RFC 7517), without user and fragment: at most 1024 characters.

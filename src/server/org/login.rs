@@ -37,7 +37,7 @@ const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// An e-mail address with a password, or a Kubernetes token.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Login {
     email: Option<String>,
     #[schemars(with = "Option<String>", extend("format" = "password"))]
@@ -51,9 +51,12 @@ pub struct Login {
 
 /// A new session.
 #[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct LoginSession {
     /// The session token: the bearer token of the following requests.
     token: String,
+    /// The organization of the member.
+    organization_id: OrganizationId,
 }
 
 /// Identifies the member, begins a session and returns its token.
@@ -96,7 +99,8 @@ pub async fn login(
     };
     audit::organization(member.organization);
     audit::who(&Who::Member { id: member.id, session: token.hash().id() });
-    Ok(reply(LoginSession { token: token.expose().to_owned() }))
+    let token = token.expose().to_owned();
+    Ok(reply(LoginSession { token, organization_id: member.organization }))
 }
 
 /// The members that were found, each with its proof.

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -10,9 +10,10 @@ use serde_json::{Map, Value, json};
 use super::caller::Caller;
 use super::fields::{Email, Name, NewPassword, SpecPatch};
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
+use super::list::{List, Range};
 use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
-use super::{List, audit, last_admin, sessions};
+use super::{audit, last_admin, sessions};
 use crate::crd;
 use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
 use crate::domain::password::PasswordHash;
@@ -31,6 +32,8 @@ pub struct Member {
     email: String,
     organization_id: OrganizationId,
     role: Role,
+    /// While true, the member cannot log in.
+    suspended: bool,
 }
 
 impl Member {
@@ -43,6 +46,7 @@ impl Member {
             email: member.spec.email.clone(),
             organization_id: OrganizationId::derive(&namespace),
             role: member.spec.role,
+            suspended: member.spec.suspended.unwrap_or_default(),
         }
     }
 }
@@ -57,11 +61,12 @@ pub struct MemberItem {
     role: Role,
     #[schemars(with = "String", extend("format" = "date-time"))]
     created_at: Option<Time>,
+    suspended: bool,
 }
 
 /// A new member.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberCreate {
     name: Name,
     email: Email,
@@ -75,7 +80,7 @@ pub struct MemberCreate {
 
 /// Changes to a member. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct MemberPatch {
     name: Option<Name>,
     email: Option<Email>,
@@ -150,10 +155,11 @@ pub async fn get(id: ById<crd::Member>) -> Result<Reply<Member>, ApiError> {
     Ok(reply(Member::of(&id.read().await?)))
 }
 
-/// Returns all members.
+/// Returns the members.
 pub async fn list(
     State(state): State<ApiState>,
     caller: Caller,
+    range: Range,
 ) -> Result<Reply<List<MemberItem>>, ApiError> {
     let members: Vec<crd::Member> = resources::list(&state, &caller).await?;
     let item = |member: crd::Member| MemberItem {
@@ -162,9 +168,9 @@ pub async fn list(
         email: member.spec.email,
         role: member.spec.role,
         created_at: member.metadata.creation_timestamp,
+        suspended: member.spec.suspended.unwrap_or_default(),
     };
-    let items = members.into_iter().map(item).collect();
-    Ok(reply(List { resource: "Member", items }))
+    Ok(reply(range.cut("Member", members, ResourceExt::name_any).map(item)))
 }
 
 /// Changes a member. A new password or a suspension ends all of its sessions.

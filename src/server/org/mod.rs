@@ -1,16 +1,21 @@
 //! The Anon REST API under `/org`. The caller's organization is determined by its credential.
 
-mod app_user_id_token;
+pub mod app_user_id_token;
 mod audit;
 mod caller;
+mod client_id;
 mod client_kind;
+mod cors;
+mod events;
 mod fields;
 mod gitops;
 mod hash_workers;
 mod idempotency;
 mod last_admin;
 mod link;
+mod list;
 mod login;
+mod me;
 pub mod members;
 pub mod openapi;
 mod organization;
@@ -18,6 +23,7 @@ mod passwords;
 mod rate_limit;
 mod reservation;
 mod resources;
+pub mod revocations;
 mod route;
 pub mod sdk_clients;
 mod sessions;
@@ -34,11 +40,10 @@ use std::time::{Duration, Instant};
 use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
 use kube::Client;
-use schemars::JsonSchema;
-use serde::Serialize;
 
 use super::ValidatorState;
 use crate::crd::Kind;
+use crate::domain::client::Origin;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
 use crate::names;
@@ -101,6 +106,8 @@ pub struct Platform {
     operator_namespace: String,
     /// How many proxies in front of us are trusted to report the client's address.
     proxy_hops: usize,
+    /// The origins of web pages that may use the API.
+    pub allowed_origins: Vec<Origin>,
     /// Name of this replica.
     identity: String,
     /// Tracks the other replicas.
@@ -122,6 +129,8 @@ pub struct PlatformSettings {
     pub allow_sign_up: bool,
     /// How many proxies in front of us are trusted to report the client's address.
     pub proxy_hops: usize,
+    /// The origins of web pages that may use the API.
+    pub allowed_origins: Vec<Origin>,
 }
 
 impl Platform {
@@ -139,6 +148,7 @@ impl Platform {
             allow_sign_up: settings.allow_sign_up,
             operator_namespace: settings.operator_namespace,
             proxy_hops: settings.proxy_hops,
+            allowed_origins: settings.allowed_origins,
             identity: settings.identity,
             replicas: settings.replicas,
         })
@@ -172,14 +182,21 @@ async fn accepted(state: &ApiState, key: &ApiKey) {
     }
 }
 
-/// The routes of every operation, and the OpenAPI document.
-pub fn routes() -> Router<ApiState> {
-    let router = Router::new().route("/openapi.json", get(openapi::serve));
-    Operation::ALL.iter().fold(router, |router, &operation| {
+/// The routes of every operation, and the OpenAPI document. Web pages of `allowed_origins` may use
+/// those under `/org`.
+pub fn routes(allowed_origins: &[Origin]) -> Router<ApiState> {
+    let (mut org, mut others) = (Router::new(), Router::new());
+    for &operation in Operation::ALL {
         let audited =
             middleware::from_fn(move |request, next| audit::audited(operation, request, next));
-        router.route(operation.path(), route(operation).handler.layer(audited))
-    })
+        let handler = route(operation).handler.layer(audited);
+        if operation.path().starts_with("/org/") {
+            org = org.route(operation.path(), handler);
+        } else {
+            others = others.route(operation.path(), handler);
+        }
+    }
+    others.route("/openapi.json", get(openapi::serve)).merge(cors::allow(org, allowed_origins))
 }
 
 /// How an operation is served.
@@ -194,6 +211,7 @@ pub fn route(operation: Operation) -> Route {
         Operation::Login => route::route(method, login::login),
         Operation::Logout => route::route(method, login::logout),
         Operation::LogoutAll => route::route(method, login::logout_all),
+        Operation::GetMe => route::route(method, me::me),
         Operation::CreateOrganization => route::route(method, sign_up::sign_up),
         Operation::GetOrganization => route::route(method, organization::get),
         Operation::PatchOrganization => route::route(method, organization::patch),
@@ -215,16 +233,10 @@ pub fn route(operation: Operation) -> Route {
         Operation::DeleteSdkClient => route::route(method, sdk_clients::delete),
         Operation::RotateSdkClient => route::route(method, sdk_clients::rotate),
         Operation::ListSdkClients => route::route(method, sdk_clients::list),
+        Operation::CreateRevocation => route::route(method, revocations::create),
+        Operation::ListRevocations => route::route(method, revocations::list),
+        Operation::ListEvents => route::route(method, events::list),
         Operation::MintAppUserIdToken => route::route(method, app_user_id_token::mint),
         Operation::GetLinkUrl => route::route(method, link::url),
     }
-}
-
-/// All objects of a kind.
-#[derive(Serialize, JsonSchema)]
-#[schemars(rename = "{T}List")]
-pub struct List<T> {
-    /// The kind of the items.
-    resource: &'static str,
-    items: Vec<T>,
 }

@@ -80,7 +80,7 @@ fn build() -> Value {
         "info": {
             "title": "The HTTP API of anon-operator",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Members of a body that have no effect are named in the response header X-Anon-Ignored, as far as they are up to 24 letters and digits: unknown ones, those that are null, and those that clients of the platform send and this API does not use.",
+            "description": "The bearer token determines the organization: a session token (ory_st_…) or an API key (ory_apikey_…). Unknown members of a body are rejected. Members that have no effect are named in the response header X-Anon-Ignored: those that are null, and those that clients of the platform send and this API does not use.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "servers": [{ "url": "/", "description": "The address that serves this document. If the roles api and validator run separately, each serves its own paths" }],
@@ -98,12 +98,15 @@ fn build() -> Value {
 }
 
 /// Groups of operations: the beginning of their paths, the name and the description.
-const TAGS: [(&str, &str, &str); 8] = [
+const TAGS: [(&str, &str, &str); 11] = [
     ("/org/log", "Sessions", "Sessions of members"),
     ("/org/organization", "Organizations", "Organizations; each is a namespace"),
     ("/org/member", "Members", "Staff users of the organization"),
+    ("/org/me", "Caller", "The authenticated caller"),
     ("/org/userPool", "User pools", "Groups of end users and their key sets"),
     ("/org/sdkClient", "Clients", "Frontends and backends of the organization"),
+    ("/org/revocations", "Revocations", "Credentials that are no longer valid"),
+    ("/org/events", "Events", "What the operator reports"),
     ("/org/appUserIdToken", "Tokens", "Tokens of end users of hosted pools"),
     ("/link", "Link", "The web page on which end users connect accounts"),
     ("", "Validation", "Validation of credentials, and public data for it"),

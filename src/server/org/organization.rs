@@ -10,9 +10,9 @@ use super::caller::Caller;
 use super::fields::{Name, SpecPatch, or_empty};
 use super::gitops::{Force, deletable};
 use super::members::Member;
-use super::resources::{self, ApiObject, ById, namespaced_api};
+use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
-use crate::crd;
+use crate::crd::{self, CustomKind};
 use crate::domain::constraint::{LOGO_URL, MAX_URL};
 use crate::domain::ids::OrganizationId;
 use crate::kube_ext::api::ReadExt as _;
@@ -44,7 +44,7 @@ impl Organization {
 
 /// Changes to an organization. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OrganizationPatch {
     name: Option<Name>,
     /// URL of the logo: http or https, at most 2048 characters. Empty removes it.
@@ -110,7 +110,7 @@ pub async fn delete(
 }
 
 /// All objects of a kind. Fails if another tool manages one of them and would re-create it.
-async fn all<K: ApiObject>(
+async fn all<K: CustomKind>(
     state: &ApiState,
     caller: &Caller,
     force: Force,
@@ -122,7 +122,7 @@ async fn all<K: ApiObject>(
     Ok(found)
 }
 
-async fn each<K: ApiObject>(
+async fn each<K: CustomKind>(
     state: &ApiState,
     caller: &Caller,
     objects: &[K],

@@ -24,7 +24,7 @@ use crate::names;
 use crate::server::{ApiError, ApiState};
 use crate::validate::ORGANIZATION_NAME;
 
-/// A kind that the API writes. Its objects have an id in paths.
+/// A kind whose objects have an id in paths.
 pub trait ApiObject: CustomKind {
     /// The name of the object with this id, if it belongs to the caller's organization. Records the
     /// id.
@@ -91,7 +91,7 @@ impl<K: ApiObject> ById<K> {
 pub type Objects<K> = Api<Tolerant<K, WithManagers>>;
 
 /// The objects of the caller's organization. Those of others are never accessed.
-pub fn namespaced_api<K: ApiObject>(state: &ApiState, caller: &Caller) -> Objects<K> {
+pub fn namespaced_api<K: CustomKind>(state: &ApiState, caller: &Caller) -> Objects<K> {
     Api::namespaced(state.platform.client.clone(), &caller.namespace)
 }
 
@@ -101,13 +101,13 @@ fn unknown() -> ApiError {
 }
 
 /// Reads an object that must exist.
-pub async fn read<K: ApiObject>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
+pub async fn read<K: CustomKind>(api: &Objects<K>, name: &str) -> Result<K, ApiError> {
     let found = api.find(name).await.map_err(|error| refused(&error))?;
     found.filter(|it| it.meta().deletion_timestamp.is_none()).ok_or_else(unknown)
 }
 
 /// All objects of a kind in the caller's organization.
-pub async fn list<K: ApiObject>(state: &ApiState, caller: &Caller) -> Result<Vec<K>, ApiError> {
+pub async fn list<K: CustomKind>(state: &ApiState, caller: &Caller) -> Result<Vec<K>, ApiError> {
     // An object that this version cannot parse must not hide the others.
     let mut found = Vec::new();
     let take = |object: Tolerant<K, WithManagers>| {
@@ -120,7 +120,7 @@ pub async fn list<K: ApiObject>(state: &ApiState, caller: &Caller) -> Result<Vec
 
 /// Creates an object under a name derived from `wish`. If the same caller sends the same `content`
 /// again within a minute, it gets the existing object.
-pub async fn create<K: ApiObject>(
+pub async fn create<K: CustomKind>(
     state: &ApiState,
     caller: &Caller,
     wish: &str,
@@ -157,7 +157,7 @@ pub async fn create<K: ApiObject>(
 
 /// The object that the same request has created within the last minute. For Members only, because
 /// only Admins may annotate those: see [`says_the_same`].
-pub async fn repeated<K: ApiObject>(
+pub async fn repeated<K: CustomKind>(
     state: &ApiState,
     caller: &Caller,
     wish: &str,
@@ -176,7 +176,7 @@ pub async fn repeated<K: ApiObject>(
 
 /// Changes the spec of an object that was read. Rejected if another tool manages the object and
 /// would undo the change.
-pub async fn patch<K: ApiObject>(
+pub async fn patch<K: CustomKind>(
     state: &ApiState,
     api: &Objects<K>,
     object: &K,
@@ -186,7 +186,7 @@ pub async fn patch<K: ApiObject>(
 }
 
 /// Like [`patch`], with annotations. Null removes an annotation.
-pub async fn patch_with<K: ApiObject>(
+pub async fn patch_with<K: CustomKind>(
     state: &ApiState,
     api: &Objects<K>,
     object: &K,
@@ -220,14 +220,14 @@ pub async fn patch_with<K: ApiObject>(
 }
 
 /// Whether a write has changed the spec.
-pub fn differ<K: ApiObject>(before: &K, after: &K) -> bool {
+pub fn differ<K: CustomKind>(before: &K, after: &K) -> bool {
     before.meta().generation != after.meta().generation
 }
 
 /// After a conflict: the current resourceVersion of the object, if the object is still as it was
 /// when the write was decided on. That includes the mark of a leaving Admin: without it the
 /// decision is void.
-async fn same<K: ApiObject>(
+async fn same<K: CustomKind>(
     api: &Objects<K>,
     object: &K,
     error: kube::Error,
@@ -253,7 +253,7 @@ const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
 /// Deletes an object that was read, always with background propagation: anyone who may write the
 /// object can set the finalizer `orphan`, which the default policy obeys, and the RoleBinding of a
 /// deleted Member would remain. An explicit policy overrides `orphan` and `foregroundDeletion`.
-pub async fn delete<K: ApiObject>(
+pub async fn delete<K: CustomKind>(
     state: &ApiState,
     api: &Objects<K>,
     object: &K,
@@ -296,7 +296,7 @@ pub async fn delete<K: ApiObject>(
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
-pub async fn wait_until_visible<K: ApiObject>(state: &ApiState, object: &K) {
+pub async fn wait_until_visible<K: CustomKind>(state: &ApiState, object: &K) {
     super::wait_until_visible(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
 }
 
@@ -334,6 +334,10 @@ const REQUEST_FIELDS: &[(&str, &str)] = &[
     ("spec.jwks.url", "authorization.jwksUri"),
     ("spec.jwks", "authorization"),
     ("spec.idClaim", "authorization.idClaim"),
+    ("spec.userPool.subjects", "appUserIds"),
+    ("spec.userPool.", ""),
+    ("spec.sdkClient.", ""),
+    ("spec.member.", ""),
     ("spec.", ""),
 ];
 

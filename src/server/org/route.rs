@@ -12,13 +12,14 @@ use serde::Serialize;
 
 use super::caller::Caller;
 use super::gitops::{DeleteQuery, Force};
+use super::list::{ListQuery, Range};
 use super::resources::ById;
 use crate::server::body::{JsonBody, Query};
 use crate::server::error::finish;
 use crate::server::{ApiError, ApiState};
 
 /// The response header of a PATCH: whether it has changed anything.
-const CHANGED: HeaderName = HeaderName::from_static("x-anon-changed");
+pub const CHANGED: HeaderName = HeaderName::from_static("x-anon-changed");
 
 /// 200 with a body of this type.
 pub struct Reply<T> {
@@ -81,6 +82,9 @@ impl Argument for HeaderMap {}
 impl<K> Argument for ById<K> {}
 impl Argument for Force {
     const QUERY: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<DeleteQuery>);
+}
+impl Argument for Range {
+    const QUERY: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<ListQuery>);
 }
 impl<T: JsonSchema> Argument for Query<T> {
     const QUERY: Option<SchemaOf> = Some(SchemaGenerator::subschema_for::<T>);

@@ -3,22 +3,24 @@
 use axum::extract::State;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::caller::{Caller, Who};
+use super::client_id::{id_of, name_of};
 use super::client_kind::{Application, Kind};
 use super::fields::{Authorization, Description, Name, OauthConfig, SpecPatch, filled};
 use super::gitops::Force;
+use super::list::{List, Range};
 use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
-use super::{List, accepted, audit, user_pools};
+use super::{accepted, audit, user_pools};
 use crate::crd;
 use crate::domain::credential::ApiKey;
-use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::role::Role;
 use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
@@ -34,6 +36,8 @@ pub struct SdkClient {
     name: String,
     description: String,
     organization_id: OrganizationId,
+    /// While true, the credentials of the client are rejected.
+    suspended: bool,
     auth: Auth,
 }
 
@@ -63,6 +67,7 @@ struct LinkSettings {
     logo_url: String,
     chrome_extension_id: String,
     redirect_urls: Vec<String>,
+    allowed_origins: Vec<String>,
 }
 
 /// A client in a list.
@@ -82,6 +87,9 @@ pub struct SdkClientItem {
     chrome_extension_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirect_urls: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allowed_origins: Option<Vec<String>>,
+    suspended: bool,
 }
 
 /// The authenticated caller.
@@ -94,7 +102,7 @@ pub struct SdkClientAuth {
 
 /// A new client.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SdkClientCreate {
     name: Name,
     description: Option<Description>,
@@ -112,12 +120,14 @@ pub struct SdkClientCreate {
 
 /// Changes to a client. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SdkClientPatch {
     name: Option<Name>,
     description: Option<Description>,
     /// Only for an application.
     oauth_config: Option<OauthConfig>,
+    /// While true, the credentials of the client are rejected, and tokens of its users.
+    suspended: Option<bool>,
     /// The caller's own organization.
     #[serde(rename = "organizationId")]
     _organization_id: Option<String>,
@@ -214,7 +224,7 @@ async fn pool_name(
 fn webapp(pool: String, config: OauthConfig) -> crd::Webapp {
     crd::Webapp {
         user_pool_ref: crd::LocalRef { name: pool },
-        allowed_origins: None,
+        allowed_origins: config.allowed_origins,
         logo_url: filled(config.logo_url),
         chrome_extension_id: filled(config.chrome_extension_id),
         redirect_urls: config.redirect_urls,
@@ -252,14 +262,15 @@ pub async fn get(caller: Caller, id: ById<crd::SdkClient>) -> Result<Reply<SdkCl
     Ok(reply(show(&caller, &client, None)))
 }
 
-/// Returns all clients.
+/// Returns the clients.
 pub async fn list(
     State(state): State<ApiState>,
     caller: Caller,
+    range: Range,
 ) -> Result<Reply<List<SdkClientItem>>, ApiError> {
     let clients: Vec<crd::SdkClient> = resources::list(&state, &caller).await?;
-    let items = clients.into_iter().map(|client| item(&caller, client)).collect();
-    Ok(reply(List { resource: "SdkClient", items }))
+    let list = range.cut("SdkClient", clients, ResourceExt::name_any);
+    Ok(reply(list.map(|client| item(&caller, client))))
 }
 
 /// Returns the id of the calling client or member.
@@ -271,7 +282,7 @@ pub async fn auth(caller: Caller) -> Result<Reply<SdkClientAuth>, ApiError> {
     Ok(reply(SdkClientAuth { authenticator_id }))
 }
 
-/// Changes name, description and the settings of Link.
+/// Changes name, description and the settings of Link, and suspends the client.
 pub async fn patch(
     State(state): State<ApiState>,
     caller: Caller,
@@ -281,16 +292,21 @@ pub async fn patch(
     let has_config = body.oauth_config.is_some();
     let mut spec = SpecPatch::default();
     spec.texts(body.name, body.description)?;
+    spec.set("suspended", body.suspended);
     if let Some(config) = body.oauth_config {
         let mut webapp = SpecPatch::default();
         webapp.text("logoUrl", config.logo_url);
         webapp.text("chromeExtensionId", config.chrome_extension_id);
         webapp.set("redirectUrls", config.redirect_urls);
+        webapp.set("allowedOrigins", config.allowed_origins);
         spec.set("webapp", Some(webapp));
     }
     let before = id.read().await?;
     if has_config && before.spec.webapp.is_none() {
         return Err(ApiError::unprocessable("a service client has no `oauthConfig`"));
+    }
+    if let (Some(_), Some(service)) = (body.suspended, &before.spec.service) {
+        ensure_role_of(&caller, service)?;
     }
     let after = resources::patch(&state, &id.api, &before, spec).await?;
     Ok(changed(resources::differ(&before, &after), show(&caller, &after, None)))
@@ -317,10 +333,7 @@ pub async fn rotate(
     let service = client.spec.service.as_ref();
     let service =
         service.ok_or_else(|| ApiError::unprocessable("a webapp client has no API key"))?;
-    if service.role > caller.role {
-        // With the key the caller would gain that role.
-        return Err(ApiError::forbidden("the client has a higher role than the caller"));
-    }
+    ensure_role_of(&caller, service)?;
     let Some(hashes) = &service.api_key.hashes else {
         return Err(ApiError::unprocessable(
             "the API key of this client is delivered into a Secret: to rotate it, annotate the SdkClient with `anon.dev/rotate: <any new value>`",
@@ -347,18 +360,16 @@ pub async fn rotate(
     Ok(reply(show(&caller, &client, Some(&key))))
 }
 
-/// The client id: the one in the spec, or else the one derived from the name.
-fn id_of(caller: &Caller, client: &crd::SdkClient) -> String {
-    let derived = || SdkClientId::derive(&caller.namespace, &client.name_any()).to_string();
-    client.spec.client_id.clone().unwrap_or_else(derived)
+/// A caller must not gain a higher role than its own, by a new key or by the end of a suspension.
+fn ensure_role_of(caller: &Caller, service: &crd::Service) -> Result<(), ApiError> {
+    if service.role > caller.role {
+        return Err(ApiError::forbidden("the client has a higher role than the caller"));
+    }
+    Ok(())
 }
 
 fn pool_of(caller: &Caller, webapp: &crd::Webapp) -> UserPoolId {
     UserPoolId::derive(&caller.namespace, &webapp.user_pool_ref.name)
-}
-
-fn name_of(client: &crd::SdkClient) -> String {
-    client.spec.display_name.clone().unwrap_or_else(|| client.name_any())
 }
 
 fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> SdkClient {
@@ -374,17 +385,22 @@ fn show(caller: &Caller, client: &crd::SdkClient, key: Option<&ApiKey>) -> SdkCl
         name: name_of(client),
         description: client.spec.description.clone().unwrap_or_default(),
         organization_id: caller.organization,
+        suspended: client.spec.suspended.unwrap_or_default(),
         auth,
     }
 }
 
 fn link_settings(webapp: &crd::Webapp) -> Option<LinkSettings> {
-    let crd::Webapp { logo_url, chrome_extension_id, redirect_urls, .. } = webapp;
-    let any = logo_url.is_some() || chrome_extension_id.is_some() || redirect_urls.is_some();
+    let crd::Webapp { logo_url, chrome_extension_id, redirect_urls, allowed_origins, .. } = webapp;
+    let any = logo_url.is_some()
+        || chrome_extension_id.is_some()
+        || redirect_urls.is_some()
+        || allowed_origins.is_some();
     any.then(|| LinkSettings {
         logo_url: logo_url.clone().unwrap_or_default(),
         chrome_extension_id: chrome_extension_id.clone().unwrap_or_default(),
         redirect_urls: redirect_urls.clone().unwrap_or_default(),
+        allowed_origins: allowed_origins.clone().unwrap_or_default(),
     })
 }
 
@@ -394,11 +410,13 @@ fn item(caller: &Caller, client: crd::SdkClient) -> SdkClientItem {
     SdkClientItem {
         id,
         name,
+        suspended: client.spec.suspended.unwrap_or_default(),
         description: client.spec.description.unwrap_or_default(),
         created_at: client.metadata.creation_timestamp,
         app_user_pool_id: webapp.as_ref().map(|webapp| pool_of(caller, webapp)),
         logo_url: webapp.as_ref().and_then(|webapp| webapp.logo_url.clone()),
         chrome_extension_id: webapp.as_ref().and_then(|it| it.chrome_extension_id.clone()),
+        allowed_origins: webapp.as_ref().and_then(|webapp| webapp.allowed_origins.clone()),
         redirect_urls: webapp.and_then(|webapp| webapp.redirect_urls),
     }
 }

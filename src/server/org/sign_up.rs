@@ -42,6 +42,7 @@ use crate::validate;
 
 /// A new organization.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct OrganizationCreate {
     name: Name,
     /// The first Admin.
@@ -50,6 +51,7 @@ pub struct OrganizationCreate {
 
 /// The first Admin of a new organization.
 #[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 struct FirstAdmin {
     name: Name,
     email: Email,

@@ -3,18 +3,20 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
+use super::audit;
 use super::caller::Caller;
+use super::client_id::label;
 use super::fields::{Authorization, Description, Name, SpecPatch, filled};
 use super::gitops::Force;
+use super::list::{List, Range};
 use super::resources::{self, ById};
 use super::route::{Reply, changed, reply};
 use super::user_pool_jwks::{self, ShownAuthorization};
-use super::{List, audit};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::server::body::JsonBody;
@@ -46,7 +48,7 @@ pub struct UserPoolItem {
 /// A new pool. Without `authorization`, it is hosted: this operator creates its keys and issues its
 /// tokens.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserPoolCreate {
     name: Name,
     description: Option<Description>,
@@ -58,7 +60,7 @@ pub struct UserPoolCreate {
 
 /// Changes to a pool. What is left out stays as it is.
 #[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct UserPoolPatch {
     name: Option<Name>,
     description: Option<Description>,
@@ -146,14 +148,15 @@ pub async fn get(
     Ok(reply(show(&state, &caller, &pool)))
 }
 
-/// Returns all pools.
+/// Returns the pools.
 pub async fn list(
     State(state): State<ApiState>,
     caller: Caller,
+    range: Range,
 ) -> Result<Reply<List<UserPoolItem>>, ApiError> {
     let pools: Vec<crd::UserPool> = resources::list(&state, &caller).await?;
-    let items = pools.iter().map(|pool| item(&state, &caller, pool)).collect();
-    Ok(reply(List { resource: "UserPool", items }))
+    let list = range.cut("UserPool", pools, ResourceExt::name_any);
+    Ok(reply(list.map(|pool| item(&state, &caller, &pool))))
 }
 
 /// Changes name, description, and the key set URL of the organization's own identity provider.
@@ -172,13 +175,46 @@ pub async fn patch(
     Ok(changed(resources::differ(&pool, &patched), true))
 }
 
-/// Deletes a pool. Its clients are retained, and wait for a pool with the same name.
+/// Deletes a pool that no client uses.
 pub async fn delete(
     State(state): State<ApiState>,
+    caller: Caller,
     id: ById<crd::UserPool>,
     force: Force,
 ) -> Result<Reply<bool>, ApiError> {
     let pool = id.read().await?;
+    ensure_unused(&state, &caller, &pool).await?;
     resources::delete(&state, &id.api, &pool, force).await?;
     Ok(reply(true))
+}
+
+/// How many clients an error names.
+const MAX_NAMED: usize = 10;
+
+/// Checks that no client has the pool: the tokens of all users of such a client would be rejected.
+///
+/// # Errors
+/// A client has it.
+async fn ensure_unused(
+    state: &ApiState,
+    caller: &Caller,
+    pool: &crd::UserPool,
+) -> Result<(), ApiError> {
+    let mut clients: Vec<crd::SdkClient> = resources::list(state, caller).await?;
+    let is_user =
+        |webapp: &crd::Webapp| Some(&webapp.user_pool_ref.name) == pool.metadata.name.as_ref();
+    clients.retain(|client| client.spec.webapp.as_ref().is_some_and(is_user));
+    if clients.is_empty() {
+        return Ok(());
+    }
+    let named: Vec<_> =
+        clients.iter().take(MAX_NAMED).map(|client| label(caller, client)).collect();
+    let more = match clients.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    Err(ApiError::unprocessable(format!(
+        "the pool is in use; delete its clients first: {}{more}",
+        named.join(", ")
+    )))
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub async fn jwks(
 ) -> Result<Response, ApiError> {
     let pool = find(&state, id)?;
     let document = pool.published().map_err(|_| ApiError::internal())?;
-    public(&headers, "application/jwk-set+json", document)
+    cacheable(&headers, "application/jwk-set+json", CACHE, document)
 }
 
 /// The metadata that a consumer of ID tokens needs. There is no authorization endpoint: tokens come
@@ -65,7 +65,7 @@ pub async fn discovery(
         id_token_signing_alg_values_supported: algorithms,
     };
     let document = Document::of(&document).map_err(|_| ApiError::internal())?;
-    public(&headers, "application/json", &document)
+    cacheable(&headers, "application/json", CACHE, &document)
 }
 
 /// The issuer of the Active key. An organization that signs with keys of its own may use the pool's
@@ -98,17 +98,6 @@ fn find(
 
 fn no_keys() -> ApiError {
     ApiError::unavailable("the UserPool has no keys yet")
-}
-
-/// Key sets are public: any page may read them.
-fn public(
-    headers: &HeaderMap,
-    media_type: &'static str,
-    document: &Document,
-) -> Result<Response, ApiError> {
-    let document = cacheable(headers, media_type, CACHE, document)?;
-    Ok(([(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))], document)
-        .into_response())
 }
 
 #[cfg(test)]

@@ -57,6 +57,8 @@ fn values_reach_what_they_are_for() {
     assert!(render("orphanGrace=2h").contains("2h"));
     assert!(render("idleTimeout=5m30s").contains("--idle-timeout=5m30s"));
     assert!(render("api.linkUrl=https://link.example").contains("--link-url=https://link.example"));
+    let origins = render("api.allowedOrigins={https://a.example,http://localhost:3000}");
+    assert!(origins.contains("--api-allowed-origin=http://localhost:3000"));
     assert!(render("api.trustedProxyHops=2").contains("--trusted-proxy-hops=2"));
     // Nobody gets rights over Namespaces who has not asked for them.
     for (allowed, set) in [(true, "api.allowSignUp=true"), (false, "api.allowSignUp=false")] {
@@ -185,6 +187,7 @@ fn the_operator_understands_every_flag_that_it_is_started_with() {
     for set in [
         "replicas=1",
         "api.allowSignUp=true,api.trustedProxyHops=1,api.linkUrl=https://link.example/a",
+        "api.allowedOrigins={https://console.example.com,http://localhost:3000}",
         "remoteKeySets.hosts={id.example.com,*.auth0.com},remoteKeySets.maxAge=60s",
         "remoteKeySets.allowFrom={10.20.0.0/16,fd12::/16},remoteKeySets.denyFrom={8.0.0.0/8}",
         "orphanGrace=1h2m3s,log.format=text,publicUrl=https://anon.example.com/base/",

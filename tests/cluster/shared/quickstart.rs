@@ -221,5 +221,5 @@ async fn suspended_and_deleted_clients_are_refused_at_once() {
     space.delete::<SdkClient>("backend").await;
     become_("401 client_unknown", "401 audience_mismatch", "401 api_key_unknown").await;
     space.delete::<UserPool>("users").await;
-    become_("401 client_unknown", "503 pool_not_ready", "401 api_key_unknown").await;
+    become_("401 client_unknown", "401 user_pool_not_found", "401 api_key_unknown").await;
 }

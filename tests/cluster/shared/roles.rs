@@ -140,7 +140,7 @@ async fn operator_account_has_no_right_that_it_does_not_need() {
         (("", "nodes/proxy"), &["get", "create"]),
         (("", "persistentvolumes"), &every),
         (("apps", "deployments"), &every),
-        (("events.k8s.io", "events"), &["get", "list", "watch", "update", "patch", "delete"]),
+        (("events.k8s.io", "events"), &["get", "watch", "update", "patch", "delete"]),
         ((rbac, "rolebindings"), &["update", "deletecollection"]),
         ((rbac, "clusterrolebindings"), &every),
         ((rbac, "roles"), &every),
@@ -158,7 +158,7 @@ async fn operator_account_has_no_right_that_it_does_not_need() {
         (("admissionregistration.k8s.io", "validatingadmissionpolicies"), &every),
         (("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), &every),
         (("admissionregistration.k8s.io", "mutatingwebhookconfigurations"), &every),
-        (("anon.dev", "revocations"), &["create", "update", "patch", "deletecollection"]),
+        (("anon.dev", "revocations"), &["update", "patch", "deletecollection"]),
         (("anon.dev", "*"), &["get", "update"]),
         (("coordination.k8s.io", "leases"), &every),
     ];

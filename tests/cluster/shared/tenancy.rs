@@ -94,11 +94,7 @@ fn plan(draw: &Draw, operations: &[Operation], own: &Company, others: &[String])
             *body.as_mut().unwrap().pointer_mut(place).unwrap() = json!(other(number));
         }
     }
-    let id = if path_is_foreign {
-        Some(other(4))
-    } else {
-        examples::id(operation, own).map(str::to_owned)
-    };
+    let id = if path_is_foreign { Some(other(4)) } else { examples::id(operation, own) };
     // A session that logs out is gone; a backend has none.
     let bearers: &[&String] = if operation.id.starts_with("Logout") {
         &[&own.key]

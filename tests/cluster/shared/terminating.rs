@@ -186,7 +186,7 @@ async fn what_is_being_deleted_is_not_used_and_a_revocation_is_enforced() {
 
     space.merge::<UserPool>("users", hold).await;
     space.api::<UserPool>().delete("users", &DeleteParams::default()).await.unwrap();
-    operator.gives(&ada, Some(&web), "503 pool_not_ready").await;
+    operator.gives(&ada, Some(&web), "401 user_pool_not_found").await;
     assert!(space.signing_secret("users").await.is_some());
     space.merge::<UserPool>("users", release).await;
 }

@@ -19,7 +19,9 @@ async fn another_method_is_405_in_json() {
     let (world, _) = World::acme();
     for (method, path) in PATHS {
         for other in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
-            if other == method {
+            // Key sets answer preflights.
+            let preflight = other == "OPTIONS" && path.starts_with("/userPools/");
+            if other == method || preflight {
                 continue;
             }
             let request = Request::builder().method(other).uri(path).body("".into()).unwrap();

@@ -156,6 +156,39 @@ async fn without_keys_it_is_503() {
     }
 }
 
+/// The header of a credential causes a preflight, and is ignored. So that the page can read why a
+/// set is not there, errors may be read as well.
+#[tokio::test]
+async fn any_page_may_read_them() {
+    let (world, _) = World::acme();
+    for document in ["jwks.json", "openid-configuration"] {
+        let mut preflight = get(&path(document));
+        *preflight.method_mut() = http::Method::OPTIONS;
+        for (name, value) in [
+            ("origin", "https://app.example.com"),
+            ("access-control-request-method", "GET"),
+            ("access-control-request-headers", "authorization"),
+        ] {
+            preflight.headers_mut().insert(name, value.parse().unwrap());
+        }
+        let reply = world.send(preflight).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        assert_eq!(reply.header("access-control-allow-methods"), Some("GET"));
+        assert_eq!(reply.header("access-control-allow-headers"), Some("authorization"));
+        assert_eq!(reply.header("access-control-allow-credentials"), None);
+
+        let mut request = get(&path(document));
+        request.headers_mut().insert("authorization", "Basic dTpw".parse().unwrap());
+        let reply = world.send(request).await;
+        assert_eq!((reply.status.as_u16(), reply.header("vary")), (200, None));
+        let missing = format!("/userPools/nobody/.well-known/{document}");
+        let reply = world.get(&missing).await;
+        assert_eq!(reply.status, 404);
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+    }
+}
+
 /// Somebody who writes a private member into a status gets it served by nobody.
 #[tokio::test]
 async fn private_members_are_never_served() {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::support::api::{Seen, ok, status};
 use crate::support::objects::{self, OPERATOR, parse};
-use crate::support::{Reply, World};
+use crate::support::{Reply, World, get, post};
 
 const PATH: &str = "/org/login";
 const PASSWORD: &str = "correct horse";
@@ -102,7 +102,8 @@ async fn by_password_and_out_again() {
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(reply.header("cache-control"), Some("no-store"));
     let body = reply.json();
-    assert_eq!(body.as_object().unwrap().len(), 1);
+    assert_eq!(body.as_object().unwrap().len(), 2);
+    assert_eq!(body["organizationId"], json!(OrganizationId::derive("acme")));
     let token = SessionToken::parse(body["token"].as_str().unwrap()).unwrap();
     let sessions = stored(&world);
     assert_eq!(sessions.len(), 1);
@@ -320,4 +321,22 @@ async fn an_empty_kubernetes_token_is_none_and_two_credentials_are_refused() {
     let reply = world.post(PATH, None, &body).await;
     assert_eq!(reply.error(), (400, "InvalidFieldError".into()));
     assert_eq!(reply.json()["field"], "kubernetesToken");
+}
+
+/// Existing clients send the header with every call, before they have a credential, too.
+#[tokio::test]
+async fn login_sign_up_and_health_ignore_the_authorization_header() {
+    let world = World::new();
+    for header in ["Bearer ", "Bearer stale", "Basic dTpw"] {
+        for path in [PATH, "/org/organization"] {
+            let mut request = post(path, "");
+            request.headers_mut().insert("authorization", header.parse().unwrap());
+            let reply = world.send(request).await;
+            assert!(reply.status != 401 && reply.status.is_client_error(), "{path} {reply:?}");
+        }
+        let mut request = get("/livez");
+        request.headers_mut().insert("authorization", header.parse().unwrap());
+        let admin = anon_operator::server::admin(world.state.validator.clone());
+        assert_eq!(Reply::of(admin, request).await.status, 200);
+    }
 }

@@ -87,7 +87,7 @@ async fn by_pool_by_both_and_by_default() {
         (json!({"userPoolId": pool, "sdkClientId": client}), Some(client)),
         // The only hosted pool.
         (json!({}), None),
-        (json!({"organizationId": OrganizationId::derive("acme"), "exp": null, "more": 1}), None),
+        (json!({"organizationId": OrganizationId::derive("acme"), "exp": null}), None),
     ] {
         let mut body = body;
         body["appUserId"] = json!("u");

@@ -2,6 +2,7 @@
 
 mod admin;
 mod audit;
+mod cors;
 mod frame;
 mod junk;
 mod keys;
@@ -15,5 +16,6 @@ mod permissions;
 mod reasons;
 mod refusals;
 mod serve;
+mod staff;
 mod unread;
 mod validate;

@@ -106,6 +106,10 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             ask(&good, "asleep")
         }
         Reason::ClientNotWebapp => ask(&good, "backend"),
+        Reason::PoolNotFound => {
+            world.add(&objects::webapp("acme", "orphan", "nobody"));
+            ask(&good, "orphan")
+        }
         Reason::PoolNotReady => {
             world.add(&objects::pool_without_keys("acme", "new"));
             world.add(&objects::webapp("acme", "early", "new"));

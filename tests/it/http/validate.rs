@@ -75,6 +75,11 @@ async fn every_form_of_the_question() {
         (Some(&bearer), Some(&client), json!({"organizationId": own})),
         (Some(&bearer), Some(&client), json!({"organizationId": null})),
         (Some(&format!("bearer   {token}  ")), Some(&client.to_uppercase()), json!({})),
+        (Some(&bearer), Some(&client.to_uppercase()), json!({"sdkClientId": client})),
+        (Some(&bearer), Some(&format!("{client}, {client}")), json!({})),
+        // Nor does it leave out the header of the credential.
+        (Some(""), Some(&client), json!({"token": token})),
+        (Some("Bearer "), Some(&client), json!({"token": token})),
     ] {
         let text = if body.is_null() { String::new() } else { body.to_string() };
         let mut request = post(PATH, text);
@@ -88,6 +93,25 @@ async fn every_form_of_the_question() {
         assert_eq!(reply.status, 200, "{context}");
         assert_eq!(reply.json()["appUserId"], "user-123", "{context}");
         assert_eq!(reply.json()["sdkClientId"], client, "{context}");
+    }
+}
+
+#[tokio::test]
+async fn rejects_authorization_headers_without_a_bearer_credential() {
+    let (world, acme) = World::acme();
+    for (header, body, reason, status) in [
+        ("Bearer ", "{}".to_owned(), "credential_missing", 401),
+        ("Basic dTpw", "{}".into(), "authorization_malformed", 401),
+        ("Basic dTpw", json!({"token": acme.key()}).to_string(), "two_credentials", 400),
+        ("Bearer a b", json!({"token": acme.key()}).to_string(), "two_credentials", 400),
+    ] {
+        let mut request = post(PATH, body);
+        request.headers_mut().insert("authorization", header.parse().unwrap());
+        let reply = world.send(request).await;
+        assert_eq!(reply.json()["reason"], reason, "{header}");
+        assert_eq!(reply.status, status, "{header}");
+        let challenge = (status == 401).then_some("Bearer");
+        assert_eq!(reply.header("www-authenticate"), challenge, "{header}");
     }
 }
 
@@ -114,8 +138,12 @@ async fn bodies_that_are_not_a_question() {
         (r#"{"token":["a"]}"#.into(), "InvalidFieldError", Some("token")),
         (r#"{"token":"a","sdkClientId":{}}"#.into(), "InvalidFieldError", Some("sdkClientId")),
         (r#"{"token":"a","organizationId":1}"#.into(), "InvalidFieldError", Some("organizationId")),
-        (r#"{"token":"a","organizationID":"x"}"#.into(), "UnknownFieldError", None),
-        (r#"{"token":"a","somethingNew":[1,{"a":null}]}"#.into(), "UnknownFieldError", None),
+        (
+            r#"{"token":"a","organizationID":"x"}"#.into(),
+            "UnknownFieldError",
+            Some("organizationID"),
+        ),
+        (r#"{"token":"a","somethingNew":[1]}"#.into(), "UnknownFieldError", Some("somethingNew")),
         (format!(r#"{{"{}":1}}"#, acme.key()), "UnknownFieldError", None),
     ] {
         let reply = world.send(post(PATH, body.clone())).await;

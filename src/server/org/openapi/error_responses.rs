@@ -70,7 +70,10 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
         }
         413 => has_body,
         // Two members of the organization may have the same Kubernetes identity.
-        422 => writes_resources(operation) || operation == Operation::Login,
+        422 => {
+            let others = [Operation::Login, Operation::MintAppUserIdToken];
+            writes_resources(operation) || others.contains(&operation)
+        }
         _ => true,
     }
 }

@@ -1,5 +1,6 @@
 //! A good request for each operation of the description. One that is missing here fails the test.
 
+use anon_operator::domain::ids::UserPoolId;
 use serde_json::{Value, json};
 
 use crate::harness::company::{Company, PASSWORD, REDIRECT_URL};
@@ -43,6 +44,10 @@ pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
             "organizationId": company.organization,
             "exp": jiff::Timestamp::now().as_second() + 600,
         }),
+        "CreateRevocation" => json!({
+            "sdkClientId": company.backend, "keyIds": ["0123456789abcdef"], "reason": "a test",
+            "organizationId": company.organization,
+        }),
         "Validate" => json!({
             "token": company.key, "sdkClientId": "", "organizationId": company.organization,
         }),
@@ -68,15 +73,25 @@ pub fn query(operation: &Operation, company: &Company) -> Vec<(&'static str, Str
 }
 
 /// The id in the path.
-pub fn id<'c>(operation: &Operation, company: &'c Company) -> Option<&'c str> {
-    Some(match (operation.parameter.as_deref()?, operation.id.as_str()) {
+pub fn id(operation: &Operation, company: &Company) -> Option<String> {
+    let id = match (operation.parameter.as_deref()?, operation.id.as_str()) {
         ("organizationId", _) => &company.organization,
         ("memberId", _) => &company.reader_id,
+        // No client uses it.
+        ("userPoolId", "DeleteUserPool") => return Some(spare_pool(company)),
         ("userPoolId" | "id", _) => &company.pool,
         ("sdkClientId", "RotateSdkClient") => &company.backend,
         ("sdkClientId" | "clientId", _) => &company.web,
         (other, _) => panic!("what is a good {other}?"),
-    })
+    };
+    Some(id.clone())
+}
+
+/// The name of a pool that no client uses.
+pub const SPARE_POOL: &str = "spare";
+
+fn spare_pool(company: &Company) -> String {
+    UserPoolId::derive(&company.space.name, SPARE_POOL).to_string()
 }
 
 /// An id of something else in the same organization.
@@ -88,9 +103,7 @@ pub fn id_of_another_kind<'c>(operation: &Operation, company: &'c Company) -> &'
 /// When its good request is sent: what ends something comes after what needs it.
 pub fn rank(operation: &Operation) -> u8 {
     match operation.id.as_str() {
-        "DeleteOrganization" => 3,
-        // Its clients go on until it is gone.
-        "DeleteUserPool" => 2,
+        "DeleteOrganization" => 2,
         id if id.starts_with("Delete") || id.starts_with("Logout") => 1,
         _ => 0,
     }

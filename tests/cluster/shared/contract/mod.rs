@@ -7,6 +7,7 @@ pub mod examples;
 
 use std::fs;
 
+use anon_operator::crd::UserPool;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -17,7 +18,7 @@ use bad::Bad;
 use crate::harness::company::{Company, log_in};
 use crate::harness::description::{Description, Operation};
 use crate::harness::http::{Reply, send};
-use crate::harness::{Operator, shared};
+use crate::harness::{Operator, quick_pool, shared};
 
 /// A request that is yet to be sent.
 #[derive(Clone, Debug)]
@@ -71,7 +72,7 @@ fn good(operation: &Operation, company: &Company) -> Call {
     Call {
         method: operation.method.clone(),
         path: operation.path.clone(),
-        id: examples::id(operation, company).map(str::to_owned),
+        id: examples::id(operation, company),
         query: examples::query(operation, company),
         bearer: operation.least_role.as_deref().map(|role| company.bearer(role).to_owned()),
         body: body.unwrap_or_default(),
@@ -105,6 +106,8 @@ async fn the_description_is_kept() {
     assert!(description.is(&committed), "another one is served than docs/openapi.json");
 
     let company = Company::found(&operator, "contract").await;
+    company.space.apply(&quick_pool(examples::SPARE_POOL)).await;
+    company.space.ready::<UserPool>(examples::SPARE_POOL).await;
     let user = json!({"appUserId": "user-1", "sdkClientId": company.web});
     let token = operator.minted(&company.key, &user).await;
     let mut operations = description.operations();
