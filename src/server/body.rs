@@ -4,6 +4,8 @@
 //! not too many members and levels. Whatever a type declares can then be deserialized. A body takes
 //! memory only while it is read: it is dropped once it is parsed.
 
+mod strict;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -18,6 +20,8 @@ use schemars::generate::SchemaSettings;
 use serde::de::{DeserializeOwned, MapAccess};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
+
+pub use strict::{Object, Word};
 
 use super::ApiError;
 use crate::domain::ids::OrganizationId;
@@ -302,6 +306,26 @@ mod tests {
         let message = error["message"].as_str().unwrap();
         assert!(message.contains("`kind.application.oauthConfig.redirectUrls`"), "{message}");
         assert_eq!(error["field"], "redirectUrls");
+    }
+
+    #[tokio::test]
+    async fn accepts_no_list_for_an_object_and_no_object_for_a_word() {
+        for (body, text) in [
+            (r#"{"name": "a", "kind": {"application": [null, null]}}"#, "an object"),
+            (r#"{"name": "a", "kind": {"application": {"oauthConfig": []}}}"#, "an object"),
+            (r#"{"name": "a", "authorization": ["https://a.example/jwks", null]}"#, "an object"),
+        ] {
+            let (error, _) = error::<SdkClientCreate>(body).await;
+            let message = error["message"].as_str().unwrap_or_default();
+            assert!(message.contains(text), "{body}: {error}");
+        }
+        let body =
+            format!(r#"{{{MEMBER}, "password": "correct horse", "role": {{"Admin": null}}}}"#);
+        let (error, _) = error::<MemberCreate>(&body).await;
+        assert_eq!(
+            (&error["name"], &error["field"]),
+            (&"InvalidFieldError".into(), &"role".into())
+        );
     }
 
     #[tokio::test]

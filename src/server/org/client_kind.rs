@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::fields::OauthConfig;
+use crate::server::body::Object;
 
 /// The type of a client.
 pub enum Kind {
@@ -26,14 +27,14 @@ pub struct Application {
     /// The pool of its users. Required if the organization has neither a default pool nor exactly
     /// one pool.
     pub user_pool_id: Option<String>,
-    pub oauth_config: Option<OauthConfig>,
+    pub oauth_config: Option<Object<OauthConfig>>,
 }
 
 /// The kind of a frontend.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ApplicationKind {
-    application: Application,
+    application: Object<Application>,
 }
 
 impl Default for Kind {
@@ -67,7 +68,7 @@ impl<'de> Visitor<'de> for KindVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Kind, A::Error> {
         let kind = ApplicationKind::deserialize(MapAccessDeserializer::new(map))?;
-        Ok(Kind::Application(kind.application))
+        Ok(Kind::Application(kind.application.0))
     }
 }
 

@@ -19,7 +19,7 @@ use crate::domain::ids::{MemberId, OrganizationId, PasswordId};
 use crate::domain::password::PasswordHash;
 use crate::domain::role::Role;
 use crate::names;
-use crate::server::body::JsonBody;
+use crate::server::body::{JsonBody, Word};
 use crate::server::{ApiError, ApiState};
 use crate::{domain, validate};
 
@@ -72,7 +72,7 @@ pub struct MemberCreate {
     email: Email,
     password: NewPassword,
     /// Permissions of the member: Admin, Member or ReadOnly.
-    role: Role,
+    role: Word<Role>,
     /// The caller's own organization.
     #[serde(rename = "organizationId")]
     _organization_id: Option<String>,
@@ -87,7 +87,7 @@ pub struct MemberPatch {
     /// Ends all sessions of the member.
     password: Option<NewPassword>,
     /// Permissions of the member: Admin, Member or ReadOnly.
-    role: Option<Role>,
+    role: Option<Word<Role>>,
     /// While true, the member cannot log in. Ends all of its sessions.
     suspended: Option<bool>,
     /// The caller's own organization.
@@ -108,7 +108,7 @@ pub async fn create(
     let spec = crd::MemberSpec {
         display_name: Some(body.name.checked()?),
         email: body.email.checked()?,
-        role: body.role,
+        role: body.role.0,
         password_secret_ref: None,
         kubernetes: None,
         suspended: None,
@@ -180,7 +180,7 @@ pub async fn patch(
     id: ById<crd::Member>,
     JsonBody(body): JsonBody<MemberPatch>,
 ) -> Result<Reply<bool>, ApiError> {
-    let (role, suspended) = (body.role, body.suspended);
+    let (role, suspended) = (body.role.map(|it| it.0), body.suspended);
     let email = body.email.map(Email::checked).transpose()?;
     let password = body.password.as_ref().map(NewPassword::checked).transpose()?;
     drop(body.password);

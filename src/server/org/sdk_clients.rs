@@ -22,7 +22,7 @@ use crate::crd;
 use crate::domain::credential::ApiKey;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::role::Role;
-use crate::server::body::JsonBody;
+use crate::server::body::{JsonBody, Object};
 use crate::server::{ApiError, ApiState};
 
 /// How long a key remains valid after `rotate` has replaced it.
@@ -108,7 +108,7 @@ pub struct SdkClientCreate {
     description: Option<Description>,
     kind: Option<Kind>,
     /// Creates a new pool for this application, with the key set of your own identity provider.
-    authorization: Option<Authorization>,
+    authorization: Option<Object<Authorization>>,
     /// Has no effect.
     #[serde(rename = "oauthDisabled")]
     #[schemars(with = "Option<Value>")]
@@ -125,7 +125,7 @@ pub struct SdkClientPatch {
     name: Option<Name>,
     description: Option<Description>,
     /// Only for an application.
-    oauth_config: Option<OauthConfig>,
+    oauth_config: Option<Object<OauthConfig>>,
     /// While true, the credentials of the client are rejected, and tokens of its users.
     suspended: Option<bool>,
     /// The caller's own organization.
@@ -154,11 +154,11 @@ pub async fn create(
         }
         Kind::Service => spec.service = Some(service(&caller)),
         Kind::Application(application) => {
-            let new = body.authorization.map(|authorization| {
+            let new = body.authorization.map(|Object(authorization)| {
                 user_pools::spec(name.clone(), spec.description.clone(), Some(authorization))
             });
             let pool = pool_name(&state, &caller, &application, new.transpose()?).await?;
-            spec.webapp = Some(webapp(pool, application.oauth_config.unwrap_or_default()));
+            spec.webapp = Some(webapp(pool, application.oauth_config.unwrap_or_default().0));
         }
     }
     // Without the key: a repeated request gets another one.
@@ -293,7 +293,7 @@ pub async fn patch(
     let mut spec = SpecPatch::default();
     spec.texts(body.name, body.description)?;
     spec.set("suspended", body.suspended);
-    if let Some(config) = body.oauth_config {
+    if let Some(Object(config)) = body.oauth_config {
         let mut webapp = SpecPatch::default();
         webapp.text("logoUrl", config.logo_url);
         webapp.text("chromeExtensionId", config.chrome_extension_id);

@@ -36,7 +36,7 @@ use crate::domain::role::Role;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
-use crate::server::body::JsonBody;
+use crate::server::body::{JsonBody, Object};
 use crate::server::{ApiError, ApiState};
 use crate::validate;
 
@@ -46,7 +46,7 @@ use crate::validate;
 pub struct OrganizationCreate {
     name: Name,
     /// The first Admin.
-    member: FirstAdmin,
+    member: Object<FirstAdmin>,
 }
 
 /// The first Admin of a new organization.
@@ -68,7 +68,7 @@ struct Wish {
 
 impl Wish {
     fn read(body: OrganizationCreate) -> Result<Self, ApiError> {
-        let OrganizationCreate { name, member } = body;
+        let OrganizationCreate { name, member: Object(member) } = body;
         member.password.checked()?;
         Ok(Self {
             organization: name.checked()?,

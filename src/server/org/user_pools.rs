@@ -19,7 +19,7 @@ use super::route::{Reply, changed, reply};
 use super::user_pool_jwks::{self, ShownAuthorization};
 use crate::crd;
 use crate::domain::ids::{OrganizationId, UserPoolId};
-use crate::server::body::JsonBody;
+use crate::server::body::{JsonBody, Object};
 use crate::server::{ApiError, ApiState};
 
 /// How long the response to a POST waits for the pool's first key.
@@ -52,7 +52,7 @@ pub struct UserPoolItem {
 pub struct UserPoolCreate {
     name: Name,
     description: Option<Description>,
-    authorization: Option<Authorization>,
+    authorization: Option<Object<Authorization>>,
     /// The caller's own organization.
     #[serde(rename = "organizationId")]
     _organization_id: Option<String>,
@@ -65,7 +65,7 @@ pub struct UserPoolPatch {
     name: Option<Name>,
     description: Option<Description>,
     /// Only for a pool that was created with `authorization`.
-    authorization: Option<Authorization>,
+    authorization: Option<Object<Authorization>>,
     /// The caller's own organization.
     #[serde(rename = "organizationId")]
     _organization_id: Option<String>,
@@ -93,7 +93,7 @@ pub async fn create(
     JsonBody(body): JsonBody<UserPoolCreate>,
 ) -> Result<Reply<UserPool>, ApiError> {
     let description = body.description.map(Description::checked).transpose()?;
-    let spec = spec(body.name.checked()?, description, body.authorization)?;
+    let spec = spec(body.name.checked()?, description, body.authorization.map(|it| it.0))?;
     let pool = make(&state, &caller, spec).await?;
     let shown = show(&state, &caller, &pool);
     audit::object(&shown.pool.id);
@@ -168,7 +168,7 @@ pub async fn patch(
     let mut spec = SpecPatch::default();
     spec.texts(body.name, body.description)?;
     let pool = id.read().await?;
-    if let Some(authorization) = body.authorization {
+    if let Some(Object(authorization)) = body.authorization {
         user_pool_jwks::change(authorization, &pool, &mut spec)?;
     }
     let patched = resources::patch(&state, &id.api, &pool, spec).await?;
