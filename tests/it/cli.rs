@@ -150,7 +150,7 @@ fn what_cannot_sign_is_refused_without_a_word_of_the_key() {
     let two = json!({"keys": [p384(), ed25519()]});
     for (file, text) in [
         (public.to_string(), "no key in the file has a private part"),
-        (two.to_string(), "choose one with --kid: key 1 (kid \"384\"), key 2 (kid \"kPrK_qmx"),
+        (two.to_string(), "if they share it: key 1 (kid \"384\"), key 2 (kid \"kPrK_qmx"),
         (format!("{} {}", ed25519(), ed25519()), "as JSON: trailing characters"),
         ("junk".to_owned(), "as JSON: expected value"),
         (String::new(), "is empty"),

@@ -16,6 +16,7 @@ use http::Request;
 use jsonwebtoken::signature::Signer as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::support::objects::{self, claims, token};
 use crate::support::{NOW, Reply, World};
@@ -45,7 +46,8 @@ async fn lead(world: &World, answer: Answer) -> Value {
     let requests = world.state.reader.refetch_requests();
     let pool = UserPoolId::derive("acme", "users");
     let asked = loop {
-        requests.new_request().await;
+        let waiting = tokio::time::timeout(Duration::from_mins(1), requests.new_request());
+        waiting.await.expect("no fetch was requested");
         let asked =
             requests.take_pending(|id| world.state.reader.pool(id), std::time::Instant::now());
         if asked.pools.contains_key(&pool) {
