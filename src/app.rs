@@ -10,7 +10,7 @@ use kube::Client;
 use kube::client::ClientBuilder;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::util::{MapErrLayer, MapResponseLayer};
+use tower::util::MapResponseLayer;
 use tracing::info;
 
 use crate::clock::SystemClock;
@@ -44,7 +44,7 @@ pub async fn client() -> anyhow::Result<Client> {
     // A dead connection must not block a reconciliation permanently. Longer than the 290 s after
     // which the API server ends a watch.
     config.read_timeout = Some(Duration::from_secs(295));
-    let naming = MapErrLayer::new(naming(config.cluster_url.to_string()));
+    let naming = naming(&config.cluster_url);
     let builder = ClientBuilder::try_from(config);
     let builder = builder.context("the configuration for the API server is not usable")?;
     Ok(builder.with_layer(&MapResponseLayer::new(utf8::repaired)).with_layer(&naming).build())

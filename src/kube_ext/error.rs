@@ -3,7 +3,9 @@
 use std::fmt;
 use std::fmt::Write as _;
 
+use axum::http::Uri;
 use tower::BoxError;
+use tower::util::MapErrLayer;
 
 /// The cause of a refused write into a namespace that is being deleted.
 const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
@@ -30,11 +32,11 @@ pub fn is_gone(error: &kube::Error) -> bool {
     status.is_not_found() || causes.into_iter().any(|it| it.reason == NAMESPACE_TERMINATING)
 }
 
-/// Names the server in errors of connections to it, which contain neither its address nor, in their
-/// own text, the cause.
-#[must_use]
-pub fn naming(server: String) -> impl Fn(BoxError) -> BoxError + Clone {
-    move |error| {
+/// A layer that names the server in errors of connections to it. They contain neither its address
+/// nor, in their own text, the cause.
+pub fn naming(server: &Uri) -> MapErrLayer<impl Fn(BoxError) -> BoxError + Clone + use<>> {
+    let server = server.to_string();
+    MapErrLayer::new(move |error: BoxError| {
         // Not an error of the connection.
         if error.is::<kube::Error>() {
             return error;
@@ -46,7 +48,7 @@ pub fn naming(server: String) -> impl Fn(BoxError) -> BoxError + Clone {
             source = cause.source();
         }
         text.into()
-    }
+    })
 }
 
 struct Short<'e>(&'e kube::Error);
@@ -67,6 +69,7 @@ mod tests {
 
     use kube::core::Status;
     use serde_json::json;
+    use tower::{Layer as _, ServiceExt as _, service_fn};
 
     use super::*;
 
@@ -84,12 +87,16 @@ mod tests {
         assert!(!is_gone(&kube::Error::TlsRequired));
     }
 
-    #[test]
-    fn a_failed_connection_names_the_server_and_the_cause() {
-        let refused = io::Error::other(io::Error::other("connection refused"));
-        let error = naming("https://10.0.0.1:6443".into())(refused.into());
+    #[tokio::test]
+    async fn a_failed_connection_names_the_server_and_the_cause() {
+        let failing = service_fn(async |()| {
+            let cause = io::Error::other("connection refused");
+            Err::<(), BoxError>(io::Error::other(cause).into())
+        });
+        let server = "https://10.0.0.1:6443/".parse().unwrap();
+        let error = naming(&server).layer(failing).oneshot(()).await.unwrap_err();
         let said = short(&kube::Error::Service(error)).to_string();
-        assert!(said.starts_with("https://10.0.0.1:6443: "), "{said}");
+        assert!(said.starts_with("https://10.0.0.1:6443/: "), "{said}");
         assert!(said.ends_with("connection refused"), "{said}");
     }
 

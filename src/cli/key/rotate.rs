@@ -7,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::api::{Api, Patch, PatchParams};
+use kube::client::ClientBuilder;
 use kube::config::KubeConfigOptions;
 use kube::{Client, Config};
 use serde_json::json;
@@ -20,7 +21,7 @@ use crate::crd::{ApiKeyHash, SdkClient};
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
 use crate::domain::rotation::api_keys::ApiKeyState;
-use crate::kube_ext::error::short;
+use crate::kube_ext::error::{naming, short};
 use crate::kube_ext::retry::on_conflict;
 use crate::names;
 
@@ -113,8 +114,9 @@ async fn connect(args: &Rotate) -> anyhow::Result<(Client, String)> {
         None => Config::infer().await.context("cannot find a usable kubeconfig; set KUBECONFIG")?,
     };
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-    let client = Client::try_from(config).context("cannot use the kubeconfig")?;
-    Ok((client, namespace))
+    let naming = naming(&config.cluster_url);
+    let builder = ClientBuilder::try_from(config).context("cannot use the kubeconfig")?;
+    Ok((builder.with_layer(&naming).build(), namespace))
 }
 
 struct Rotation<'a> {
