@@ -25,6 +25,7 @@ mod rights;
 mod roles;
 mod secrecy;
 mod signing_keys;
+mod staff;
 mod tenancy;
 mod terminating;
 mod unready;

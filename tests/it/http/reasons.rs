@@ -80,6 +80,25 @@ fn revoked(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
     }
 }
 
+/// A request about a pool that does not have the key.
+fn without_keys(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Body> {
+    let pool = match reason {
+        Reason::PoolNotFound => "nobody",
+        Reason::PoolNotReady => {
+            world.add(&objects::pool_without_keys("acme", "new"));
+            "new"
+        }
+        _ => {
+            let max_age = MAX_JWKS_AGE.as_secs();
+            let age = if reason == Reason::KeySetStale { max_age + 1 } else { max_age };
+            world.add(&objects::remote_pool("acme", "remote", acme.signing, NOW - age));
+            "remote"
+        }
+    };
+    world.add(&objects::webapp("acme", "far", pool));
+    ask(&token(&objects::new_signing_key(), &claims()), "far")
+}
+
 /// A request that must be refused for this reason. A new reason does not compile without one.
 fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Body> {
     let good = token(acme.signing, &claims());
@@ -106,23 +125,11 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             ask(&good, "asleep")
         }
         Reason::ClientNotWebapp => ask(&good, "backend"),
-        Reason::PoolNotFound => {
-            world.add(&objects::webapp("acme", "orphan", "nobody"));
-            ask(&good, "orphan")
-        }
-        Reason::PoolNotReady => {
-            world.add(&objects::pool_without_keys("acme", "new"));
-            world.add(&objects::webapp("acme", "early", "new"));
-            ask(&good, "early")
-        }
         Reason::KeyUnknown => headed(acme, "kid", json!("another")),
-        Reason::KeyNotYetKnown | Reason::KeySetStale => {
-            let max_age = MAX_JWKS_AGE.as_secs();
-            let age = if reason == Reason::KeySetStale { max_age + 1 } else { max_age };
-            world.add(&objects::remote_pool("acme", "remote", acme.signing, NOW - age));
-            world.add(&objects::webapp("acme", "far", "remote"));
-            ask(&token(&objects::new_signing_key(), &claims()), "far")
-        }
+        Reason::PoolNotFound
+        | Reason::PoolNotReady
+        | Reason::KeyNotYetKnown
+        | Reason::KeySetStale => without_keys(reason, world, acme),
         Reason::AlgorithmMismatch => headed(acme, "alg", json!("RS256")),
         Reason::SignatureInvalid => headed(acme, "cty", json!("x")),
         Reason::ExpiryMissing => changed(acme, "exp", json!(null)),

@@ -70,7 +70,7 @@ fn credentials(good: &Call, token: &str) -> Vec<Bad> {
     let with = |bearer: &str| Call { bearer: Some(bearer.to_owned()), ..good.clone() };
     let mut bad = vec![
         Bad::new("no credential", 401, Call { bearer: None, ..good.clone() }),
-        Bad::new("two words", 400, with("two words")),
+        Bad::new("two words", 401, with("two words")),
         Bad::new("a token of an end user", 401, with(token)),
     ];
     for junk in ["junk", "ory_st_junk", "ory_apikey_junk", "e30.e30.e30"] {
