@@ -395,11 +395,16 @@ pub struct SdkClientStatus {
     /// Type of the client: Webapp or Service.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ClientType>,
-    /// Name of the Secret that `keys` were delivered into. They are valid only while this matches the
-    /// spec.
+    /// Name of the Secret that `keys` were delivered into. If the spec names another one, they stay
+    /// valid until that one exists, and then for `rotation.overlap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
+    /// The uid of the Secret while it is replaced, because it was made immutable. Its deletion does not
+    /// end the validity of `keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub replacing: Option<String>,
     /// Hashes of the API keys that belong to this client, oldest first; at most 16. The keys themselves
     /// are never listed. A hash belongs to one client only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -79,7 +79,7 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
         (Some(delivery), None) => Ok(Service {
             role,
             source: KeySource::Delivery(Box::new(parse_delivery(object, delivery)?)),
-            keys: delivered(object, delivery),
+            keys: delivered(object),
         }),
         (None, Some(hashes)) => {
             let listed = parse_hashes(hashes)?;
@@ -142,10 +142,12 @@ fn parse_rotation(delivery: &crd::Delivery) -> Result<Policy, Violations> {
     Ok(Policy { lifetime, interval, overlap })
 }
 
-/// The keys in status, provided that they were delivered into the Secret that the spec names now.
-fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApiKey> {
-    let named = object.status.as_ref().and_then(|status| status.secret_name.as_ref());
-    if named == Some(&delivery.secret_name) { recorded(object) } else { Vec::new() }
+/// The keys in status, provided that they were delivered into a Secret. That may be one which the
+/// spec named before: the leader ends the overlap of its keys.
+fn delivered(object: &crd::SdkClient) -> Vec<StoredApiKey> {
+    let status = object.status.as_ref();
+    let into = status.and_then(|status| status.secret_name.as_ref());
+    into.map(|_| recorded(object)).unwrap_or_default()
 }
 
 /// The keys that both spec and status list. Until status is updated after a change of the spec, the
