@@ -12,9 +12,11 @@ use super::rules::{
     matches, no_control_characters, object_name, readable_time, secret_key,
 };
 use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
+use crate::domain::client::StoredApiKey;
 use crate::domain::constraint::{
     CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_REDIRECT_URLS, MAX_URL, REDIRECT_URL,
 };
+use crate::domain::credential::KeyHash;
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -163,9 +165,6 @@ pub struct Service {
     pub api_key: ApiKeySource,
 }
 
-/// The maximum number of hashes of a client.
-pub const MAX_HASHES: usize = 16;
-
 /// Source of a service's API keys: exactly one of the fields.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
@@ -223,6 +222,27 @@ pub struct ApiKeyHash {
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
+}
+
+impl ApiKeyHash {
+    /// The key; `None` if the hash is malformed, which the schema rejects.
+    #[must_use]
+    pub fn key(&self) -> Option<StoredApiKey> {
+        let hash = KeyHash::parse(&self.sha256).filter(|hash| hash.id() == self.id)?;
+        let time = |time: &Option<Time>| time.as_ref().map(|Time(time)| *time);
+        Some(StoredApiKey::listed(hash, time(&self.created_at), time(&self.expires_at)))
+    }
+}
+
+impl From<StoredApiKey> for ApiKeyHash {
+    fn from(key: StoredApiKey) -> Self {
+        Self {
+            id: key.hash.id(),
+            sha256: key.hash.to_string(),
+            created_at: key.created_at.map(Time),
+            expires_at: key.expires_at.map(Time),
+        }
+    }
 }
 
 /// The Secret that an API key is delivered into.

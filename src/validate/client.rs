@@ -1,6 +1,5 @@
 //! `SdkClient`.
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
@@ -12,10 +11,8 @@ use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
-use crate::domain::rotation::api_keys::{ApiKeyState, Policy};
-
-/// How long a previous key stays valid by default.
-const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+use crate::domain::rotation::DEFAULT_OVERLAP;
+use crate::domain::rotation::api_keys::Policy;
 
 /// A client with the keys that its status lists: those delivered into the Secret that the spec
 /// names, or those whose hashes the spec lists as well.
@@ -176,19 +173,12 @@ fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {
     let parse = |(index, key): (usize, &crd::ApiKeyHash)| {
-        let hash = KeyHash::parse(&key.sha256).filter(|hash| hash.id() == key.id);
-        let hash = hash.ok_or_else(|| {
+        key.key().ok_or_else(|| {
             vec![Violation {
                 field: format!("spec.service.apiKey.hashes[{index}]"),
                 message: "sha256 must be 64 lower-case hexadecimal digits, and id the first 16 of them; `kubectl anon key generate` prints both"
                     .to_owned(),
             }]
-        })?;
-        Ok(StoredApiKey {
-            hash,
-            state: ApiKeyState::Current,
-            created_at: key.created_at.as_ref().map(|Time(time)| *time),
-            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
         })
     };
     hashes.iter().enumerate().map(parse).collect()
