@@ -23,6 +23,7 @@ use crate::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
 use crate::domain::rotation::DEFAULT_OVERLAP;
 use crate::domain::rotation::listed_keys::{self, MAX_LISTED, NoRoom};
+use crate::names;
 use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
 
@@ -301,7 +302,8 @@ pub async fn delete(
     Ok(reply(true))
 }
 
-/// Creates a new API key. The previous ones stay valid for another hour at most.
+/// Creates a new API key. The previous ones stay valid for another hour at most. A key that the
+/// operator delivers is replaced by the operator, and is not in the response.
 pub async fn rotate(
     State(state): State<ApiState>,
     caller: Caller,
@@ -317,9 +319,9 @@ pub async fn rotate(
     }
     let now = state.clock.now();
     let Some(hashes) = &service.api_key.hashes else {
-        return Err(ApiError::unprocessable(
-            "the API key of this client is delivered into a Secret: to rotate it, annotate the SdkClient with `anon.dev/rotate: <any new value>`",
-        ));
+        let request = json!({names::ROTATE: now.to_string()});
+        let client = resources::patch_with(&state, &id.api, &client, request, json!({})).await?;
+        return Ok(reply(show(&caller, &client, None)));
     };
     let key = ApiKey::generate().map_err(|_| ApiError::internal())?;
     let valid: Vec<_> = hashes.iter().filter_map(crd::ApiKeyHash::key).collect();
