@@ -24,7 +24,7 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
-use crate::server::{self, ApiState, PlatformSettings, TlsFiles, ValidatorState};
+use crate::server::{self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState};
 use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
@@ -83,8 +83,8 @@ pub async fn run(
     // The servers listen first, so that a probe can tell "not ready" from "not running".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
-    let stop = shutdown.clone();
-    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, Duration::ZERO).await?) });
+    let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
+    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, limits).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
         let validator = config.has(Role::Validator).then(|| state.clone());
@@ -94,8 +94,8 @@ pub async fn run(
         let router = server::router(validator, api.transpose()?);
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
-        let (stop, drain) = (shutdown.clone(), config.drain_timeout);
-        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, drain).await?) });
+        let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
     }
 
     let (watched, stop) = (client.clone(), shutdown.clone());
@@ -146,6 +146,11 @@ pub async fn run(
         lease.delete().await;
     }
     outcome
+}
+
+fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
+    let idle_timeout = config.idle_timeout;
+    ConnectionLimits { idle_timeout, drain_timeout, ..ConnectionLimits::default() }
 }
 
 fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {

@@ -106,6 +106,11 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = at_least_a_minute)]
     pub max_jwks_age: Duration,
 
+    /// How long a connection may be idle between two requests, from 10s to 24h; set it higher than
+    /// the idle timeout of the proxy or load balancer in front of --listen
+    #[arg(long, value_name = "DURATION", env = "ANON_IDLE_TIMEOUT", default_value = "120s", value_parser = idle_timeout)]
+    pub idle_timeout: Duration,
+
     /// How long to wait for requests in flight when the process is asked to stop, such as 15s
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
     pub drain_timeout: Duration,
@@ -177,6 +182,15 @@ fn duration(text: &str) -> Result<Duration, String> {
     )
 }
 
+/// At least as long as the head of a request may take: a shorter time would end before it.
+fn idle_timeout(text: &str) -> Result<Duration, String> {
+    let range = Duration::from_secs(10)..=Duration::from_hours(24);
+    duration(text).ok().filter(|duration| range.contains(duration)).ok_or_else(|| {
+        "must be a duration from 10s to 24h in hours, minutes and seconds, such as `120s`"
+            .to_owned()
+    })
+}
+
 fn at_least_a_minute(text: &str) -> Result<Duration, String> {
     duration(text).ok().filter(|duration| *duration >= Duration::from_mins(1)).ok_or_else(|| {
         "must be a duration of at least 1m in hours, minutes and seconds, such as `24h`".to_owned()
@@ -215,6 +229,9 @@ mod tests {
         assert_eq!(duration("1h30m"), Ok(Duration::from_mins(90)));
         for text in ["", "1", "-1h", "1 week", "1d"] {
             assert!(duration(text).is_err(), "{text}");
+        }
+        for (text, fits) in [("9s", false), ("10s", true), ("24h", true), ("24h1s", false)] {
+            assert_eq!(idle_timeout(text).is_ok(), fits, "{text}");
         }
         assert!(at_least_a_minute("60s").is_ok() && at_least_a_minute("59s").is_err());
     }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::ApiError;
 use super::connection_limit::Connections;
-use super::unread::Held;
+use super::held::Held;
 
 /// The largest request body, in bytes.
 const MAX_BODY: usize = 64 * 1024;

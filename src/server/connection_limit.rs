@@ -1,57 +1,82 @@
-//! Limits the number of concurrent connections, and the time for which they may leave responses
-//! unread. An idle connection is closed after a timeout; the limit bounds what connections cost
-//! until then.
+//! The open connections of a listener, and their maximum number. Connections that are idle, or that
+//! leave responses unread, are closed when others need what they occupy.
 
-use std::collections::HashMap;
-use std::future::{Ready, ready};
-use std::io;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::{Bytes, HttpBody};
-use axum::extract::Request;
-use axum::http;
-use axum_server::accept::Accept;
-use futures::TryFutureExt as _;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tower::Service;
 
-use super::unread::{Held, Reading, Timed, Unread};
+use super::connection::{Connection, ConnectionLimits};
 
 /// How long a response may stay unread while requests wait for the place that it occupies.
 const UNREAD_GRACE: Duration = Duration::from_secs(1);
+/// How long a connection may be idle while there are too many: a connection that has just been
+/// opened is about to be used.
+const IDLE_GRACE: Duration = Duration::from_secs(1);
 /// The minimum time between two forced closes, so that the first one can free its places.
 const CLOSE_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Accepts a limited number of concurrent connections and closes further ones.
-#[derive(Clone, Debug)]
-pub struct Limited {
-    places: Arc<Semaphore>,
-    open: Arc<Connections>,
-}
-
 /// The open connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Connections {
-    next: AtomicU64,
-    unread: Mutex<HashMap<u64, Weak<Unread>>>,
+    limits: ConnectionLimits,
+    places: Arc<Semaphore>,
+    /// Those that have been closed are removed at the next look at all of them.
+    open: Mutex<Vec<Weak<Connection>>>,
     /// The time of the last search for a connection to close.
     looked_at: Mutex<Option<Instant>>,
 }
 
-impl Limited {
-    /// Accepts at most `max` connections.
-    pub fn to(max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(max)), open: Arc::default() }
-    }
-}
-
 impl Connections {
+    /// No connections yet.
+    pub fn new(limits: ConnectionLimits) -> Arc<Self> {
+        let places = Arc::new(Semaphore::new(limits.max_connections));
+        Arc::new(Self { limits, places, open: Mutex::default(), looked_at: Mutex::default() })
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &ConnectionLimits {
+        &self.limits
+    }
+
+    /// Adds a connection, if there is a place for it.
+    pub fn open(&self) -> Option<Arc<Connection>> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let connection = Connection::new(self.limits, place);
+        self.open.lock().push(Arc::downgrade(&connection));
+        Some(connection)
+    }
+
+    /// Closes the connections that have been idle longest, as many as exceed three quarters of the
+    /// maximum.
+    pub fn make_room(&self) {
+        let mut open = self.all();
+        open.retain(|connection| !connection.is_draining());
+        let surplus = open.len().saturating_sub(self.limits.max_connections / 4 * 3);
+        if surplus == 0 {
+            return;
+        }
+        let mut idle = Vec::new();
+        for connection in &open {
+            if let Some(since) = connection.idle_since().filter(|it| it.elapsed() >= IDLE_GRACE) {
+                idle.push((since, connection));
+            }
+        }
+        idle.sort_by_key(|(since, _)| *since);
+        for (_, connection) in idle.iter().take(surplus) {
+            connection.drain();
+        }
+    }
+
+    /// Closes all connections after their requests in flight.
+    pub fn drain(&self) {
+        for connection in self.all() {
+            connection.drain();
+        }
+    }
+
     /// Closes the connection with the most responses that have been unread for longer than a grace
     /// period, if there is one. Called while a request waits for a place that they occupy.
     pub fn end_the_slowest(&self) {
@@ -62,85 +87,17 @@ impl Connections {
         }
         *looked_at = Some(now);
         drop(looked_at);
-        let open: Vec<_> = self.unread.lock().values().filter_map(Weak::upgrade).collect();
-        let slowest = open.iter().max_by_key(|unread| unread.older_than(UNREAD_GRACE));
-        if let Some(slowest) = slowest.filter(|unread| unread.older_than(UNREAD_GRACE) > 0) {
-            slowest.end();
+        let open = self.all();
+        let slowest = open.iter().max_by_key(|connection| connection.unread_for(UNREAD_GRACE));
+        if let Some(slowest) = slowest.filter(|slowest| slowest.unread_for(UNREAD_GRACE) > 0) {
+            slowest.abort();
         }
     }
 
-    fn add(self: &Arc<Self>, unread: &Arc<Unread>) -> Open {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.unread.lock().insert(number, Arc::downgrade(unread));
-        Open { connections: Arc::clone(self), number }
-    }
-}
-
-/// Keeps a connection registered in [`Connections`] until it is dropped.
-#[derive(Debug)]
-struct Open {
-    connections: Arc<Connections>,
-    number: u64,
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.connections.unread.lock().remove(&self.number);
-    }
-}
-
-impl<I, S> Accept<I, S> for Limited {
-    type Stream = Timed<I>;
-    type Service = Counted<S>;
-    type Future = Ready<io::Result<(Timed<I>, Counted<S>)>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
-            return ready(Err(io::Error::other("too many connections")));
-        };
-        let unread = Arc::<Unread>::default();
-        let connection = Connection { open: self.open.add(&unread), _permit: permit };
-        let counted =
-            Counted { service, unread: Arc::clone(&unread), connection: Arc::new(connection) };
-        ready(Ok((Timed::new(stream, unread), counted)))
-    }
-}
-
-#[derive(Debug)]
-struct Connection {
-    open: Open,
-    _permit: OwnedSemaphorePermit,
-}
-
-/// The service of one connection, which occupies its place until all clones are dropped.
-#[derive(Clone, Debug)]
-pub struct Counted<S> {
-    service: S,
-    unread: Arc<Unread>,
-    connection: Arc<Connection>,
-}
-
-impl<S, R, B> Service<Request<R>> for Counted<S>
-where
-    S: Service<Request<R>, Response = http::Response<B>>,
-    S::Future: Send + 'static,
-    B: HttpBody<Data = Bytes> + Unpin,
-{
-    type Response = http::Response<Held<B, Reading>>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.service.poll_ready(context)
-    }
-
-    fn call(&mut self, mut request: Request<R>) -> Self::Future {
-        let open = Arc::clone(&self.connection.open.connections);
-        request.extensions_mut().insert(open);
-        let unread = Arc::clone(&self.unread);
-        let begin =
-            move |response: http::Response<B>| response.map(|body| Held::new(body, unread.begin()));
-        Box::pin(self.service.call(request).map_ok(begin))
+    fn all(&self) -> Vec<Arc<Connection>> {
+        let mut open = self.open.lock();
+        open.retain(|connection| connection.strong_count() > 0);
+        open.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
@@ -148,20 +105,22 @@ where
 mod tests {
     use super::*;
 
+    fn limited(max_connections: usize) -> Arc<Connections> {
+        Connections::new(ConnectionLimits { max_connections, ..ConnectionLimits::default() })
+    }
+
     #[tokio::test]
-    async fn a_connection_counts_until_it_ends() {
-        let limited = Limited::to(2);
-        let accept = || limited.accept((), ()).into_inner();
-        let (first, second) = (accept().unwrap(), accept().unwrap());
-        assert!(accept().is_err());
-        let in_flight = first.1.clone();
+    async fn a_connection_has_its_place_until_its_last_request_ends() {
+        let connections = limited(2);
+        let (first, second) = (connections.open().unwrap(), connections.open().unwrap());
+        assert!(connections.open().is_none());
+        let in_flight = first.begin();
         drop(first);
-        assert!(accept().is_err());
+        assert!(connections.open().is_none());
         drop(in_flight);
-        let third = accept().unwrap();
-        assert!(accept().is_err());
-        assert_eq!(limited.open.unread.lock().len(), 2);
+        let third = connections.open().unwrap();
+        assert!(connections.open().is_none());
         drop((second, third));
-        assert!(limited.open.unread.lock().is_empty());
+        assert!(connections.all().is_empty());
     }
 }

@@ -1,14 +1,17 @@
 //! TLS certificates from files, reloaded when they change.
 
+use std::convert::Infallible;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum_server::tls_rustls::RustlsConfig;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 
 /// How often the files are checked. A file watch would miss changes: a Secret volume is updated by
@@ -29,13 +32,13 @@ impl TlsFiles {
     ///
     /// # Errors
     /// A file cannot be read, or certificate and key do not belong together.
-    pub fn load(&self) -> io::Result<RustlsConfig> {
-        Ok(RustlsConfig::from_config(parse(&self.read()?)?.into()))
+    pub fn load(&self) -> io::Result<TlsAcceptor> {
+        parse(&self.read()?)
     }
 
-    /// Reloads changed files into `config`, and keeps the previous pair while the new one is
+    /// Reloads changed files into `acceptor`, and keeps the previous pair while the new one is
     /// unusable. Never returns.
-    pub async fn keep_fresh(&self, config: &RustlsConfig) -> io::Result<()> {
+    pub async fn keep_fresh(&self, acceptor: &watch::Sender<TlsAcceptor>) -> Infallible {
         let mut current = self.read().ok();
         loop {
             tokio::time::sleep(RELOAD_INTERVAL).await;
@@ -45,7 +48,7 @@ impl TlsFiles {
             }
             match read.and_then(|pair| Ok((parse(&pair)?, pair))) {
                 Ok((parsed, pair)) => {
-                    config.reload_from_config(parsed.into());
+                    acceptor.send_replace(parsed);
                     current = Some(pair);
                     info!(cert = %self.cert.display(), "loaded a new certificate");
                 }
@@ -66,7 +69,7 @@ impl TlsFiles {
     }
 }
 
-fn parse((cert, key): &(Vec<u8>, Vec<u8>)) -> io::Result<ServerConfig> {
+fn parse((cert, key): &(Vec<u8>, Vec<u8>)) -> io::Result<TlsAcceptor> {
     let invalid = |what: String| io::Error::new(io::ErrorKind::InvalidData, what);
     let chain = CertificateDer::pem_slice_iter(cert)
         .collect::<Result<Vec<_>, _>>()
@@ -78,5 +81,44 @@ fn parse((cert, key): &(Vec<u8>, Vec<u8>)) -> io::Result<ServerConfig> {
         .with_single_cert(chain, key)
         .map_err(|error| invalid(error.to_string()))?;
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(config)
+    Ok(Arc::new(config).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn write(files: &TlsFiles) {
+        let issued = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap();
+        fs::write(&files.cert, issued.cert.pem()).unwrap();
+        fs::write(&files.key, issued.signing_key.serialize_pem()).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reloads_changed_files_and_keeps_the_old_pair_while_they_are_unusable() {
+        let directory = std::env::temp_dir().join(uuid::Uuid::new_v4().to_string());
+        fs::create_dir(&directory).unwrap();
+        let files = TlsFiles { cert: directory.join("crt"), key: directory.join("key") };
+        write(&files);
+        let acceptor = watch::Sender::new(files.load().unwrap());
+        let mut changes = acceptor.subscribe();
+        let task_files = files.clone();
+        let task = tokio::spawn(async move { task_files.keep_fresh(&acceptor).await });
+        let mut changed = async || {
+            tokio::time::sleep(2 * RELOAD_INTERVAL).await;
+            let changed = changes.has_changed().unwrap();
+            changes.mark_unchanged();
+            changed
+        };
+
+        assert!(!changed().await);
+        write(&files);
+        assert!(changed().await);
+        fs::write(&files.key, "half a key").unwrap();
+        assert!(!changed().await);
+        write(&files);
+        assert!(changed().await);
+        task.abort();
+        fs::remove_dir_all(directory).unwrap();
+    }
 }

@@ -11,15 +11,18 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum_server::tls_rustls::RustlsConfig;
 use futures::StreamExt as _;
 use http::StatusCode;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// A name in the certificate, besides `localhost` and 127.0.0.1, that no resolver can resolve.
 pub const NAME: &str = "id.example.test";
@@ -76,10 +79,7 @@ impl Idp {
         let (config, ca) = certificates();
         let site = Arc::<Site>::default();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&site));
-        let server =
-            axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(config)));
-        let serving = server.unwrap().serve(router.into_make_service());
-        let task = tokio::spawn(async move { serving.await.unwrap() });
+        let task = tokio::spawn(serve(listener, config, router));
         Self { port, ca, site, task }
     }
 
@@ -126,6 +126,20 @@ impl Idp {
 impl Drop for Idp {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, config: ServerConfig, router: Router) {
+    let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        let (acceptor, service) = (acceptor.clone(), TowerToHyperService::new(router.clone()));
+        tokio::spawn(async move {
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let http = auto::Builder::new(TokioExecutor::new());
+            let _ = http.serve_connection(TokioIo::new(stream), service).await;
+        });
     }
 }
 

@@ -32,7 +32,7 @@ async fn later(space: &Space, name: &str) {
 #[tokio::test]
 async fn what_belongs_to_nobody_goes() {
     let _turn = alone().await;
-    let _operator = Operator::start(&["--orphan-grace=2s"]).await;
+    let operator = Operator::start(&["--orphan-grace=2s"]).await;
     let space = Space::new("sweep").await;
     let fast = |policy: &str| json!({"algorithm": "EdDSA", "deletionPolicy": policy});
     // One that chose its clientId has that on its Secret.
@@ -68,15 +68,18 @@ async fn what_belongs_to_nobody_goes() {
         let metadata = json!({"name": name, "labels": labels});
         space.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await;
     }
-    // Ours, but somebody removed the label: it is not ours to delete any more.
-    let unlabel = json!({"metadata": {"labels": null}});
-
     let (lived, chosen) = (space.api_key("lives").await, space.api_key("chosen").await);
-    for name in ["deleted", "kept", "becomes-webapp"] {
+    // Ours, but somebody removed the label: it is not ours to delete any more. The operator is down
+    // meanwhile, since it repairs the Secret as long as it has not heard of the client's deletion.
+    operator.stop().await;
+    space.delete::<SdkClient>("becomes-webapp").await;
+    space.merge::<Secret>("becomes-webapp", json!({"metadata": {"labels": null}})).await;
+    space.apply(&webapp("becomes-webapp", "lives")).await;
+    let _operator = Operator::start(&["--orphan-grace=2s"]).await;
+
+    for name in ["deleted", "kept"] {
         space.delete::<SdkClient>(name).await;
     }
-    space.merge::<Secret>("becomes-webapp", unlabel).await;
-    space.apply(&webapp("becomes-webapp", "lives")).await;
     space.apply(&service("renamed", "Member", "new-name")).await;
     space.delete::<UserPool>("deleted").await;
     space.delete::<UserPool>("kept").await;

@@ -55,6 +55,7 @@ fn values_reach_what_they_are_for() {
     assert!(render("publicUrl=https://anon.example.com").contains("https://anon.example.com"));
     assert!(render("publicUrl=").contains("http://anon-operator.anon-system.svc:8080"));
     assert!(render("orphanGrace=2h").contains("2h"));
+    assert!(render("idleTimeout=5m30s").contains("--idle-timeout=5m30s"));
     assert!(render("api.linkUrl=https://link.example").contains("--link-url=https://link.example"));
     assert!(render("api.trustedProxyHops=2").contains("--trusted-proxy-hops=2"));
     // Nobody gets rights over Namespaces who has not asked for them.
@@ -271,6 +272,8 @@ fn a_value_that_cannot_be_is_refused_by_name() {
         "remoteKeySets.maxAge=1d",
         "orphanGrace=30m1h",
         "orphanGrace=1h1h",
+        "idleTimeout=9s",
+        "idleTimeout=24h1s",
         "image.repository=registry.example.com/anon:1.0",
         "serviceAccount.create=false",
     ] {

@@ -6,6 +6,7 @@ mod bad_input;
 mod chart;
 mod children;
 mod chosen_ids;
+mod connections;
 mod contract;
 mod crds;
 mod examples;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anon_operator::clock::Clock;
 use anon_operator::config::Role;
-use anon_operator::server;
+use anon_operator::server::{self, ConnectionLimits};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -30,10 +30,14 @@ pub struct Server {
 }
 
 pub fn start(router: Router, drain: Duration) -> Server {
+    start_with(router, ConnectionLimits { drain_timeout: drain, ..ConnectionLimits::default() })
+}
+
+fn start_with(router: Router, limits: ConnectionLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-    let task = tokio::spawn(server::serve(listener, router, None, stop.clone(), drain));
+    let task = tokio::spawn(server::serve(listener, router, None, stop.clone(), limits));
     Server { address, stop, task }
 }
 
@@ -94,15 +98,45 @@ async fn rejects_http11_requests_without_exactly_one_host() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_falls_silent_is_closed() {
     let server = start(slow(Duration::ZERO), Duration::ZERO);
-    for rest_of_it in ["", "GET / HT"] {
+    for (rest_of_it, minutes) in [("", 3), ("GET / HT", 1)] {
         let mut stream = connect(&server, REQUEST).await;
         let mut answer = [0; 15];
         stream.read_exact(&mut answer).await.unwrap();
         stream.write_all(rest_of_it.as_bytes()).await.unwrap();
         let started = Instant::now();
         rest(stream).await;
-        assert!(started.elapsed() < Duration::from_mins(1), "{rest_of_it:?}");
+        assert!(started.elapsed() < Duration::from_mins(minutes), "{rest_of_it:?}");
     }
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_refuse_a_new_one() {
+    let limits = ConnectionLimits { max_connections: 8, ..ConnectionLimits::default() };
+    let server = start_with(slow(Duration::ZERO), limits);
+    let mut idle = Vec::new();
+    for request in [REQUEST, "", REQUEST, REQUEST, "", REQUEST, REQUEST, ""] {
+        let mut stream = connect(&server, request).await;
+        if !request.is_empty() {
+            stream.read_exact(&mut [0; 15]).await.unwrap();
+        }
+        idle.push(stream);
+    }
+    // Connections that are open for less than a second are not closed.
+    let served = async {
+        loop {
+            let text = REQUEST.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n");
+            if rest(connect(&server, &text).await).await.starts_with("HTTP/1.1 200") {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    timeout(Duration::from_mins(1), served).await.expect("refused");
+    // The oldest of them were closed, the newest was not.
+    assert!(!rest(idle.remove(0)).await.contains("connection: close"));
+    let mut newest = idle.pop().unwrap();
+    newest.write_all(REQUEST.as_bytes()).await.unwrap();
+    newest.read_exact(&mut [0; 15]).await.unwrap();
 }
 
 #[tokio::test]
@@ -134,6 +168,7 @@ async fn what_is_in_flight_finishes_within_the_drain() {
         server.stop.cancel();
         let text = rest(stream).await;
         assert_eq!(text.starts_with("HTTP/1.1 200"), finishes, "{work} {drain}: {text}");
+        assert_eq!(text.contains("connection: close"), finishes, "{work} {drain}: {text}");
         server.task.await.unwrap().unwrap();
         assert!(started.elapsed() <= Duration::from_secs(drain + 1), "{work} {drain}");
     }

@@ -1,0 +1,190 @@
+//! The accept loop: [`serve`] is the only place that listens. hyper speaks HTTP on each connection;
+//! [`Connection`] decides when the connection has to be closed.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::middleware;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::io::InspectReader;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::connection::{Close, Connection, ConnectionLimits};
+use super::connection_limit::Connections;
+use super::host;
+use super::tls::TlsFiles;
+
+/// The maximum size of a request head, in bytes: a token of 16 KiB and as much again.
+const MAX_HEAD: u32 = 32 * 1024;
+/// The HTTP/2 flow control window, in bytes: how much of request bodies a connection may send
+/// ahead, and how much of a response is buffered for sending.
+const WINDOW: u32 = 64 * 1024;
+/// How often idle connections are closed if too many connections are open.
+const ROOM_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause after a connection that could not be accepted: the process is probably out of file
+/// descriptors, and would fail again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves `router` on `listener` until `shutdown`, then waits for requests in flight.
+///
+/// # Errors
+/// The certificate cannot be read, or the listener is unusable.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<TlsFiles>,
+    shutdown: CancellationToken,
+    limits: ConnectionLimits,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let server = Server::new(router, limits);
+    match tls {
+        None => server.run(listener, None, shutdown).await,
+        Some(files) => {
+            let acceptor = watch::Sender::new(files.load()?);
+            tokio::select! {
+                () = server.run(listener, Some(&acceptor), shutdown) => {}
+                never = files.keep_fresh(&acceptor) => match never {},
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the connections of a listener share.
+struct Server {
+    router: Router,
+    http: auto::Builder<TokioExecutor>,
+    connections: Arc<Connections>,
+}
+
+impl Server {
+    fn new(router: Router, limits: ConnectionLimits) -> Arc<Self> {
+        Arc::new(Self {
+            router: router.layer(middleware::from_fn(host::required)),
+            http: http(),
+            connections: Connections::new(limits),
+        })
+    }
+
+    async fn run(
+        self: &Arc<Self>,
+        listener: tokio::net::TcpListener,
+        tls: Option<&watch::Sender<TlsAcceptor>>,
+        shutdown: CancellationToken,
+    ) {
+        let mut tasks = JoinSet::new();
+        let mut room = interval(ROOM_INTERVAL);
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => {
+                    let Ok((stream, address)) = accepted else {
+                        sleep(ACCEPT_PAUSE).await;
+                        continue;
+                    };
+                    // Without a place, the connection is closed.
+                    let Some(connection) = self.connections.open() else { continue };
+                    let tls = tls.map(|acceptor| acceptor.borrow().clone());
+                    let server = Arc::clone(self);
+                    tasks.spawn(async move { server.accept(stream, address, tls, connection).await });
+                }
+                _ = room.tick() => self.connections.make_room(),
+                Some(_) = tasks.join_next() => {}
+                () = shutdown.cancelled() => break,
+            }
+        }
+        // New connections are refused from here on.
+        drop(listener);
+        self.connections.drain();
+        let ended = async { while tasks.join_next().await.is_some() {} };
+        let _ = timeout(self.connections.limits().drain_timeout, ended).await;
+        tasks.shutdown().await;
+    }
+
+    /// Serves one connection.
+    async fn accept<S>(
+        &self,
+        stream: S,
+        address: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        connection: Arc<Connection>,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let Some(tls) = tls else { return self.speak(stream, address, connection).await };
+        tokio::select! {
+            handshake = tls.accept(stream) => if let Ok(stream) = handshake {
+                self.speak(stream, address, connection).await;
+            },
+            _ = connection.closing() => {}
+        }
+    }
+
+    /// Speaks HTTP until the connection ends or has to be closed.
+    async fn speak<S>(&self, stream: S, address: SocketAddr, connection: Arc<Connection>)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let reader = Arc::clone(&connection);
+        let stream = InspectReader::new(stream, move |bytes| reader.received(bytes));
+        let (router, requests) = (self.router.clone(), Arc::clone(&connection));
+        let connections = Arc::clone(&self.connections);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            let in_flight = requests.begin();
+            request.extensions_mut().insert(ConnectInfo(address));
+            request.extensions_mut().insert(Arc::clone(&connections));
+            let response = router.clone().oneshot(request);
+            async move { response.await.map(|response| in_flight.respond(response)) }
+        });
+        let http = self.http.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(http);
+        loop {
+            tokio::select! {
+                // First, so that a request that has been received is seen before the connection is
+                // judged idle.
+                biased;
+                _ = http.as_mut() => return,
+                close = connection.closing() => match close {
+                    // In HTTP/1.1, closes an idle connection, or says `Connection: close` in the
+                    // response in progress. In HTTP/2, sends GOAWAY.
+                    Close::Gracefully => http.as_mut().graceful_shutdown(),
+                    Close::Now => return,
+                }
+            }
+        }
+    }
+}
+
+/// Limits the cost of a connection before a request is complete.
+fn http() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper's timeout for a head also runs between requests, when a connection may be idle for much
+    // longer. `Connection` has a timeout for each.
+    builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(64)
+        .max_header_list_size(MAX_HEAD)
+        .max_send_buf_size(WINDOW as usize)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .keep_alive_interval(Some(Duration::from_secs(30)));
+    builder
+}
+
+#[cfg(test)]
+mod tests;
