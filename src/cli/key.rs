@@ -9,12 +9,12 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::output::{self, Format};
 use super::{Streams, read_input};
 use crate::crd::ApiKeyHash;
+use crate::domain::client::StoredApiKey;
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
 use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
@@ -100,7 +100,7 @@ pub fn run(command: &Key, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::
 
 fn generate(args: &Generate, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     let key = ApiKey::generate()?;
-    let entry = entry(&key, &args.new_key, now)?;
+    let entry = ApiKeyHash::from(listed(&key, &args.new_key, now)?);
     // The key first: an entry whose key nobody has is useless.
     KeyOutput::open(&key, &args.new_key, streams)?.finish(streams)?;
     match args.output {
@@ -129,9 +129,8 @@ fn id(args: &Id, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The entry of `hashes` for a key.
-fn entry(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<ApiKeyHash> {
-    let hash = key.hash();
+/// The key as it is listed in `spec.service.apiKey.hashes`.
+fn listed(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<StoredApiKey> {
     // Kubernetes stores whole seconds.
     let now = Timestamp::from_second(now.as_second())?;
     let expires_at = args.expires_in.as_deref().map(|text| {
@@ -140,12 +139,7 @@ fn entry(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<ApiK
             .and_then(|lifetime| now.checked_add(lifetime).ok())
             .ok_or_else(|| anyhow!("--expires-in must be a positive duration in hours, minutes and seconds, such as 2160h or 1h30m"))
     });
-    Ok(ApiKeyHash {
-        id: hash.id(),
-        sha256: hash.to_string(),
-        created_at: Some(Time(now)),
-        expires_at: expires_at.transpose()?.map(Time),
-    })
+    Ok(StoredApiKey::listed(key.hash(), Some(now), expires_at.transpose()?))
 }
 
 /// Where a new key goes: to a file, before the cluster knows it, or to standard error afterwards.

@@ -214,7 +214,9 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
         Sweep::ApiKeys => {
             let api: Api<Guarded<SdkClient>> = Api::all(client.clone());
             let take = |client: Guarded<SdkClient>| match client.0 {
-                Ok(client) => owned.claims.extend(delivery_claim(&client)),
+                Ok(client) => {
+                    owned.claims.extend(delivery_claims(&client).into_iter().flatten());
+                }
                 Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
             };
             let listed = pages::each(&api, ListParams::default(), take).await;
@@ -237,13 +239,17 @@ async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String
     Ok(uids)
 }
 
-fn delivery_claim(client: &SdkClient) -> Option<Claim> {
+/// The Secret that the spec specifies, and the one that the keys in status were delivered into: as
+/// long as these differ, the latter is read to decide which keys are still valid.
+fn delivery_claims(client: &SdkClient) -> Option<impl Iterator<Item = Claim>> {
     let namespace = client.namespace()?;
     let delivery = client.spec.service.as_ref()?.api_key.delivery.as_ref()?;
     // As in the Secret's label. The spec need not be valid otherwise.
     let derived = || SdkClientId::derive(&namespace, &client.name_any()).to_string();
     let id = client.spec.client_id.clone().unwrap_or_else(derived);
-    Some((id, format!("{namespace}/{}", delivery.secret_name)))
+    let former = client.status.as_ref().and_then(|status| status.secret_name.as_ref());
+    let secrets = [Some(&delivery.secret_name), former].into_iter().flatten();
+    Some(secrets.map(move |secret| (id.clone(), format!("{namespace}/{secret}"))))
 }
 
 fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
@@ -263,6 +269,7 @@ fn may_go(secret: &GuardedMeta<Secret>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crd::SdkClientStatus;
 
     fn client(spec: &serde_json::Value) -> SdkClient {
         serde_json::from_value(serde_json::json!({
@@ -281,22 +288,31 @@ mod tests {
         .unwrap()
     }
 
+    fn is_claimed(client: &SdkClient, secret: &GuardedMeta<Secret>) -> bool {
+        delivery_claims(client).unwrap().any(|owned| owned == claim(Sweep::ApiKeys, secret))
+    }
+
     #[test]
     fn a_secret_is_claimed_by_id_and_place() {
         let service = serde_json::json!(
             {"role": "Member", "apiKey": {"delivery": {"secretName": "key"}}}
         );
         let derived = SdkClientId::derive("acme", "backend").to_string();
-        let owned = delivery_claim(&client(&serde_json::json!({"service": service}))).unwrap();
-        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", &derived)), owned);
-        assert_ne!(claim(Sweep::ApiKeys, &secret("acme", "old-key", &derived)), owned);
-        assert_ne!(claim(Sweep::ApiKeys, &secret("copied", "key", &derived)), owned);
+        let mut backend = client(&serde_json::json!({"service": service}));
+        assert!(is_claimed(&backend, &secret("acme", "key", &derived)));
+        assert!(!is_claimed(&backend, &secret("acme", "old-key", &derived)));
+        assert!(!is_claimed(&backend, &secret("copied", "key", &derived)));
+
+        // The Secret that the keys in status were delivered into, until they are in the new one.
+        let old = Some("old-key".to_owned());
+        backend.status = Some(SdkClientStatus { secret_name: old, ..SdkClientStatus::default() });
+        assert!(is_claimed(&backend, &secret("acme", "key", &derived)));
+        assert!(is_claimed(&backend, &secret("acme", "old-key", &derived)));
 
         // A client with a clientId of its own has that in the label of its Secret.
         let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
         let spec = serde_json::json!({"clientId": chosen, "service": service});
-        let owned = delivery_claim(&client(&spec)).unwrap();
-        assert_eq!(claim(Sweep::ApiKeys, &secret("acme", "key", chosen)), owned);
+        assert!(is_claimed(&client(&spec), &secret("acme", "key", chosen)));
     }
 
     #[test]

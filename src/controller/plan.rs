@@ -46,6 +46,8 @@ pub enum Write {
     EnsureSecret(SecretWrite),
     /// Replaces a Secret as it was read.
     ReplaceSecret(SecretWrite),
+    /// Deletes exactly the Secret that was read.
+    DeleteSecret(SecretWrite),
     /// Creates or repairs the ConfigMap.
     ApplyConfigMap(Box<ConfigMap>),
     /// Creates or repairs the RoleBinding.
@@ -178,6 +180,11 @@ impl<S> Plan<S> {
                             None => return Err(error),
                         },
                     }
+                }
+                Write::DeleteSecret(write) => {
+                    let api: Api<Tolerant<Secret>> =
+                        Api::namespaced(client.clone(), &write.namespace);
+                    apply::delete_exactly(&api, &*write.secret).await?;
                 }
                 Write::ApplyConfigMap(child) => written.child(client, object, &**child).await?,
                 Write::ApplyRoleBinding(child) => written.child(client, object, &**child).await?,

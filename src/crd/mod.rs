@@ -34,8 +34,8 @@ pub use revocation::{
     RevokedSessions,
 };
 pub use sdk_client::{
-    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, MAX_HASHES, Rotation,
-    SdkClient, SdkClientSpec, SdkClientStatus, Service, Webapp,
+    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, Rotation, SdkClient,
+    SdkClientSpec, SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
     FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,

@@ -187,8 +187,14 @@ names! {
     }
     KeyReplaced = Warning {
         /// The key was deleted together with its Secret, was no longer a key, or was revoked; the
-        /// message says which. A new key is in the Secret, and the old one is rejected.
+        /// message says which. A new key is in the Secret, and the old one is rejected, unless the
+        /// operator itself has deleted the Secret because it was immutable.
         SdkClient, UserPool "clients with `delivery`, hosted pools";
+    }
+    SecretNameChanged = Normal {
+        /// `secretName` was edited, and the new Secret contains an API key. The keys of the former
+        /// Secret stay valid for the overlap; the message reports how many there are.
+        SdkClient "clients with `delivery`";
     }
     SecretRepaired = Normal {
         /// Entries, labels or annotations of the Secret drifted from the desired state and were

@@ -12,10 +12,12 @@ use super::rules::{
     matches, no_control_characters, object_name, readable_time, secret_key,
 };
 use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
+use crate::domain::client::StoredApiKey;
 use crate::domain::constraint::{
     CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_ORIGIN, MAX_ORIGINS, MAX_REDIRECT_URLS,
     MAX_URL, ORIGIN, REDIRECT_URL,
 };
+use crate::domain::credential::KeyHash;
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -164,9 +166,6 @@ pub struct Service {
     pub api_key: ApiKeySource,
 }
 
-/// The maximum number of hashes of a client.
-pub const MAX_HASHES: usize = 16;
-
 /// Source of a service's API keys: exactly one of the fields.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[x_kube(
@@ -224,6 +223,27 @@ pub struct ApiKeyHash {
     #[schemars(extend("pattern" = READABLE_FRACTION))]
     #[x_kube(validation = expiry_time())]
     pub expires_at: Option<Time>,
+}
+
+impl ApiKeyHash {
+    /// The key; `None` if the hash is malformed, which the schema rejects.
+    #[must_use]
+    pub fn key(&self) -> Option<StoredApiKey> {
+        let hash = KeyHash::parse(&self.sha256).filter(|hash| hash.id() == self.id)?;
+        let time = |time: &Option<Time>| time.as_ref().map(|Time(time)| *time);
+        Some(StoredApiKey::listed(hash, time(&self.created_at), time(&self.expires_at)))
+    }
+}
+
+impl From<StoredApiKey> for ApiKeyHash {
+    fn from(key: StoredApiKey) -> Self {
+        Self {
+            id: key.hash.id(),
+            sha256: key.hash.to_string(),
+            created_at: key.created_at.map(Time),
+            expires_at: key.expires_at.map(Time),
+        }
+    }
 }
 
 /// The Secret that an API key is delivered into.
@@ -396,11 +416,16 @@ pub struct SdkClientStatus {
     /// Type of the client: Webapp or Service.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ClientType>,
-    /// Name of the Secret that `keys` were delivered into. They are valid only while this matches the
-    /// spec.
+    /// Name of the Secret that `keys` were delivered into. If the spec names another one, they stay
+    /// valid until that one exists, and then for `rotation.overlap`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub secret_name: Option<String>,
+    /// The uid of the Secret while it is replaced, because it was made immutable. Its deletion does not
+    /// end the validity of `keys`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 36))]
+    pub replacing: Option<String>,
     /// Hashes of the API keys that belong to this client, oldest first; at most 16. The keys themselves
     /// are never listed. A hash belongs to one client only.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

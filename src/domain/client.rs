@@ -137,6 +137,16 @@ pub struct StoredApiKey {
 }
 
 impl StoredApiKey {
+    /// A key that is created elsewhere, and listed by its hash.
+    #[must_use]
+    pub const fn listed(
+        hash: KeyHash,
+        created_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { hash, state: ApiKeyState::Current, created_at, expires_at }
+    }
+
     /// This key with the more restrictive of its own times and those of `other`. An unknown
     /// creation time is earlier than any other, and a key without an expiry never expires.
     #[must_use]

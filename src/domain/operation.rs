@@ -120,7 +120,7 @@ operations! {
         "delete a client";
     /// `POST /org/sdkClient/{sdkClientId}/rotate`.
     RotateSdkClient = POST "/org/sdkClient/{sdkClientId}/rotate", Some(Role::Member),
-        "create a new ApiKey for a client";
+        "rotate the ApiKey of a client";
     /// `GET /org/sdkClients`.
     ListSdkClients = GET "/org/sdkClients", Some(Role::ReadOnly),
         "list the clients";

@@ -6,13 +6,14 @@
 //! types, one such object makes every list and watch that contains it fail, for as long as it
 //! exists. So no object is read through a plain `Api<Secret>`; see [`tolerant::Tolerant`].
 //!
-//! Besides, what every client of the API server needs once: names, errors, guarded deletions, and
-//! retries after a conflict.
+//! Besides, what every client of the API server needs once: names, errors, guarded deletions,
+//! retries after a conflict, and the Secrets that two of them write.
 
 pub mod api;
 pub mod error;
 pub mod name;
 pub mod pages;
+pub mod password_secret;
 pub mod retry;
 pub mod tolerant;
 pub mod utf8;

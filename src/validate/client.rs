@@ -1,6 +1,5 @@
 //! `SdkClient`.
 
-use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
@@ -12,10 +11,8 @@ use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
-use crate::domain::rotation::api_keys::{ApiKeyState, Policy};
-
-/// How long a previous key stays valid by default.
-const DEFAULT_OVERLAP: SignedDuration = SignedDuration::from_hours(1);
+use crate::domain::rotation::DEFAULT_OVERLAP;
+use crate::domain::rotation::api_keys::Policy;
 
 /// A client with the keys that its status lists: those delivered into the Secret that the spec
 /// names, or those whose hashes the spec lists as well.
@@ -79,7 +76,7 @@ fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Serv
         (Some(delivery), None) => Ok(Service {
             role,
             source: KeySource::Delivery(Box::new(parse_delivery(object, delivery)?)),
-            keys: delivered(object, delivery),
+            keys: delivered(object),
         }),
         (None, Some(hashes)) => {
             let listed = parse_hashes(hashes)?;
@@ -142,10 +139,12 @@ fn parse_rotation(delivery: &crd::Delivery) -> Result<Policy, Violations> {
     Ok(Policy { lifetime, interval, overlap })
 }
 
-/// The keys in status, provided that they were delivered into the Secret that the spec names now.
-fn delivered(object: &crd::SdkClient, delivery: &crd::Delivery) -> Vec<StoredApiKey> {
-    let named = object.status.as_ref().and_then(|status| status.secret_name.as_ref());
-    if named == Some(&delivery.secret_name) { recorded(object) } else { Vec::new() }
+/// The keys in status, provided that they were delivered into a Secret. That may be one which the
+/// spec named before: the leader ends the overlap of its keys.
+fn delivered(object: &crd::SdkClient) -> Vec<StoredApiKey> {
+    let status = object.status.as_ref();
+    let into = status.and_then(|status| status.secret_name.as_ref());
+    into.map(|_| recorded(object)).unwrap_or_default()
 }
 
 /// The keys that both spec and status list. Until status is updated after a change of the spec, the
@@ -174,19 +173,12 @@ fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {
     let parse = |(index, key): (usize, &crd::ApiKeyHash)| {
-        let hash = KeyHash::parse(&key.sha256).filter(|hash| hash.id() == key.id);
-        let hash = hash.ok_or_else(|| {
+        key.key().ok_or_else(|| {
             vec![Violation {
                 field: format!("spec.service.apiKey.hashes[{index}]"),
                 message: "sha256 must be 64 lower-case hexadecimal digits, and id the first 16 of them; `kubectl anon key generate` prints both"
                     .to_owned(),
             }]
-        })?;
-        Ok(StoredApiKey {
-            hash,
-            state: ApiKeyState::Current,
-            created_at: key.created_at.as_ref().map(|Time(time)| *time),
-            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
         })
     };
     hashes.iter().enumerate().map(parse).collect()

@@ -279,7 +279,8 @@ fn delivery() -> Value {
 
 fn with_hashes() -> Value {
     json!({"service": {"role": "Member", "apiKey": {"hashes": [
-        {"id": "cccccccccccccccc", "sha256": "c".repeat(64)}
+        {"id": "eeeeeeeeeeeeeeee", "sha256": "e".repeat(64), "expiresAt": "2020-01-01T00:00:00Z"},
+        {"id": "cccccccccccccccc", "sha256": "c".repeat(64)},
     ]}}})
 }
 
@@ -320,7 +321,7 @@ async fn a_client_that_cannot_rotate_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hash_is_added_to_those_that_are_there() {
+async fn a_hash_is_added_to_those_that_are_valid() {
     // Of another key. Ready alone does not tell that the new one is accepted, nor the lack of it that
     // it is not.
     let conflict = json!({"observedGeneration": 1, "conditions": [{
@@ -351,5 +352,21 @@ async fn a_key_that_could_not_be_added_is_not_left_lying_about() {
     assert!(!output.status.success() && output.stdout.is_empty());
     assert!(text(&output.stderr).contains("Conflict"), "{}", text(&output.stderr));
     assert!(!fs::exists(&path).unwrap());
-    assert_eq!(cluster.hashes().len(), 1);
+    assert_eq!(cluster.hashes().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_without_room_is_not_added() {
+    let hash = |n: usize| {
+        let digit = format!("{n:x}");
+        json!({"id": digit.repeat(16), "sha256": digit.repeat(64)})
+    };
+    let hashes: Vec<_> = (0..16).map(hash).collect();
+    let spec = json!({"service": {"role": "Member", "apiKey": {"hashes": hashes}}});
+    let cluster = Cluster::start(&spec, &json!({}), 0).await;
+    let output = cluster.run(&["key", "rotate", "backend"]).await;
+    let said = text(&output.stderr);
+    assert!(!output.status.success() && output.stdout.is_empty());
+    assert!(said.contains("16 keys are valid") && !said.contains("ory_apikey_"), "{said}");
+    assert_eq!(cluster.hashes().len(), 16);
 }

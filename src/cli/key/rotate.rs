@@ -13,14 +13,16 @@ use kube::{Client, Config};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
-use super::{KeyOutput, NewKeyArgs, entry};
+use super::{KeyOutput, NewKeyArgs, listed};
 use crate::cli::Streams;
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
 use crate::crd::{ApiKeyHash, SdkClient};
+use crate::domain::client::StoredApiKey;
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
 use crate::domain::rotation::api_keys::ApiKeyState;
+use crate::domain::rotation::listed_keys::{self, MAX_LISTED};
 use crate::kube_ext::error::{naming, short};
 use crate::kube_ext::retry::on_conflict;
 use crate::names;
@@ -177,19 +179,26 @@ impl Rotation<'_> {
     /// A client with `hashes`.
     async fn add_hash(&self, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
         let name = &self.args.name;
-        let key = ApiKey::generate()?;
-        let entry = entry(&key, &self.args.new_key, now)?;
-        let output = KeyOutput::open(&key, &self.args.new_key, streams)?;
+        let secret = ApiKey::generate()?;
+        let key = listed(&secret, &self.args.new_key, now)?;
+        let output = KeyOutput::open(&secret, &self.args.new_key, streams)?;
         let attempt = || async {
             let object = self.api.get(name).await?;
-            self.patch(&with_hash(&object, &entry)).await
+            let Some(patch) = with_key(&object, &key, now) else { return Ok(None) };
+            self.patch(&patch).await.map(Some)
         };
         let patched = match on_conflict(ATTEMPTS, attempt).await {
+            Ok(Some(patched)) => Ok(patched),
+            Ok(None) => Err(anyhow!(
+                "all of its {MAX_LISTED} keys are valid, which is the maximum; remove one that is no longer used from spec.service.apiKey.hashes"
+            )),
+            Err(error) => Err(error.into()),
+        };
+        let patched = match patched {
             Ok(patched) => patched,
             Err(error) => {
                 output.discard(streams);
-                return Err(error)
-                    .with_context(|| format!("cannot add a hash to SdkClient `{name}`"));
+                return Err(error.context(format!("cannot add a hash to SdkClient `{name}`")));
             }
         };
         output.finish(streams)?;
@@ -197,13 +206,13 @@ impl Rotation<'_> {
         writeln!(
             streams.stdout,
             "sdkclient/{name}: API key {} added; the client has {count} hashes",
-            entry.id
+            key.hash.id()
         )?;
         if self.args.wait {
             // Not Ready: another key of the client may be what keeps it from that.
             let accepted = |object: &SdkClient| {
                 let mut keys = object.status.iter().flat_map(|status| &status.keys);
-                keys.any(|key| key.sha256 == entry.sha256)
+                keys.any(|accepted| accepted.sha256 == key.hash.to_string())
             };
             self.wait(accepted).await?;
             writeln!(streams.stdout, "sdkclient/{name}: hash accepted")?;
@@ -248,15 +257,17 @@ fn hashes(object: &SdkClient) -> &[ApiKeyHash] {
     service.and_then(|service| service.api_key.hashes.as_deref()).unwrap_or_default()
 }
 
-/// The merge patch that adds a hash, on condition that the client has not changed: a list is replaced
-/// as a whole, so without the precondition concurrent additions would be lost.
-fn with_hash(object: &SdkClient, entry: &ApiKeyHash) -> serde_json::Value {
-    let mut all = hashes(object).to_vec();
-    all.push(entry.clone());
-    json!({
+/// The merge patch that adds a key, on condition that the client has not changed: a list is replaced
+/// as a whole, so without the precondition concurrent additions would be lost. `None` if there is no
+/// room. The previous keys have no end: only people know when their consumers no longer use them.
+fn with_key(object: &SdkClient, key: &StoredApiKey, now: Timestamp) -> Option<serde_json::Value> {
+    let listed: Vec<_> = hashes(object).iter().filter_map(ApiKeyHash::key).collect();
+    let rotated = listed_keys::rotate(&listed, key.clone(), None, now).ok()?;
+    let all: Vec<_> = rotated.into_iter().map(ApiKeyHash::from).collect();
+    Some(json!({
         "metadata": {"resourceVersion": object.metadata.resource_version},
         "spec": {"service": {"apiKey": {"hashes": all}}},
-    })
+    }))
 }
 
 /// State of the client, for people: why a rotation is deferred, otherwise the condition Ready.

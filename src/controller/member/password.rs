@@ -7,10 +7,8 @@
 //! write has created a Secret that the next leader finds, because the id is derived from the
 //! source. Hashes that are no longer referenced are deleted by garbage collection.
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
-use kube::api::ObjectMeta;
 
 use crate::controller::apply;
 use crate::controller::plan::{SecretWrite, Write};
@@ -21,6 +19,7 @@ use crate::domain::ids::PasswordId;
 use crate::domain::member::Member;
 use crate::domain::password::{PasswordHash, Refused};
 use crate::domain::secret_ref::SecretEntry;
+use crate::kube_ext::password_secret;
 use crate::names;
 
 /// The password that the spec refers to.
@@ -71,11 +70,10 @@ pub async fn observe(context: &Context, member: &Member) -> Result<Password, Err
     if stored(context, &name).await?.is_some() {
         return Ok(Password::Stored(id));
     }
-    match hash(context, text.to_owned()).await? {
-        Ok(hash) => Ok(Password::New(id, Box::new(desired(member, name, &mark, &hash)))),
-        Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
-        Err(refused) => Ok(Password::Refused(refused)),
-    }
+    hashed(context, text.to_owned(), |hash| {
+        Password::New(id, Box::new(password_secret::new(member, name, &mark, &hash)))
+    })
+    .await
 }
 
 impl Password {
@@ -106,33 +104,25 @@ async fn stored(context: &Context, name: &str) -> Result<Option<Secret>, Error> 
 
 /// Whether the stored hash is of this text.
 async fn is_of(context: &Context, secret: &Secret, text: String) -> Result<bool, Error> {
-    let bytes = secret.data.as_ref().and_then(|data| data.get(names::PASSWORD_HASH));
-    let hash = bytes.and_then(|ByteString(bytes)| std::str::from_utf8(bytes).ok());
-    let Some(hash) = hash.and_then(PasswordHash::parse) else { return Ok(false) };
+    let Some(hash) = password_secret::hash(secret) else { return Ok(false) };
     let _turn = context.hashing.lock().await;
     let text = zeroize::Zeroizing::new(text);
     Ok(tokio::task::spawn_blocking(move || hash.is_of_entry(&text)).await?)
 }
 
-/// Hashes outside the async threads, and one at a time, because each hash takes 19 MiB.
-async fn hash(context: &Context, text: String) -> Result<Result<PasswordHash, Refused>, Error> {
+/// Hashes a new password outside the async threads, and one at a time, because each hash takes
+/// 19 MiB.
+async fn hashed(
+    context: &Context,
+    text: String,
+    new: impl FnOnce(PasswordHash) -> Password,
+) -> Result<Password, Error> {
     let _turn = context.hashing.lock().await;
     let text = zeroize::Zeroizing::new(text);
-    Ok(tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await?)
-}
-
-fn desired(member: &Member, name: String, mark: &str, hash: &PasswordHash) -> Secret {
-    let data = ByteString(hash.expose().as_bytes().to_vec());
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(name),
-            labels: Some(names::labels(names::PASSWORD, &member.id)),
-            annotations: Some(names::password_annotations(&member.name, mark)),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
-        ..Secret::default()
+    match tokio::task::spawn_blocking(move || PasswordHash::from_entry(&text)).await? {
+        Ok(hash) => Ok(new(hash)),
+        Err(Refused::Failed) => Err(Error::Incomplete { what: "a hash" }),
+        Err(refused) => Ok(Password::Refused(refused)),
     }
 }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::controller::driver::Reconcile;
 use crate::controller::member::{self, password::Password};
-use crate::controller::sdk_client::api_key_rotation::{Next, Observed as Delivered, Owned};
+use crate::controller::sdk_client::api_key_rotation::{Facts as Delivered, Next, Observed};
 use crate::controller::sdk_client::pending::Pending;
 use crate::controller::sdk_client::{self, Facts, hashes};
 use crate::controller::user_pool::jwks_refresher::Known;
@@ -62,9 +62,12 @@ fn render<S: Serialize>(plan: &Plan<S>) -> String {
         writeln!(text, "failure").unwrap();
     }
     if let Some((status, readiness)) = &plan.status {
-        let keys = serde_json::to_value(status).unwrap()["keys"].clone();
-        let keys = states(keys.as_array().map_or(&[], Vec::as_slice));
+        let status = serde_json::to_value(status).unwrap();
+        let keys = states(status["keys"].as_array().map_or(&[], Vec::as_slice));
         write!(text, "status: {keys}{:?} {:?}", readiness.state(), readiness.reason).unwrap();
+        if status["replacing"].is_string() {
+            write!(text, ", replacing").unwrap();
+        }
         for note in &readiness.notes {
             write!(text, ", {:?} {}", note.type_, note.reason).unwrap();
         }
@@ -91,6 +94,7 @@ fn render_write(write: &Write) -> String {
         Write::CreateSecret(write) => format!("create {}", render_secret(write)),
         Write::EnsureSecret(write) => format!("ensure {}", render_secret(write)),
         Write::ReplaceSecret(write) => format!("replace {}", render_secret(write)),
+        Write::DeleteSecret(write) => format!("delete {}", render_secret(write)),
         Write::ApplyConfigMap(map) => {
             let data = map.data.clone().unwrap_or_default();
             let set: Value = serde_json::from_str(&data["jwks.json"]).unwrap();
@@ -149,6 +153,7 @@ fn written<S>(plan: &Plan<S>) -> Option<Secret> {
         Write::CreateSecret(write) | Write::ReplaceSecret(write) => {
             let mut secret = (*write.secret).clone();
             secret.meta_mut().resource_version = Some("1".into());
+            secret.meta_mut().uid.get_or_insert_with(|| "u1".into());
             Some(secret)
         }
         _ => None,

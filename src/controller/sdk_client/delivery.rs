@@ -20,6 +20,7 @@ use crate::names;
 
 /// The delivery Secret of a client.
 pub struct DeliverySecret<'c> {
+    name: &'c str,
     client: &'c SdkClient,
     delivery: &'c Delivery,
     base_url: &'c str,
@@ -81,18 +82,23 @@ struct Owned {
 
 impl<'c> DeliverySecret<'c> {
     /// The Secret of this service client.
-    pub const fn new(
+    pub fn new(
         client: &'c SdkClient,
         delivery: &'c Delivery,
         base_url: &'c str,
         record_keys: &'c RecordKeys,
     ) -> Self {
-        Self { client, delivery, base_url, record_keys }
+        Self { name: delivery.secret_name.as_str(), client, delivery, base_url, record_keys }
+    }
+
+    /// The Secret of another name that the spec may have had before.
+    pub const fn named<'n>(&'n self, name: &'n str) -> DeliverySecret<'n> {
+        DeliverySecret { name, ..*self }
     }
 
     /// The name of the Secret, in the client's namespace.
-    pub fn name(&self) -> &'c str {
-        &self.delivery.secret_name
+    pub const fn name(&self) -> &'c str {
+        self.name
     }
 
     /// The complete Secret. Its type is fixed: with a type of the user's choice, the API server
@@ -270,6 +276,16 @@ impl<'c> DeliverySecret<'c> {
             entry(&entries.base_url, self.base_url),
             entry(&entries.organization_id, &self.client.organization.to_string()),
         ])
+    }
+}
+
+/// A copy that is not immutable, to be created after the Secret itself was deleted.
+pub fn mutable_copy(secret: &Secret) -> Secret {
+    let ObjectMeta { name, labels, annotations, .. } = secret.metadata.clone();
+    Secret {
+        metadata: ObjectMeta { name, labels, annotations, ..ObjectMeta::default() },
+        immutable: None,
+        ..secret.clone()
     }
 }
 

@@ -42,22 +42,22 @@ const INSPECTION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(1);
 
 /// The part of a plan that depends on the type of the client.
 pub struct ClientPlan {
-    /// The writes that record which keys are revoked, before all others.
-    matched: Vec<Write>,
-    /// The write before that of status.
-    write: Option<Write>,
+    /// The writes before that of status, in their order.
+    writes: Vec<Write>,
     /// The readiness of the client.
     readiness: Readiness,
     /// The name of the delivery Secret, if it is ours.
     secret_name: Option<String>,
+    /// The uid of the immutable Secret that will be replaced.
+    replacing: Option<String>,
     /// The keys that are valid or about to be.
     keys: Vec<ApiKeyStatus>,
     /// When the next scheduled rotation is due.
     next_rotation: Option<Timestamp>,
     /// A key that the client lists or has in its Secret, and that belongs to another client.
     conflict: Option<KeyHash>,
-    /// The Event to publish.
-    event: Option<EventNote>,
+    /// The Events to publish.
+    events: Vec<EventNote>,
     /// See [`Plan::requeue`].
     requeue: Requeue,
     /// See [`Plan::children`].
@@ -74,14 +74,14 @@ impl ClientPlan {
             Requeue::OnChange
         };
         Self {
-            matched: Vec::new(),
-            write: None,
+            writes: Vec::new(),
             readiness,
             secret_name: None,
+            replacing: None,
             keys: Vec::new(),
             next_rotation: None,
             conflict: None,
-            event: None,
+            events: Vec::new(),
             requeue,
             children: None,
             publishes: None,
@@ -264,8 +264,6 @@ impl SdkClient {
             readiness.reason,
             ReadyReason::ClientIdNotAllowed | ReadyReason::ClientIdConflict
         );
-        let mut writes = planned.matched;
-        writes.extend(planned.write);
         let status = SdkClientStatus {
             client_id: (!refused).then(|| client.id.to_string()),
             type_: Some(match &client.kind {
@@ -273,17 +271,18 @@ impl SdkClient {
                 ClientKind::Service(_) => ClientType::Service,
             }),
             secret_name: planned.secret_name,
+            replacing: planned.replacing,
             keys: planned.keys,
             next_rotation: planned.next_rotation.map(Time),
             observed_generation: self.metadata.generation,
             ..SdkClientStatus::default()
         };
         Plan {
-            events: planned.event.into_iter().collect(),
+            events: planned.events,
             requeue,
             children: planned.children,
             publishes: planned.publishes.map(|hash| hash.to_string()),
-            ..Plan::publish(writes, status, readiness)
+            ..Plan::publish(planned.writes, status, readiness)
         }
     }
 }

@@ -152,7 +152,8 @@ names! {
     }
     SecretConflict = Stalled {
         /// A Secret of that name was not created for this client, and is not modified. There is no
-        /// key. Choose another `secretName`, or delete the Secret.
+        /// key, except those of the previous `secretName`, until the end of their overlap. Choose
+        /// another `secretName`, or delete the Secret.
         SdkClient "`delivery`";
     }
     NoKeys = Reconciling {

@@ -121,8 +121,22 @@ impl Policy {
         self.lifetime.map(|lifetime| later(now, lifetime))
     }
 
-    /// The delivered keys after the delivery of `new` at `now`. The overlap starts with that
-    /// delivery, so neither a restart nor a late delivery shortens it.
+    /// A key that is replaced at `now`: valid until the end of the overlap, which starts with the
+    /// delivery of the new key, so neither a restart nor a late delivery shortens it.
+    #[must_use]
+    pub fn retire(&self, key: &DeliveredKey, now: Timestamp) -> DeliveredKey {
+        if key.state == ApiKeyState::Previous {
+            return key.clone();
+        }
+        let end = later(now, self.overlap);
+        DeliveredKey {
+            state: ApiKeyState::Previous,
+            expires_at: Some(key.expires_at.map_or(end, |expiry| expiry.min(end))),
+            ..key.clone()
+        }
+    }
+
+    /// The delivered keys after the delivery of `new` at `now`.
     #[must_use]
     pub fn deliver(
         &self,
@@ -130,17 +144,11 @@ impl Policy {
         new: KeyHash,
         now: Timestamp,
     ) -> Vec<DeliveredKey> {
-        let end = later(now, self.overlap);
-        let retire = |key: &DeliveredKey| match key.state {
-            ApiKeyState::Current => DeliveredKey {
-                state: ApiKeyState::Previous,
-                expires_at: Some(key.expires_at.map_or(end, |expiry| expiry.min(end))),
-                ..key.clone()
-            },
-            _ => key.clone(),
-        };
-        let mut keys: Vec<_> = live.iter().filter(|key| key.hash != new).map(retire).collect();
+        let replaced = live.iter().filter(|key| key.hash != new);
+        let mut keys: Vec<_> = replaced.map(|key| self.retire(key, now)).collect();
         keys.retain(|key| key.expires_at.is_none_or(|end| end > now));
+        // Only a new Secret can exceed this, because a rotation is deferred instead.
+        keys.drain(..keys.len().saturating_sub(MAX_PREVIOUS));
         keys.push(DeliveredKey {
             hash: new,
             state: ApiKeyState::Current,

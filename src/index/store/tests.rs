@@ -77,9 +77,7 @@ fn a_key_stays_with_a_client_that_is_not_served() {
         Some(serde_json::from_value(json!("2026-01-02T00:00:00Z")).unwrap());
     let mut invalid = service("a", OLD, &[shared]);
     invalid.spec.service.as_mut().unwrap().api_key.delivery = None;
-    let mut elsewhere = service("a", OLD, &[shared]);
-    elsewhere.status.as_mut().unwrap().secret_name = Some("another".into());
-    for holder in [deleting, invalid, elsewhere] {
+    for holder in [deleting, invalid] {
         let mut state = State::default();
         crd::SdkClient::apply(&mut state, &holder);
         assert_eq!(user(&state, &shared), None);
@@ -89,6 +87,12 @@ fn a_key_stays_with_a_client_that_is_not_served() {
         crd::SdkClient::delete(&mut state, &name("a"));
         assert_eq!(user(&state, &shared).as_deref(), Some("b"));
     }
+    // Another `secretName` ends the validity of a key only after the overlap.
+    let mut moved = service("a", OLD, &[shared]);
+    moved.status.as_mut().unwrap().secret_name = Some("another".into());
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &moved);
+    assert_eq!(user(&state, &shared).as_deref(), Some("a"));
     // A client that this version cannot parse keeps its hashes.
     let mut state = State::default();
     crd::SdkClient::apply(&mut state, &service("a", OLD, &[shared]));

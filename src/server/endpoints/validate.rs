@@ -81,42 +81,47 @@ pub async fn validate(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    match read(headers, body) {
-        Ok(presented) => reply(&VALIDATE.authenticate(&state, presented).await),
+    match request(body) {
+        Ok(request) => {
+            let presented = presented(headers, request);
+            reply(&VALIDATE.authenticate(&state, presented).await)
+        }
         Err(error) => error.into_response(),
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "both are dropped here")]
-fn read(headers: HeaderMap, body: Bytes) -> Result<Result<Presented, Reason>, ApiError> {
-    let request = match body.as_ref() {
-        [] => ValidateRequest::default(),
-        body => body::read(body, None, &Ignored::default())?,
-    };
+#[expect(clippy::needless_pass_by_value, reason = "the body is dropped here")]
+fn request(body: Bytes) -> Result<ValidateRequest, ApiError> {
+    match body.as_ref() {
+        [] => Ok(ValidateRequest::default()),
+        body => body::read(body, None, &Ignored::default()),
+    }
+}
+
+/// What the request presents, or why it presents nothing.
+#[expect(clippy::needless_pass_by_value, reason = "the headers are dropped here")]
+fn presented(headers: HeaderMap, request: ValidateRequest) -> Result<Presented, Reason> {
     let ValidateRequest { token, sdk_client_id, organization_id } = request;
     let body_client = sdk_client_id.filter(|client| !client.is_empty());
-    let ask = || {
-        let credential = match &token {
-            None => bearer(&headers)?,
-            Some(token) if authorization(&headers)? == Authorization::Absent => token,
-            Some(_) => return Err(Reason::TwoCredentials),
-        };
-        let client = match (client_header(&headers)?, body_client.as_deref()) {
-            (Some(header), Some(body)) if !is_same_client(header, body) => {
-                return Err(Reason::ClientAmbiguous);
-            }
-            (header, body) => header.or(body),
-        };
-        if credential.len() > MAX_TOKEN_BYTES {
-            return Err(Reason::CredentialTooLarge);
-        }
-        Ok(Presented {
-            credential: Zeroizing::new(credential.to_owned()),
-            client: client.map(str::to_owned),
-            organization: organization_id,
-        })
+    let credential = match &token {
+        None => bearer(&headers)?,
+        Some(token) if authorization(&headers)? == Authorization::Absent => token,
+        Some(_) => return Err(Reason::TwoCredentials),
     };
-    Ok(ask())
+    let client = match (client_header(&headers)?, body_client.as_deref()) {
+        (Some(header), Some(body)) if !is_same_client(header, body) => {
+            return Err(Reason::ClientAmbiguous);
+        }
+        (header, body) => header.or(body),
+    };
+    if credential.len() > MAX_TOKEN_BYTES {
+        return Err(Reason::CredentialTooLarge);
+    }
+    Ok(Presented {
+        credential: Zeroizing::new(credential.to_owned()),
+        client: client.map(str::to_owned),
+        organization: organization_id,
+    })
 }
 
 fn reply(verdict: &Result<Verified, Reason>) -> Response {

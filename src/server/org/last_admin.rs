@@ -9,15 +9,14 @@
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use kube::api::Patch;
+use kube::api::{ObjectMeta, Patch};
 use serde_json::json;
 
 use super::caller::Caller;
-use super::resources::{self, Objects, namespaced_api};
+use super::resources::{self, Basis, Objects, namespaced_api};
 use crate::crd;
 use crate::domain::role::Role;
 use crate::kube_ext::api::readable;
-use crate::kube_ext::error::is_conflict;
 use crate::names;
 use crate::server::{ApiError, ApiState};
 
@@ -41,7 +40,9 @@ pub async fn reserve(
     let api: Objects<crd::Member> = namespaced_api(state, caller);
     let now = state.clock.now();
     let text = format!("{now} {}", uuid::Uuid::new_v4());
-    let marked = mark_reserved(&api, member, &text).await?;
+    // Conflicts with writes of status are frequent.
+    let basis = Basis::new(&api, &member, |now: &crd::Member| now.spec == member.spec);
+    let marked = basis.write(|now| mark(&api, now, Some(&text))).await?;
     let refusal = match another(state, caller, &marked, now).await {
         Ok(Another::Stays) => return Ok(marked),
         Ok(Another::Leaves) => {
@@ -56,30 +57,10 @@ pub async fn reserve(
     Err(refusal)
 }
 
-/// Marks the member. Retries after a conflict with a write of status, which is frequent.
-async fn mark_reserved(
-    api: &Objects<crd::Member>,
-    member: crd::Member,
-    text: &str,
-) -> Result<crd::Member, ApiError> {
-    let mut now = member.clone();
-    for _ in 0..resources::TRIES {
-        let error = match mark(api, &now, Some(text)).await {
-            Ok(marked) => return Ok(marked),
-            Err(error) => error,
-        };
-        now = resources::read(api, &member.name_any()).await?;
-        if !is_conflict(&error) || now.uid() != member.uid() || now.spec != member.spec {
-            return Err(resources::refused(&error));
-        }
-    }
-    Err(ApiError::unavailable("the object was changed concurrently; try again"))
-}
-
 /// Removes the mark of a member who does not leave after all. Best effort: the mark expires soon.
 pub async fn release(api: &Objects<crd::Member>, marked: &crd::Member) {
     if marked.annotations().contains_key(names::LEAVING) {
-        let _ = mark(api, marked, None).await;
+        let _ = mark(api, marked.metadata.clone(), None).await;
     }
 }
 
@@ -105,7 +86,9 @@ async fn another(
     for other in members.iter().filter(|it| is_admin(it) && it.uid() != marked.uid()) {
         let stays = match other.annotations().get(names::LEAVING) {
             None => true,
-            Some(text) => is_abandoned(text, now) && mark(&api, other, None).await.is_ok(),
+            Some(text) => {
+                is_abandoned(text, now) && mark(&api, other.metadata.clone(), None).await.is_ok()
+            }
         };
         best = best.max(if stays { Another::Stays } else { Another::Leaves });
     }
@@ -125,16 +108,15 @@ fn is_abandoned(text: &str, now: Timestamp) -> bool {
 /// Writes or removes the mark, if the member is still as it was read.
 async fn mark(
     api: &Objects<crd::Member>,
-    member: &crd::Member,
+    read: ObjectMeta,
     text: Option<&str>,
 ) -> kube::Result<crd::Member> {
     let patch = json!({ "metadata": {
-        "resourceVersion": member.resource_version(),
+        "resourceVersion": read.resource_version,
         "annotations": { names::LEAVING: text },
     }});
-    let patched =
-        api.patch(&member.name_any(), &resources::patching(), &Patch::Merge(&patch)).await;
-    readable(patched)
+    let name = read.name.as_deref().unwrap_or_default();
+    readable(api.patch(name, &resources::patching(), &Patch::Merge(&patch)).await)
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta, PostParams};
+use kube::api::{Api, DeleteParams, PartialObjectMeta, PostParams};
 use kube::{Client, ResourceExt};
 use tokio::sync::{OnceCell, Semaphore};
 use tracing::error;
@@ -21,6 +20,7 @@ use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::member::Member;
 use crate::domain::password::{Password, PasswordHash, Scratch};
 use crate::kube_ext::api::{ReadExt as _, delete};
+use crate::kube_ext::password_secret;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
 use crate::server::ApiError;
@@ -87,7 +87,7 @@ impl Passwords {
         };
         let Some(id) = member.password_id else { return Ok(None) };
         let secret = self.stored(&member, id).await?;
-        let hash = secret.and_then(hash_in);
+        let hash = secret.as_ref().and_then(password_secret::hash);
         Ok(hash.map(|hash| Stored { member, id, hash }))
     }
 
@@ -147,7 +147,7 @@ impl Passwords {
         hash: &PasswordHash,
     ) -> kube::Result<bool> {
         let Some(name) = self.secret_name(member, id).await? else { return Ok(false) };
-        let secret = desired(member, name, hash);
+        let secret = password_secret::new(member, name, names::MADE_BY_API, hash);
         match self.secrets().create(&PostParams::default(), &Tolerant::new(secret)).await {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(false),
             created => created.map(|_| true),
@@ -161,7 +161,7 @@ impl Passwords {
     pub async fn is(&self, member: &Member, id: PasswordId, text: &str) -> Result<bool, ApiError> {
         let stored = self.stored(member, id).await;
         let stored = stored.map_err(|error| super::resources::refused(&error))?;
-        let Some(hash) = stored.and_then(hash_in) else { return Ok(false) };
+        let Some(hash) = stored.as_ref().and_then(password_secret::hash) else { return Ok(false) };
         let password = Password::typed(text);
         self.work(move |scratch| hash.matches(&password, scratch)).await
     }
@@ -233,26 +233,5 @@ impl Passwords {
         let namespace = namespaces.get_opt(&member.name.namespace).await?;
         let uid = namespace.and_then(|namespace| namespace.uid());
         Ok(uid.map(|uid| names::password_secret(&uid, &member.name.name, id)))
-    }
-}
-
-fn hash_in(secret: Secret) -> Option<PasswordHash> {
-    let ByteString(bytes) = secret.data?.remove(names::PASSWORD_HASH)?;
-    let bytes = zeroize::Zeroizing::new(bytes);
-    PasswordHash::parse(std::str::from_utf8(&bytes).ok()?)
-}
-
-fn desired(member: &Member, name: String, hash: &PasswordHash) -> Secret {
-    let data = ByteString(hash.expose().as_bytes().to_vec());
-    Secret {
-        metadata: ObjectMeta {
-            name: Some(name),
-            labels: Some(names::labels(names::PASSWORD, &member.id)),
-            annotations: Some(names::password_annotations(&member.name, names::MADE_BY_API)),
-            ..ObjectMeta::default()
-        },
-        type_: Some("Opaque".to_owned()),
-        data: Some([(names::PASSWORD_HASH.to_owned(), data)].into()),
-        ..Secret::default()
     }
 }

@@ -1,12 +1,13 @@
 //! Reads and writes the custom resources behind members, pools and clients, for the operations on
 //! them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
-use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use tracing::warn;
 
 use super::audit;
@@ -17,8 +18,9 @@ use crate::crd::CustomKind;
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::Reader;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
-use crate::kube_ext::error::{is_conflict, short};
+use crate::kube_ext::error::short;
 use crate::kube_ext::pages;
+use crate::kube_ext::retry::on_conflict;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 use crate::names;
 use crate::server::{ApiError, ApiState};
@@ -194,29 +196,24 @@ pub async fn patch_with<K: CustomKind>(
     spec: Value,
 ) -> Result<K, ApiError> {
     ensure_not_externally_managed(object)?;
-    let name = object.name_any();
     let mut metadata = Map::new();
     if !annotations.is_null() {
         metadata.insert("annotations".to_owned(), annotations);
     }
-    let mut version = object.resource_version();
-    for _ in 0..TRIES {
-        metadata.insert("resourceVersion".to_owned(), json!(version));
-        let patch = json!({ "metadata": metadata, "spec": spec });
-        let patched = api.patch(&name, &patching(), &Patch::Merge(&patch)).await;
-        let error = match readable(patched) {
-            Ok(patched) => {
-                wait_until_visible(state, &patched).await;
-                return Ok(patched);
-            }
-            Err(error) => error,
-        };
-        // The leader often writes status. The change depends on the spec only, which is unchanged
-        // as long as the generation is.
-        version =
-            same(api, object, error, |now| now.generation == object.meta().generation).await?;
-    }
-    Err(ApiError::unavailable("the object was changed concurrently; try again"))
+    // The leader often writes status. The change depends on the spec only, which is unchanged as long
+    // as the generation is.
+    let basis = Basis::new(api, object, |now| now.meta().generation == object.meta().generation);
+    let name = object.name_any();
+    let write = |now: ObjectMeta| {
+        let mut metadata = metadata.clone();
+        metadata.insert("resourceVersion".to_owned(), json!(now.resource_version));
+        let patch = Patch::Merge(json!({ "metadata": metadata, "spec": spec }));
+        let (name, parameters) = (name.as_str(), patching());
+        async move { readable(api.patch(name, &parameters, &patch).await) }
+    };
+    let patched = basis.write(write).await?;
+    wait_until_visible(state, &patched).await;
+    Ok(patched)
 }
 
 /// Whether a write has changed the spec.
@@ -224,28 +221,52 @@ pub fn differ<K: CustomKind>(before: &K, after: &K) -> bool {
     before.meta().generation != after.meta().generation
 }
 
-/// After a conflict: the current resourceVersion of the object, if the object is still as it was
-/// when the write was decided on. That includes the mark of a leaving Admin: without it the
-/// decision is void.
-async fn same<K: CustomKind>(
-    api: &Objects<K>,
-    object: &K,
-    error: kube::Error,
-    unchanged: impl Fn(&ObjectMeta) -> bool,
-) -> Result<Option<String>, ApiError> {
-    if !is_conflict(&error) {
-        return Err(refused(&error));
+/// The object that a write was decided on. A conflict with a write that leaves the reasons for the
+/// decision `unchanged`, mostly one of status, does not void it.
+pub struct Basis<'o, K, F> {
+    api: &'o Objects<K>,
+    object: &'o K,
+    unchanged: F,
+}
+
+impl<'o, K: CustomKind, F: Fn(&K) -> bool> Basis<'o, K, F> {
+    /// A decision on this object.
+    pub const fn new(api: &'o Objects<K>, object: &'o K, unchanged: F) -> Self {
+        Self { api, object, unchanged }
     }
-    let now = api.get(&object.name_any()).await.map_err(|error| refused(&error))?;
-    let mark = |annotations: &BTreeMap<String, String>| annotations.get(names::LEAVING).cloned();
-    let same = now.uid() == object.uid()
-        && mark(now.annotations()) == mark(object.annotations())
-        && unchanged(now.meta());
-    if same { Ok(now.resource_version()) } else { Err(refused(&error)) }
+
+    /// Writes with the resourceVersion of the metadata that `write` is called with: as it was when
+    /// the decision was made, and after a conflict, as it is now.
+    pub async fn write<T, W>(&self, write: impl Fn(ObjectMeta) -> W) -> Result<T, ApiError>
+    where
+        W: Future<Output = kube::Result<T>>,
+    {
+        let is_first = AtomicBool::new(true);
+        let written = on_conflict(TRIES, || async {
+            if is_first.swap(false, Ordering::Relaxed) {
+                return write(self.object.meta().clone()).await.map(Some);
+            }
+            let now = self.api.read(&self.object.name_any()).await?;
+            if !self.still_holds(&now) {
+                return Ok(None);
+            }
+            write(now.meta().clone()).await.map(Some)
+        });
+        let written = written.await.map_err(|error| refused(&error))?;
+        written.ok_or_else(|| ApiError::unavailable(CHANGED))
+    }
+
+    /// The mark of a leaving Admin is a reason, too: without it the decision is void.
+    fn still_holds(&self, now: &K) -> bool {
+        let mark = |object: &K| object.annotations().get(names::LEAVING).cloned();
+        now.uid() == self.object.uid() && mark(now) == mark(self.object) && (self.unchanged)(now)
+    }
 }
 
 /// The maximum number of attempts to write when writes of status cause conflicts.
-pub const TRIES: u32 = 5;
+const TRIES: usize = 5;
+
+const CHANGED: &str = "the object was changed concurrently; try again";
 
 /// Finalizers by which an object asks for a deletion policy.
 const GC_FINALIZERS: [&str; 2] = ["orphan", "foregroundDeletion"];
@@ -260,39 +281,33 @@ pub async fn delete<K: CustomKind>(
     force: Force,
 ) -> Result<(), ApiError> {
     deletable(object, force)?;
-    let mut read = object.meta().clone();
-    let mut finalizers = object.finalizers().to_vec();
-    for _ in 0..TRIES {
-        // The API server refuses to combine a resourceVersion with a policy that has to remove these
-        // finalizers (409, however often it is tried), so they are removed first.
-        if finalizers.iter().any(|finalizer| GC_FINALIZERS.contains(&finalizer.as_str())) {
-            finalizers.retain(|finalizer| !GC_FINALIZERS.contains(&finalizer.as_str()));
-            let patch = json!({
-                "metadata": { "resourceVersion": read.resource_version, "finalizers": finalizers },
-            });
-            let patched = api.patch(&object.name_any(), &patching(), &Patch::Merge(&patch)).await;
-            read.resource_version = match readable(patched) {
-                Ok(patched) => patched.resource_version(),
-                Err(error) => {
-                    finalizers = object.finalizers().to_vec();
-                    same(api, object, error, |_| true).await?
-                }
-            };
-            continue;
-        }
-        match api::delete_exactly(api, &read, DeleteParams::background()).await {
-            Ok(left) => {
-                // Without finalizers it is deleted already, and the watch reports that.
-                if let Some(object) = left {
-                    let version = object.resource_version().unwrap_or_default();
-                    super::wait_until_visible(state, K::KIND, &version).await;
-                }
-                return Ok(());
-            }
-            Err(error) => read.resource_version = same(api, object, error, |_| true).await?,
-        }
+    let left = Basis::new(api, object, |_| true).write(|now| delete_now(api, now)).await?;
+    // Without finalizers it is deleted already, and the watch reports that.
+    if let Some(object) = left {
+        let version = object.resource_version().unwrap_or_default();
+        super::wait_until_visible(state, K::KIND, &version).await;
     }
-    Err(ApiError::unavailable("the object was changed concurrently; try again"))
+    Ok(())
+}
+
+/// The API server refuses to combine a resourceVersion with a policy that has to remove
+/// [`GC_FINALIZERS`] (409, however often it is tried), so they are removed first.
+async fn delete_now<K: CustomKind>(
+    api: &Objects<K>,
+    mut read: ObjectMeta,
+) -> kube::Result<Option<Tolerant<K, WithManagers>>> {
+    let finalizers = read.finalizers.clone().unwrap_or_default();
+    let is_for_gc = |finalizer: &String| GC_FINALIZERS.contains(&finalizer.as_str());
+    if finalizers.iter().any(is_for_gc) {
+        let others: Vec<_> = finalizers.into_iter().filter(|it| !is_for_gc(it)).collect();
+        let patch = json!({
+            "metadata": { "resourceVersion": read.resource_version, "finalizers": others },
+        });
+        let name = read.name.as_deref().unwrap_or_default();
+        let patched = api.patch(name, &patching(), &Patch::Merge(&patch)).await;
+        read.resource_version = readable(patched)?.resource_version();
+    }
+    api::delete_exactly(api, &read, DeleteParams::background()).await
 }
 
 /// Waits, bounded, until the written object is visible in all replicas.
@@ -305,9 +320,7 @@ pub fn refused(error: &kube::Error) -> ApiError {
     match error {
         kube::Error::Api(status) if status.code == 404 => unknown(),
         kube::Error::Api(status) if matches!(status.code, 400 | 422) => violation(status),
-        kube::Error::Api(status) if status.code == 409 => {
-            ApiError::unavailable("the object was changed concurrently; try again")
-        }
+        kube::Error::Api(status) if status.code == 409 => ApiError::unavailable(CHANGED),
         // A quota, an admission policy, or a namespace that is being deleted: a retry does not
         // help. The message names service accounts, so it is logged and not returned.
         kube::Error::Api(status) if status.code == 403 => {

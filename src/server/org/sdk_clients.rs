@@ -1,7 +1,7 @@
 //! `/org/sdkClient`, `/org/sdkClients` and `/org/sdkClient/auth`.
 
 use axum::extract::State;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use schemars::JsonSchema;
@@ -19,14 +19,15 @@ use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
 use super::{accepted, audit, user_pools};
 use crate::crd;
+use crate::domain::client::StoredApiKey;
 use crate::domain::credential::ApiKey;
 use crate::domain::ids::{OrganizationId, UserPoolId};
 use crate::domain::role::Role;
+use crate::domain::rotation::DEFAULT_OVERLAP;
+use crate::domain::rotation::listed_keys::{self, MAX_LISTED, NoRoom};
+use crate::names;
 use crate::server::body::{JsonBody, Object};
 use crate::server::{ApiError, ApiState};
-
-/// How long a key remains valid after `rotate` has replaced it.
-const OVERLAP: SignedDuration = SignedDuration::from_hours(1);
 
 /// An application of the organization.
 #[derive(Serialize, JsonSchema)]
@@ -247,13 +248,7 @@ fn default_pool(state: &ApiState, caller: &Caller) -> Result<String, ApiError> {
 }
 
 fn hash_of(key: &ApiKey, now: Timestamp) -> crd::ApiKeyHash {
-    let hash = key.hash();
-    crd::ApiKeyHash {
-        id: hash.id(),
-        sha256: hash.to_string(),
-        created_at: Some(Time(now)),
-        expires_at: None,
-    }
+    StoredApiKey::listed(key.hash(), Some(now), None).into()
 }
 
 /// Returns a client.
@@ -323,7 +318,8 @@ pub async fn delete(
     Ok(reply(true))
 }
 
-/// Creates a new API key. The previous ones stay valid for another hour at most.
+/// Creates a new API key. The previous ones stay valid for another hour at most. A key that the
+/// operator delivers is replaced by the operator, and is not in the response.
 pub async fn rotate(
     State(state): State<ApiState>,
     caller: Caller,
@@ -334,26 +330,17 @@ pub async fn rotate(
     let service =
         service.ok_or_else(|| ApiError::unprocessable("a webapp client has no API key"))?;
     ensure_role_of(&caller, service)?;
-    let Some(hashes) = &service.api_key.hashes else {
-        return Err(ApiError::unprocessable(
-            "the API key of this client is delivered into a Secret: to rotate it, annotate the SdkClient with `anon.dev/rotate: <any new value>`",
-        ));
-    };
     let now = state.clock.now();
-    let end = now.checked_add(OVERLAP).unwrap_or(Timestamp::MAX);
+    let Some(hashes) = &service.api_key.hashes else {
+        let request = json!({names::ROTATE: now.to_string()});
+        let client = resources::patch_with(&state, &id.api, &client, request, json!({})).await?;
+        return Ok(reply(show(&caller, &client, None)));
+    };
     let key = ApiKey::generate().map_err(|_| ApiError::internal())?;
-    let mut hashes = hashes.clone();
-    hashes.retain(|hash| hash.expires_at.as_ref().is_none_or(|Time(at)| *at > now));
-    for hash in &mut hashes {
-        let sooner = hash.expires_at.as_ref().map_or(end, |Time(at)| end.min(*at));
-        hash.expires_at = Some(Time(sooner));
-    }
-    hashes.push(hash_of(&key, now));
-    if hashes.len() > crd::MAX_HASHES {
-        return Err(ApiError::unprocessable(
-            "the maximum number of previous API keys is still valid; try again in an hour",
-        ));
-    }
+    let valid: Vec<_> = hashes.iter().filter_map(crd::ApiKeyHash::key).collect();
+    let new = StoredApiKey::listed(key.hash(), Some(now), None);
+    let rotated = listed_keys::rotate(&valid, new, Some(DEFAULT_OVERLAP), now).map_err(no_room)?;
+    let hashes: Vec<_> = rotated.into_iter().map(crd::ApiKeyHash::from).collect();
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &id.api, &client, change).await?;
     accepted(&state, &key).await;
@@ -366,6 +353,16 @@ fn ensure_role_of(caller: &Caller, service: &crd::Service) -> Result<(), ApiErro
         return Err(ApiError::forbidden("the client has a higher role than the caller"));
     }
     Ok(())
+}
+
+fn no_room(NoRoom { until }: NoRoom) -> ApiError {
+    let remedy = until.map_or_else(
+        || "remove one that is no longer used from the SdkClient, with kubectl".to_owned(),
+        |until| format!("try again after {until}"),
+    );
+    ApiError::unprocessable(format!(
+        "{MAX_LISTED} API keys are still valid, which is the maximum; {remedy}"
+    ))
 }
 
 fn pool_of(caller: &Caller, webapp: &crd::Webapp) -> UserPoolId {

@@ -122,9 +122,9 @@ async fn current(space: &Space) -> Option<String> {
 }
 
 /// Status and Secret agree, and the key counts.
-async fn settled(operator: &Operator, space: &Space) -> String {
+async fn settled(operator: &Operator, space: &Space, secret: &str) -> String {
     eventually("status tells of the key in the Secret", async || {
-        let key = space.value("key", "apiKey").await.ok_or_else(|| "no Secret".to_owned())?;
+        let key = space.value(secret, "apiKey").await.ok_or_else(|| "no Secret".to_owned())?;
         let keys = client(space).await.status.unwrap_or_default().keys;
         let next = keys.iter().any(|key| key.state == ApiKeyState::Next);
         let agree = current(space).await == Some(sha256(&key));
@@ -146,7 +146,7 @@ async fn dead_after_each_write_of_a_creation() {
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
         let operator = Operator::start(&[]).await;
         space.ready::<SdkClient>("backend").await;
-        settled(&operator, &space).await;
+        settled(&operator, &space, "key").await;
         balance(&space, 1, 0).await;
         operator.stop().await;
     }
@@ -161,7 +161,7 @@ async fn dead_after_each_write_of_a_rotation() {
         let operator = Operator::start(&[]).await;
         space.apply(&service("backend", "Member", "key")).await;
         space.ready::<SdkClient>("backend").await;
-        let old = settled(&operator, &space).await;
+        let old = settled(&operator, &space, "key").await;
         operator.stop().await;
 
         let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
@@ -175,7 +175,7 @@ async fn dead_after_each_write_of_a_rotation() {
 
         let operator = Operator::start(&[]).await;
         let new = eventually("the key was rotated", async || {
-            let key = settled(&operator, &space).await;
+            let key = settled(&operator, &space, "key").await;
             if key == old { Err("the old key") } else { Ok(key) }
         })
         .await;
@@ -184,6 +184,78 @@ async fn dead_after_each_write_of_a_rotation() {
         let keys = client(&space).await.status.unwrap().keys;
         assert_eq!(keys.len(), 2, "one rotation, not two: {keys:?}");
         operator.stop().await;
+    }
+}
+
+/// Starts with a client whose key is in the Secret `key`, edits it by `edit`, and kills an operator
+/// after so many writes. The next one has a new key in the Secret `name`; the old one is in its
+/// overlap, and was never refused.
+async fn replaced_within_the_overlap(
+    name: &str,
+    writes: usize,
+    edit: impl AsyncFn(&Space),
+    killed: impl Fn(&SdkClient, Option<Secret>),
+) {
+    let space = Space::new("former").await;
+    let operator = Operator::start(&[]).await;
+    space.apply(&service("backend", "Member", "key")).await;
+    space.ready::<SdkClient>("backend").await;
+    let old = settled(&operator, &space, "key").await;
+    operator.stop().await;
+
+    edit(&space).await;
+    assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+    killed(&client(&space).await, space.get(name).await);
+
+    let operator = Operator::start(&[]).await;
+    assert_eq!(operator.validate(&old, None).await.verdict(), "200", "{writes} writes");
+    eventually("there is a new key", async || {
+        let key = settled(&operator, &space, name).await;
+        if key == old { Err("the old key") } else { Ok(()) }
+    })
+    .await;
+    assert_eq!(operator.validate(&old, None).await.verdict(), "200", "within the overlap");
+    let status = client(&space).await.status.unwrap();
+    let states: Vec<_> = status.keys.iter().map(|key| key.state).collect();
+    assert_eq!(states, [ApiKeyState::Previous, ApiKeyState::Current], "{writes} writes");
+    assert!(status.keys[0].expires_at.is_some() && status.replacing.is_none(), "{status:?}");
+    assert_eq!(space.get::<Secret>(name).await.unwrap().immutable, None);
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_another_secret_name() {
+    let _turn = alone().await;
+    // The new Secret, status.
+    for writes in 0..2 {
+        let edit = async |space: &Space| {
+            drop(space.apply(&service("backend", "Member", "other")).await);
+        };
+        replaced_within_the_overlap("other", writes, edit, |client, new| {
+            assert_eq!(new.is_some(), writes > 0, "{writes} writes");
+            let status = client.status.as_ref().unwrap();
+            assert_eq!(status.secret_name.as_deref(), Some("key"), "{writes} writes");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn dead_after_each_write_that_replaces_an_immutable_secret() {
+    let _turn = alone().await;
+    // Next in status, the replacement in status, the deletion, the new Secret, status.
+    for writes in 0..5 {
+        let edit = async |space: &Space| {
+            space.merge::<Secret>("key", json!({"immutable": true})).await;
+            let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
+            space.merge::<SdkClient>("backend", request).await;
+        };
+        replaced_within_the_overlap("key", writes, edit, |client, secret| {
+            let status = client.status.as_ref().unwrap();
+            assert_eq!(status.replacing.is_some(), writes > 1, "{writes} writes");
+            assert_eq!(secret.is_some(), writes != 3, "{writes} writes");
+        })
+        .await;
     }
 }
 
@@ -197,7 +269,7 @@ async fn dead_after_each_write_of_a_revocation() {
         let operator = Operator::start(&[]).await;
         space.apply(&service("backend", "Member", "key")).await;
         space.ready::<SdkClient>("backend").await;
-        let old = settled(&operator, &space).await;
+        let old = settled(&operator, &space, "key").await;
         operator.stop().await;
 
         space
@@ -213,7 +285,7 @@ async fn dead_after_each_write_of_a_revocation() {
         let status = space.ready::<Revocation>("leak").await.status.unwrap();
         assert_eq!(status.matched[0].id, sha256(&old)[..16]);
         let new = eventually("the revoked key was replaced", async || {
-            let key = settled(&operator, &space).await;
+            let key = settled(&operator, &space, "key").await;
             if key == old { Err("the revoked key") } else { Ok(key) }
         })
         .await;
@@ -223,7 +295,7 @@ async fn dead_after_each_write_of_a_revocation() {
         let restored = json!({"stringData": {"apiKey": old}});
         space.merge::<Secret>("key", restored).await;
         eventually("the restored key was replaced", async || {
-            let key = settled(&operator, &space).await;
+            let key = settled(&operator, &space, "key").await;
             if key == old { Err("the revoked key") } else { Ok(()) }
         })
         .await;
@@ -239,7 +311,7 @@ async fn dead_before_the_sweep_of_a_deleted_client() {
     let operator = Operator::start(&[]).await;
     space.apply(&service("backend", "Member", "key")).await;
     space.ready::<SdkClient>("backend").await;
-    let key = settled(&operator, &space).await;
+    let key = settled(&operator, &space, "key").await;
     operator.stop().await;
     space.delete::<SdkClient>("backend").await;
 

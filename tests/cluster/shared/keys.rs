@@ -3,8 +3,13 @@
 
 use anon_operator::crd::SdkClient;
 use anon_operator::domain::credential::ApiKey;
+use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::DeleteParams;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::books::sha256;
@@ -176,14 +181,58 @@ async fn two_clients_do_not_share_a_secret() {
 }
 
 #[tokio::test]
-async fn another_secret_name_takes_a_new_key() {
+async fn another_secret_name_keeps_the_overlap() {
     let operator = shared().await;
     let (space, key) = backend(&operator, "renamed").await;
     space.apply(&service("backend", "Member", "other")).await;
-    space.ready::<SdkClient>("backend").await;
+    let client: SdkClient = space.ready("backend").await;
     let new = space.api_key("other").await;
     assert_ne!(new, key);
     counts(&operator, &new, "200").await;
+    counts(&operator, &key, "200").await;
+    assert_is_previous(&client, &key);
+    // An unrelated edit does not end the overlap, and neither does a lost status.
+    let nothing = json!({"status": null});
+    operator_patches_status(&space, "sdkclients", "backend", &nothing);
+    assert_is_previous(&space.ready("backend").await, &key);
+    counts(&operator, &key, "200").await;
+    let events: Api<Event> = space.api();
+    eventually("an Event reports the new name", async || {
+        let all = events.list(&ListParams::default()).await.unwrap();
+        let mut notes = all.iter().filter(|it| it.reason.as_deref() == Some("SecretNameChanged"));
+        let note = notes.next().and_then(|it| it.note.clone()).ok_or("no Event")?;
+        let parts = ["from `key` to `other`", "previous keys still valid: 1"];
+        if parts.iter().all(|it| note.contains(it)) { Ok(()) } else { Err("another note") }
+    })
+    .await;
+    // A deleted Secret refuses its keys, those of the former one included.
+    space.api::<Secret>().delete("other", &DeleteParams::default()).await.unwrap();
+    counts(&operator, &new, "401 api_key_unknown").await;
+    counts(&operator, &key, "401 api_key_unknown").await;
+}
+
+/// The key was replaced, and is valid for the overlap of an hour.
+fn assert_is_previous(client: &SdkClient, key: &str) {
+    let keys = &client.status.as_ref().unwrap().keys;
+    let old = keys.iter().find(|it| it.sha256 == sha256(key)).unwrap();
+    assert_eq!((keys.len(), old.state), (2, ApiKeyState::Previous), "{keys:?}");
+    let Time(end) = old.expires_at.as_ref().unwrap();
+    let left = end.duration_since(Timestamp::now());
+    assert!(left <= SignedDuration::from_hours(1), "{left}");
+}
+
+/// A name that is in use is a mistake, and not a revocation.
+#[tokio::test]
+async fn a_secret_name_that_is_taken_keeps_the_overlap() {
+    let operator = shared().await;
+    let (space, key) = backend(&operator, "taken").await;
+    space.apply(&foreign_secret("other")).await;
+    space.apply(&service("backend", "Member", "other")).await;
+    let client: SdkClient = space.stands("backend", "SecretConflict").await;
+    assert!(client.status.unwrap().keys[0].expires_at.is_some());
+    counts(&operator, &key, "200").await;
+    // The Secret that contained the key still decides.
+    space.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
     counts(&operator, &key, "401 api_key_unknown").await;
 }
 
@@ -275,22 +324,43 @@ async fn a_hash_that_is_only_listed_takes_no_delivered_key() {
     assert_eq!(verdict["sdkClientId"], metadata_id(&own));
 }
 
-/// `edit` may make a delivery Secret immutable. A rotation then waits, with one and the same key.
+/// `edit` may make a delivery Secret immutable. A rotation replaces it.
 #[tokio::test]
-async fn a_rotation_into_an_immutable_secret_waits() {
+async fn a_rotation_replaces_an_immutable_secret() {
     let operator = shared().await;
     let (space, key) = backend(&operator, "immutable").await;
-    space.merge::<Secret>("key", json!({"immutable": true})).await;
+    let others = json!({"immutable": true, "metadata": {"labels": {"team": "shop"}}});
+    space.merge::<Secret>("key", others).await;
     let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "1"}}});
     space.merge::<SdkClient>("backend", request).await;
-    let next = |client: SdkClient| client.status.unwrap().keys.pop().unwrap();
-    let first = next(space.stands("backend", "Refused").await);
-    // Said once more, for another reason to look.
-    let again = json!({"metadata": {"annotations": {"looked": "again"}}});
-    space.merge::<SdkClient>("backend", again).await;
+    let new = eventually("there is a new key", async || {
+        let new = space.value("key", "apiKey").await.ok_or("no Secret")?;
+        if new == key { Err("the old key") } else { Ok(new) }
+    })
+    .await;
+    counts(&operator, &new, "200").await;
+    counts(&operator, &key, "200").await;
+    let secret: Secret = space.get("key").await.unwrap();
+    assert_eq!(secret.immutable, None);
+    assert_eq!(secret.labels()["team"], "shop");
+    let client: SdkClient = eventually("the replacement has ended", async || {
+        let client: SdkClient = space.ready("backend").await;
+        let status = client.status.as_ref().unwrap();
+        if status.replacing.is_none() { Ok(client) } else { Err("it has not") }
+    })
+    .await;
+    assert_is_previous(&client, &key);
+    // A Secret that a user deletes refuses its keys all the same.
     space.api::<Secret>().delete("key", &DeleteParams::default()).await.unwrap();
-    replaced(&operator, &space, &key).await;
-    assert_ne!(first.sha256, sha256(&key));
+    let newer = replaced(&operator, &space, &new).await;
+    assert_ne!(newer, key);
+    counts(&operator, &key, "401 api_key_unknown").await;
+}
+
+fn foreign_secret(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"a": "b"},
+    })
 }
 
 /// Whoever may write an object can empty its `managedFields`. What is withdrawn goes all the same.
@@ -302,16 +372,11 @@ async fn status_is_withdrawn_whoever_owns_its_fields() {
     space.merge::<SdkClient>("backend", nobody).await;
     let client: SdkClient = space.get("backend").await.unwrap();
     assert!(client.metadata.managed_fields.is_none_or(|fields| fields.is_empty()));
-    let other = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "other"}, "stringData": {"a": "b"},
-    });
-    space.apply(&other).await;
-    space
-        .merge::<SdkClient>(
-            "backend",
-            json!({"spec": {"service": {"apiKey": {"delivery": {"secretName": "other"}}}}}),
-        )
-        .await;
+    space.apply(&foreign_secret("other")).await;
+    let rotation = json!({"interval": "24h", "overlap": "0s"});
+    let delivery = json!({"secretName": "other", "rotation": rotation});
+    let spec = json!({"spec": {"service": {"apiKey": {"delivery": delivery}}}});
+    space.merge::<SdkClient>("backend", spec).await;
     let client: SdkClient = space.stands("backend", "SecretConflict").await;
     assert!(client.status.unwrap().keys.is_empty());
     counts(&operator, &key, "401 api_key_unknown").await;

@@ -6,7 +6,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::caller::{Caller, PASSWORD, log_in};
-use crate::harness::{Space, shared};
+use crate::harness::{Space, eventually, service, shared};
 
 #[tokio::test]
 async fn from_login_to_a_validated_token() {
@@ -68,6 +68,32 @@ async fn from_login_to_a_validated_token() {
     assert_eq!(operator.validate(new, None).await.status, 200);
     assert_eq!(ada.ok("DELETE", &backend, json!({})).await, json!(true));
     assert_eq!(ada.call("GET", &backend, &json!({})).await.0, 404);
+}
+
+/// The operator rotates a key that it delivers. The REST API only requests that.
+#[tokio::test]
+async fn a_delivered_key_is_rotated_without_being_shown() {
+    let operator = shared().await;
+    let space = Space::new("rest").await;
+    let ada = Caller::ada(&operator, &space).await;
+    space.apply(&service("backend", "Member", "key")).await;
+    let client: crd::SdkClient = space.ready("backend").await;
+    let old = space.api_key("key").await;
+    let path = format!("/org/sdkClient/{}/rotate", client.status.unwrap().client_id.unwrap());
+    let shown = ada.ok("POST", &path, json!({})).await;
+    assert_eq!(shown["auth"], json!({"type": "apiKey"}));
+    eventually("there is a new key", async || match space.value("key", "apiKey").await {
+        Some(new) if new != old && operator.validate(&new, None).await.status == 200 => Ok(()),
+        _ => Err("the old key"),
+    })
+    .await;
+    assert_eq!(operator.validate(&old, None).await.status, 200, "within the overlap");
+
+    // Argo CD would undo the request.
+    let labels = json!({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}});
+    space.merge::<crd::SdkClient>("backend", labels).await;
+    let (status, reply) = ada.call("POST", &path, &json!({})).await;
+    assert!(status == 422 && reply["message"].as_str().unwrap().contains("Argo CD"), "{reply}");
 }
 
 /// Whoever may annotate a client can make it look like what a request has made. Not with a role that

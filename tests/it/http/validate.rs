@@ -179,7 +179,7 @@ async fn a_suspended_client_and_a_deleted_object() {
     moved.spec.service.as_mut().unwrap().api_key.delivery.as_mut().unwrap().secret_name =
         "b".into();
     world.add(&moved);
-    assert_eq!(reason(&world, &key).await, "api_key_unknown", "status is of another Secret");
+    assert_eq!(reason(&world, &key).await, "active", "until the new Secret exists");
 }
 
 #[tokio::test]

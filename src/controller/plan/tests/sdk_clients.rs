@@ -1,11 +1,17 @@
 //! `SdkClient`.
 
+use std::collections::HashSet;
+
 use super::*;
+use crate::controller::sdk_client::api_key_rotation::decision::{Decision, Owned, Stored};
+use crate::domain::client::{ClientKind, KeySource};
 
 /// A service client and its delivery Secret, as they are after each plan.
 struct Client {
     object: SdkClient,
     stored: Option<Secret>,
+    /// The Secret of the former `secretName`.
+    former: Option<Secret>,
     pending: Option<Arc<Pending>>,
     revocations: Vec<Arc<Revocation>>,
     reach: Reach,
@@ -20,6 +26,7 @@ impl Client {
         Self {
             object: object("backend", spec),
             stored: None,
+            former: None,
             pending: None,
             revocations: vec![],
             reach: Reach::Nowhere,
@@ -35,6 +42,29 @@ impl Client {
     fn hashes(&self) -> Vec<KeyHash> {
         let keys = self.object.status.iter().flat_map(|status| &status.keys);
         keys.map(|key| KeyHash::parse(&key.sha256).unwrap()).collect()
+    }
+
+    /// With all keys that the Secret contains and records.
+    fn decide(&self, facts: &Delivered) -> Decision {
+        let client = self.object.parse().unwrap();
+        let ClientKind::Service(service) = &client.kind else { panic!("no service") };
+        let KeySource::Delivery(delivery) = &service.source else { panic!("no delivery") };
+        let planner = facts.planner(&client, service, delivery);
+        let stored = planner.read();
+        let all = match &stored {
+            Stored::Ours { contents, .. } => {
+                contents.delivered.iter().map(|key| key.hash).collect()
+            }
+            _ => HashSet::new(),
+        };
+        planner.decide(stored, Some(Owned { all, conflict: None }))
+    }
+
+    /// Changes `secretName`. The new Secret does not exist.
+    fn move_to(&mut self, name: &str) {
+        let service = self.object.spec.service.as_mut().unwrap();
+        name.clone_into(&mut service.api_key.delivery.as_mut().unwrap().secret_name);
+        self.former = self.stored.take();
     }
 
     /// Plans, and continues as if the plan had been applied.
@@ -54,15 +84,23 @@ impl Client {
         if self.reach == Reach::Nowhere {
             self.pending = Some(Arc::new(Pending { key, created_at }));
         }
-        let all = self.hashes().into_iter().collect();
-        let observed = Delivered {
+        let status = self.object.status.clone().unwrap_or_default();
+        let facts = Delivered {
             now: self.now,
             public_url: "https://anon.example.com".into(),
             record_keys: Arc::new(RecordKeys::new(&[1; 32], None).unwrap()),
             revocations: self.revocations.clone(),
             stored: self.stored.clone(),
-            owned: Some(Owned { all, conflict: None, contested: false }),
+            delivered_into: status.secret_name,
+            former: self.former.clone(),
+            replacing: status.replacing,
+            contested: HashSet::new(),
             next,
+        };
+        let decision = self.decide(&facts);
+        let observed = Observed {
+            facts,
+            decision,
             new_key: Some(ApiKey::generate().unwrap()),
             new_next: Some(new_next),
         };
@@ -152,6 +190,147 @@ fn delivered_api_key() {
     assert_snapshot!(client.step(), "the Secret is not ours", @"
     status: Stalled SecretConflict
     again: Later
+    ");
+}
+
+#[test]
+fn another_secret_name() {
+    let mut client = Client::new();
+    client.step();
+    client.move_to("other");
+    let before = client.object.status.clone();
+    assert_snapshot!(client.step(), "the new Secret is created", @"
+    create Secret acme/other [Previous, Current]
+    status: [Previous, Current] Ready KeyDelivered
+    event: Normal SecretNameChanged
+    again: after 60 min
+    ");
+    // A crash before the write of status.
+    client.object.status = before.clone();
+    client.now = at(60);
+    assert_snapshot!(client.step(), "the new Secret exists", @"
+    status: [Previous, Current] Ready KeyDelivered
+    event: Normal SecretNameChanged
+    again: after 60 min
+    ");
+    client.former = None;
+    client.now = at(HOUR);
+    assert_snapshot!(client.step(), "the overlap ends", @"
+    replace Secret acme/other [Current]
+    status: [Current] Ready KeyDelivered
+    again: after 42491 min
+    ");
+
+    client.move_to("third");
+    client.former = None;
+    assert_snapshot!(client.step(), "the former Secret was deleted", @"
+    create Secret acme/third [Current]
+    status: [Current] Ready KeyDelivered
+    event: Normal SecretNameChanged
+    again: after 42551 min
+    ");
+}
+
+#[test]
+fn another_secret_name_that_is_taken() {
+    let mut client = Client::new();
+    client.step();
+    client.move_to("taken");
+    client.stored = Some(Secret::default());
+    assert_snapshot!(client.step(), "the overlap begins", @"
+    status: [Previous] Stalled SecretConflict
+    again: Later
+    ");
+    client.now = at(60);
+    let before = client.object.status.clone();
+    assert_eq!(before.as_ref().unwrap().secret_name.as_deref(), Some("key"));
+    assert_snapshot!(client.step(), "a later step does not extend it", @"
+    status: [Previous] Stalled SecretConflict
+    again: Later
+    ");
+    assert_eq!(client.object.status, before);
+    client.now = at(HOUR);
+    assert_snapshot!(client.step(), "the overlap ends", @"
+    status: Stalled SecretConflict
+    again: Later
+    ");
+
+    client.former = None;
+    client.object.status = before;
+    client.now = at(60);
+    assert_snapshot!(client.step(), "the former Secret was deleted", @"
+    status: Stalled SecretConflict
+    again: Later
+    ");
+}
+
+#[test]
+fn an_immutable_secret() {
+    let mut client = Client::new();
+    client.step();
+    client.request("now");
+    client.step();
+    client.reach = Reach::Everywhere;
+    client.stored.as_mut().unwrap().immutable = Some(true);
+    assert_snapshot!(client.step(), "status announces the replacement", @"
+    status: [Current, Next] Ready KeyDelivered, replacing
+    again: Soon
+    awaits acknowledgements
+    ");
+    let announced = client.object.status.clone();
+    let old = client.stored.clone();
+    assert_snapshot!(client.step(), "it is replaced", @"
+    delete Secret acme/key [Current]
+    create Secret acme/key [Previous, Current]
+    status: [Previous, Current] Ready KeyDelivered
+    event: Normal KeyRotated
+    again: after 60 min
+    ");
+    assert_eq!(client.stored.as_ref().unwrap().immutable, None);
+
+    client.object.status = announced.clone();
+    client.stored.as_mut().unwrap().metadata.uid = Some("u2".into());
+    client.reach = Reach::Nowhere;
+    assert_snapshot!(client.step(), "after a crash before the write of status", @"
+    status: [Previous, Current] Ready KeyDelivered
+    again: after 60 min
+    ");
+
+    client.object.status = announced.clone();
+    client.stored = None;
+    assert_snapshot!(client.step(), "after a crash between deletion and creation", @"
+    create Secret acme/key [Previous, Current]
+    status: [Previous, Current] Ready KeyDelivered
+    event: Warning KeyReplaced
+    again: after 60 min
+    ");
+
+    client.object.status = announced;
+    client.stored = old.clone();
+    let meta = &mut client.stored.as_mut().unwrap().metadata;
+    meta.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    client.reach = Reach::Everywhere;
+    assert_snapshot!(client.step(), "a finalizer delays its deletion", @"
+    status: [Current, Next] Ready KeyDelivered, replacing
+    again: Later
+    awaits acknowledgements
+    ");
+
+    client.object.status.as_mut().unwrap().replacing = None;
+    assert_snapshot!(client.step(), "a user has deleted it, and a finalizer delays that", @"
+    replace Secret acme/key [Previous, Current]
+    status: [Previous, Current] Ready KeyDelivered
+    event: Normal KeyRotated
+    again: after 60 min
+    ");
+
+    client.object.status.as_mut().unwrap().replacing = None;
+    client.stored = None;
+    assert_snapshot!(client.step(), "a user has deleted it", @"
+    create Secret acme/key [Current]
+    status: [Current] Ready KeyDelivered
+    event: Warning KeyReplaced
+    again: after 42491 min
     ");
 }
 

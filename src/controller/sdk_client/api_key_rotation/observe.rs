@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::{Decision, Next, Observed, Owned};
+use super::decision::{Decision, Owned, Stored};
+use super::{Facts, Next, Observed};
 use crate::controller::plan::Met;
 use crate::controller::sdk_client::delivery::Contents;
 use crate::controller::sdk_client::ownership;
@@ -46,39 +47,58 @@ pub async fn observe(
     };
     let now = context.clock.now();
     let revocations = context.reader.revocations(RevocationTarget::SdkClient, &client.name, now);
-    let mut observed = Observed {
+    let status = object.status.as_ref();
+    let delivered_into = status.and_then(|status| status.secret_name.clone());
+    let former = match &delivered_into {
+        Some(name) if *name != delivery.secret_name => {
+            apply::read_secret(&context.client, namespace, name).await?
+        }
+        _ => None,
+    };
+    // Two leaders have written them to status of two clients. Validators reject them.
+    let is_contested = |hash: &KeyHash| context.reader.is_key_recorded_besides(hash, &client.name);
+    let facts = Facts {
         now: revocations.iter().filter_map(|it| it.created_before).fold(now, Timestamp::max),
         public_url: context.settings.public_url.clone(),
         record_keys: context.record_keys.get(context).await?,
         revocations,
         stored,
-        owned: None,
+        delivered_into,
+        former,
+        replacing: status.and_then(|status| status.replacing.clone()),
+        contested: service.keys.iter().map(|key| key.hash).filter(is_contested).collect(),
         next: next(context, object, client, service),
-        new_key: None,
-        new_next: None,
     };
-    if let Some((contents, _)) = observed.planner(client, service, delivery).contents() {
-        observed.owned = owned(context, object, client, service, &contents).await?;
-    }
-    match observed.planner(client, service, delivery).decide() {
-        Decision::Create | Decision::Replace { .. } => {
-            observed.new_key = Some(generate(context, client)?);
+    let planner = facts.planner(client, service, delivery);
+    let stored = planner.read();
+    let owned = match &stored {
+        Stored::Ours { contents, .. } => {
+            owned(context, object, client, service, &facts, contents).await?
         }
-        Decision::Step(ready) if ready.step.next == NextKey::Publish => {
-            let (key, created_at) = (generate(context, client)?, observed.now);
-            observed.new_next = Some(key.hash());
-            context.pending.put(&client.name, Pending { key, created_at });
+        Stored::Missing { .. } | Stored::Foreign { .. } => None,
+    };
+    let mut decision = planner.decide(stored, owned);
+    let (mut new_key, mut new_next) = (None, None);
+    match &mut decision {
+        Decision::Create { .. } | Decision::Replace { .. } => {
+            new_key = Some(generate(context, client)?);
         }
-        Decision::Step(ready) if ready.step.next == NextKey::Deliver => {
-            if let Some(next) = &mut observed.next
-                && !is_published(context, client, &next.hash).await?
-            {
-                next.reach = Reach::Published;
+        Decision::Step(ready) => match (ready.step.next, &facts.next) {
+            (NextKey::Publish, _) => {
+                let (key, created_at) = (generate(context, client)?, facts.now);
+                new_next = Some(key.hash());
+                context.pending.put(&client.name, Pending { key, created_at });
             }
-        }
+            (NextKey::Deliver, Some(next))
+                if !is_published(context, client, &next.hash).await? =>
+            {
+                ready.step.next = NextKey::Acknowledge;
+            }
+            _ => {}
+        },
         _ => {}
     }
-    Ok(observed)
+    Ok(Observed { facts, decision, new_key, new_next })
 }
 
 /// Generates a key, and reserves its hash until status lists it.
@@ -126,16 +146,15 @@ async fn owned(
     object: &crd::SdkClient,
     client: &SdkClient,
     service: &Service,
+    facts: &Facts,
     contents: &Contents,
 ) -> Result<Option<Owned>, Error> {
     let (mut owned, mut asked) = (Owned::default(), Vec::new());
     for key in &contents.delivered {
         if service.lists(&key.hash) {
             owned.all.insert(key.hash);
-            // Two leaders have written it to status of two clients. Validators reject it.
-            if context.reader.is_key_recorded_besides(&key.hash, &client.name) {
+            if facts.contested.contains(&key.hash) {
                 owned.conflict = owned.conflict.or(Some(key.hash));
-                owned.contested = true;
             }
         } else if contents.recorded.contains(&key.hash) {
             asked.push((key.hash, Evidence::Recorded));
