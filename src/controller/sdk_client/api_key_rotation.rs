@@ -18,7 +18,7 @@
 //!   Without the first write, a crash after the deletion would leave a state like that of a Secret
 //!   that a user has deleted, whose keys must be rejected.
 
-pub mod decision;
+pub mod decide;
 mod former;
 mod observe;
 mod secret;
@@ -40,7 +40,7 @@ use crate::domain::record_mac::RecordKeys;
 use crate::domain::revocation::Revocation;
 use crate::domain::rotation::Reach;
 use crate::domain::rotation::api_keys::NextKey;
-use decision::Decision;
+use decide::Decision;
 pub use observe::observe;
 
 /// What was observed, and what follows from it.

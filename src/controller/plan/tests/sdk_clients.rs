@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::*;
-use crate::controller::sdk_client::api_key_rotation::decision::{Decision, Owned, Stored};
+use crate::controller::sdk_client::api_key_rotation::decide::{Decision, Owned, Stored};
 use crate::domain::client::{ClientKind, KeySource};
 
 /// A service client and its delivery Secret, as they are after each plan.

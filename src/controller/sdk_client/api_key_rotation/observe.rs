@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::api::Api;
 
-use super::decision::{Decision, Owned, Stored};
+use super::decide::{Decision, Owned, Stored};
 use super::{Facts, Next, Observed};
 use crate::controller::plan::Met;
 use crate::controller::sdk_client::delivery::Contents;

@@ -2,7 +2,7 @@
 
 use kube::ResourceExt as _;
 
-use super::decision::Ready;
+use super::decide::Ready;
 use super::status::still_valid;
 use super::{Next, Planner};
 use crate::controller::events::EventNote;

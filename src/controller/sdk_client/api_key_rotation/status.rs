@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::Planner;
-use super::decision::Ready;
+use super::decide::Ready;
 use crate::controller::Requeue;
 use crate::controller::events::EventNote;
 use crate::controller::expectations::Children;
