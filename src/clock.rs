@@ -1,5 +1,4 @@
-//! Wall-clock time as a dependency, so that tests can bring their own. The leader's Lease and the
-//! replicas' Leases use `Timestamp::now` directly: nothing compares the times that they write.
+//! Wall-clock time as a dependency, so that tests can bring their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,6 +16,12 @@ pub trait Clock: Send + Sync {
     }
 }
 
+/// The time of the machine, for Leases: it is shown to people, and nothing compares it.
+#[expect(clippy::disallowed_methods, reason = "the only place that reads the clock of the machine")]
+pub fn to_show() -> Timestamp {
+    Timestamp::now()
+}
+
 /// A shared clock.
 pub type SharedClock = Arc<dyn Clock>;
 
@@ -29,7 +34,7 @@ static LATEST: AtomicI64 = AtomicI64::new(0);
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let second = Timestamp::now().as_second();
+        let second = to_show().as_second();
         LATEST.fetch_max(second, Ordering::Relaxed);
         Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
     }

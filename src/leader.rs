@@ -14,7 +14,6 @@
 use std::future::Future;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
@@ -23,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::kube_ext::api::readable;
 use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::tolerant::Tolerant;
@@ -231,7 +231,7 @@ impl Candidate {
     fn claim(&self) -> Lease {
         let before = self.seen.as_ref().and_then(|lease| lease.spec.as_ref());
         let ours = before.filter(|spec| spec.holder_identity.as_ref() == Some(&self.me));
-        let now = Some(MicroTime(Timestamp::now()));
+        let now = Some(MicroTime(clock::to_show()));
         let transitions = before.and_then(|spec| spec.lease_transitions).unwrap_or_default();
         let metadata = self.seen.as_ref().map(|lease| lease.metadata.clone());
         let named = || ObjectMeta { name: Some(LEASE_NAME.to_owned()), ..ObjectMeta::default() };

@@ -3,8 +3,7 @@
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use anon_operator::config::Config;
-use anon_operator::{app, crd, shutdown, telemetry};
+use anon_operator::operator::{self, Config};
 use clap::{Parser, Subcommand};
 
 /// Identity platform that runs as a Kubernetes operator
@@ -26,7 +25,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(config) => run_until_stopped(*config),
-        Command::Crds => crd::generate::print(),
+        Command::Crds => operator::print_crds(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -46,10 +45,10 @@ fn run_until_stopped(config: Config) -> anyhow::Result<()> {
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    telemetry::init(config.log_format, &config.log_level)?;
+    operator::init_telemetry(config.log_format, &config.log_level)?;
     // One provider for every TLS connection, chosen here and not by a feature that some dependency
     // enables.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = app::client().await?;
-    app::run(config, client, shutdown::on_signal()?).await
+    let client = operator::client().await?;
+    operator::run(config, client, operator::on_signal()?).await
 }

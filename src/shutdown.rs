@@ -10,6 +10,7 @@ use tracing::{info, warn};
 ///
 /// # Errors
 /// The signal handlers cannot be installed.
+#[expect(clippy::disallowed_methods, reason = "nothing waits for it: it ends with the process")]
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

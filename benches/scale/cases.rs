@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anon_operator::crd::SdkClient;
+use anon_operator::testing::crd::SdkClient;
 use anyhow::{Context as _, ensure};
 use kube::{Client, ResourceExt as _};
 use tokio::sync::Mutex;

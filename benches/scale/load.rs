@@ -4,10 +4,10 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use anon_operator::crd::{ApiKeyState, ApiKeyStatus, SdkClient, SdkClientStatus};
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::ids::SdkClientId;
-use anon_operator::names;
+use anon_operator::testing::crd::{ApiKeyState, ApiKeyStatus, SdkClient, SdkClientStatus};
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::names;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;

@@ -4,6 +4,7 @@
 //! against the same control plane, in the same run. The ratio to the baseline describes the
 //! operator; seconds alone would describe the machine.
 #![allow(
+    clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
     missing_docs,

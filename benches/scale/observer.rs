@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anon_operator::crd::{ApiKeyState, SdkClient, condition};
+use anon_operator::testing::crd::{ApiKeyState, SdkClient, condition};
 use anyhow::bail;
 use futures::{StreamExt as _, pin_mut};
 use kube::api::Api;

@@ -4,8 +4,7 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anon_operator::cli::{self, Cli, Streams};
-use anon_operator::clock::{Clock as _, SystemClock};
+use anon_operator::kubectl::{self, Cli, Clock as _, Streams, SystemClock};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
@@ -13,10 +12,10 @@ fn main() -> ExitCode {
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
     let streams =
         Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr.by_ref().lock() };
-    match cli::run(cli, streams, SystemClock.now()) {
+    match kubectl::run(cli, streams, SystemClock.now()) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of the output, such as `| head`, needs no more of it.
-        Err(error) if cli::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if kubectl::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "kubectl-anon: {error:#}");
             ExitCode::FAILURE

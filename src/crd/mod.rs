@@ -25,21 +25,18 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use kind::for_each_kind;
 pub use kind::{CustomKind, Kind};
-pub use member::{
-    KubernetesIdentity, Member, MemberSpec, MemberStatus, ServiceAccountRef, SessionStatus,
-};
+pub use member::{Member, MemberSpec, MemberStatus, SessionStatus};
 pub use organization::{Organization, OrganizationSpec, OrganizationStatus, SessionSpec};
 pub use revocation::{
     MatchedCredential, Revocation, RevocationSpec, RevocationStatus, RevokedApiKeys, RevokedOfPool,
     RevokedSessions,
 };
 pub use sdk_client::{
-    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, KeyNames, Rotation, SdkClient,
-    SdkClientSpec, SdkClientStatus, Service, Webapp,
+    ApiKeyHash, ApiKeySource, ApiKeyStatus, ClientType, Delivery, SdkClient, SdkClientSpec,
+    SdkClientStatus, Service, Webapp,
 };
 pub use user_pool::{
-    FetchAnswer, Hosted, Inline, InlineKey, KeyRotation, Oidc, Provided, RemoteJwks, RequiredClaim,
-    SigningKeyStatus, TokenLifetime, UserPool, UserPoolSpec, UserPoolStatus,
+    FetchAnswer, Hosted, RemoteJwks, SigningKeyStatus, UserPool, UserPoolSpec, UserPoolStatus,
 };
 
 pub use crate::domain::algorithm::{Algorithm, VerifyingAlgorithm};

@@ -12,7 +12,7 @@ use super::{
     Algorithm, DeletionPolicy, FetchError, IdClaimType, Jwk, SigningKeyState, VerifyingAlgorithm,
 };
 use crate::domain::constraint::{MAX_DESCRIPTION, MAX_ID_CLAIM, MAX_NAME};
-pub use inline::{Inline, InlineKey};
+pub use inline::Inline;
 pub use sources::{Oidc, Provided, RemoteJwks, RequiredClaim};
 
 /// Desired state of a UserPool.

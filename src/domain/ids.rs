@@ -18,16 +18,6 @@ macro_rules! id {
         #[serde(transparent)]
         pub struct $name(Uuid);
 
-        impl $name {
-            /// Parses an id as callers send it. `None` if it is not a UUID, and so cannot be an id.
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                // `try_parse` alone would also accept the braced and URN forms; a single form per
-                // id keeps string comparisons meaningful.
-                (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
-            }
-        }
-
         impl JsonSchema for $name {
             fn inline_schema() -> bool {
                 true
@@ -97,6 +87,20 @@ impl OrganizationId {
     }
 }
 
+macro_rules! parsed {
+    ($name:ident) => {
+        impl $name {
+            /// Parses an id as callers send it. `None` if it is not a UUID, and so cannot be an id.
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                // `try_parse` alone would also accept the braced and URN forms; a single form per
+                // id keeps string comparisons meaningful.
+                (text.len() == 36).then(|| Uuid::try_parse(text).ok()).flatten().map(Self)
+            }
+        }
+    };
+}
+
 macro_rules! derived {
     ($name:ident, $kind:literal) => {
         impl $name {
@@ -123,6 +127,12 @@ impl SdkClientId {
         !self.is_derived()
     }
 }
+
+parsed!(OrganizationId);
+parsed!(UserPoolId);
+parsed!(SdkClientId);
+parsed!(MemberId);
+parsed!(PasswordId);
 
 derived!(UserPoolId, "UserPool");
 derived!(SdkClientId, "SdkClient");

@@ -10,7 +10,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
@@ -19,6 +18,7 @@ use tracing::{info, warn};
 
 use super::applied::AppliedVersions;
 use super::refetch_requests::{PendingRequests, RefetchRequests};
+use crate::clock;
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::UserPool;
 use crate::kube_ext::error::short;
@@ -118,7 +118,7 @@ impl ReplicaLease {
             spec: Some(LeaseSpec {
                 holder_identity: Some(self.identity.clone()),
                 lease_duration_seconds: i32::try_from(self.max_staleness.as_secs().max(1)).ok(),
-                renew_time: Some(MicroTime(Timestamp::now())),
+                renew_time: Some(MicroTime(clock::to_show())),
                 ..LeaseSpec::default()
             }),
         };

@@ -10,6 +10,7 @@
 //! to themselves, one after the other; `load` those of them that take long because they do much.
 //! `tests/cluster/run` has two clusters: one for `alone`, one for the other two.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

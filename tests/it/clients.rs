@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use anon_operator::clock::SystemClock;
-use anon_operator::crd::{self, Kind};
-use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::index::{Index, Reader};
-use anon_operator::metrics::Metrics;
-use anon_operator::server::{self, ValidatorState};
+use anon_operator::testing::clock::SystemClock;
+use anon_operator::testing::crd::{self, Kind};
+use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::index::{Index, Reader};
+use anon_operator::testing::metrics::Metrics;
+use anon_operator::testing::server::{self, ValidatorState};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;

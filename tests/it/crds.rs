@@ -1,7 +1,7 @@
 //! The CEL rules about changes, evaluated without a cluster. The real server has its say in
 //! `tests/cluster`, about these and all others.
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 
 fn object<K: serde::de::DeserializeOwned>(kind: &str, name: &str, spec: Value) -> K {

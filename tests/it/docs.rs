@@ -6,16 +6,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anon_operator::config::Config;
-use anon_operator::crd::reasons::{
+use anon_operator::testing::config::Config;
+use anon_operator::testing::crd::reasons::{
     ConditionType, Documentation, EventReason, ExtraReason, ReadyReason,
 };
-use anon_operator::domain::fetch_error::FetchError;
-use anon_operator::domain::operation::Operation;
-use anon_operator::domain::reason::{Class, Reason};
-use anon_operator::domain::role::Role;
-use anon_operator::metrics::Metrics;
-use anon_operator::server::endpoints::{ENDPOINTS, Endpoint};
+use anon_operator::testing::domain::fetch_error::FetchError;
+use anon_operator::testing::domain::operation::Operation;
+use anon_operator::testing::domain::reason::{Class, Reason};
+use anon_operator::testing::domain::role::Role;
+use anon_operator::testing::metrics::Metrics;
+use anon_operator::testing::server::endpoints::{ENDPOINTS, Endpoint};
 use clap::{Arg, Args as _, Command};
 
 use crate::generated::{check, root};
@@ -194,7 +194,7 @@ fn it_is_said_what_the_chart_sets_each_flag_to() {
 
 #[test]
 fn generated_openapi_description() {
-    let document = anon_operator::server::openapi();
+    let document = anon_operator::testing::server::openapi();
     let json = serde_json::to_string_pretty(&document).unwrap();
     check(&root().join("docs/openapi.json"), &format!("{json}\n"));
 }

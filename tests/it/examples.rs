@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anon_operator::crd::{Member, Organization, SdkClient, UserPool};
+use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;

@@ -26,7 +26,7 @@ pub fn check(path: &Path, expected: &str) {
 #[test]
 fn generated_custom_resource_definitions() {
     let directories = ["crds", "charts/anon-operator/files/crds"];
-    let files = anon_operator::crd::generate::files().unwrap();
+    let files = anon_operator::testing::crd::generate::files().unwrap();
     for directory in directories.map(|directory| root().join(directory)) {
         for (name, yaml) in &files {
             check(&directory.join(name), yaml);

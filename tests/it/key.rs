@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::domain::credential::ApiKey;
 use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -79,7 +79,8 @@ fn a_generated_key_and_its_entry_belong_together() {
     assert_eq!(time("expiresAt").as_second() - time("createdAt").as_second(), 2160 * 3600);
 
     // The entry is what the custom resource takes.
-    let hash: anon_operator::crd::ApiKeyHash = serde_json::from_value(entry.clone()).unwrap();
+    let hash: anon_operator::testing::crd::ApiKeyHash =
+        serde_json::from_value(entry.clone()).unwrap();
     assert_eq!(hash.id, key.hash().id());
 
     let id = offline(&["key", "id"], &format!("{}\n", key.expose()));

@@ -126,7 +126,11 @@ pub fn texts() -> Vec<(String, String)> {
         let relative = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
         (relative, fs::read_to_string(&path).unwrap())
     });
-    files.filter(|(path, _)| path != "main.rs" && !path.starts_with("bin/")).collect()
+    files
+        .filter(|(path, _)| {
+            !["main.rs", "testing.rs"].contains(&path.as_str()) && !path.starts_with("bin/")
+        })
+        .collect()
 }
 
 #[test]

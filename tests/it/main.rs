@@ -1,6 +1,7 @@
 //! Tests that need no cluster: generated files, the layering of the code, the HTTP routers, and
 //! odd answers of an API server.
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

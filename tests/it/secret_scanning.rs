@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use anon_operator::domain::credential::{ApiKey, SessionToken};
+use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
 use regex::Regex;
 use serde_json::Value;
 

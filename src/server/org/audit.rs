@@ -32,6 +32,7 @@ pub const IGNORED: HeaderName = HeaderName::from_static("x-anon-ignored");
 ///
 /// The extractors find the operation in the extensions of the request, and put there which members
 /// of the body had no effect.
+#[expect(clippy::disallowed_methods, reason = "the write outlives a caller that disconnects")]
 pub async fn audited(operation: Operation, mut request: Request, next: Next) -> Response {
     let ignored = Ignored::default();
     request.extensions_mut().insert(operation);

@@ -22,6 +22,7 @@ impl HashWorkers {
     ///
     /// # Errors
     /// The system cannot start a thread.
+    #[expect(clippy::disallowed_methods, reason = "the one place that starts threads")]
     pub fn start(count: usize) -> io::Result<Self> {
         let (sender, jobs) = mpsc::channel::<Job>();
         let jobs = Arc::new(Mutex::new(jobs));

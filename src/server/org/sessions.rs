@@ -122,6 +122,7 @@ async fn change(
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "sessions are written by the REST API")]
 async fn write(
     api: &Api<Tolerant<crd::Member>>,
     object: &crd::Member,

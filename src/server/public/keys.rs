@@ -1,7 +1,7 @@
 //! The public key set of a pool (RFC 7517) and its discovery document (OpenID Connect Discovery 1.0
 //! section 3), for JOSE libraries and for kube-apiserver's structured authentication.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -14,14 +14,15 @@ use super::cacheable::cacheable;
 use crate::domain::document::Document;
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::{Source, UserPool};
+use crate::domain::rotation::signing_keys::{MAX_CACHE_AGE, PUBLISH_AHEAD};
 use crate::domain::signing_key_set::PublishedKey;
 use crate::server::{ApiError, ValidatorState};
 
-/// How long others may cache a key set: [`MAX_CACHE_AGE`]. New keys are published for longer than
-/// this before they sign.
-///
-/// [`MAX_CACHE_AGE`]: crate::domain::rotation::signing_keys::MAX_CACHE_AGE
-const CACHE: &str = "public, max-age=300";
+/// How long others may cache a key set. New keys are published for longer than this before they
+/// sign.
+static CACHE: LazyLock<String> =
+    LazyLock::new(|| format!("public, max-age={}", MAX_CACHE_AGE.as_secs()));
+const _: () = assert!(MAX_CACHE_AGE.as_secs() < PUBLISH_AHEAD.as_secs());
 
 /// `GET /userPools/{id}/.well-known/jwks.json`.
 pub async fn jwks(
@@ -31,7 +32,7 @@ pub async fn jwks(
 ) -> Result<Response, ApiError> {
     let pool = find(&state, id)?;
     let document = pool.published().map_err(|_| ApiError::internal())?;
-    cacheable(&headers, "application/jwk-set+json", CACHE, document)
+    cacheable(&headers, "application/jwk-set+json", &CACHE, document)
 }
 
 /// The metadata that a consumer of ID tokens needs. There is no authorization endpoint: tokens come
@@ -65,7 +66,7 @@ pub async fn discovery(
         id_token_signing_alg_values_supported: algorithms,
     };
     let document = Document::of(&document).map_err(|_| ApiError::internal())?;
-    cacheable(&headers, "application/json", CACHE, &document)
+    cacheable(&headers, "application/json", &CACHE, &document)
 }
 
 /// The issuer of the Active key. An organization that signs with keys of its own may use the pool's
@@ -98,16 +99,4 @@ fn find(
 
 fn no_keys() -> ApiError {
     ApiError::unavailable("the UserPool has no keys yet")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::CACHE;
-    use crate::domain::rotation::signing_keys::{MAX_CACHE_AGE, PUBLISH_AHEAD};
-
-    #[test]
-    fn keys_are_published_for_longer_than_a_set_is_kept() {
-        assert_eq!(CACHE, format!("public, max-age={}", MAX_CACHE_AGE.as_secs()));
-        assert!(PUBLISH_AHEAD > MAX_CACHE_AGE);
-    }
 }

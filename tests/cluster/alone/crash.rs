@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anon_operator::crd::{SdkClient, UserPool};
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::domain::credential::ApiKey;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::json;
 

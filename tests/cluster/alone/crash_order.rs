@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
-use anon_operator::app;
-use anon_operator::config::Config;
-use anon_operator::crd::{Revocation, SdkClient};
-use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::app;
+use anon_operator::testing::config::Config;
+use anon_operator::testing::crd::{Revocation, SdkClient};
+use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
 use clap::Parser;
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Method, Request};

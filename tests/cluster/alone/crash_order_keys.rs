@@ -1,8 +1,8 @@
 //! The order of writes of signing keys, proven like that of ApiKeys: an operator that dies right
 //! after its n-th write, for every n, and the next one finishes the job.
 
-use anon_operator::crd::{Revocation, SdkClient, UserPool};
-use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
+use anon_operator::testing::crd::{Revocation, SdkClient, UserPool};
+use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use serde_json::json;
 
 use super::crash_order::run_until_dead;

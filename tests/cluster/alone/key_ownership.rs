@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use anon_operator::crd::SdkClient;
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::crd::SdkClient;
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 

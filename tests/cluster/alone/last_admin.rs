@@ -1,7 +1,7 @@
 //! Two Admins who leave at the same time, on two replicas.
 
-use anon_operator::crd;
-use anon_operator::domain::role::Role;
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::role::Role;
 use kube::api::ListParams;
 use serde_json::json;
 

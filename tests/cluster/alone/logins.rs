@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anon_operator::crd;
+use anon_operator::testing::crd;
 use kube::ResourceExt as _;
 use serde_json::{Value, json};
 

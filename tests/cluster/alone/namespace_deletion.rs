@@ -1,7 +1,7 @@
 //! A namespace that is being deleted: what is revoked in it is never accepted again, in whatever order
 //! its objects go.
 
-use anon_operator::crd::{Revocation, SdkClient, UserPool};
+use anon_operator::testing::crd::{Revocation, SdkClient, UserPool};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };

@@ -1,7 +1,7 @@
 //! One object that our types cannot hold, or that is not even UTF-8, disturbs no other: neither those
 //! of other organizations nor the start of a replica.
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use http_body_util::BodyExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};

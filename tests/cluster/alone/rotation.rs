@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use anon_operator::crd::{SdkClient, UserPool};
-use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
+use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use serde_json::{Value, json};
 
 use crate::harness::operator::Setup;

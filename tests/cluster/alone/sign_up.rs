@@ -1,6 +1,6 @@
 //! `POST /org/organization`.
 
-use anon_operator::crd;
+use anon_operator::testing::crd;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -160,7 +160,7 @@ async fn a_namespace_of_somebody_elses_is_not_adopted() {
     // Another namespace takes the place of the one that is recorded.
     let spaces = made().await;
     let id = |name: &String| {
-        anon_operator::domain::ids::OrganizationId::derive(name).to_string() == first
+        anon_operator::testing::domain::ids::OrganizationId::derive(name).to_string() == first
     };
     let taken = spaces.into_iter().find(id).unwrap();
     let all = namespaces().await;

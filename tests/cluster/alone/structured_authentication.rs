@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 
 use crate::harness::cluster::directory;

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anon_operator::crd::{Member, Organization, Revocation, SdkClient, UserPool, condition};
+use anon_operator::testing::crd::{
+    Member, Organization, Revocation, SdkClient, UserPool, condition,
+};
 use serde_json::{Value, json};
 
 use crate::harness::operator::Setup;

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anon_operator::clock::SystemClock;
-use anon_operator::controller::{self, Context, Settings};
-use anon_operator::crd;
-use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Retiring};
-use anon_operator::index::{Index, IndexSettings, Reader};
-use anon_operator::metrics::Metrics;
-use anon_operator::replicas::tracker::ReplicaTracker;
-use anon_operator::watch;
+use anon_operator::testing::clock::SystemClock;
+use anon_operator::testing::controller::{self, Context, Settings};
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
+use anon_operator::testing::index::{Index, IndexSettings, Reader};
+use anon_operator::testing::metrics::Metrics;
+use anon_operator::testing::replicas::tracker::ReplicaTracker;
+use anon_operator::testing::watch;
 use futures::future::join_all;
 use jiff::SignedDuration;
 use kube::Client;

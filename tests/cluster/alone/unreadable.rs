@@ -1,7 +1,7 @@
 //! Objects that a newer version of the operator has stored, and that this one cannot read after it
 //! was rolled back.
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 

@@ -1,6 +1,6 @@
 //! What the operator writes, counted by the API server's audit log.
 
-use anon_operator::crd::{Member, Organization, SdkClient, UserPool};
+use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
 use serde_json::json;
 
 use crate::harness::audit::{Write, has_seen, operator_writes_for};

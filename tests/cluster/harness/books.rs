@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use kube::api::ListParams;

@@ -1,6 +1,6 @@
 //! Someone with a bearer who calls the REST API.
 
-use anon_operator::crd;
+use anon_operator::testing::crd;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;

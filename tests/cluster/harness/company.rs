@@ -1,6 +1,6 @@
 //! An organization with people of every role, a pool and clients, made over the API.
 
-use anon_operator::crd;
+use anon_operator::testing::crd;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;

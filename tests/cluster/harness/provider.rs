@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anon_operator::domain::algorithm::Algorithm;
-use anon_operator::domain::signing::SigningKey;
-use anon_operator::domain::token::sign;
-use anon_operator::jwks::connect::{Connector, SystemResolver};
-use anon_operator::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
+use anon_operator::testing::domain::algorithm::Algorithm;
+use anon_operator::testing::domain::signing::SigningKey;
+use anon_operator::testing::domain::token::sign;
+use anon_operator::testing::jwks::connect::{Connector, SystemResolver};
+use anon_operator::testing::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, Trust};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

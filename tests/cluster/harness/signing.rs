@@ -1,7 +1,7 @@
 //! The signing Secret of a pool, as who runs the operator could look into it and change it.
 
-use anon_operator::crd::UserPool;
-use anon_operator::domain::signing_key_set::SigningKeyState;
+use anon_operator::testing::crd::UserPool;
+use anon_operator::testing::domain::signing_key_set::SigningKeyState;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::Secret;

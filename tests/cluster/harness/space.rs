@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use anon_operator::crd::condition;
+use anon_operator::testing::crd::condition;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use anon_operator::crd::SdkClient;
-use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::crd::SdkClient;
+use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
 use serde_json::json;
 
 use crate::harness::operator::Setup;

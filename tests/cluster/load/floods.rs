@@ -4,10 +4,10 @@
 use std::fs;
 use std::time::Duration;
 
-use anon_operator::crd::UserPool;
-use anon_operator::domain::algorithm::VerifyingAlgorithm;
-use anon_operator::domain::ids::SdkClientId;
-use anon_operator::domain::jwk::Jwk;
+use anon_operator::testing::crd::UserPool;
+use anon_operator::testing::domain::algorithm::VerifyingAlgorithm;
+use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::domain::jwk::Jwk;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fs;
 
-use anon_operator::crd::SdkClient;
+use anon_operator::testing::crd::SdkClient;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 

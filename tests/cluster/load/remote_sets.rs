@@ -4,8 +4,8 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
-use anon_operator::crd::{SdkClient, UserPool};
-use anon_operator::domain::ids::SdkClientId;
+use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::domain::ids::SdkClientId;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::Secret;

@@ -1,6 +1,6 @@
 //! Objects in any order, in several namespaces, edited, deleted and made again.
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;

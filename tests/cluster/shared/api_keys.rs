@@ -1,8 +1,8 @@
 //! What one can do with ApiKeys, on a real cluster.
 
-use anon_operator::crd::{Revocation, SdkClient};
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::crd::{Revocation, SdkClient};
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 

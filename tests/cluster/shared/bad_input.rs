@@ -1,6 +1,6 @@
 //! Requests that nobody should send: a clear refusal in JSON, never a 5xx, and the process lives.
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use anon_operator::config::Config;
+use anon_operator::testing::config::Config;
 use clap::Parser;
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::Api;

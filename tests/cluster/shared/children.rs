@@ -1,6 +1,6 @@
 //! What follows from pools and members: repaired when it is ours, left alone when it is not.
 
-use anon_operator::crd::{Member, UserPool};
+use anon_operator::testing::crd::{Member, UserPool};
 use k8s_openapi::api::core::v1::{ConfigMap, ResourceQuota, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{DeleteParams, ListParams};

@@ -1,6 +1,6 @@
 //! Chosen clientIds: consent, one holder, and those who would like to have the id of another.
 
-use anon_operator::crd::SdkClient;
+use anon_operator::testing::crd::SdkClient;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ObjectMeta, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};

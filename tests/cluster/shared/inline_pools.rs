@@ -1,9 +1,9 @@
 //! Pools whose public keys stand in their spec.
 
-use anon_operator::crd::{SdkClient, UserPool, condition};
-use anon_operator::domain::algorithm::Algorithm;
-use anon_operator::domain::signing::SigningKey;
-use anon_operator::domain::token;
+use anon_operator::testing::crd::{SdkClient, UserPool, condition};
+use anon_operator::testing::domain::algorithm::Algorithm;
+use anon_operator::testing::domain::signing::SigningKey;
+use anon_operator::testing::domain::token;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;

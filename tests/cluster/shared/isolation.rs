@@ -1,7 +1,7 @@
 //! One organization cannot reach into another; one role cannot do what a higher one may; and what
 //! minting refuses.
 
-use anon_operator::crd::{Organization, SdkClient, UserPool};
+use anon_operator::testing::crd::{Organization, SdkClient, UserPool};
 use serde_json::{Value, json};
 
 use crate::harness::tokens::{minted, verify};

@@ -1,9 +1,9 @@
 //! The delivery Secret of a service client: what is in it is the truth, and what is not ours is
 //! left alone.
 
-use anon_operator::crd::SdkClient;
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::crd::SdkClient;
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;

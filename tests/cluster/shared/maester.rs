@@ -1,7 +1,7 @@
 //! The failures that were provoked in hydra-maester, the closest peer: each is something that its
 //! users ran into, and none of them may happen here.
 
-use anon_operator::crd::SdkClient;
+use anon_operator::testing::crd::SdkClient;
 use k8s_openapi::api::core::v1::{ResourceQuota, Secret};
 use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::json;
@@ -64,7 +64,7 @@ async fn drift_is_repaired_at_once() {
     assert_eq!(space.api_key("key").await, key, "the key is left alone");
 
     // A key of the right form is taken up: that is how one moves in from elsewhere.
-    let own = anon_operator::domain::credential::ApiKey::generate().unwrap();
+    let own = anon_operator::testing::domain::credential::ApiKey::generate().unwrap();
     space.merge::<Secret>("key", json!({"stringData": {"apiKey": own.expose()}})).await;
     operator.gives(own.expose(), None, "200").await;
     eventually("the old one does not", async || {

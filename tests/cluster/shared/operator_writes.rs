@@ -1,7 +1,7 @@
 //! The limits of the operator's own account: RBAC has to give it Secrets, ConfigMaps and RoleBindings
 //! in the whole cluster, so policies of the chart keep it from making itself cluster administrator.
 
-use anon_operator::crd::{Member, UserPool};
+use anon_operator::testing::crd::{Member, UserPool};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::api::rbac::v1::RoleBinding;

@@ -1,6 +1,6 @@
 //! Members as `kubectl` and the API make them together.
 
-use anon_operator::crd;
+use anon_operator::testing::crd;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 

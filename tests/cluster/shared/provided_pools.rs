@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use anon_operator::crd::{SdkClient, UserPool, condition};
+use anon_operator::testing::crd::{SdkClient, UserPool, condition};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anon_operator::crd::{Member, Organization, SdkClient, UserPool};
+use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
 use jsonwebtoken::Algorithm;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::RoleBinding;

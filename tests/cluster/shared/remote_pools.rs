@@ -1,6 +1,6 @@
 //! Pools of an identity provider that the operator may not connect to.
 
-use anon_operator::crd::{UserPool, condition};
+use anon_operator::testing::crd::{UserPool, condition};
 
 use crate::harness::provider::{ca_secret, remote_pool};
 use crate::harness::wait::expect;

@@ -1,7 +1,7 @@
 //! The REST API as a client of the platform uses it: from login to a validated end-user token.
 
-use anon_operator::crd;
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::credential::ApiKey;
 use kube::api::{Patch, PatchParams};
 use serde_json::json;
 

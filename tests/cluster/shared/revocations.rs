@@ -1,7 +1,7 @@
 //! Revocations of keys, tokens, users and sessions, on a real cluster.
 
-use anon_operator::crd::{Member, Revocation, RevocationStatus, SdkClient, UserPool};
-use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Next};
+use anon_operator::testing::crd::{Member, Revocation, RevocationStatus, SdkClient, UserPool};
+use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Next};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;

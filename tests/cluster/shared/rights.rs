@@ -1,7 +1,7 @@
 //! Who may do what, by impersonation: the chart's roles and policies on the real server.
 
-use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::crd::{Member, Revocation, SdkClient, UserPool};
+use anon_operator::testing::domain::credential::ApiKey;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;

@@ -1,8 +1,8 @@
 //! What one can do with the signing keys of a hosted pool, on a real cluster.
 
-use anon_operator::crd::UserPool;
-use anon_operator::domain::algorithm::VerifyingAlgorithm;
-use anon_operator::domain::signing_key_set::SigningKeyState::{Active, Next, Retiring};
+use anon_operator::testing::crd::UserPool;
+use anon_operator::testing::domain::algorithm::VerifyingAlgorithm;
+use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Next, Retiring};
 use serde_json::json;
 
 use crate::harness::kubectl::kubectl;

@@ -1,6 +1,6 @@
 //! Incident response over the REST API, under the permissions and policies of the chart.
 
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::json;
 
 use crate::harness::company::{Company, call};

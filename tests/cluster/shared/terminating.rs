@@ -1,7 +1,7 @@
 //! What is being deleted gives no rights, and what it denies it denies until it is gone.
 
-use anon_operator::crd::{Member, Revocation, SdkClient, UserPool};
-use anon_operator::domain::ids::{MemberId, OrganizationId};
+use anon_operator::testing::crd::{Member, Revocation, SdkClient, UserPool};
+use anon_operator::testing::domain::ids::{MemberId, OrganizationId};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PropagationPolicy};
@@ -74,7 +74,7 @@ async fn a_role_binding_without_a_member_is_removed() {
     .await;
     // One that was brought back, say from a backup of the namespace.
     let id = MemberId::derive(&space.name, "eve");
-    let labels = anon_operator::names::labels("member-role", &id);
+    let labels = anon_operator::testing::names::labels("member-role", &id);
     let binding = |name: &str| {
         json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",

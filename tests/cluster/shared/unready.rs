@@ -23,7 +23,7 @@ async fn without_an_api_server_it_is_alive_and_not_ready() {
     assert_eq!(http::get(&operator.admin_url("/livez")).await.unwrap().status, 200);
     assert_eq!(http::get(&operator.admin_url("/metrics")).await.unwrap().status, 200);
     // Whatever is asked, and however good it looks: nobody can tell.
-    let key = anon_operator::domain::credential::ApiKey::generate().unwrap();
+    let key = anon_operator::testing::domain::credential::ApiKey::generate().unwrap();
     for _ in 0..20 {
         assert_eq!(http::get(&operator.admin_url("/readyz")).await.unwrap().status, 503);
         let reply = operator.validate(key.expose(), None).await;

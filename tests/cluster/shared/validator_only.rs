@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use anon_operator::crd::SdkClient;
-use anon_operator::domain::credential::ApiKey;
+use anon_operator::testing::crd::SdkClient;
+use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::{Value, json};
 
 use super::chart;

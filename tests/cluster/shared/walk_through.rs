@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use anon_operator::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 
 use crate::harness::cluster::{directory, variable};

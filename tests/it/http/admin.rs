@@ -1,7 +1,7 @@
 //! Health and metrics.
 
-use anon_operator::crd::Kind;
-use anon_operator::server;
+use anon_operator::testing::crd::Kind;
+use anon_operator::testing::server;
 use serde_json::json;
 
 use crate::support::objects::{claims, token};

@@ -1,6 +1,6 @@
 //! The audit lines of the REST API.
 
-use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};

@@ -1,7 +1,7 @@
 //! CORS of the REST API: off by default, and then for exact origins only.
 
-use anon_operator::domain::client::Origin;
-use anon_operator::server::PlatformSettings;
+use anon_operator::testing::domain::client::Origin;
+use anon_operator::testing::server::PlatformSettings;
 use http::Request;
 
 use crate::support::{Reply, World, get};

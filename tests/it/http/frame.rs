@@ -1,6 +1,6 @@
 //! What holds for every path: methods, unknown paths, sizes, request ids, roles.
 
-use anon_operator::config::Role;
+use anon_operator::testing::config::Role;
 use http::Request;
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Bodies that are made to cost much, and callers who make many calls.
 
-use anon_operator::domain::credential::SessionToken;
+use anon_operator::testing::domain::credential::SessionToken;
 use serde_json::json;
 
 use crate::support::{World, get, objects, post};
@@ -9,9 +9,9 @@ use crate::support::{World, get, objects, post};
 const OPEN: [&str; 3] = ["/v1/validate", "/org/login", "/org/organization"];
 
 fn world() -> World {
-    let settings = anon_operator::server::PlatformSettings {
+    let settings = anon_operator::testing::server::PlatformSettings {
         allow_sign_up: true,
-        ..anon_operator::server::PlatformSettings::default()
+        ..anon_operator::testing::server::PlatformSettings::default()
     };
     World::with(settings)
 }

@@ -1,7 +1,7 @@
 //! The public key set of a pool and its discovery document.
 
-use anon_operator::crd;
-use anon_operator::domain::ids::UserPoolId;
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::ids::UserPoolId;
 use serde_json::{Value, json};
 
 use crate::support::objects::{self, issuer};
@@ -197,7 +197,7 @@ async fn private_members_are_never_served() {
     for member in ["d", "p", "q", "dp", "dq", "qi", "k", "oth"] {
         pool["status"]["keys"][0]["jwk"][member] = json!("c2VjcmV0");
     }
-    world.add(&objects::parse::<anon_operator::crd::UserPool>(pool));
+    world.add(&objects::parse::<anon_operator::testing::crd::UserPool>(pool));
     let text = world.get(&path("jwks.json")).await.text;
     assert!(!text.contains("c2VjcmV0"), "{text}");
 }
@@ -216,11 +216,11 @@ async fn keys_that_do_not_belong_to_the_spec() {
     for spoil in spoil {
         let mut pool = good.clone();
         spoil(&mut pool);
-        world.add(&objects::parse::<anon_operator::crd::UserPool>(pool));
+        world.add(&objects::parse::<anon_operator::testing::crd::UserPool>(pool));
         assert_eq!(world.get(&path("jwks.json")).await.status, 503);
     }
     let mut going = good.clone();
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
-    world.add(&objects::parse::<anon_operator::crd::UserPool>(going));
+    world.add(&objects::parse::<anon_operator::testing::crd::UserPool>(going));
     assert_eq!(world.get(&path("jwks.json")).await.status, 404);
 }

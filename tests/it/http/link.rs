@@ -1,7 +1,7 @@
 //! `GET /link/url`.
 
-use anon_operator::crd;
-use anon_operator::server::PlatformSettings;
+use anon_operator::testing::crd;
+use anon_operator::testing::server::PlatformSettings;
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
@@ -127,7 +127,8 @@ async fn what_does_not_fit_is_refused_by_name() {
     // Clients of others do not exist.
     let globex = objects::webapp("globex", "web", "users");
     world.add(&globex);
-    let other = anon_operator::domain::ids::SdkClientId::derive("globex", "web").to_string();
+    let other =
+        anon_operator::testing::domain::ids::SdkClientId::derive("globex", "web").to_string();
     for id in [other.as_str(), "00000000-0000-4000-8000-000000000000", "x"] {
         let mut changed = base;
         changed[2].1 = id;

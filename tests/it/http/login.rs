@@ -1,10 +1,10 @@
 //! `POST /org/login` and logout, against an API server inside the test.
 
-use anon_operator::crd;
-use anon_operator::domain::credential::SessionToken;
-use anon_operator::domain::ids::{MemberId, ObjectName, OrganizationId};
-use anon_operator::domain::password::{Password, PasswordHash};
-use anon_operator::names;
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::credential::SessionToken;
+use anon_operator::testing::domain::ids::{MemberId, ObjectName, OrganizationId};
+use anon_operator::testing::domain::password::{Password, PasswordHash};
+use anon_operator::testing::names;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::future::join_all;
@@ -336,7 +336,7 @@ async fn login_sign_up_and_health_ignore_the_authorization_header() {
         }
         let mut request = get("/livez");
         request.headers_mut().insert("authorization", header.parse().unwrap());
-        let admin = anon_operator::server::admin(world.state.validator.clone());
+        let admin = anon_operator::testing::server::admin(world.state.validator.clone());
         assert_eq!(Reply::of(admin, request).await.status, 200);
     }
 }

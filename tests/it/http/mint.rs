@@ -1,7 +1,7 @@
 //! `POST /org/appUserIdToken`: what is minted, for whom, and that the validator takes it.
 
-use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::domain::signing::SigningKey;
+use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::signing::SigningKey;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;

@@ -1,7 +1,7 @@
 //! `POST /org/appUserIdToken`: what is refused, and how.
 
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -53,7 +53,7 @@ async fn pools_that_are_not_hosted() {
     let (world, acme) = acme();
     let mut provided = objects::provided_pool_json("acme", "testers", acme.signing);
     provided["spec"]["displayName"] = json!("Testers");
-    world.add::<anon_operator::crd::UserPool>(&objects::parse(provided));
+    world.add::<anon_operator::testing::crd::UserPool>(&objects::parse(provided));
     world.add(&objects::inline_pool("acme", "devices", acme.signing, &json!({})));
     for (pool, cure) in
         [("testers", "kubectl anon token mint --jwks"), ("devices", "your identity provider")]

@@ -1,13 +1,13 @@
 //! A token that names a key which is not in the fetched set: it waits a moment, and what comes of
 //! that depends on what the leader answers.
 
-use anon_operator::crd::Kind;
-use anon_operator::domain;
-use anon_operator::domain::algorithm::Algorithm;
-use anon_operator::domain::credential::ApiKey;
-use anon_operator::domain::ids::{SdkClientId, UserPoolId};
-use anon_operator::domain::signing::SigningKey;
-use anon_operator::server::PlatformSettings;
+use anon_operator::testing::crd::Kind;
+use anon_operator::testing::domain;
+use anon_operator::testing::domain::algorithm::Algorithm;
+use anon_operator::testing::domain::credential::ApiKey;
+use anon_operator::testing::domain::ids::{SdkClientId, UserPoolId};
+use anon_operator::testing::domain::signing::SigningKey;
+use anon_operator::testing::server::PlatformSettings;
 use axum::body::Body;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,6 +1,6 @@
 //! What a request did not do: the response headers X-Anon-Ignored and X-Anon-Changed.
 
-use anon_operator::domain::ids::{OrganizationId, UserPoolId};
+use anon_operator::testing::domain::ids::{OrganizationId, UserPoolId};
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::{Value, json};

@@ -1,9 +1,9 @@
 //! Every operation of the role table, for every role, in one's own organization and in another.
 
-use anon_operator::domain::credential::{ApiKey, SessionToken};
-use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
-use anon_operator::domain::operation::Operation;
-use anon_operator::domain::role::Role;
+use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
+use anon_operator::testing::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::operation::Operation;
+use anon_operator::testing::domain::role::Role;
 use axum::body::Body;
 use http::{Method, Request};
 use serde_json::json;

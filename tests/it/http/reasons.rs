@@ -1,9 +1,9 @@
 //! Every reason that there is: one request that provokes it, and the reply it must give.
 
-use anon_operator::crd;
-use anon_operator::domain::credential::{ApiKey, SessionToken};
-use anon_operator::domain::ids::SdkClientId;
-use anon_operator::domain::reason::{Class, Reason};
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
+use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::domain::reason::{Class, Reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;

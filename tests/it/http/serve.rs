@@ -5,9 +5,9 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anon_operator::clock::Clock;
-use anon_operator::config::Role;
-use anon_operator::server::{self, ConnectionLimits};
+use anon_operator::testing::clock::Clock;
+use anon_operator::testing::config::Role;
+use anon_operator::testing::server::{self, ConnectionLimits};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;

@@ -1,8 +1,8 @@
 //! What a staff admin needs of the REST API: who they are, lists in parts, pools in use, suspended
 //! clients, revocations and events.
 
-use anon_operator::domain::credential::{ApiKey, SessionToken};
-use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
+use anon_operator::testing::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use axum::body::Body;
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
@@ -121,7 +121,7 @@ async fn clients_are_suspended_and_get_origins() {
     let mut deploy = objects::service_json("acme", "deploy", "Admin", &key);
     let hash = json!({"id": key.hash().id(), "sha256": key.hash().to_string()});
     deploy["spec"]["service"]["apiKey"] = json!({"hashes": [hash]});
-    world.add::<anon_operator::crd::SdkClient>(&objects::parse(deploy.clone()));
+    world.add::<anon_operator::testing::crd::SdkClient>(&objects::parse(deploy.clone()));
     world.api.answer(move |seen: &Seen| {
         let mut client = match seen.path.rsplit('/').next().unwrap() {
             "web" => serde_json::to_value(objects::webapp("acme", "web", "users")).unwrap(),

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use anon_operator::config::Role;
-use anon_operator::domain::ids::UserPoolId;
+use anon_operator::testing::config::Role;
+use anon_operator::testing::domain::ids::UserPoolId;
 use axum::Router;
 use axum::body::Bytes;
 use axum::routing::get;

@@ -1,7 +1,7 @@
 //! `POST /v1/validate`: the exact replies, and every form of the question.
 
-use anon_operator::domain::credential::SessionToken;
-use anon_operator::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use anon_operator::testing::domain::credential::SessionToken;
+use anon_operator::testing::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use serde_json::json;
 
 use crate::support::objects::{self, claims, token};

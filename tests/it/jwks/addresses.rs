@@ -1,7 +1,7 @@
 //! Where a fetch may connect to, whatever the URL or the name says.
 
-use anon_operator::domain::pool::Location;
-use anon_operator::jwks::FetchError;
+use anon_operator::testing::domain::pool::Location;
+use anon_operator::testing::jwks::FetchError;
 
 use super::{Names, fetcher, some_key};
 use crate::idp::{Idp, JWKS, NAME};

@@ -3,9 +3,9 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anon_operator::domain::jwks_parser::RawKey;
-use anon_operator::domain::pool::Location;
-use anon_operator::jwks::{FetchError, Fetched};
+use anon_operator::testing::domain::jwks_parser::RawKey;
+use anon_operator::testing::domain::pool::Location;
+use anon_operator::testing::jwks::{FetchError, Fetched};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anon_operator::domain::pool::Location;
-use anon_operator::jwks::connect::{Connector, Resolve};
-use anon_operator::jwks::{AddressFilter, FetchError, Fetched, Fetcher, Trust};
+use anon_operator::testing::domain::pool::Location;
+use anon_operator::testing::jwks::connect::{Connector, Resolve};
+use anon_operator::testing::jwks::{AddressFilter, FetchError, Fetched, Fetcher, Trust};
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 

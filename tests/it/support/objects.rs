@@ -2,13 +2,13 @@
 
 use std::sync::LazyLock;
 
-use anon_operator::crd;
-use anon_operator::domain::algorithm::Algorithm;
-use anon_operator::domain::credential::{ApiKey, SessionToken};
-use anon_operator::domain::ids::{SdkClientId, UserPoolId};
-use anon_operator::domain::signing::SigningKey;
-use anon_operator::domain::token;
-use anon_operator::names;
+use anon_operator::testing::crd;
+use anon_operator::testing::domain::algorithm::Algorithm;
+use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
+use anon_operator::testing::domain::ids::{SdkClientId, UserPoolId};
+use anon_operator::testing::domain::signing::SigningKey;
+use anon_operator::testing::domain::token;
+use anon_operator::testing::names;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;

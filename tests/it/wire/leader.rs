@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anon_operator::leader::{LEASE_NAME, campaign};
+use anon_operator::testing::leader::{LEASE_NAME, campaign};
 use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};

@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anon_operator::crd::Kind;
-use anon_operator::index::Reader;
-use anon_operator::replicas::tracker::{ReplicaTracker, Write};
+use anon_operator::testing::crd::Kind;
+use anon_operator::testing::index::Reader;
+use anon_operator::testing::replicas::tracker::{ReplicaTracker, Write};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 

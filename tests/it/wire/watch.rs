@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use anon_operator::crd::{Kind, UserPool};
-use anon_operator::domain::ids::UserPoolId;
-use anon_operator::index::{Index, Reader};
-use anon_operator::watch::objects;
+use anon_operator::testing::crd::{Kind, UserPool};
+use anon_operator::testing::domain::ids::UserPoolId;
+use anon_operator::testing::index::{Index, Reader};
+use anon_operator::testing::watch::objects;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 

@@ -3,22 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anon_operator::clock::SystemClock;
-use anon_operator::controller::apply::{
+use anon_operator::testing::clock::SystemClock;
+use anon_operator::testing::controller::apply::{
     Applied, Created, apply_child, create_secret, delete_exactly, read_secret, replace_secret,
 };
-use anon_operator::controller::{Context, Error, Settings, bindings, status as writer};
-use anon_operator::crd::condition::{self, Readiness};
-use anon_operator::crd::reasons::ReadyReason;
-use anon_operator::crd::{
+use anon_operator::testing::controller::{Context, Error, Settings, bindings, status as writer};
+use anon_operator::testing::crd::condition::{self, Readiness};
+use anon_operator::testing::crd::reasons::ReadyReason;
+use anon_operator::testing::crd::{
     MatchedCredential, Organization, OrganizationStatus, RevocationStatus, UserPool,
 };
-use anon_operator::domain::ids::{MemberId, ObjectName};
-use anon_operator::domain::revocation::CredentialKind;
-use anon_operator::index::{Index, Reader};
-use anon_operator::kube_ext::tolerant::Tolerant;
-use anon_operator::metrics::Metrics;
-use anon_operator::replicas::tracker::ReplicaTracker;
+use anon_operator::testing::domain::ids::{MemberId, ObjectName};
+use anon_operator::testing::domain::revocation::CredentialKind;
+use anon_operator::testing::index::{Index, Reader};
+use anon_operator::testing::kube_ext::tolerant::Tolerant;
+use anon_operator::testing::metrics::Metrics;
+use anon_operator::testing::replicas::tracker::ReplicaTracker;
 use http::Method;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -283,7 +283,7 @@ async fn a_role_binding_with_a_finalizer_is_emptied_and_deleted() {
 async fn role_bindings_without_a_member_are_collected() {
     let binding = |name: &str, id: MemberId| {
         let mut metadata = metadata("acme", name);
-        metadata["labels"] = json!(anon_operator::names::labels("member-role", &id));
+        metadata["labels"] = json!(anon_operator::testing::names::labels("member-role", &id));
         metadata
     };
     let id = |name: &str| MemberId::derive("acme", name);

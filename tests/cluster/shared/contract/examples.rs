@@ -1,6 +1,6 @@
 //! A good request for each operation of the description. One that is missing here fails the test.
 
-use anon_operator::domain::ids::UserPoolId;
+use anon_operator::testing::domain::ids::UserPoolId;
 use serde_json::{Value, json};
 
 use crate::harness::company::{Company, PASSWORD, REDIRECT_URL};

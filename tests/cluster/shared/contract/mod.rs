@@ -7,7 +7,7 @@ pub mod examples;
 
 use std::fs;
 
-use anon_operator::crd::UserPool;
+use anon_operator::testing::crd::UserPool;
 use http::Request;
 use http_body_util::Full;
 use hyper::body::Bytes;
