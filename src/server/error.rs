@@ -13,6 +13,9 @@ use tracing::error;
 
 use crate::domain::reason::{Class, Reason};
 
+/// The challenge of a 401. RFC 6750 section 3 requires a parameter.
+const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
+
 /// A response other than success.
 #[derive(Debug)]
 pub struct ApiError {
@@ -182,7 +185,7 @@ pub fn finish(status: StatusCode, mut response: Response) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     match status {
         StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
         }
         StatusCode::SERVICE_UNAVAILABLE => {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));

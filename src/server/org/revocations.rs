@@ -43,7 +43,9 @@ pub struct Revocation {
     expires_at: Option<Time>,
     #[schemars(with = "String", extend("format" = "date-time"))]
     created_at: Option<Time>,
-    /// Whether every replica is known to reject the credentials.
+    /// The signing keys, API keys and sessions that were revoked, also after they were destroyed.
+    matched: Vec<crd::MatchedCredential>,
+    /// Whether something has matched and every replica is known to reject the credentials.
     enforced: bool,
     /// The state of the revocation, for people.
     message: String,
@@ -175,6 +177,8 @@ fn spec(
     let mut spec = crd::RevocationSpec {
         reason: filled(body.reason.clone()),
         expires_at: body.expires_at.clone(),
+        // No manifest describes it, so nothing would delete it.
+        deletion_policy: Some(crd::DeletionPolicy::Delete),
         ..crd::RevocationSpec::default()
     };
     let name = match (&body.sdk_client_id, &body.user_pool_id, &body.member_id) {
@@ -256,7 +260,7 @@ fn ensure_admin(caller: &Caller, action: &str) -> Result<(), ApiError> {
 fn show(state: &ApiState, caller: &Caller, revocation: crd::Revocation) -> Revocation {
     let namespace = &caller.namespace;
     let id = RevocationId::derive(namespace, &revocation.name_any());
-    let conditions = revocation.status.map(|status| status.conditions).unwrap_or_default();
+    let crd::RevocationStatus { matched, conditions, .. } = revocation.status.unwrap_or_default();
     let message = find(&conditions, "Ready").map(|ready| ready.message.clone());
     let crd::RevocationSpec { user_pool, sdk_client, member, reason, expires_at, .. } =
         revocation.spec;
@@ -290,6 +294,7 @@ fn show(state: &ApiState, caller: &Caller, revocation: crd::Revocation) -> Revoc
         reason,
         expires_at,
         created_at: revocation.metadata.creation_timestamp,
+        matched,
         enforced: is_ready(&conditions),
         message: message.unwrap_or_else(|| "waiting for the replicas".to_owned()),
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::mint::{PATH, acme, mint, minted, serve_secret};
 use crate::support::api::{ok, status};
 use crate::support::objects::{self, claims, signing_secrets, token};
-use crate::support::{World, post};
+use crate::support::{CHALLENGE, World, post};
 
 #[tokio::test]
 async fn callers() {
@@ -34,7 +34,7 @@ async fn callers() {
         let reply = world.post(PATH, bearer, &body).await;
         assert_eq!(reply.status.as_u16(), expected, "{bearer:?}");
         assert_eq!(reply.json()["reason"], reason, "{bearer:?}");
-        assert_eq!(reply.header("www-authenticate"), Some("Bearer"), "{bearer:?}");
+        assert_eq!(reply.header("www-authenticate"), Some(CHALLENGE), "{bearer:?}");
     }
     let reply = world.post(PATH, Some(reader.expose()), &body).await;
     assert_eq!(reply.error(), (403, "ForbiddenError".into()));

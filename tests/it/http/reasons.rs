@@ -10,7 +10,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use crate::support::objects::{self, claims, issuer, token};
-use crate::support::{Acme, MAX_JWKS_AGE, NOW, Reply, World, post};
+use crate::support::{Acme, CHALLENGE, MAX_JWKS_AGE, NOW, Reply, World, post};
 
 /// The body of a request to `/v1/validate` about `token` for the client `client`.
 fn ask(token: &str, client: &str) -> Request<axum::body::Body> {
@@ -208,7 +208,11 @@ fn expect(reason: Reason, reply: &Reply) {
     }
     assert_eq!(reply.json(), expected);
     assert_eq!(reply.status.as_u16(), status, "{reason:?}");
-    assert_eq!(reply.header("www-authenticate"), (status == 401).then_some("Bearer"), "{reason:?}");
+    assert_eq!(
+        reply.header("www-authenticate"),
+        (status == 401).then_some(CHALLENGE),
+        "{reason:?}"
+    );
     assert_eq!(reply.header("retry-after"), (status == 503).then_some("1"), "{reason:?}");
     assert_eq!(reply.header("cache-control"), Some("no-store"), "{reason:?}");
     assert!(reply.header("x-request-id").is_some(), "{reason:?}");

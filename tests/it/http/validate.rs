@@ -5,7 +5,7 @@ use anon_operator::testing::domain::ids::{MemberId, OrganizationId, SdkClientId,
 use serde_json::json;
 
 use crate::support::objects::{self, claims, token};
-use crate::support::{NOW, World, post};
+use crate::support::{CHALLENGE, NOW, World, post};
 
 const PATH: &str = "/v1/validate";
 
@@ -110,7 +110,7 @@ async fn rejects_authorization_headers_without_a_bearer_credential() {
         let reply = world.send(request).await;
         assert_eq!(reply.json()["reason"], reason, "{header}");
         assert_eq!(reply.status, status, "{header}");
-        let challenge = (status == 401).then_some("Bearer");
+        let challenge = (status == 401).then_some(CHALLENGE);
         assert_eq!(reply.header("www-authenticate"), challenge, "{header}");
     }
 }

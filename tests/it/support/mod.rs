@@ -28,6 +28,8 @@ use tower::ServiceExt as _;
 
 use api::FakeApi;
 
+/// The challenge of a 401 (RFC 6750 section 3).
+pub const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
 /// The time of every test, unless it says another.
 pub const NOW: i64 = 1_800_000_000;
 
