@@ -14,7 +14,7 @@ use tracing::error;
 use crate::domain::reason::{Class, Reason};
 
 /// The challenge of a 401. RFC 6750 section 3 requires a parameter.
-const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
+pub const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
 
 /// A response other than success.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
+use crate::server::error::CHALLENGE;
 
 /// An error response: status, component name, description.
 type Refusal = (u16, &'static str, &'static str);
@@ -102,7 +103,7 @@ pub fn components() -> Value {
 pub fn headers(status: u16) -> Value {
     match status {
         401 => json!({ "WWW-Authenticate": {
-            "description": "RFC 6750", "required": true, "schema": { "const": "Bearer" },
+            "description": "RFC 6750", "required": true, "schema": { "const": CHALLENGE },
         } }),
         429 | 503 => json!({ "Retry-After": {
             "description": "when to retry, in seconds", "required": true,
