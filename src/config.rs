@@ -65,8 +65,8 @@ pub struct Config {
     #[arg(long, value_name = "NUMBER", env = "ANON_TRUSTED_PROXY_HOPS", default_value_t = 0)]
     pub trusted_proxy_hops: usize,
 
-    /// Origin of web pages that may use the API under /org from a browser (CORS), such as
-    /// https://console.example.com; compared exactly; can be repeated; if unset, none
+    /// Origin of web pages that may use the API under /org from a browser (CORS): scheme, host and
+    /// port, compared exactly; can be repeated; if unset, none
     #[arg(
         long,
         value_name = "ORIGIN",

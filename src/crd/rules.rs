@@ -27,7 +27,7 @@ pub fn matches(pattern: &str, message: impl AsRef<str>) -> Rule {
     member_matches("self", pattern, message)
 }
 
-/// Like [`matches`], for a rule of the object around the string.
+/// Like [`matches()`], for a rule of the object around the string.
 pub fn member_matches(member: &str, pattern: &str, message: impl AsRef<str>) -> Rule {
     // A backslash in a CEL string has to be escaped.
     let pattern = pattern.replace('\\', r"\\");
