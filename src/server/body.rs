@@ -214,7 +214,7 @@ fn unfit(schema: &Value, error: &serde_path_to_error::Error<serde_json::Error>) 
     ApiError::invalid_field(field, format!("`{name}` must be {expected}{description}"))
 }
 
-/// The members of an object, in order; `None` for any other value.
+/// The members of an object that may have no effect, in order; `None` for any other value.
 struct Members(Option<Vec<(String, Member)>>);
 
 enum Member {
@@ -237,6 +237,19 @@ impl Shape<'_> for Member {
     }
 }
 
+/// Whether a value is null.
+struct IsNull(bool);
+
+impl Shape<'_> for IsNull {
+    fn other() -> Self {
+        Self(false)
+    }
+
+    fn null() -> Self {
+        Self(true)
+    }
+}
+
 impl<'de> Shape<'de> for Members {
     fn other() -> Self {
         Self(None)
@@ -246,7 +259,16 @@ impl<'de> Shape<'de> for Members {
         let (mut names, mut members) = (Names::default(), Vec::new());
         while let Some(name) = object.next_key::<String>()? {
             names.add(&name)?;
-            members.push((name, object.next_value_seed(Within::new(depth))?));
+            // Only these may have to be compared. The text of others is not copied: it may be a
+            // password or a token.
+            let value = if UNUSED.iter().any(|it| it.0 == name) {
+                object.next_value_seed(Within::new(depth))?
+            } else if object.next_value_seed(Within::<IsNull>::new(depth))?.0 {
+                Member::Null
+            } else {
+                continue;
+            };
+            members.push((name, value));
         }
         Ok(Self(Some(members)))
     }

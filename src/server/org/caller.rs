@@ -47,6 +47,16 @@ pub enum Who {
     Service(SdkClientId),
 }
 
+impl Who {
+    /// The id of the member, or of the client that the API key belongs to.
+    pub fn id(&self) -> String {
+        match self {
+            Self::Member { id, .. } => id.to_string(),
+            Self::Service(id) => id.to_string(),
+        }
+    }
+}
+
 impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -11,12 +11,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::caller::Caller;
+use super::client_id::id_named;
 use super::list::{List, Range};
 use super::resources::refused;
 use super::route::{Reply, reply};
-use crate::domain::ids::{
-    MemberId, ObjectName, OrganizationId, RevocationId, SdkClientId, UserPoolId,
-};
+use crate::domain::ids::{MemberId, OrganizationId, RevocationId, UserPoolId};
 use crate::kube_ext::pages;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::names;
@@ -94,12 +93,7 @@ fn id_of(state: &ApiState, namespace: &str, kind: &str, name: String) -> Option<
         "Member" => MemberId::derive(namespace, &name).to_string(),
         "UserPool" => UserPoolId::derive(namespace, &name).to_string(),
         "Revocation" => RevocationId::derive(namespace, &name).to_string(),
-        "SdkClient" => {
-            let name = ObjectName { namespace: namespace.to_owned(), name };
-            // The id may have been chosen.
-            let known = state.reader.client_named(&name).map(|client| client.id);
-            known.unwrap_or_else(|| SdkClientId::derive(namespace, &name.name)).to_string()
-        }
+        "SdkClient" => id_named(&state.reader, namespace, name).to_string(),
         _ => return None,
     })
 }

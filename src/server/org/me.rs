@@ -29,13 +29,13 @@ pub struct Me {
 
 /// Returns the caller.
 pub async fn me(caller: Caller) -> Result<Reply<Me>, ApiError> {
-    let (kind, id) = match &caller.who {
-        Who::Member { id, .. } => ("member", id.to_string()),
-        Who::Service(id) => ("apiKey", id.to_string()),
+    let kind = match &caller.who {
+        Who::Member { .. } => "member",
+        Who::Service(_) => "apiKey",
     };
     Ok(reply(Me {
         kind,
-        id,
+        id: caller.who.id(),
         role: caller.role,
         organization_id: caller.organization,
         expires_at: caller.expires_at,

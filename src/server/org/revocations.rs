@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::audit;
 use super::caller::Caller;
+use super::client_id::id_named;
 use super::fields::filled;
 use super::list::{List, Range};
 use super::resources;
 use super::route::{Reply, reply};
 use crate::crd;
 use crate::crd::condition::{find, is_ready};
-use crate::domain::ids::{MemberId, ObjectName, RevocationId, SdkClientId, UserPoolId};
+use crate::domain::ids::{MemberId, RevocationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
 use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
@@ -264,12 +265,8 @@ fn show(state: &ApiState, caller: &Caller, revocation: crd::Revocation) -> Revoc
     let message = find(&conditions, "Ready").map(|ready| ready.message.clone());
     let crd::RevocationSpec { user_pool, sdk_client, member, reason, expires_at, .. } =
         revocation.spec;
-    let sdk_client_id = sdk_client.as_ref().map(|client| {
-        let name = ObjectName { namespace: namespace.clone(), name: client.name.clone() };
-        // The id may have been chosen.
-        let known = state.reader.client_named(&name).map(|client| client.id);
-        known.unwrap_or_else(|| SdkClientId::derive(namespace, &name.name))
-    });
+    let sdk_client_id =
+        sdk_client.as_ref().map(|it| id_named(&state.reader, namespace, it.name.clone()));
     let user_pool_id = user_pool.as_ref().map(|pool| UserPoolId::derive(namespace, &pool.name));
     let member_id = member.as_ref().map(|member| MemberId::derive(namespace, &member.name));
     let mut selection = Selection::default();

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::caller::{Caller, Who};
+use super::caller::Caller;
 use super::client_id::{id_of, name_of};
 use super::client_kind::{Application, Kind};
 use super::fields::{Authorization, Description, Name, OauthConfig, SpecPatch, filled};
@@ -270,11 +270,7 @@ pub async fn list(
 
 /// Returns the id of the calling client or member.
 pub async fn auth(caller: Caller) -> Result<Reply<SdkClientAuth>, ApiError> {
-    let authenticator_id = match &caller.who {
-        Who::Service(id) => id.to_string(),
-        Who::Member { id, .. } => id.to_string(),
-    };
-    Ok(reply(SdkClientAuth { authenticator_id }))
+    Ok(reply(SdkClientAuth { authenticator_id: caller.who.id() }))
 }
 
 /// Changes name, description and the settings of Link, and suspends the client.

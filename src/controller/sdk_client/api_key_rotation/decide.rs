@@ -153,6 +153,10 @@ impl Planner<'_> {
     /// The writes that record which keys of the client are revoked: of those in status, and of those
     /// in the Secret, which may have been restored.
     pub(super) fn matched(&self) -> Vec<Write> {
+        // As a rule there is none, and the Secret need not be interpreted once more.
+        if self.facts.revocations.is_empty() {
+            return Vec::new();
+        }
         let id = |hash: &KeyHash, created_at| (hash.id(), created_at);
         let mut keys: Vec<_> =
             self.service.keys.iter().map(|key| id(&key.hash, key.created_at)).collect();
