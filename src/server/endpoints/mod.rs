@@ -10,6 +10,8 @@ mod authenticate;
 mod forward_auth;
 mod gateway;
 pub mod identity;
+pub mod introspect;
+pub mod own_client;
 pub mod validate;
 
 use std::time::Duration;
@@ -46,7 +48,8 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 4] = [&VALIDATE, &AUTH, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 6] =
+    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &ORG, &LINK];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
@@ -64,6 +67,24 @@ const AUTH: Endpoint = Endpoint {
     serves: "`/v1/auth/client/{clientId}`, any method: the original request of a gateway",
     accepts: Accepts::AsConfigured,
     client_from: "the configuration of the gateway: the path",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// The resource server that introspects credentials.
+const INTROSPECT_CALLER: Endpoint = Endpoint {
+    name: "introspect_caller",
+    serves: "`POST /v1/introspect`: the caller",
+    accepts: Accepts::Only(&[CredentialType::ApiKey]),
+    client_from: "",
+    waits_for_missing_key: None,
+};
+
+/// The credential that it introspects. The caller can specify only clients of its own organization.
+const INTROSPECT: Endpoint = Endpoint {
+    name: "introspect",
+    serves: "`POST /v1/introspect`: `token`",
+    accepts: Accepts::Only(&CredentialType::ALL),
+    client_from: "`client_id`, otherwise the token's own or the organization's default client",
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
@@ -178,7 +199,9 @@ impl Endpoint {
 
 /// The routes of the endpoints that are not part of the REST API.
 pub fn routes() -> Router<ValidatorState> {
-    Router::new().route("/v1/validate", post(validate::validate))
+    Router::new()
+        .route("/v1/validate", post(validate::validate))
+        .route("/v1/introspect", post(introspect::introspect))
 }
 
 /// The routes for gateways, which are served behind [`verdicts_only`].

@@ -5,6 +5,7 @@ mod audit;
 mod cors;
 mod forward_auth;
 mod frame;
+mod introspect;
 mod junk;
 mod keys;
 mod link;
