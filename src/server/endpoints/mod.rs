@@ -12,6 +12,7 @@ mod gateway;
 pub mod identity;
 pub mod introspect;
 pub mod own_client;
+pub mod token_review;
 pub mod validate;
 
 use std::time::Duration;
@@ -48,8 +49,8 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 6] =
-    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 7] =
+    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &TOKEN_REVIEW, &ORG, &LINK];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
@@ -85,6 +86,15 @@ const INTROSPECT: Endpoint = Endpoint {
     serves: "`POST /v1/introspect`: `token`",
     accepts: Accepts::Only(&CredentialType::ALL),
     client_from: "`client_id`, otherwise the token's own or the organization's default client",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// kube-apiserver. The platform administrator lists the clients for which this is served.
+const TOKEN_REVIEW: Endpoint = Endpoint {
+    name: "token_review",
+    serves: "`POST /v1/tokenreview/{clientId}`: `spec.token`",
+    accepts: Accepts::Only(&[CredentialType::AppUserIdToken]),
+    client_from: "the configuration of kube-apiserver: the path; only those of `--token-review-client`",
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
@@ -202,6 +212,7 @@ pub fn routes() -> Router<ValidatorState> {
     Router::new()
         .route("/v1/validate", post(validate::validate))
         .route("/v1/introspect", post(introspect::introspect))
+        .route("/v1/tokenreview/{clientId}", post(token_review::review))
 }
 
 /// The routes for gateways, which are served behind [`verdicts_only`].

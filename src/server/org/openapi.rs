@@ -236,6 +236,8 @@ impl Components {
         }
         let introspect = self.introspection();
         add(paths, "/v1/introspect", "POST", introspect);
+        let review = self.token_review();
+        add(paths, "/v1/tokenreview/{clientId}", "POST", review);
         let json = "application/json";
         let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
         let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);

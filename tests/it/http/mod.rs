@@ -19,5 +19,6 @@ mod reasons;
 mod refusals;
 mod serve;
 mod staff;
+mod token_review;
 mod unread;
 mod validate;

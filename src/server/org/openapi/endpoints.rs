@@ -1,9 +1,10 @@
-//! The endpoints whose requests and responses other programs define: gateways and resource servers.
+//! The endpoints whose requests and responses other programs define: gateways, resource servers, and
+//! kube-apiserver.
 
 use serde_json::{Map, Value, json};
 
 use super::{Components, content, error_responses, sentence};
-use crate::server::endpoints::{identity, introspect};
+use crate::server::endpoints::{identity, introspect, token_review};
 
 impl Components {
     /// The endpoint for resource servers.
@@ -34,6 +35,30 @@ impl Components {
                     "headers": challenges,
                     "content": content("application/json", error_responses::error_reference()),
                 },
+                "413": error(413),
+                "503": error(503),
+            },
+        })
+    }
+
+    /// The endpoint for kube-apiserver.
+    pub fn token_review(&mut self) -> Value {
+        let error = error_responses::reference;
+        let request = self.requests.subschema_for::<token_review::TokenReviewRequest>();
+        let response = self.replies.subschema_for::<token_review::TokenReviewResponse>();
+        json!({
+            "operationId": "ReviewToken",
+            "summary": "Authenticate an end user as a Kubernetes user",
+            "description": "A webhook token authenticator of kube-apiserver, served for the clients of `--token-review-client` only; every other one gets 404. The caller needs no credential of its own.",
+            "security": [],
+            "requestBody": { "required": true, "content": content("application/json", request) },
+            "responses": {
+                "200": {
+                    "description": "Reviewed; with `error`, the result is unknown",
+                    "content": content("application/json", response),
+                },
+                "400": error(400),
+                "404": error(404),
                 "413": error(413),
                 "503": error(503),
             },
