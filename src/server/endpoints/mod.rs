@@ -27,6 +27,7 @@ pub use crate::domain::credential_type::CredentialType;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use authenticate::authenticate;
+pub use authenticate::type_of;
 pub use forward_auth::verdicts_only;
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
@@ -49,8 +50,8 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 7] =
-    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &TOKEN_REVIEW, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 8] =
+    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &TOKEN_REVIEW, &EXPLAIN, &ORG, &LINK];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
@@ -98,10 +99,19 @@ const TOKEN_REVIEW: Endpoint = Endpoint {
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
+/// An Admin who wants to know why a credential is rejected.
+pub const EXPLAIN: Endpoint = Endpoint {
+    name: "explain",
+    serves: "`POST /v1/explain`: `token`",
+    accepts: Accepts::Only(&CredentialType::ALL),
+    client_from: "`sdkClientId`, otherwise the token's own or the organization's default client",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
 /// The callers of the REST API.
 pub const ORG: Endpoint = Endpoint {
     name: "org",
-    serves: "`/org/*` and `GET /link/url`: the caller",
+    serves: "`/org/*`, `GET /link/url` and `POST /v1/explain`: the caller",
     accepts: Accepts::Only(&[CredentialType::ApiKey, CredentialType::SessionToken]),
     client_from: "",
     waits_for_missing_key: None,
