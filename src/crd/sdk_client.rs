@@ -12,12 +12,12 @@ use super::rules::{
     matches, no_control_characters, object_name, readable_time, secret_key,
 };
 use super::{ApiKeyState, DeletionPolicy, LocalRef, Role};
-use crate::domain::client::StoredApiKey;
 use crate::domain::constraint::{
     CHROME_EXTENSION_ID, MAX_DESCRIPTION, MAX_NAME, MAX_ORIGIN, MAX_ORIGINS, MAX_REDIRECT_URLS,
     MAX_URL, ORIGIN, REDIRECT_URL,
 };
 use crate::domain::credential::KeyHash;
+use crate::domain::stored_key::StoredApiKey;
 
 /// Desired state of an SdkClient.
 #[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

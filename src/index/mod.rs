@@ -21,7 +21,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::crd::Kind;
-use crate::domain::client::{ClientKind, KeySource, SdkClient};
+use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::member::Member;
@@ -329,9 +329,9 @@ impl Reader {
     #[must_use]
     pub fn delivered_clients(&self) -> HashSet<ObjectName> {
         let state = self.0.state.read();
-        let delivered = state.clients.values().filter(|client| {
-            matches!(&client.kind, ClientKind::Service(it) if matches!(it.source, KeySource::Delivery(_)))
-        });
+        let delivered = state.clients.values().filter(
+            |client| matches!(&client.kind, ClientKind::Service(service) if service.is_delivered),
+        );
         delivered.map(|client| client.name.clone()).collect()
     }
 

@@ -12,10 +12,11 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::controller::Error;
-use crate::domain::client::{Delivery, SdkClient, StoredApiKey};
+use crate::domain::client::{Delivery, SdkClient};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
 use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey};
+use crate::domain::stored_key::{StoredApiKey, StoredApiKeys};
 use crate::names;
 
 /// The delivery Secret of a client.
@@ -123,7 +124,7 @@ impl<'c> DeliverySecret<'c> {
     /// Determines whether the Secret is ours, and its content. It is ours according to its label,
     /// or, if that was removed, according to the MAC of its record or to a known key. `known` are
     /// the keys in the client's status. They replace the record if that has no valid MAC.
-    pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
+    pub fn observe(&self, secret: &Secret, known: &StoredApiKeys) -> Observed {
         let client_id = self.client.id.to_string();
         let subject = Subject {
             client_id: &client_id,
@@ -136,7 +137,7 @@ impl<'c> DeliverySecret<'c> {
         let key = self.key_in(secret, &records);
         let hash = key.as_ref().map(ApiKey::hash);
         let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
-        let known = || known.iter().any(|stored| Some(stored.hash) == hash);
+        let known = || hash.as_ref().is_some_and(|hash| known.find(hash).is_some());
         let ours = match labelled {
             Some(label) => *label == client_id,
             None => signed_by.is_some() || known(),
@@ -303,7 +304,7 @@ fn record(key: &DeliveredKey) -> Record {
     }
 }
 
-fn record_of_known(key: &StoredApiKey) -> Record {
+fn record_of_known(key: StoredApiKey) -> Record {
     Record {
         id: key.hash.id(),
         sha256: key.hash.to_string(),

@@ -9,9 +9,10 @@ use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
-use crate::domain::client::{SdkClient, Service, StoredApiKey};
+use crate::domain::client::{SdkClient, Service};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
+use crate::domain::stored_key::StoredApiKey;
 
 /// What was determined about a listed hash.
 #[derive(Clone, Copy)]
@@ -33,7 +34,7 @@ pub async fn observe(
     listed: &[StoredApiKey],
 ) -> Result<Option<Vec<Listed>>, Error> {
     let now = context.clock.now();
-    let recorded = |key: &StoredApiKey| service.keys.iter().find(|it| it.hash == key.hash);
+    let recorded = |key: &StoredApiKey| service.keys.find(&key.hash);
     let asked: Vec<_> = listed
         .iter()
         .filter(|key| recorded(key).is_none())

@@ -27,7 +27,7 @@ use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked,
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
-use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::client::{self, ClientKind, DeclaredClient, KeySource};
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
@@ -155,16 +155,16 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
 }
 
 impl Reconcile for SdkClient {
-    type Parsed = client::SdkClient;
+    type Parsed = DeclaredClient;
     type Observed = Observed;
 
     fn parse(&self) -> Result<Self::Parsed, Violations> {
-        validate::sdk_client(self)
+        validate::declared_client(self)
     }
 
     async fn observe(
         &self,
-        client: &Self::Parsed,
+        DeclaredClient { client, source }: &Self::Parsed,
         context: &Context,
         met: Option<Met>,
     ) -> Result<Observed, Error> {
@@ -175,16 +175,17 @@ impl Reconcile for SdkClient {
             (ClientKind::Webapp(webapp), None) => {
                 Facts::Readiness(webapp::observe(context, &webapp.pool).await?)
             }
-            (ClientKind::Service(service), None) => match &service.source {
-                KeySource::Delivery(delivery) => {
+            (ClientKind::Service(service), None) => match source {
+                Some(KeySource::Delivery(delivery)) => {
                     let observed =
                         api_key_rotation::observe(context, self, client, service, delivery, met);
                     Facts::Delivery(Box::new(observed.await?))
                 }
-                KeySource::Hashes(listed) => {
+                Some(KeySource::Hashes(listed)) => {
                     let determined = hashes::observe(context, client, &version, service, listed);
                     determined.await?.map_or(Facts::Unknown, Facts::Hashes)
                 }
+                None => Facts::Unknown,
             },
         };
         let now = context.clock.now();
@@ -198,16 +199,16 @@ impl Reconcile for SdkClient {
 
     fn plan(
         &self,
-        client: &Self::Parsed,
+        DeclaredClient { client, source }: &Self::Parsed,
         observed: Observed,
     ) -> Result<Plan<SdkClientStatus>, Error> {
         let planned = match (&client.kind, observed.facts) {
             (_, Facts::Readiness(readiness)) => Some(ClientPlan::of(readiness)),
-            (ClientKind::Service(service), facts) => match (&service.source, facts) {
-                (KeySource::Delivery(delivery), Facts::Delivery(observed)) => {
+            (ClientKind::Service(service), facts) => match (source, facts) {
+                (Some(KeySource::Delivery(delivery)), Facts::Delivery(observed)) => {
                     api_key_rotation::plan(client, service, delivery, &observed)?
                 }
-                (KeySource::Hashes(listed), Facts::Hashes(determined)) => {
+                (Some(KeySource::Hashes(listed)), Facts::Hashes(determined)) => {
                     Some(hashes::plan(listed, &determined))
                 }
                 _ => None,

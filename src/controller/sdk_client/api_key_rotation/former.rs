@@ -5,8 +5,8 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::Planner;
 use crate::controller::sdk_client::delivery::Observed;
-use crate::domain::client::StoredApiKey;
 use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey};
+use crate::domain::stored_key::StoredApiKey;
 
 impl Planner<'_> {
     /// The name of the former Secret, if the spec names another one.
@@ -38,18 +38,18 @@ impl Planner<'_> {
     }
 
     /// The keys in status that this Secret contains or records.
-    fn listed_in(&self, secret: &Secret, name: &str) -> Vec<&StoredApiKey> {
+    fn listed_in(&self, secret: &Secret, name: &str) -> Vec<StoredApiKey> {
         let listed = &self.service.keys;
         let Observed::Ours(contents) = self.secret.named(name).observe(secret, listed) else {
             return Vec::new();
         };
         // With the times of status: those that it has once are not extended by the next plan.
-        let is_in = |key: &&StoredApiKey| contents.delivered.iter().any(|it| it.hash == key.hash);
+        let is_in = |key: &StoredApiKey| contents.delivered.iter().any(|it| it.hash == key.hash);
         listed.iter().filter(is_in).collect()
     }
 }
 
-fn delivered(key: &StoredApiKey) -> DeliveredKey {
+fn delivered(key: StoredApiKey) -> DeliveredKey {
     DeliveredKey {
         hash: key.hash,
         state: key.state,

@@ -66,7 +66,7 @@ pub async fn observe(
         delivered_into,
         former,
         replacing: status.and_then(|status| status.replacing.clone()),
-        contested: service.keys.iter().map(|key| key.hash).filter(is_contested).collect(),
+        contested: service.keys.hashes().copied().filter(is_contested).collect(),
         next: next(context, object, client, service),
     };
     let planner = facts.planner(client, service, delivery);
