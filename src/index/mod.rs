@@ -103,6 +103,11 @@ impl Index {
         self.applied.advanced(kind, resource_version);
     }
 
+    /// Reports what has been applied so far to the leader without delay.
+    pub fn report_at_once(&self) {
+        self.applied.report_at_once();
+    }
+
     /// Records that a kind has been listed completely.
     pub fn listed(&self, kind: Kind) {
         self.ready.listed(kind);

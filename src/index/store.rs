@@ -35,6 +35,12 @@ pub trait Indexed: CustomKind {
         Self::delete(state, name);
     }
 
+    /// Whether someone waits until every replica has applied this object, so that it must be
+    /// reported without delay.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// Stops serving an object that exists but cannot be parsed.
     fn withdraw(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
@@ -309,6 +315,12 @@ impl Indexed for crd::Revocation {
                 owners.remove(&owner);
             }
         }
+    }
+
+    /// A new one, or an edited one. Of its status, that of this generation is the last news.
+    fn is_awaited(&self) -> bool {
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        observed.is_none() || observed != self.metadata.generation
     }
 
     /// Keeps the revocation in force until [`super::terminating`] has determined whether an

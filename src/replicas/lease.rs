@@ -1,8 +1,8 @@
 //! The Lease of this replica, which reports to the leader: the applied resourceVersions and the open
 //! refetch requests are in annotations. Every replica that authenticates requests has one.
 //!
-//! It is written before the replica becomes ready, on every change (at most every 250 ms), and
-//! otherwise often enough that the replica is not considered gone. A replica that can no longer
+//! It is written before the replica becomes ready, on every change (at most every 250 ms, but at
+//! once for a new Revocation), and otherwise often enough that the replica is not considered gone. A replica that can no longer
 //! write it stops answering after `--max-staleness`, before the leader excludes it.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::applied::AppliedVersions;
@@ -27,6 +28,8 @@ use crate::names;
 
 /// The shortest time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// The shortest time between two writes if someone waits for the second one.
+const MIN_AWAITED_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the deletion may take, on shutdown.
@@ -64,7 +67,7 @@ impl ReplicaLease {
             let sent = Instant::now();
             let pending = self.refetch_requests.take_pending(&pool, sent);
             let mut pause = max_interval;
-            match tokio::time::timeout(REQUEST_TIMEOUT, self.write(&pending)).await {
+            match timeout(REQUEST_TIMEOUT, self.write(&pending)).await {
                 Ok(Ok(())) => self.applied.reported(sent),
                 Ok(Err(error)) => {
                     warn!(error = %short(&error), lease = %self.name(), "failed to write the Lease of this replica");
@@ -74,8 +77,13 @@ impl ReplicaLease {
                     warn!(lease = %self.name(), "timed out writing the Lease of this replica");
                 }
             }
-            tokio::time::sleep(MIN_INTERVAL).await;
+            tokio::time::sleep(MIN_AWAITED_INTERVAL).await;
+            let rest = MIN_INTERVAL.saturating_sub(MIN_AWAITED_INTERVAL);
+            if timeout(rest, self.applied.awaited()).await.is_ok() {
+                continue;
+            }
             tokio::select! {
+                () = self.applied.awaited() => {}
                 _ = versions.changed() => {}
                 () = self.refetch_requests.new_request() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -87,7 +95,7 @@ impl ReplicaLease {
     pub async fn delete(&self) {
         let (api, name, parameters) = (self.api(), self.name(), DeleteParams::default());
         let deleted = api.delete(&name, &parameters);
-        match tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
+        match timeout(DELETE_TIMEOUT, deleted).await {
             Ok(Ok(_)) => info!(lease = %name, "deleted the Lease of this replica"),
             Ok(Err(error)) => {
                 warn!(error = %short(&error), lease = %name, "failed to delete the Lease of this replica");

@@ -165,6 +165,12 @@ impl ReplicaTracker {
         self.acknowledged(write).everywhere
     }
 
+    /// Waits until a Lease changes. Subscribes at once, so that a check between the call and the
+    /// wait misses no change.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+
     /// Waits until every validator except `me` has acknowledged the write, for a maximum of
     /// `patience`. `me` is this replica, which knows its own progress without its Lease. Does not
     /// wait where acknowledgements are impossible.
