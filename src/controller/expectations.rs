@@ -21,13 +21,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::stream::{self, Stream, StreamExt as _};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
 use super::Guarded;
 use super::requeue::Requeue;
-use crate::crd::CustomKind;
+use crate::crd::{CustomKind, Kind};
 use crate::domain::ids::ObjectName;
 use crate::replicas::tracker::{ReplicaTracker, Write};
 
@@ -96,6 +97,8 @@ struct Expected {
 struct Publication {
     id: String,
     write: Write,
+    /// Whether [`Expectations::acknowledged`] has returned the object.
+    is_reported: bool,
 }
 
 impl Publication {
@@ -218,6 +221,45 @@ impl Expectations {
         }
     }
 
+    /// The objects of a kind whose publication every validator has acknowledged, as soon as that is
+    /// known, so that nobody has to ask again and again.
+    pub fn acknowledged<K: CustomKind>(
+        self: &Arc<Self>,
+        replicas: &Arc<ReplicaTracker>,
+    ) -> impl Stream<Item = ObjectRef<Guarded<K>>> + Send + 'static {
+        let shared = (Arc::clone(self), Arc::clone(replicas));
+        let batches = stream::unfold(shared, async |(expectations, replicas)| {
+            loop {
+                let changed = replicas.changed();
+                let found = expectations.take_acknowledged(K::KIND, &replicas);
+                if found.is_empty() {
+                    changed.await;
+                } else {
+                    drop(changed);
+                    return Some((found, (expectations, replicas)));
+                }
+            }
+        });
+        let reference = |ObjectName { namespace, name }| ObjectRef::new(&name).within(&namespace);
+        batches.flat_map(stream::iter).map(reference)
+    }
+
+    /// The objects with a publication that has just been acknowledged, each once.
+    fn take_acknowledged(&self, kind: Kind, replicas: &ReplicaTracker) -> Vec<ObjectName> {
+        let mut found = Vec::new();
+        for (key, entry) in self.0.lock().iter_mut() {
+            if let Some(publication) = &mut entry.publication
+                && publication.write.kind == kind
+                && !publication.is_reported
+                && replicas.is_applied_everywhere(&publication.write)
+            {
+                publication.is_reported = true;
+                found.push(key.name().clone());
+            }
+        }
+        found
+    }
+
     /// Drops everything about an object that was deleted.
     pub fn forget(&self, object: &Key) {
         self.0.lock().remove(object);
@@ -251,6 +293,7 @@ impl Entry {
         let publication = known.unwrap_or_else(|| Publication {
             id: id.to_owned(),
             write: Write { kind: K::KIND, resource_version: version, at: Instant::now() },
+            is_reported: false,
         });
         self.publication.insert(publication).write.clone()
     }

@@ -35,6 +35,7 @@ const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
     triggers::controller(Api::all(context.client.clone()))
+        .reconcile_on(context.expectations.acknowledged::<Revocation>(&context.replicas))
 }
 
 /// The facts that the readiness of a Revocation depends on.

@@ -124,6 +124,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     let consumers = controller.store();
     let observing = &context.expectations;
     controller
+        .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
         .watches_stream(
             triggers::touched(delivered, ours(names::API_KEY)),
             observing.observing(move |secret: GuardedMeta<Secret>| {

@@ -39,6 +39,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let observing = &context.expectations;
     controller
         .reconcile_on(context.refresher.finished())
+        .reconcile_on(observing.acknowledged::<UserPool>(&context.replicas))
         .watches_stream(
             triggers::touched(config_maps, ours(names::JWKS)),
             observing.observing(move |map: GuardedMeta<ConfigMap>| {
