@@ -142,3 +142,58 @@ impl ReplicaLease {
         format!("{}{}", names::VALIDATOR_LEASE, self.identity)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
+
+    use axum::body::Body;
+    use futures::StreamExt as _;
+    use futures::channel::mpsc::unbounded;
+    use http::{Method, Request, Response};
+    use serde_json::json;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::crd::Kind;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_someone_waits_for_is_reported_at_once_and_other_changes_are_collected() {
+        let (sent, mut writes) = unbounded();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            assert_eq!(request.method(), Method::PATCH);
+            sent.unbounded_send(Instant::now()).unwrap();
+            let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "anon-validator-a"}});
+            ready(Ok::<_, Infallible>(Response::new(Body::from(lease.to_string()))))
+        });
+        let applied = Arc::new(AppliedVersions::new(None));
+        let lease = ReplicaLease {
+            client: Client::new(service, "anon-system"),
+            namespace: "anon-system".into(),
+            identity: "a".into(),
+            max_staleness: Duration::from_hours(1),
+            applied: Arc::clone(&applied),
+            refetch_requests: Arc::default(),
+        };
+        tokio::spawn(async move { lease.run(|_| None::<&UserPool>).await });
+        let mut delay = async |change: &dyn Fn(&AppliedVersions)| {
+            let begun = Instant::now();
+            change(&applied);
+            let written: Instant = writes.next().await.unwrap();
+            written.saturating_duration_since(begun)
+        };
+        delay(&|_| {}).await;
+        sleep(Duration::from_secs(1)).await;
+        let other = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "1");
+        assert!(delay(&other).await <= MIN_AWAITED_INTERVAL, "nothing was written for long");
+        let another = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "2");
+        assert!(delay(&another).await >= MIN_INTERVAL, "it was just written");
+        let revocation = |applied: &AppliedVersions| {
+            applied.advanced(Kind::Revocation, "3");
+            applied.report_at_once();
+        };
+        assert!(delay(&revocation).await <= MIN_AWAITED_INTERVAL * 2);
+    }
+}

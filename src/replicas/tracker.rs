@@ -212,6 +212,21 @@ impl ReplicaTracker {
         self.new_requests.notified().await;
     }
 
+    /// As if the Lease of this validator had reported these versions, to an API server whose
+    /// versions can be compared.
+    #[cfg(test)]
+    pub fn reported(&self, validator: &str, applied: &[(&str, u64)]) {
+        let _ = self.comparable.set(true);
+        let replica = Replica {
+            applied: applied.iter().map(|(kind, version)| ((*kind).into(), *version)).collect(),
+            requests: PendingRequests::default(),
+            resource_version: None,
+            changed_at: tokio::time::Instant::now(),
+        };
+        self.replicas.lock().get_or_insert_default().insert(validator.to_owned(), replica);
+        self.changed.notify_waiters();
+    }
+
     /// Watches the Leases until dropped.
     pub async fn watch(&self, client: Client, namespace: &str) {
         while self.comparable.get().is_none() {

@@ -152,7 +152,9 @@ impl<K: Indexed> Watch<'_, K> {
         let api = self.api.clone();
         let mut pages = Pages::new(&api, ListParams::default());
         self.known.begin_list();
-        let mut take = |object: Tolerant<K>| drop(self.apply(object));
+        let mut take = |object: Tolerant<K>| {
+            self.apply(object);
+        };
         while answer(pages.next(&mut take)).await? {}
         let version = pages.version().ok_or(WatchError::NoVersion)?;
         for name in self.known.vanished() {

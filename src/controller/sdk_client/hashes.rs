@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{ClientPlan, ownership};
+use crate::controller::expectations::Children;
 use crate::controller::{Context, Error};
 use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
@@ -88,5 +89,6 @@ pub fn plan(listed: &[StoredApiKey], determined: &[Listed]) -> ClientPlan {
     } else {
         Readiness::new(ReadyReason::KeysAccepted, format!("keys accepted: {}", keys.len()))
     };
-    ClientPlan { keys, conflict, ..ClientPlan::of(readiness) }
+    let children = Some(Children::new());
+    ClientPlan { keys, conflict, children, ..ClientPlan::of(readiness) }
 }

@@ -15,15 +15,15 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 use super::driver::Reconcile;
 use super::events::EventNote;
 use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked, triggers};
+use super::queue::Reference;
+use super::triggers::{self, Triggers};
+use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
@@ -111,48 +111,54 @@ pub enum Facts {
     Unknown,
 }
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
+pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
     let client = &context.client;
     let delivered: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let all = watcher::Config::default;
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
-    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()));
-    // The controller's own store and not the index: it contains every client that was reconciled
-    // here, so that a client that waits for its pool is found when the pool is created.
-    let clients = controller.store();
-    let consumers = controller.store();
+    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()), reference);
+    // Not the index: the controller knows every client that was reconciled here, so that a client
+    // that waits for its pool is found when the pool is created.
+    let (clients, consumers) = (controller.objects(), controller.objects());
     let observing = &context.expectations;
     controller
         .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
-        .watches_stream(
-            triggers::touched(delivered, ours(names::API_KEY)),
-            observing.observing(move |secret: GuardedMeta<Secret>| {
+        .watches(
+            delivered,
+            ours(names::API_KEY),
+            observing.observing::<SdkClient, _, _>(move |secret: GuardedMeta<Secret>| {
                 let (namespace, name) = (secret.namespace()?, secret.name_any());
                 let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
-                owner::of(&consumers, &namespace, noted, |client: &SdkClient| {
-                    let service = client.spec.service.as_ref();
-                    let delivery = service.and_then(|service| service.api_key.delivery.as_ref());
-                    delivery.is_some_and(|delivery| delivery.secret_name == name)
-                })
+                let delivered = Reference::secret(&name);
+                owner::of(&consumers, &namespace, noted, |_, to| to == Some(&delivered))
             }),
         )
-        .watches_stream(
-            triggers::touched(revocations, all()),
-            observing.observing(|revocation| revoked(&revocation, RevocationTarget::SdkClient)),
-        )
-        .watches_stream(
-            triggers::touched(pools, all()),
-            observing.observing(move |pool: Guarded<UserPool>| {
-                let waiting = clients.state().into_iter().filter(move |client| {
-                    let client = client.0.as_ref().ok();
-                    let webapp = client.and_then(|client| client.spec.webapp.as_ref());
-                    client.and_then(kube::ResourceExt::namespace) == pool.namespace()
-                        && webapp.is_some_and(|webapp| webapp.user_pool_ref.name == pool.name_any())
-                });
-                waiting.map(|client| ObjectRef::from_obj(client.as_ref())).collect::<Vec<_>>()
+        .watches(
+            revocations,
+            all(),
+            observing.observing::<SdkClient, _, _>(|revocation: Guarded<Revocation>| {
+                revoked(&revocation, RevocationTarget::SdkClient)
             }),
         )
+        .watches(
+            pools,
+            all(),
+            observing.observing::<SdkClient, _, _>(move |pool: Guarded<UserPool>| {
+                let namespace = pool.namespace().unwrap_or_default();
+                clients.referrers(&namespace, &Reference::UserPool(pool.name_any().into()))
+            }),
+        )
+}
+
+/// The delivery Secret of a service, or the pool of a webapp.
+fn reference(client: &SdkClient) -> Option<Reference> {
+    let service = client.spec.service.as_ref();
+    if let Some(delivery) = service.and_then(|service| service.api_key.delivery.as_ref()) {
+        return Some(Reference::secret(&delivery.secret_name));
+    }
+    let webapp = client.spec.webapp.as_ref()?;
+    Some(Reference::UserPool(webapp.user_pool_ref.name.as_str().into()))
 }
 
 impl Reconcile for SdkClient {
@@ -204,7 +210,10 @@ impl Reconcile for SdkClient {
         observed: Observed,
     ) -> Result<Plan<SdkClientStatus>, Error> {
         let planned = match (&client.kind, observed.facts) {
-            (_, Facts::Readiness(readiness)) => Some(ClientPlan::of(readiness)),
+            (_, Facts::Readiness(readiness)) => {
+                let children = Some(Children::new());
+                Some(ClientPlan { children, ..ClientPlan::of(readiness) })
+            }
             (ClientKind::Service(service), facts) => match (source, facts) {
                 (Some(KeySource::Delivery(delivery)), Facts::Delivery(observed)) => {
                     api_key_rotation::plan(client, service, delivery, &observed)?
