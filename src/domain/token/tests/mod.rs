@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
-use crate::domain::client::{ClientKind, KeySource, Service, Webapp};
+use crate::domain::client::{ClientKind, Service, Webapp};
 use crate::domain::ids::{ObjectName, OrganizationId};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
@@ -27,6 +27,7 @@ use crate::domain::principal::{AppUser, Principal, Verified};
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
 use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
+use crate::domain::stored_key::StoredApiKeys;
 
 /// The time of every test, unless specified otherwise.
 const NOW: i64 = 1_800_000_000;
@@ -145,7 +146,7 @@ fn webapp() -> SdkClient {
         name: ObjectName { namespace: "acme".into(), name: "web".into() },
         created_at: None,
         suspended: false,
-        kind: ClientKind::Webapp(Webapp {
+        kind: ClientKind::Webapp(Box::new(Webapp {
             display_name: None,
             pool: ObjectName { namespace: "acme".into(), name: "users".into() },
             pool_id: UserPoolId::derive("acme", "users"),
@@ -154,7 +155,7 @@ fn webapp() -> SdkClient {
             logo_url: None,
             chrome_extension_id: None,
             strict: false,
-        }),
+        })),
     }
 }
 
