@@ -13,7 +13,6 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{Presented, VALIDATE};
-use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::principal::{Claims, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
@@ -36,26 +35,22 @@ pub struct ValidateRequest {
 }
 
 /// The response for a valid credential.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Default, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Active<'v> {
     #[schemars(extend("const" = true))]
     active: bool,
     /// The type of the holder: `appUser`, `apiKey` or `member`.
     principal: &'static str,
-    #[schemars(with = "String")]
-    organization_id: OrganizationId,
+    organization_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    user_pool_id: Option<UserPoolId>,
+    user_pool_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    sdk_client_id: Option<SdkClientId>,
+    sdk_client_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_user_id: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
-    member_id: Option<MemberId>,
+    member_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,25 +64,6 @@ pub struct Active<'v> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Map<String, Value>>")]
     claims: Option<&'v Claims>,
-}
-
-impl Active<'_> {
-    const fn new(organization_id: OrganizationId) -> Self {
-        Self {
-            active: true,
-            principal: "",
-            organization_id,
-            user_pool_id: None,
-            sdk_client_id: None,
-            app_user_id: None,
-            member_id: None,
-            role: None,
-            key_id: None,
-            issued_at: None,
-            expires_at: None,
-            claims: None,
-        }
-    }
 }
 
 /// The response for an invalid credential, and for a result that is currently unknown.
@@ -163,12 +139,13 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
             return finish(status, Json(body).into_response());
         }
     };
-    let common = Active::new(verified.organization());
+    let organization_id = verified.organization().to_string();
+    let common = Active { active: true, organization_id, ..Active::default() };
     let body = match verified.principal() {
         Principal::AppUser(user) => Active {
             principal: "appUser",
-            user_pool_id: Some(user.pool),
-            sdk_client_id: Some(user.client),
+            user_pool_id: Some(user.pool.to_string()),
+            sdk_client_id: Some(user.client.to_string()),
             app_user_id: Some(&user.app_user_id),
             issued_at: user.issued_at,
             expires_at: Some(user.expires_at),
@@ -177,7 +154,7 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
         },
         Principal::ApiKey(key) => Active {
             principal: "apiKey",
-            sdk_client_id: Some(key.client),
+            sdk_client_id: Some(key.client.to_string()),
             role: Some(key.role.as_str()),
             key_id: Some(&key.key_id),
             issued_at: key.created_at,
@@ -186,7 +163,7 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
         },
         Principal::Member(session) => Active {
             principal: "member",
-            member_id: Some(session.member),
+            member_id: Some(session.member.to_string()),
             role: Some(session.role.as_str()),
             issued_at: Some(session.created_at),
             expires_at: Some(session.expires_at),
