@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,7 +26,10 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
-use crate::server::{self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState};
+use crate::server::{
+    self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState,
+    VerificationQueue, VerifiedTokens,
+};
 use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
@@ -70,6 +74,10 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: config.public_url.as_str().into(),
+        verified_tokens: Arc::new(VerifiedTokens::new(
+            config.token_cache_size.saturating_mul(1 << 20),
+        )),
+        verification_queue: VerificationQueue::new(available_parallelism()?),
     };
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();

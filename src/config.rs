@@ -118,6 +118,11 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = at_least_a_minute)]
     pub max_jwks_age: Duration,
 
+    /// Memory for valid appUserIdTokens, in MiB: a token that is sent again is not verified again
+    /// until something changes that it depends on. A token takes about 1 KB; 0 turns the cache off
+    #[arg(long, value_name = "MIB", env = "ANON_TOKEN_CACHE_SIZE", default_value_t = 32)]
+    pub token_cache_size: usize,
+
     /// How long a connection may be idle between two requests, from 10s to 24h; set it higher than
     /// the idle timeout of the proxy or load balancer in front of --listen
     #[arg(long, value_name = "DURATION", env = "ANON_IDLE_TIMEOUT", default_value = "120s", value_parser = idle_timeout)]

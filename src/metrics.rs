@@ -56,6 +56,8 @@ pub struct Metrics {
     reconcile_seconds: Family<OfKind, Histogram>,
     verdicts: Family<Verdict, Counter>,
     signature_verifications: Counter,
+    token_cache_hits: Counter,
+    token_cache_misses: Counter,
     swept: Family<OfKind, Counter>,
     signing_keys: Family<Transition, Counter>,
     index_objects: Family<OfKind, Gauge>,
@@ -76,6 +78,8 @@ impl Default for Metrics {
             }),
             verdicts: Family::default(),
             signature_verifications: Counter::default(),
+            token_cache_hits: Counter::default(),
+            token_cache_misses: Counter::default(),
             swept: Family::default(),
             signing_keys: Family::default(),
             index_objects: Family::default(),
@@ -104,6 +108,16 @@ impl Default for Metrics {
             "signature_verifications",
             "Verifications of token signatures; a token without `kid` counts once for each key that it was checked against",
             metrics.signature_verifications.clone(),
+        );
+        registry.register(
+            "token_cache_hits",
+            "Valid appUserIdTokens that were found in the cache",
+            metrics.token_cache_hits.clone(),
+        );
+        registry.register(
+            "token_cache_misses",
+            "appUserIdTokens that were not found in the cache",
+            metrics.token_cache_misses.clone(),
         );
         registry.register(
             "swept_secrets",
@@ -154,6 +168,12 @@ impl Metrics {
     /// Counts verifications of the signature of a token.
     pub fn signatures_verified(&self, count: u64) {
         self.signature_verifications.inc_by(count);
+    }
+
+    /// Counts a lookup in the cache of valid tokens.
+    pub fn token_cache(&self, hit: bool) {
+        let counter = if hit { &self.token_cache_hits } else { &self.token_cache_misses };
+        counter.inc();
     }
 
     /// Counts a garbage-collected Secret.

@@ -136,7 +136,8 @@ pub mod replicas {
 }
 pub mod server {
     pub use crate::server::{
-        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, admin, openapi, router, serve,
+        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, VerificationQueue,
+        VerifiedTokens, admin, openapi, router, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

@@ -29,6 +29,8 @@ use tower_http::request_id::MakeRequestUuid;
 
 use concurrency::RequestLimiter;
 pub use connection::ConnectionLimits;
+pub use endpoints::verification_queue::VerificationQueue;
+pub use endpoints::verified_tokens::VerifiedTokens;
 pub use error::ApiError;
 pub use listen::serve;
 pub use org::openapi::document as openapi;

@@ -1,5 +1,6 @@
 //! `GET /v1/clients/{clientId}`: the public data of a webapp, for pages of its origins only.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anon_operator::testing::clock::SystemClock;
@@ -7,7 +8,7 @@ use anon_operator::testing::crd::{self, Kind};
 use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::testing::index::{Index, Reader};
 use anon_operator::testing::metrics::Metrics;
-use anon_operator::testing::server::{self, ValidatorState};
+use anon_operator::testing::server::{self, ValidatorState, VerificationQueue, VerifiedTokens};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
@@ -59,6 +60,8 @@ fn world(listed: bool) -> (Arc<Index>, ValidatorState) {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: "https://anon.example.com".into(),
+        verified_tokens: Arc::new(VerifiedTokens::new(1 << 20)),
+        verification_queue: VerificationQueue::new(NonZeroUsize::MIN),
     };
     (index, state)
 }

@@ -8,6 +8,8 @@
 
 mod authenticate;
 pub mod validate;
+pub mod verification_queue;
+pub mod verified_tokens;
 
 use std::time::Duration;
 
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 use super::ValidatorState;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
-use authenticate::authenticate;
+use authenticate::{Pending, authenticate};
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
 const MISSING_KEY_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -135,25 +137,39 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let verdict = || authenticate(state, self.accepts, presented);
-        let Some(limit) = self.waits_for_missing_key else { return verdict() };
-        // Before the first verdict, so that no change after it is missed.
-        let mut changes = reader.applied().subscribe();
-        let first = verdict();
+        let first = self.verdict(state, presented).await;
+        let Some(limit) = self.waits_for_missing_key else { return first };
         if first != Err(Reason::KeyNotYetKnown) {
             return first;
         }
         let Some(_slot) = reader.refetch_requests().wait_slot() else { return first };
+        // Before the next verdict, so that no change after it is missed.
+        let mut changes = reader.applied().subscribe();
         let waiting = async {
-            while changes.changed().await.is_ok() {
-                let verdict = verdict();
-                if verdict != Err(Reason::KeyNotYetKnown) {
+            loop {
+                let verdict = self.verdict(state, presented).await;
+                if verdict != Err(Reason::KeyNotYetKnown) || changes.changed().await.is_err() {
                     return verdict;
                 }
             }
-            Err(Reason::KeyNotYetKnown)
         };
         timeout(limit, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
+    }
+
+    /// The verdict on the state of now. After the wait for a turn, everything is read again: the
+    /// state may have changed, and another request may have verified the same token.
+    async fn verdict(
+        &self,
+        state: &ValidatorState,
+        presented: &Presented,
+    ) -> Result<Verified, Reason> {
+        match authenticate(state, self.accepts, presented, None) {
+            Err(Pending::Turn(organization)) => {
+                let turn = state.verification_queue.turn(organization).await?;
+                authenticate(state, self.accepts, presented, Some(turn)).map_err(Reason::from)
+            }
+            verdict => verdict.map_err(Reason::from),
+        }
     }
 }
 

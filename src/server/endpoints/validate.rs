@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{Presented, VALIDATE};
-use crate::domain::principal::{Principal, Verified};
+use crate::domain::principal::{Claims, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::{self, Ignored};
@@ -62,7 +62,8 @@ pub struct Active<'v> {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claims: Option<&'v Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    claims: Option<&'v Claims>,
 }
 
 /// The response for an invalid credential, and for a result that is currently unknown.

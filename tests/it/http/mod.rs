@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod cors;
+mod flood;
 mod frame;
 mod junk;
 mod keys;
