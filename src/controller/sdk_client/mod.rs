@@ -235,7 +235,7 @@ impl Reconcile for SdkClient {
 
     async fn forget(context: &Context, client: &ObjectName) {
         context.pending.forget(client);
-        context.ownership.forget(client);
+        context.ownership.forget(&context.reader, client);
     }
 }
 
