@@ -123,7 +123,7 @@ pub mod leader {
     pub use crate::leader::{LEASE_NAME, campaign};
 }
 pub mod metrics {
-    pub use crate::metrics::Metrics;
+    pub use crate::metrics::{Metrics, catalog};
 }
 pub mod names {
     pub use crate::names::{
@@ -138,7 +138,8 @@ pub mod replicas {
 }
 pub mod server {
     pub use crate::server::{
-        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, admin, openapi, router, serve,
+        ApiState, ConnectionLimits, Listener, PlatformSettings, RequestLimits, ValidatorState,
+        admin, openapi, router, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

@@ -19,7 +19,7 @@ use super::kind::HasStatus;
 use super::plan::{Met, Plan, Progress, Written};
 use super::requeue::Requeue;
 use super::status;
-use super::{Context, Error, Guarded, events};
+use super::{Context, Error, Guarded, events, gauges};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
@@ -96,6 +96,7 @@ where
 {
     let kind = K::kind(&()).into_owned();
     let tracking = Arc::clone(&context);
+    gauges::expose_objects(&context, controller.store());
     controller
         .with_config(Config::default().concurrency(CONCURRENCY))
         .run(reconcile::<K>, on_error::<K>, context)

@@ -23,7 +23,9 @@ use super::driver::Reconcile;
 use super::events::EventNote;
 use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked, triggers};
+use super::{
+    Context, Error, Guarded, GuardedMeta, Requeue, gauges, ours, owner, revoked, triggers,
+};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
@@ -122,6 +124,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
     // here, so that a client that waits for its pool is found when the pool is created.
     let clients = controller.store();
     let consumers = controller.store();
+    gauges::expose_expiring_keys(context, controller.store());
     let observing = &context.expectations;
     controller
         .watches_stream(

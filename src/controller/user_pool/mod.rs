@@ -13,7 +13,7 @@ mod status_keys;
 use super::driver::Reconcile;
 use super::plan::{Met, Plan};
 use super::{
-    Context, Error, Guarded, GuardedMeta, labelled_secret, ours, owner, revoked, triggers,
+    Context, Error, Guarded, GuardedMeta, gauges, labelled_secret, ours, owner, revoked, triggers,
 };
 use crate::crd::{Revocation, UserPool, UserPoolStatus};
 use crate::domain::ids::UserPoolId;
@@ -36,6 +36,7 @@ pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let controller = triggers::controller::<UserPool>(Api::all(client.clone()));
     let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
+    gauges::expose_oldest_signing_key(context, controller.store());
     let observing = &context.expectations;
     controller
         .reconcile_on(context.refresher.finished())

@@ -17,7 +17,9 @@ use anon_operator::testing::domain::ids::SdkClientId;
 use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
-use anon_operator::testing::server::{self, ApiState, PlatformSettings, ValidatorState};
+use anon_operator::testing::server::{
+    self, ApiState, PlatformSettings, RequestLimits, ValidatorState,
+};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -128,7 +130,8 @@ impl World {
 
     pub fn router(&self, roles: &[Role]) -> Router {
         let validator = roles.contains(&Role::Validator).then(|| self.state.validator.clone());
-        server::router(validator, roles.contains(&Role::Api).then(|| self.state.clone()))
+        let api = roles.contains(&Role::Api).then(|| self.state.clone());
+        server::router(validator, api, RequestLimits::default())
     }
 
     /// Sends a request to a replica with the roles api and validator.
