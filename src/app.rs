@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{
-    self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState,
-    VerificationQueue, VerifiedTokens,
+    self, ApiState, ConnectionLimits, Listener, PlatformSettings, RequestLimits, TlsFiles,
+    ValidatorState, VerificationQueue, VerifiedTokens,
 };
 use crate::watch;
 
@@ -94,6 +94,7 @@ pub async fn run(
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
     let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
+    let admin = Listener { socket: admin, name: "admin", metrics: Arc::clone(&state.metrics) };
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, limits).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
@@ -101,10 +102,12 @@ pub async fn run(
         let api = config
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
-        let router = server::router(validator, api.transpose()?);
+        let router = server::router(validator, api.transpose()?, request_limits(&config));
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        let public =
+            Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
         tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
     }
 
@@ -159,8 +162,24 @@ pub async fn run(
 }
 
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
-    let idle_timeout = config.idle_timeout;
-    ConnectionLimits { idle_timeout, drain_timeout, ..ConnectionLimits::default() }
+    ConnectionLimits {
+        max_connections: size(config.max_connections),
+        max_http2_streams: config.max_http2_streams,
+        idle_timeout: config.idle_timeout,
+        drain_timeout,
+        ..ConnectionLimits::default()
+    }
+}
+
+fn request_limits(config: &Config) -> RequestLimits {
+    RequestLimits {
+        max_in_progress: size(config.max_requests_in_progress),
+        max_waiting: size(config.max_requests_waiting),
+    }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {

@@ -121,7 +121,7 @@ pub mod leader {
     pub use crate::leader::{LEASE_NAME, campaign};
 }
 pub mod metrics {
-    pub use crate::metrics::Metrics;
+    pub use crate::metrics::{Metrics, catalog};
 }
 pub mod names {
     pub use crate::names::{
@@ -136,8 +136,8 @@ pub mod replicas {
 }
 pub mod server {
     pub use crate::server::{
-        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, VerificationQueue,
-        VerifiedTokens, admin, openapi, router, serve,
+        ApiState, ConnectionLimits, Listener, PlatformSettings, RequestLimits, ValidatorState,
+        VerificationQueue, VerifiedTokens, admin, openapi, router, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

@@ -20,7 +20,7 @@ use super::queue::{State, Work};
 use super::requeue::Requeue;
 use super::status;
 use super::triggers::Triggers;
-use super::{Context, Error, Guarded, events};
+use super::{Context, Error, Guarded, events, gauges};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
@@ -95,6 +95,7 @@ pub async fn drive<K>(controller: Triggers<K>, context: Arc<Context>)
 where
     K: Reconcile + DeserializeOwned,
 {
+    gauges::expose_objects(&context, controller.objects());
     controller.run(|work| handle::<K>(work, &context)).await;
 }
 

@@ -8,7 +8,9 @@ use anon_operator::testing::crd::{self, Kind};
 use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::testing::index::{Index, Reader};
 use anon_operator::testing::metrics::Metrics;
-use anon_operator::testing::server::{self, ValidatorState, VerificationQueue, VerifiedTokens};
+use anon_operator::testing::server::{
+    self, RequestLimits, ValidatorState, VerificationQueue, VerifiedTokens,
+};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
@@ -87,7 +89,7 @@ async fn ask(state: &ValidatorState, method: Method, id: &str, headers: &[(&str,
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let router = server::router(Some(state.clone()), None);
+    let router = server::router(Some(state.clone()), None, RequestLimits::default());
     let reply = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = reply.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

@@ -14,7 +14,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("domain", vec![]),
         ("clock", vec![]),
         ("names", vec!["domain"]),
-        ("metrics", vec![]),
+        ("metrics", vec!["domain"]),
         // The kinds only in its tests.
         ("kube_ext", vec!["names", "crd", "domain"]),
         ("telemetry", vec![]),

@@ -11,6 +11,7 @@ pub mod validate;
 pub mod verification_queue;
 pub mod verified_tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -124,8 +125,7 @@ impl Endpoint {
             Ok(presented) => self.wait_for_verdict(state, &presented).await,
             Err(reason) => Err(reason),
         };
-        let label = verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "active");
-        state.metrics.verdict(self.name, label);
+        state.metrics.verdict(self.name, verdict.as_ref().map(drop).map_err(|reason| *reason));
         verdict
     }
 
@@ -174,13 +174,18 @@ impl Endpoint {
 }
 
 /// The routes of the endpoints that are not part of the REST API.
-pub fn routes() -> Router<ValidatorState> {
+pub fn routes() -> Router<Arc<ValidatorState>> {
     Router::new().route("/v1/validate", post(validate::validate))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verdicts_of_every_endpoint_are_counted() {
+        assert_eq!(ENDPOINTS.map(|endpoint| endpoint.name), crate::metrics::ENDPOINTS);
+    }
 
     #[test]
     fn endpoints_for_app_users_declare_where_the_client_comes_from() {

@@ -19,7 +19,7 @@ fn ask(token: &str, namespace: &str) -> Request<Body> {
 
 /// How many signatures have been verified.
 fn verifications(world: &World) -> usize {
-    let metrics = world.state.metrics.expose([]).unwrap();
+    let metrics = world.state.metrics.expose().unwrap();
     let (_, rest) = metrics.split_once("anon_signature_verifications_total ").unwrap();
     rest.lines().next().unwrap().parse().unwrap()
 }

@@ -1,5 +1,6 @@
 //! The HTTP routers, one request at a time.
 
+mod abuse;
 mod admin;
 mod audit;
 mod cors;

@@ -249,7 +249,7 @@ async fn every_reason_has_its_reply() {
         expect(reason, &reply);
     }
     // `active` counted nowhere, every reason of the door once.
-    let metrics = world.state.metrics.expose([]).unwrap();
+    let metrics = world.state.metrics.expose().unwrap();
     for &reason in Reason::ALL {
         let line = format!(
             r#"anon_verdicts_total{{endpoint="validate",verdict="{}"}} 1"#,

@@ -235,7 +235,7 @@ async fn a_cached_token_gets_the_same_responses() {
     assert_eq!(replies[..3], replies[3..]);
     assert!(replies[4].contains("organization_mismatch"), "{}", replies[4]);
     assert!(replies[5].contains("client_unknown"), "another client: {}", replies[5]);
-    let metrics = world.state.metrics.expose([]).unwrap();
+    let metrics = world.state.metrics.expose().unwrap();
     for line in [
         "anon_signature_verifications_total 1\n",
         "anon_token_cache_hits_total 3\n",

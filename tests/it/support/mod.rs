@@ -19,7 +19,8 @@ use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
 use anon_operator::testing::server::{
-    self, ApiState, PlatformSettings, ValidatorState, VerificationQueue, VerifiedTokens,
+    self, ApiState, PlatformSettings, RequestLimits, ValidatorState, VerificationQueue,
+    VerifiedTokens,
 };
 use axum::Router;
 use axum::body::Body;
@@ -133,7 +134,8 @@ impl World {
 
     pub fn router(&self, roles: &[Role]) -> Router {
         let validator = roles.contains(&Role::Validator).then(|| self.state.validator.clone());
-        server::router(validator, roles.contains(&Role::Api).then(|| self.state.clone()))
+        let api = roles.contains(&Role::Api).then(|| self.state.clone());
+        server::router(validator, api, RequestLimits::default())
     }
 
     /// Sends a request to a replica with the roles api and validator.

@@ -105,7 +105,7 @@ pub async fn observe(
 /// Generates a key, and reserves its hash until status lists it.
 fn generate(context: &Context, client: &SdkClient) -> Result<ApiKey, Error> {
     let key = ApiKey::generate()?;
-    context.ownership.reserve(&client.name, key.hash());
+    context.ownership.reserve(&context.reader, &client.name, key.hash());
     Ok(key)
 }
 
