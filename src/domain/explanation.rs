@@ -208,6 +208,7 @@ impl Reason {
             // A revoked key may be found before or after its signature is verified.
             Self::KeyIdMissing
             | Self::KeyNotYetKnown
+            | Self::Overloaded
             | Self::KeyUnknown
             | Self::KeyRevoked
             | Self::AlgorithmMismatch

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::endpoints::verification_queue::VerificationQueue;
+use super::endpoints::verified_tokens::VerifiedTokens;
 use crate::clock::SharedClock;
 use crate::domain::credential_type::CredentialType;
 use crate::domain::ids::SdkClientId;
@@ -23,6 +25,10 @@ pub struct ValidatorState {
     pub public_url: Arc<str>,
     /// The settings of the endpoints.
     pub settings: Arc<EndpointSettings>,
+    /// The cache of valid tokens.
+    pub verified_tokens: Arc<VerifiedTokens>,
+    /// The order in which signatures are verified.
+    pub verification_queue: VerificationQueue,
 }
 
 /// What the platform administrator configures about endpoints.

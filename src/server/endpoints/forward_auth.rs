@@ -6,20 +6,21 @@
 //! append the path of the original request; it may follow `/-/` and is ignored, like the method, the
 //! query and all headers but `Authorization`.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::{Json, Router};
 use tower::util::{MapRequestLayer, MapResponseLayer};
-use tower_http::catch_panic::CatchPanicLayer;
 
 use super::validate::Inactive;
 use super::{AUTH, gateway, identity};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
-use crate::server::error::{finish, panicked};
-use crate::server::{ApiError, ValidatorState};
+use crate::server::error::finish;
+use crate::server::{ApiError, REQUEST_ID, ValidatorState};
 
 /// What precedes the client in a path.
 pub const PREFIX: &str = "/v1/auth/client/";
@@ -27,7 +28,7 @@ pub const PREFIX: &str = "/v1/auth/client/";
 pub const ROUTE: &str = "/v1/auth/client/{*path}";
 
 /// Allows or rejects the original request of a gateway.
-pub async fn authorize(State(state): State<ValidatorState>, request: Request) -> Response {
+pub async fn authorize(State(state): State<Arc<ValidatorState>>, request: Request) -> Response {
     let client = client_of(request.uri().path());
     let presented = gateway::presented(&state, client, request.headers());
     drop(request);
@@ -60,15 +61,18 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
 pub fn verdicts_only(routes: Router) -> Router {
     routes
         .layer(MapRequestLayer::new(without_body))
-        .layer(CatchPanicLayer::custom(panicked))
         .layer(MapResponseLayer::new(verdict_or_unavailable))
 }
 
 fn verdict_or_unavailable(response: Response) -> Response {
-    match response.status().as_u16() {
-        200 | 401 | 403 | 503 => response,
-        _ => ApiError::unavailable("the request could not be processed; try again").into_response(),
+    if matches!(response.status().as_u16(), 200 | 401 | 403 | 503) {
+        return response;
     }
+    let error = ApiError::unavailable("the request could not be processed; try again");
+    let mut unavailable = error.into_response();
+    let id = response.headers().get(REQUEST_ID).cloned();
+    unavailable.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
+    unavailable
 }
 
 /// The body of the original request, or its announced length, may have been forwarded. It is not
@@ -105,17 +109,14 @@ mod tests {
 
     #[tokio::test]
     async fn failures_become_503() {
-        async fn panics() -> Response {
-            panic!("a test");
-        }
         let routes = Router::new()
-            .route("/panic", any(panics))
+            .route("/500", any(|| async { ApiError::internal() }))
             .route("/400", any(|| async { ApiError::malformed("x") }))
             .route("/413", any(|| async { ApiError::too_large("x") }))
             .route("/200", any(|| async {}))
             .route("/body", any(|_: axum::body::Bytes| async {}));
         for (path, status) in [
-            ("/panic", 503),
+            ("/500", 503),
             ("/400", 503),
             ("/413", 503),
             ("/missing", 503),

@@ -1,6 +1,8 @@
 //! `POST /v1/introspect`: OAuth 2.0 Token Introspection (RFC 7662), for resource servers with an API
 //! key. For a caller, only credentials of its own organization exist.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -72,7 +74,7 @@ pub struct InactiveToken {
 
 /// Introspects a credential.
 pub async fn introspect(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {

@@ -7,6 +7,7 @@
 //! that the configuration is wrong, and never that a token is invalid.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -91,7 +92,7 @@ pub struct User {
 
 /// Reviews a token.
 pub async fn review(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     Path(client): Path<String>,
     body: JsonBody<TokenReviewRequest>,
 ) -> Result<Response, ApiError> {

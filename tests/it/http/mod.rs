@@ -1,9 +1,11 @@
 //! The HTTP routers, one request at a time.
 
+mod abuse;
 mod admin;
 mod audit;
 mod cors;
 mod explain;
+mod flood;
 mod forward_auth;
 mod frame;
 mod introspect;
