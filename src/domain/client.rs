@@ -228,7 +228,6 @@ impl SdkClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::credential::ApiKey;
 
     #[test]
     fn origins_are_as_browsers_write_them() {
