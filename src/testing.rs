@@ -85,16 +85,14 @@ pub mod domain {
     pub mod role {
         pub use crate::domain::role::Role;
     }
-    pub mod rotation {
-        pub mod api_keys {
-            pub use crate::domain::rotation::api_keys::ApiKeyState;
-        }
-    }
     pub mod signing {
         pub use crate::domain::signing::SigningKey;
     }
     pub mod signing_key_set {
         pub use crate::domain::signing_key_set::SigningKeyState;
+    }
+    pub mod stored_key {
+        pub use crate::domain::stored_key::ApiKeyState;
     }
     pub mod token {
         pub use crate::domain::token::sign;

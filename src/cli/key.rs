@@ -16,7 +16,7 @@ use super::{Streams, read_input};
 use crate::crd::ApiKeyHash;
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
-use crate::domain::rotation::api_keys::StoredApiKey;
+use crate::domain::stored_key::StoredApiKey;
 use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
 
 /// Commands for API keys.

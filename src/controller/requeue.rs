@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
 /// How often objects that are blocked by something unwatched are reconciled.
@@ -30,10 +29,10 @@ pub enum Requeue {
 }
 
 impl Requeue {
-    /// The requeue of `object`. Resyncs are spread over time by object.
-    pub fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
+    /// After which time `object` is reconciled again. Resyncs are spread over time by object.
+    pub fn pause<K: Resource>(self, object: &K, now: Timestamp) -> Duration {
         let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * spread(object) / SPREAD;
-        let left = match self {
+        match self {
             Self::OnChange => recheck,
             Self::Soon => Duration::from_millis(200),
             Self::Later => POLL_INTERVAL.unsigned_abs(),
@@ -41,8 +40,7 @@ impl Requeue {
                 let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
                 left.clamp(Duration::from_millis(200), recheck)
             }
-        };
-        Action::requeue(left)
+        }
     }
 
     /// The sooner of the two; `other`, if they are equally soon.

@@ -11,7 +11,8 @@ use super::principal::{ApiKeyHolder, Principal, Verified};
 use super::reason::Reason;
 use super::revocation::Revocation;
 use super::role::Role;
-use super::rotation::api_keys::{Policy, StoredApiKey};
+use super::rotation::api_keys::Policy;
+use super::stored_key::{StoredApiKey, StoredApiKeys};
 
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct SdkClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// A frontend, whose users are those of a pool.
-    Webapp(Webapp),
+    Webapp(Box<Webapp>),
     /// A backend.
     Service(Service),
 }
@@ -77,19 +78,28 @@ pub struct TokenClient {
 pub struct Service {
     /// The role of its keys.
     pub role: Role,
-    /// The source of its keys.
-    pub source: KeySource,
+    /// Whether its keys are delivered into a Secret. Otherwise its spec lists their hashes.
+    pub is_delivered: bool,
     /// The keys that status lists and the spec still allows. [`SdkClient::prove`] checks their
     /// expiry.
-    pub keys: Vec<StoredApiKey>,
+    pub keys: StoredApiKeys,
 }
 
 impl Service {
     /// Whether status lists this key.
     #[must_use]
     pub fn lists(&self, key: &KeyHash) -> bool {
-        self.keys.iter().any(|it| it.hash == *key)
+        self.keys.find(key).is_some()
     }
+}
+
+/// A client as its object declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredClient {
+    /// What validators use.
+    pub client: SdkClient,
+    /// The source of a service's keys, which only the leader uses.
+    pub source: Option<KeySource>,
 }
 
 /// The source of a service's API keys.
@@ -177,16 +187,10 @@ impl SdkClient {
         TokenClient { id: self.id, pool: self.live_pool(), strict }
     }
 
-    /// The hashes of its API keys.
-    pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
-        self.keys().iter().map(|key| key.hash)
-    }
-
-    fn keys(&self) -> &[StoredApiKey] {
-        match &self.kind {
-            ClientKind::Service(service) => &service.keys,
-            ClientKind::Webapp(_) => &[],
-        }
+    /// Whether it has this API key.
+    #[must_use]
+    pub fn has_key(&self, hash: &KeyHash) -> bool {
+        matches!(&self.kind, ClientKind::Service(service) if service.lists(hash))
     }
 
     /// Verifies the API key with this hash. `revocations` are those of the client that are in force
@@ -204,7 +208,7 @@ impl SdkClient {
         let ClientKind::Service(service) = &self.kind else {
             return Err(Reason::ApiKeyUnknown);
         };
-        let key = service.keys.iter().find(|key| key.hash == *hash).ok_or(Reason::ApiKeyUnknown)?;
+        let key = service.keys.find(hash).ok_or(Reason::ApiKeyUnknown)?;
         if self.suspended {
             return Err(Reason::ClientSuspended);
         }

@@ -31,4 +31,5 @@ pub mod secret_ref;
 pub mod session;
 pub mod signing;
 pub mod signing_key_set;
+pub mod stored_key;
 pub mod token;

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::store::State;
+use super::store::{State, derived_id};
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::revocation::RevocationTarget;
@@ -17,7 +17,7 @@ impl State {
         name: &ObjectName,
         id: Option<SdkClientId>,
     ) -> [Option<Arc<SdkClient>>; 2] {
-        let before = self.clients.get(name).map(|client| client.id);
+        let before = self.clients.get(&derived_id(name)).map(|client| client.id);
         [before, id].map(|id| self.client(id?).cloned())
     }
 

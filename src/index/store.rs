@@ -36,6 +36,12 @@ pub trait Indexed: CustomKind {
         Self::delete(state, name);
     }
 
+    /// Whether someone waits until every replica has applied this object, so that it must be
+    /// reported without delay.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// Stops serving an object that exists but cannot be parsed.
     fn withdraw(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
@@ -61,9 +67,10 @@ pub struct State {
     /// The pools that exist but are not served: their spec is invalid, or cannot be parsed. What
     /// their keys are is unknown, whereas a pool that does not exist has none.
     pub(super) unusable_pools: HashSet<UserPoolId>,
-    pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
-    /// The clients with a clientId. The first one gets it.
-    pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
+    /// The clients by the id that is derived from their name, whatever their clientId is.
+    pub(super) clients: HashMap<SdkClientId, Arc<SdkClient>>,
+    /// The clients that have chosen a clientId. The first one gets it.
+    pub(super) chosen_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
     /// The clients that list the hash of an API key.
     pub(super) key_holders: KeyHolders,
     /// The revocations by the object whose credentials they revoke.
@@ -153,19 +160,31 @@ impl State {
     }
 
     fn drop_client(&mut self, name: &ObjectName) {
-        let Some(old) = self.clients.remove(name) else { return };
-        release(&mut self.client_ids, &old.id, &Candidate::of(&old));
+        let Some(old) = self.clients.remove(&derived_id(name)) else { return };
+        if old.id.is_chosen() {
+            release(&mut self.chosen_ids, &old.id, &Candidate::of(&old));
+        }
     }
 
-    /// The client that has this id.
+    /// The client that has this id. A derived id belongs to the client that it is derived from,
+    /// unless that has chosen another one.
     pub(super) fn client(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
-        let holder = self.client_ids.get(&id)?.first()?;
-        self.clients.get(&holder.name)
+        if id.is_chosen() {
+            let holder = self.chosen_ids.get(&id)?.first()?;
+            return self.clients.get(&derived_id(&holder.name));
+        }
+        self.clients.get(&id).filter(|client| client.id == id)
     }
 
     /// The client with this name. It is not served if another client has its id.
     pub(super) fn client_named(&self, name: &ObjectName) -> Option<&Arc<SdkClient>> {
-        let client = self.clients.get(name)?;
+        self.client_derived(derived_id(name))
+    }
+
+    /// The client from whose name this id is derived. It is not served if another client has its
+    /// clientId.
+    fn client_derived(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
+        let client = self.clients.get(&id)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
     }
 
@@ -173,9 +192,13 @@ impl State {
     /// the Secret into which it was delivered, and any other key only while the spec lists its
     /// hash.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        let client = self.client_named(self.key_holders.holder(hash)?)?;
-        client.key_hashes().any(|usable| usable == *hash).then_some(client)
+        let client = self.client_derived(self.key_holders.holder(hash)?)?;
+        client.has_key(hash).then_some(client)
     }
+}
+
+pub(super) fn derived_id(name: &ObjectName) -> SdkClientId {
+    SdkClientId::derive(&name.namespace, &name.name)
 }
 
 /// The domain value of an object; `None` while it is being deleted or is invalid.
@@ -257,13 +280,16 @@ impl Indexed for crd::SdkClient {
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
         let unconfirmed =
             object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref();
-        let client = served(object, validate::sdk_client).filter(|_| !unconfirmed);
+        let client = served(object, validate::sdk_client);
+        state.key_holders.note(&name, object, client.as_deref());
+        let client = client.filter(|_| !unconfirmed);
         let holders = state.holders(&name, client.as_ref().map(|client| client.id));
         state.drop_client(&name);
-        state.key_holders.note(&name, object);
         if let Some(client) = client {
-            state.client_ids.entry(client.id).or_default().insert(Candidate::of(&client));
-            state.clients.insert(client.name.clone(), client);
+            if client.id.is_chosen() {
+                state.chosen_ids.entry(client.id).or_default().insert(Candidate::of(&client));
+            }
+            state.clients.insert(derived_id(&client.name), client);
         }
         state.renew_changed(&holders);
     }
@@ -304,6 +330,12 @@ impl Indexed for crd::Revocation {
                 owners.remove(&owner);
             }
         }
+    }
+
+    /// A new one, or an edited one. Of its status, that of this generation is the last news.
+    fn is_awaited(&self) -> bool {
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        observed.is_none() || observed != self.metadata.generation
     }
 
     /// Keeps the revocation in force until [`super::terminating`] has determined whether an

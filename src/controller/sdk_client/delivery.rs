@@ -15,7 +15,7 @@ use crate::controller::Error;
 use crate::domain::client::{Delivery, SdkClient};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
-use crate::domain::rotation::api_keys::{ApiKeyState, StoredApiKey};
+use crate::domain::stored_key::{ApiKeyState, StoredApiKey, StoredApiKeys};
 use crate::names;
 
 /// The delivery Secret of a client.
@@ -123,7 +123,7 @@ impl<'c> DeliverySecret<'c> {
     /// Determines whether the Secret is ours, and its content. It is ours according to its label,
     /// or, if that was removed, according to the MAC of its record or to a known key. `known` are
     /// the keys in the client's status. They replace the record if that has no valid MAC.
-    pub fn observe(&self, secret: &Secret, known: &[StoredApiKey]) -> Observed {
+    pub fn observe(&self, secret: &Secret, known: &StoredApiKeys) -> Observed {
         let client_id = self.client.id.to_string();
         let subject = Subject {
             client_id: &client_id,
@@ -132,11 +132,12 @@ impl<'c> DeliverySecret<'c> {
         };
         let signed = record_of(&secret.metadata, subject, self.record_keys);
         let signed_by = signed.as_ref().map(|(_, signed_by)| *signed_by);
-        let records = signed.map_or_else(|| known.iter().map(record).collect(), |it| it.0);
+        let records =
+            signed.map_or_else(|| known.iter().map(|key| record(&key)).collect(), |it| it.0);
         let key = self.key_in(secret, &records);
         let hash = key.as_ref().map(ApiKey::hash);
         let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
-        let known = || known.iter().any(|stored| Some(stored.hash) == hash);
+        let known = || hash.as_ref().is_some_and(|hash| known.find(hash).is_some());
         let ours = match labelled {
             Some(label) => *label == client_id,
             None => signed_by.is_some() || known(),
@@ -167,7 +168,7 @@ impl<'c> DeliverySecret<'c> {
             })
         };
         let mut keys: Vec<_> = records.iter().filter_map(parse).collect();
-        let in_secret = keys.iter().find(|key| key.hash == current).cloned();
+        let in_secret = keys.iter().find(|key| key.hash == current).copied();
         keys.retain(|key| key.state == ApiKeyState::Previous && key.hash != current);
         let in_secret = match in_secret {
             Some(key) if key.state == ApiKeyState::Current => Some(key),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::crd::ApiKeyState;
 use crate::crd::rules::{READABLE_FRACTION, expiry_time, key_id, matches, readable_time};
 use crate::domain::credential::KeyHash;
-use crate::domain::rotation::api_keys::StoredApiKey;
+use crate::domain::stored_key::StoredApiKey;
 
 /// The hash of an API key that was generated elsewhere.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]

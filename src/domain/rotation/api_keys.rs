@@ -6,70 +6,16 @@
 //! a consumer never reads a key that validators reject.
 
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::Reach;
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::{later, spread};
 use crate::domain::ids::SdkClientId;
+use crate::domain::stored_key::{ApiKeyState, StoredApiKey};
 
 /// The maximum number of Previous keys. Further rotations within one overlap are deferred, because
 /// each would end the overlap of a key early.
 pub const MAX_PREVIOUS: usize = 8;
-
-/// State of an API key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ApiKeyState {
-    /// Published to validators, not delivered yet.
-    Next,
-    /// The key in the Secret.
-    Current,
-    /// Replaced; valid until it expires.
-    Previous,
-}
-
-/// An API key as it is stored: only its hash is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredApiKey {
-    /// SHA-256 of the key.
-    pub hash: KeyHash,
-    /// The state of the key. Keys created elsewhere are always Current.
-    pub state: ApiKeyState,
-    /// When it was created or delivered. If unknown, as for a key that was put into a Secret by hand,
-    /// the key is treated as older than any other.
-    pub created_at: Option<Timestamp>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl StoredApiKey {
-    /// A key that is created elsewhere, and listed by its hash.
-    #[must_use]
-    pub const fn listed(
-        hash: KeyHash,
-        created_at: Option<Timestamp>,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
-        Self { hash, state: ApiKeyState::Current, created_at, expires_at }
-    }
-
-    /// This key with the more restrictive of its own times and those of `other`. An unknown
-    /// creation time is earlier than any other, and a key without an expiry never expires.
-    #[must_use]
-    pub fn restricted_by(&self, other: &Self) -> Self {
-        let created_at = self.created_at.zip(other.created_at);
-        let expires_at = match (self.expires_at, other.expires_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Self {
-            created_at: created_at.map(|(one, other)| one.min(other)),
-            expires_at,
-            ..self.clone()
-        }
-    }
-}
 
 /// What the spec of the client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,7 +71,7 @@ impl Policy {
         let counts = |key: &&StoredApiKey| {
             key.state == ApiKeyState::Current || key.expires_at.is_some_and(|end| end > now)
         };
-        let live: Vec<_> = delivered.iter().filter(counts).cloned().collect();
+        let live: Vec<_> = delivered.iter().filter(counts).copied().collect();
         let current = live.iter().find(|key| key.state == ApiKeyState::Current);
         let next_rotation = current.and_then(|key| self.next_rotation(client, key));
         let due = requested || next_rotation.is_some_and(|time| time <= now);
@@ -154,13 +100,13 @@ impl Policy {
     #[must_use]
     pub fn retire(&self, key: &StoredApiKey, now: Timestamp) -> StoredApiKey {
         if key.state == ApiKeyState::Previous {
-            return key.clone();
+            return *key;
         }
         let end = later(now, self.overlap);
         StoredApiKey {
             state: ApiKeyState::Previous,
             expires_at: Some(key.expires_at.map_or(end, |expiry| expiry.min(end))),
-            ..key.clone()
+            ..*key
         }
     }
 
@@ -222,26 +168,6 @@ mod tests {
             lifetime: None,
             interval: Some(SignedDuration::from_secs(interval)),
             overlap: SignedDuration::from_secs(overlap),
-        }
-    }
-
-    #[test]
-    fn the_more_restrictive_time_wins() {
-        let at = |second| Some(at(second));
-        let hash = hash();
-        let key = |created_at, expires_at| StoredApiKey {
-            hash,
-            state: ApiKeyState::Current,
-            created_at,
-            expires_at,
-        };
-        for (one, other, both) in [
-            (key(at(1), at(9)), key(at(2), at(8)), key(at(1), at(8))),
-            (key(None, None), key(at(2), at(8)), key(None, at(8))),
-            (key(at(1), None), key(at(1), None), key(at(1), None)),
-        ] {
-            assert_eq!(one.restricted_by(&other), both);
-            assert_eq!(other.restricted_by(&one), both);
         }
     }
 

@@ -11,7 +11,8 @@ use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::SignedBy;
 use crate::domain::revocation::Revocation;
 use crate::domain::rotation::Reach;
-use crate::domain::rotation::api_keys::{ApiKeyState, MAX_PREVIOUS, Step, StoredApiKey};
+use crate::domain::rotation::api_keys::{MAX_PREVIOUS, Step};
+use crate::domain::stored_key::{ApiKeyState, StoredApiKey};
 
 /// What to do.
 pub enum Decision {

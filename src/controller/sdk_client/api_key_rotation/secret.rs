@@ -15,7 +15,8 @@ use crate::crd::condition::ExtraCondition;
 use crate::crd::reasons::{EventReason, ExtraReason};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
-use crate::domain::rotation::api_keys::{NextKey, StoredApiKey};
+use crate::domain::rotation::api_keys::NextKey;
+use crate::domain::stored_key::StoredApiKey;
 
 /// How the stored Secret gets its desired content.
 enum Correction {

@@ -12,7 +12,8 @@ use crate::controller::sdk_client::ClientPlan;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::{EventReason, ReadyReason};
 use crate::domain::credential::KeyHash;
-use crate::domain::rotation::api_keys::{ApiKeyState, Step, StoredApiKey};
+use crate::domain::rotation::api_keys::Step;
+use crate::domain::stored_key::{ApiKeyState, StoredApiKey};
 
 impl Planner<'_> {
     /// While the Next key is being propagated.

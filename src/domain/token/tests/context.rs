@@ -60,8 +60,8 @@ fn rejects_a_client_that_is_suspended_or_not_of_the_pool() {
         change_client(context, |client| {
             client.kind = ClientKind::Service(Service {
                 role: Role::Member,
-                source: KeySource::Hashes(vec![]),
-                keys: vec![],
+                is_delivered: false,
+                keys: StoredApiKeys::from_iter([]),
             });
         });
     };

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
-use crate::domain::client::{ClientKind, KeySource, SdkClient, Service, Webapp};
+use crate::domain::client::{ClientKind, SdkClient, Service, Webapp};
 use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
@@ -29,6 +29,7 @@ use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
 use crate::domain::signing::SigningKey;
 use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
+use crate::domain::stored_key::StoredApiKeys;
 
 /// The time of every test, unless specified otherwise.
 const NOW: i64 = 1_800_000_000;
@@ -147,7 +148,7 @@ fn webapp() -> SdkClient {
         name: ObjectName { namespace: "acme".into(), name: "web".into() },
         created_at: None,
         suspended: false,
-        kind: ClientKind::Webapp(Webapp {
+        kind: ClientKind::Webapp(Box::new(Webapp {
             display_name: None,
             pool: ObjectName { namespace: "acme".into(), name: "users".into() },
             pool_id: UserPoolId::derive("acme", "users"),
@@ -156,7 +157,7 @@ fn webapp() -> SdkClient {
             logo_url: None,
             chrome_extension_id: None,
             strict: false,
-        }),
+        })),
     }
 }
 
