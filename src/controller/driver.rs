@@ -6,20 +6,21 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use kube::Resource;
-use kube::runtime::controller::{Action, Config, Controller, Error as ControllerError};
+use kube::api::Api;
 use serde::de::DeserializeOwned;
 use tracing::{debug, warn};
 
 use super::expectations::{Key, Left};
 use super::kind::HasStatus;
 use super::plan::{Met, Plan, Progress, Written};
+use super::queue::{State, Work};
 use super::requeue::Requeue;
 use super::status;
-use super::{Context, Error, Guarded, events};
+use super::triggers::Triggers;
+use super::{Context, Error, Guarded, events, gauges};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
@@ -27,8 +28,8 @@ use crate::kube_ext::name::object_name;
 use crate::telemetry::millis;
 use crate::validate::Violations;
 
-/// How many objects of one kind are reconciled at the same time.
-const CONCURRENCY: u16 = 16;
+/// The pause before an object that could not be read is read again.
+const READ_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A kind that is reconciled.
 pub trait Reconcile: HasStatus {
@@ -89,52 +90,68 @@ pub trait Reconcile: HasStatus {
     }
 }
 
-/// Runs one controller and handles its results.
-pub async fn drive<K>(controller: Controller<Guarded<K>>, context: Arc<Context>)
+/// Runs one controller.
+pub async fn drive<K>(controller: Triggers<K>, context: Arc<Context>)
 where
     K: Reconcile + DeserializeOwned,
 {
-    let kind = K::kind(&()).into_owned();
-    let tracking = Arc::clone(&context);
-    controller
-        .with_config(Config::default().concurrency(CONCURRENCY))
-        .run(reconcile::<K>, on_error::<K>, context)
-        .for_each_concurrent(usize::from(CONCURRENCY), async |result| {
-            match result {
-                // `on_error` has logged errors of a reconciliation.
-                Ok(_) | Err(ControllerError::ReconcilerFailed(..)) => {}
-                Err(ControllerError::ObjectNotFound(gone)) => {
-                    let key = Key::new::<K>(gone.namespace, gone.name);
-                    tracking.expectations.forget(&key);
-                    tracking.backoff.reset(&key);
-                    tracking.reminders.forget(&key);
-                    K::forget(&tracking, key.name()).await;
-                }
-                Err(ControllerError::QueueError(error)) => {
-                    warn!(%kind, %error, "a watch of the controller failed; retrying");
-                }
-                Err(error) => warn!(%kind, %error, "the controller reported an error"),
+    gauges::expose_objects(&context, controller.objects());
+    controller.run(|work| handle::<K>(work, &context)).await;
+}
+
+/// Returns after which time the object is handled again; `None` if only after a change.
+async fn handle<K: Reconcile>(work: Work<Guarded<K>>, context: &Context) -> Option<Duration> {
+    let object = match work.state {
+        State::Read(object) => object,
+        State::Unread => match read::<K>(context, &work.name).await {
+            Ok(Some(object)) => Arc::new(object),
+            // The watch will report its deletion.
+            Ok(None) => return None,
+            Err(error) => {
+                let (kind, ObjectName { namespace, name }) = (K::kind(&()), &*work.name);
+                warn!(%kind, %namespace, %name, %error, retry_in_ms = millis(READ_RETRY_INTERVAL), "failed to read an object");
+                return Some(READ_RETRY_INTERVAL);
             }
-        })
-        .await;
+        },
+        State::Deleted => {
+            let key = Key::of_name::<K>(&work.name);
+            context.expectations.forget(&key);
+            context.backoff.reset(&key);
+            context.reminders.forget(&key);
+            K::forget(context, &work.name).await;
+            return None;
+        }
+    };
+    match reconcile(object.as_ref(), context).await {
+        Ok(pause) => pause,
+        Err(error) => Some(on_error(object.as_ref(), &error, context)),
+    }
+}
+
+async fn read<K: Reconcile>(
+    context: &Context,
+    ObjectName { namespace, name }: &ObjectName,
+) -> Result<Option<Guarded<K>>, Error> {
+    let api: Api<Guarded<K>> = Api::namespaced(context.client.clone(), namespace);
+    api.get_opt(name).await.map_err(Error::api("read the object"))
 }
 
 async fn reconcile<K: Reconcile>(
-    object: Arc<Guarded<K>>,
-    context: Arc<Context>,
-) -> Result<Action, Error> {
+    object: &Guarded<K>,
+    context: &Context,
+) -> Result<Option<Duration>, Error> {
     if object.meta().deletion_timestamp.is_some() {
-        let name = object_name(object.as_ref());
-        return K::end(&context, &name).await.map(|()| Action::await_change());
+        let name = object_name(object);
+        return K::end(context, &name).await.map(|()| None);
     }
-    if let Some(requeue) = context.expectations.check(object.as_ref(), &context.replicas) {
-        return Ok(requeue.action(object.as_ref(), context.clock.now()));
+    if let Some(requeue) = context.expectations.check(object, &context.replicas) {
+        return Ok(Some(requeue.pause(object, context.clock.now())));
     }
     let start = Instant::now();
     let result = match &object.0 {
-        Ok(object) => reconcile_readable(object, &context).await,
+        Ok(object) => reconcile_readable(object, context).await,
         Err(unreadable) => {
-            let written = status::write_unreadable::<K>(&context, unreadable).await;
+            let written = status::write_unreadable::<K>(context, unreadable).await;
             written.map(|()| ("unreadable", Requeue::OnChange))
         }
     };
@@ -144,8 +161,8 @@ async fn reconcile<K: Reconcile>(
     };
     context.metrics.reconciled(K::KIND.as_str(), label, start.elapsed());
     let (_, requeue) = result?;
-    context.backoff.reset(&Key::of(object.as_ref()));
-    Ok(requeue.action(object.as_ref(), context.clock.now()))
+    context.backoff.reset(&Key::of(object));
+    Ok(Some(requeue.pause(object, context.clock.now())))
 }
 
 /// Returns the metric label of the result, and when to reconcile again.
@@ -203,7 +220,7 @@ async fn reconcile_valid<K: Reconcile>(
             }
             let version = status::write(context, object, status, &readiness).await?;
             if let Some(next) = context.reminders.next(object) {
-                plan.requeue = plan.requeue.no_later_than(next, context.clock.now());
+                plan.requeue = plan.requeue.or_sooner(Requeue::At(next), context.clock.now());
             }
             version
         }
@@ -215,17 +232,17 @@ async fn reconcile_valid<K: Reconcile>(
     }
     let left = Left {
         version,
-        children: plan.children.map(|_| children).unwrap_or_default(),
+        children: plan.children.map(|_| children),
         publishes: plan.publishes.as_deref(),
         requeue: plan.requeue,
     };
     Ok((label, context.expectations.end(object, left, &context.replicas)))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the signature that Controller::run asks for")]
-fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<Context>) -> Action {
-    let pause = context.backoff.failed(object.as_ref());
-    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object.as_ref()));
+/// Logs why a reconciliation failed, and returns after which time it is retried.
+fn on_error<K: Reconcile>(object: &Guarded<K>, error: &Error, context: &Context) -> Duration {
+    let pause = context.backoff.failed(object);
+    let (kind, ObjectName { namespace, name }) = (K::kind(&()), object_name(object));
     if matches!(error, Error::Conflict { .. }) {
         debug!(%kind, %namespace, %name, %error, "object changed in the meantime; reconciling again");
     } else if error.is_gone() {
@@ -233,5 +250,5 @@ fn on_error<K: Reconcile>(object: Arc<Guarded<K>>, error: &Error, context: Arc<C
     } else {
         warn!(%kind, %namespace, %name, %error, retry_in_ms = millis(pause), "reconciliation failed");
     }
-    Action::requeue(pause)
+    pause
 }

@@ -6,8 +6,8 @@
 //!   such an event triggers would read everything again, only to find what was just written: a third
 //!   of all requests when many clients are created at once.
 //! * **A publication is in flight.** A new key that status publishes waits until every validator has
-//!   acknowledged it. That usually takes a quarter of a second. When many keys are rotated at once,
-//!   reading from the API server in the meantime would slow all of them down.
+//!   acknowledged it, which the change of a Lease shows. When many keys are rotated at once, reading
+//!   from the API server in the meantime would slow all of them down.
 //!
 //! This is exact and not based on time. The version of the object must be the one that the last
 //! reconciliation has left. Every event of a child (or of anything else that is watched for the
@@ -21,13 +21,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::runtime::reflector::ObjectRef;
+use futures::stream::{self, Stream, StreamExt as _};
 use kube::{Resource, ResourceExt as _};
 use parking_lot::Mutex;
 
-use super::Guarded;
 use super::requeue::Requeue;
-use crate::crd::CustomKind;
+use crate::crd::{CustomKind, Kind};
 use crate::domain::ids::ObjectName;
 use crate::replicas::tracker::{ReplicaTracker, Write};
 
@@ -53,6 +52,12 @@ impl Key {
     #[must_use]
     pub const fn name(&self) -> &ObjectName {
         &self.1
+    }
+
+    /// The key of the object of the kind `K` with this name.
+    #[must_use]
+    pub fn of_name<K: Resource<DynamicType = ()>>(name: &ObjectName) -> Self {
+        Self(K::kind(&()), name.clone())
     }
 
     /// The key of this object.
@@ -96,6 +101,8 @@ struct Expected {
 struct Publication {
     id: String,
     write: Write,
+    /// Whether [`Expectations::acknowledged`] has returned the object.
+    is_reported: bool,
 }
 
 impl Publication {
@@ -108,8 +115,9 @@ impl Publication {
 pub struct Left<'l> {
     /// The new resourceVersion of the object, if its status was written.
     pub version: Option<String>,
-    /// The children as written or as read. Without any, no event is expected.
-    pub children: Children,
+    /// The children as written or as read. `None` if not everything that the object depends on is
+    /// observed: then no event is expected.
+    pub children: Option<Children>,
     /// The id of what status publishes and every validator must acknowledge.
     pub publishes: Option<&'l str>,
     /// When to reconcile again.
@@ -166,7 +174,7 @@ impl Expectations {
         }
         let in_flight = entry.publication.as_ref().is_some_and(|it| it.is_in_flight(replicas));
         let requeue = if in_flight { Requeue::Soon } else { requeue };
-        if !children.is_empty() && (in_flight || settled) {
+        if let Some(children) = children.filter(|_| in_flight || settled) {
             let at = Instant::now();
             entry.expected = Some(Expected { version, children, in_flight, requeue, at });
         } else if entry.replaced.is_none() && entry.publication.is_none() {
@@ -194,18 +202,18 @@ impl Expectations {
     pub fn observing<K, C, O>(
         self: &Arc<Self>,
         owners: impl Fn(C) -> O + Send + Sync + 'static,
-    ) -> impl Fn(C) -> Vec<ObjectRef<Guarded<K>>> + Send + Sync + 'static
+    ) -> impl Fn(C) -> Vec<ObjectName> + Send + Sync + 'static
     where
         K: Resource<DynamicType = ()>,
         C: Resource<DynamicType = ()>,
-        O: IntoIterator<Item = ObjectRef<Guarded<K>>>,
+        O: IntoIterator<Item = ObjectName>,
     {
         let expectations = Arc::clone(self);
         move |child: C| {
             let version = child.resource_version();
             let owners: Vec<_> = owners(child).into_iter().collect();
             for owner in &owners {
-                let key = Key::new::<K>(owner.namespace.clone(), owner.name.clone());
+                let key = Key::of_name::<K>(owner);
                 expectations.observe(&key, C::kind(&()), version.clone());
             }
             owners
@@ -216,6 +224,44 @@ impl Expectations {
         if let Some(entry) = self.0.lock().get_mut(object) {
             entry.seen.insert(kind, version);
         }
+    }
+
+    /// The objects of a kind whose publication every validator has acknowledged, as soon as that is
+    /// known, so that nobody has to ask again and again.
+    pub fn acknowledged<K: CustomKind>(
+        self: &Arc<Self>,
+        replicas: &Arc<ReplicaTracker>,
+    ) -> impl Stream<Item = ObjectName> + Send + 'static {
+        let shared = (Arc::clone(self), Arc::clone(replicas));
+        let batches = stream::unfold(shared, async |(expectations, replicas)| {
+            loop {
+                let changed = replicas.changed();
+                let found = expectations.take_acknowledged(K::KIND, &replicas);
+                if found.is_empty() {
+                    changed.await;
+                } else {
+                    drop(changed);
+                    return Some((found, (expectations, replicas)));
+                }
+            }
+        });
+        batches.flat_map(stream::iter)
+    }
+
+    /// The objects with a publication that has just been acknowledged, each once.
+    fn take_acknowledged(&self, kind: Kind, replicas: &ReplicaTracker) -> Vec<ObjectName> {
+        let mut found = Vec::new();
+        for (key, entry) in self.0.lock().iter_mut() {
+            if let Some(publication) = &mut entry.publication
+                && publication.write.kind == kind
+                && !publication.is_reported
+                && replicas.is_applied_everywhere(&publication.write)
+            {
+                publication.is_reported = true;
+                found.push(key.name().clone());
+            }
+        }
+        found
     }
 
     /// Drops everything about an object that was deleted.
@@ -251,6 +297,7 @@ impl Entry {
         let publication = known.unwrap_or_else(|| Publication {
             id: id.to_owned(),
             write: Write { kind: K::KIND, resource_version: version, at: Instant::now() },
+            is_reported: false,
         });
         self.publication.insert(publication).write.clone()
     }
@@ -289,7 +336,7 @@ mod tests {
     fn left(publishes: Option<&str>) -> Left<'_> {
         Left {
             version: Some("c1".into()),
-            children: Children::from([("Secret".into(), "s1".into())]),
+            children: Some(Children::from([("Secret".into(), "s1".into())])),
             publishes,
             requeue: Requeue::OnChange,
         }
@@ -318,17 +365,13 @@ mod tests {
         let expectations = Expectations::default();
         expectations.start(&object("1"));
         expectations.replaced(&object("1"), Some("2"));
-        let left = Left { version: Some("2".into()), children: Children::new(), ..left(None) };
+        let left = Left { version: Some("2".into()), children: None, ..left(None) };
         expectations.end(&object("1"), left, &replicas());
         assert!(is_skipped(&expectations, "1"));
         assert!(!is_skipped(&expectations, "2"));
         expectations.start(&object("2"));
-        let left = Left {
-            version: None,
-            children: Children::new(),
-            publishes: None,
-            requeue: Requeue::OnChange,
-        };
+        let left =
+            Left { version: None, children: None, publishes: None, requeue: Requeue::OnChange };
         expectations.end(&object("2"), left, &replicas());
         assert!(expectations.0.lock().is_empty());
     }
@@ -421,5 +464,39 @@ mod tests {
         assert_eq!(expectations.publication(&re_created("c2"), "k").resource_version, "c2");
         expectations.forget(&Key::of(&object("c1")));
         assert!(expectations.0.lock().is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn an_acknowledged_publication_is_returned_at_once() {
+        let (expectations, replicas) = (Arc::new(Expectations::default()), Arc::new(replicas()));
+        replicas.reported("anon-validator-a", &[("SdkClient", 9)]);
+        replicas.reported("anon-validator-b", &[("SdkClient", 8)]);
+        let mut acknowledged = Box::pin(expectations.acknowledged::<SdkClient>(&replicas));
+        let mut others = Box::pin(expectations.acknowledged::<crate::crd::UserPool>(&replicas));
+        let mut next = async || {
+            let next = acknowledged.next();
+            tokio::time::timeout(Duration::from_millis(1), next).await.ok().flatten()
+        };
+        expectations.publication(&object("9"), "k");
+        assert_eq!(next().await, None, "one validator is missing");
+        replicas.reported("anon-validator-b", &[("SdkClient", 9)]);
+        assert_eq!(next().await.map(|it| it.name).as_deref(), object("9").metadata.name.as_deref());
+        replicas.reported("anon-validator-b", &[("SdkClient", 10)]);
+        assert_eq!(next().await, None, "once");
+        assert!(tokio::time::timeout(Duration::from_millis(1), others.next()).await.is_err());
+    }
+
+    #[test]
+    fn an_object_without_children_is_not_reconciled_for_our_own_write() {
+        let expectations = Expectations::default();
+        let childless = || Left { children: Some(Children::new()), ..left(None) };
+        expectations.start(&object("c0"));
+        expectations.end(&object("c0"), childless(), &replicas());
+        assert!(is_skipped(&expectations, "c1"));
+        assert!(expectations.0.lock().is_empty());
+        // Something else has happened meanwhile.
+        expectations.start(&object("c0"));
+        observe(&expectations, "UserPool", Some("p1"));
+        expectations.end(&object("c0"), childless(), &replicas());
+        assert!(!is_skipped(&expectations, "c1"));
     }
 }

@@ -7,12 +7,13 @@
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::ResourceExt as _;
 use kube::runtime::watcher;
-use kube::{Resource, ResourceExt as _};
 
 use super::apply::read_secret;
-use super::{Context, Error, Guarded, GuardedMeta};
+use super::queue::{Objects, Reference};
+use super::{Context, Error, GuardedMeta};
+use crate::domain::ids::ObjectName;
 use crate::domain::secret_ref::SecretEntry;
 use crate::names;
 
@@ -66,22 +67,15 @@ pub fn watched(uses: &[&str]) -> watcher::Config {
 }
 
 /// Maps a Secret to the objects in its namespace that refer to it.
-pub fn referrers<K>(
-    objects: Store<Guarded<K>>,
-    refers: impl Fn(&K, &str) -> bool + Clone + Send + Sync + 'static,
-) -> impl Fn(GuardedMeta<Secret>) -> Vec<ObjectRef<Guarded<K>>> + Send + Sync + 'static
+pub fn referrers<T>(
+    objects: Objects<T>,
+) -> impl Fn(GuardedMeta<Secret>) -> Vec<ObjectName> + Send + Sync + 'static
 where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    T: Send + Sync + 'static,
 {
     move |secret| {
-        let (namespace, name) = (secret.namespace(), secret.name_any());
-        let objects = objects.state().into_iter();
-        let refers = |object: &K| refers(object, &name);
-        objects
-            .filter(|object| object.namespace() == namespace)
-            .filter(|object| object.0.as_ref().is_ok_and(refers))
-            .map(|object| ObjectRef::from_obj(object.as_ref()))
-            .collect()
+        let namespace = secret.namespace().unwrap_or_default();
+        objects.referrers(&namespace, &Reference::secret(&secret.name_any()))
     }
 }
 

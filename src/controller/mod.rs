@@ -20,6 +20,7 @@ mod driver;
 mod error;
 mod events;
 pub mod expectations;
+mod gauges;
 mod gc;
 mod kind;
 mod labelled_secret;
@@ -28,6 +29,7 @@ mod member;
 mod organization;
 mod owner;
 mod plan;
+mod queue;
 mod reminders;
 mod requeue;
 mod revocation;
@@ -42,13 +44,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PartialObjectMeta};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
-use kube::{Client, Resource, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::SharedClock;
 use crate::crd::Revocation;
+use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
 use crate::index::Reader;
 use crate::jwks::Fetcher;
@@ -193,6 +195,7 @@ pub async fn run(context: Arc<Context>) {
     // hash would appear to be free.
     context.reader.listed().await;
     context.ownership.begin(context.reader.delivered_clients());
+    let _exposed = gauges::Exposed(Arc::clone(&context.metrics));
     tokio::join!(
         driver::drive(organization::controller(&context), Arc::clone(&context)),
         driver::drive(member::controller(&context), Arc::clone(&context)),
@@ -208,13 +211,9 @@ pub async fn run(context: Arc<Context>) {
 }
 
 /// The object whose credentials a Revocation covers, if it is of the kind `of`.
-fn revoked<K: Resource<DynamicType = ()>>(
-    revocation: &Guarded<Revocation>,
-    of: RevocationTarget,
-) -> Option<ObjectRef<Guarded<K>>> {
+fn revoked(revocation: &Guarded<Revocation>, of: RevocationTarget) -> Option<ObjectName> {
     let revocation = validate::revocation(revocation.0.as_ref().ok()?).ok()?;
-    let owner = || ObjectRef::new(&revocation.owner.name).within(&revocation.owner.namespace);
-    (revocation.of == of).then(owner)
+    (revocation.of == of).then_some(revocation.owner)
 }
 
 /// The watch configuration for children of `component`.

@@ -1,19 +1,20 @@
 //! Reconciles `Organization`, which only refines its namespace: nothing but its status is written.
 
 use kube::api::Api;
-use kube::runtime::controller::Controller;
 
 use super::driver::Reconcile;
+use super::expectations::Children;
 use super::plan::{Met, Plan};
-use super::{Context, Error, Guarded, triggers};
+use super::triggers::{self, Triggers};
+use super::{Context, Error};
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{Organization, OrganizationStatus};
 use crate::domain::organization as domain;
 use crate::validate::{self, Violations};
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<Organization>> {
-    triggers::controller(Api::all(context.client.clone()))
+pub(super) fn controller(context: &Context) -> Triggers<Organization> {
+    triggers::controller(Api::all(context.client.clone()), |_| None)
 }
 
 impl Reconcile for Organization {
@@ -32,6 +33,7 @@ impl Reconcile for Organization {
         let id = Some(parsed.id.to_string());
         let status = OrganizationStatus { id, ..OrganizationStatus::default() };
         let readiness = Readiness::new(ReadyReason::Accepted, "the organization is in use");
-        Ok(Plan::publish(vec![], status, readiness))
+        let children = Some(Children::new());
+        Ok(Plan { children, ..Plan::publish(vec![], status, readiness) })
     }
 }

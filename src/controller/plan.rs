@@ -28,8 +28,9 @@ pub struct Plan<S> {
     pub events: Vec<EventNote>,
     /// When to reconcile again.
     pub requeue: Requeue,
-    /// The children as they were read, if every child is watched: then the events of our own writes
-    /// need no reconciliation.
+    /// The children as they were read, if everything that the plan depends on is observed by
+    /// [`Expectations`](super::expectations::Expectations): then the events of our own writes need no
+    /// reconciliation.
     pub children: Option<Children>,
     /// The id of the key that status publishes and every validator must acknowledge.
     pub publishes: Option<String>,

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::controller::Action;
 use kube::{Resource, ResourceExt as _};
 
 /// How often objects that are blocked by something unwatched are reconciled.
@@ -30,10 +29,10 @@ pub enum Requeue {
 }
 
 impl Requeue {
-    /// The requeue of `object`. Resyncs are spread over time by object.
-    pub fn action<K: Resource>(self, object: &K, now: Timestamp) -> Action {
+    /// After which time `object` is reconciled again. Resyncs are spread over time by object.
+    pub fn pause<K: Resource>(self, object: &K, now: Timestamp) -> Duration {
         let recheck = RESYNC_INTERVAL + RESYNC_INTERVAL * spread(object) / SPREAD;
-        let left = match self {
+        match self {
             Self::OnChange => recheck,
             Self::Soon => Duration::from_millis(200),
             Self::Later => POLL_INTERVAL.unsigned_abs(),
@@ -41,30 +40,19 @@ impl Requeue {
                 let left = Duration::try_from(time.duration_since(now)).unwrap_or_default();
                 left.clamp(Duration::from_millis(200), recheck)
             }
-        };
-        Action::requeue(left)
-    }
-
-    /// This, or at `time` if that is sooner.
-    #[must_use]
-    pub fn no_later_than(self, time: Timestamp, now: Timestamp) -> Self {
-        let is_sooner = match self {
-            Self::Soon => true,
-            Self::Later => time.duration_since(now) > POLL_INTERVAL,
-            Self::At(own) => own <= time,
-            Self::OnChange => false,
-        };
-        if is_sooner { self } else { Self::At(time) }
-    }
-
-    /// This, or [`Self::Later`] if that is sooner.
-    #[must_use]
-    pub fn at_latest_later(self, now: Timestamp) -> Self {
-        match self {
-            Self::Soon => self,
-            Self::At(time) if time.duration_since(now) < POLL_INTERVAL => self,
-            _ => Self::Later,
         }
+    }
+
+    /// The sooner of the two; `other`, if they are equally soon.
+    #[must_use]
+    pub fn or_sooner(self, other: Self, now: Timestamp) -> Self {
+        let left = |requeue| match requeue {
+            Self::Soon => SignedDuration::MIN,
+            Self::Later => POLL_INTERVAL,
+            Self::At(time) => time.duration_since(now),
+            Self::OnChange => SignedDuration::MAX,
+        };
+        if left(self) < left(other) { self } else { other }
     }
 }
 

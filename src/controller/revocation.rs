@@ -9,13 +9,13 @@ use std::collections::HashMap;
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use kube::api::{Api, ObjectMeta};
-use kube::runtime::controller::Controller;
 use parking_lot::Mutex;
 
 use super::driver::Reconcile;
 use super::events::{self, EventNote};
 use super::plan::{self, Met, Plan};
-use super::{Context, Error, Guarded, Requeue, triggers};
+use super::triggers::{self, Triggers};
+use super::{Context, Error, Requeue};
 use crate::crd::condition::{self, Readiness};
 use crate::crd::reasons::{EventReason, ReadyReason};
 use crate::crd::{DeletionPolicy, Kind, Revocation, RevocationSpec, RevocationStatus};
@@ -33,8 +33,9 @@ pub use target::Target;
 /// it. That takes no request.
 const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<Revocation>> {
-    triggers::controller(Api::all(context.client.clone()))
+pub(super) fn controller(context: &Context) -> Triggers<Revocation> {
+    triggers::controller(Api::all(context.client.clone()), |_| None)
+        .reconcile_on(context.expectations.acknowledged::<Revocation>(&context.replicas))
 }
 
 /// The facts that the readiness of a Revocation depends on.

@@ -1,85 +1,246 @@
-//! The watches that trigger reconciliations. Each fails, backs off and restarts independently.
+//! What triggers reconciliations: the watch of the objects, and watches of what belongs to them. Each
+//! watch fails, backs off and restarts independently: one that fails permanently, for example
+//! because of a missing permission, does not delay the events of the others.
 //!
-//! By default, a controller of kube pauses all of its watches when one fails. A watch that fails
-//! permanently, for example because of a missing permission, would then delay the events of all
-//! others.
+//! Not kube's `Controller`, because that keeps every object of a kind in memory, and its name several
+//! times: several kilobytes for each.
 
 use std::fmt::Debug;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::Stream;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll, Stream};
+use jiff::Timestamp;
 use kube::Resource;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::controller::Controller;
-use kube::runtime::reflector;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::warn;
 
 use super::Guarded;
+use super::kind::HasStatus;
+use super::queue::{Objects, Reference, Summary, Work};
+use crate::crd::condition::is_ready;
+use crate::domain::ids::ObjectName;
+use crate::kube_ext::name::object_name;
 
 /// The number of objects in a page of a list. It is small because each may have more than a
 /// megabyte.
 const PAGE_SIZE: u32 = 50;
+/// How many objects of one kind are reconciled at the same time.
+const CONCURRENCY: usize = 16;
+/// How long to wait until what belongs to the objects has been listed, before the objects are.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Creates a controller for the objects of `api`. Their deletions trigger it, too, and it reports that
-/// the object is not found.
-pub fn controller<K>(api: Api<Guarded<K>>) -> Controller<Guarded<K>>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let (reader, writer) = reflector::store();
-    let objects = watcher(api, paged(watcher::Config::default())).default_backoff();
-    let objects = objects.reflect(writer).touched_objects();
-    Controller::for_stream(objects, reader).trigger_backoff(NoPause)
-}
-
-/// The changes of the objects of `api` that `config` selects, including deletions.
-pub fn touched<K>(
+/// The triggers of one kind.
+pub struct Triggers<K> {
     api: Api<Guarded<K>>,
-    config: watcher::Config,
-) -> impl Stream<Item = watcher::Result<Guarded<K>>> + Send + 'static
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
-{
-    watcher(api, paged(config)).default_backoff().touched_objects()
+    objects: Objects<Guarded<K>>,
+    summarize: Summarize<K>,
+    others: Vec<BoxStream<'static, Touched>>,
 }
 
-fn paged(config: watcher::Config) -> watcher::Config {
-    config.page_size(PAGE_SIZE)
+/// What is retained of an object.
+struct Summarize<K> {
+    refers_to: fn(&K) -> Option<Reference>,
+    time: fn(&K) -> Option<Timestamp>,
 }
 
-/// No pause of the controller: each watch has its own backoff.
-struct NoPause;
-
-impl Iterator for NoPause {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        Some(Duration::ZERO)
+impl<K: HasStatus> Summarize<K> {
+    fn summary(&self, object: &Guarded<K>) -> Summary {
+        // Nothing is known of an unreadable object.
+        let Ok(object) = object.0.as_ref() else { return Summary::default() };
+        let conditions = object.status().map(K::conditions);
+        Summary {
+            refers_to: (self.refers_to)(object),
+            is_ready: conditions.is_some_and(is_ready),
+            time: (self.time)(object),
+        }
     }
 }
 
-impl Backoff for NoPause {
-    fn reset(&mut self) {}
+/// What a watch of something other than the objects reports.
+enum Touched {
+    /// Objects that a change concerns.
+    Owners(Vec<ObjectName>),
+    /// The first list is complete, or has failed.
+    Listed,
+}
+
+/// Reconciles the objects of `api`, which are found by their names and by what they refer to.
+pub fn controller<K>(api: Api<Guarded<K>>, refers_to: fn(&K) -> Option<Reference>) -> Triggers<K>
+where
+    K: HasStatus + DeserializeOwned,
+{
+    let summarize = Summarize { refers_to, time: |_| None };
+    Triggers { api, objects: Objects::default(), summarize, others: Vec::new() }
+}
+
+impl<K> Triggers<K>
+where
+    K: HasStatus + DeserializeOwned,
+{
+    /// The objects that the controller knows.
+    pub fn objects(&self) -> Objects<Guarded<K>> {
+        self.objects.clone()
+    }
+
+    /// Retains a time of each object, for a gauge.
+    #[must_use]
+    pub fn retaining(mut self, time: fn(&K) -> Option<Timestamp>) -> Self {
+        self.summarize.time = time;
+        self
+    }
+
+    /// Also reconciles the objects that a change of something else concerns. `owners` finds them.
+    #[must_use]
+    pub fn watches<C, O>(
+        mut self,
+        api: Api<Guarded<C>>,
+        config: watcher::Config,
+        owners: impl Fn(Guarded<C>) -> O + Send + Sync + 'static,
+    ) -> Self
+    where
+        C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+        O: IntoIterator<Item = ObjectName>,
+    {
+        let events = watch(api, config).filter_map(move |event| {
+            std::future::ready(match event {
+                Some(Event::InitApply(child) | Event::Apply(child) | Event::Delete(child)) => {
+                    Some(Touched::Owners(owners(child).into_iter().collect()))
+                }
+                Some(Event::InitDone) | None => Some(Touched::Listed),
+                Some(Event::Init) => None,
+            })
+        });
+        self.others.push(events.boxed());
+        self
+    }
+
+    /// Also reconciles the objects that `names` contains.
+    #[must_use]
+    pub fn reconcile_on(mut self, names: impl Stream<Item = ObjectName> + Send + 'static) -> Self {
+        let names = names.map(|name| Touched::Owners(vec![name]));
+        self.others.push(stream::iter([Touched::Listed]).chain(names).boxed());
+        self
+    }
+
+    /// Passes each object to `reconcile` when there is something to do, and again after the time
+    /// that it returns. Runs until dropped.
+    pub async fn run<F>(self, reconcile: impl Fn(Work<Guarded<K>>) -> F)
+    where
+        F: Future<Output = Option<Duration>>,
+    {
+        let Self { api, objects, summarize, others } = self;
+        let mut unlisted = others.len();
+        let mut others: SelectAll<_> = others.into_iter().collect();
+        // An object is reconciled from what is stored when its turn comes. So what belongs to it is
+        // listed first: otherwise, each of these lists would trigger it once more.
+        let listed = async {
+            while unlisted > 0
+                && let Some(touched) = others.next().await
+            {
+                if matches!(touched, Touched::Listed) {
+                    unlisted -= 1;
+                }
+            }
+        };
+        let _ = timeout(LIST_TIMEOUT, listed).await;
+        let mut changes = pin!(watch(api, watcher::Config::default()));
+        let mut running = FuturesUnordered::new();
+        loop {
+            let mut due = None;
+            while running.len() < CONCURRENCY && due.is_none() {
+                match objects.with(|queue| queue.next(Instant::now())) {
+                    Some(work) => {
+                        let name = Arc::clone(&work.name);
+                        let reconciled = reconcile(work);
+                        running.push(async move { (name, reconciled.await) });
+                    }
+                    None => due = Some(objects.with(|queue| queue.next_due())),
+                }
+            }
+            let next_due = async {
+                match due.flatten() {
+                    Some(due) => sleep_until(due).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                Some((name, pause)) = running.next() => {
+                    objects.with(|queue| queue.done(&name, Instant::now(), pause));
+                }
+                Some(event) = changes.next() => {
+                    if let Some(event) = event {
+                        note(&objects, &summarize, event);
+                    }
+                }
+                Some(touched) = others.next() => {
+                    if let Touched::Owners(owners) = touched {
+                        for owner in owners {
+                            objects.with(|queue| queue.trigger(&owner));
+                        }
+                    }
+                }
+                () = next_due => {}
+            }
+        }
+    }
+}
+
+/// Records an event about the objects themselves.
+fn note<K: HasStatus>(
+    objects: &Objects<Guarded<K>>,
+    summarize: &Summarize<K>,
+    event: Event<Guarded<K>>,
+) {
+    match event {
+        Event::Init => objects.with(|queue| queue.begin_list()),
+        Event::InitApply(object) | Event::Apply(object) => {
+            let summary = summarize.summary(&object);
+            objects.with(|queue| queue.apply(object_name(&object), object, summary));
+        }
+        Event::InitDone => objects.with(|queue| queue.end_list()),
+        Event::Delete(object) => objects.with(|queue| queue.delete(&object_name(&object))),
+    }
+}
+
+/// The events of a watch; `None` if it has failed and will restart.
+fn watch<C>(
+    api: Api<Guarded<C>>,
+    config: watcher::Config,
+) -> impl Stream<Item = Option<Event<Guarded<C>>>> + Send + 'static
+where
+    C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    watcher(api, config.page_size(PAGE_SIZE)).default_backoff().map(|event| match event {
+        Ok(event) => Some(event),
+        Err(error) => {
+            let kind = C::kind(&());
+            warn!(%kind, %error, "a watch of the controller failed; retrying");
+            None
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
     use std::future::ready;
-    use std::sync::Arc;
 
     use axum::body::{Body, Bytes};
     use futures::StreamExt as _;
     use futures::channel::mpsc::unbounded;
     use http::{Request, Response, StatusCode};
-    use kube::runtime::controller::Action;
-    use kube::{Client, ResourceExt as _};
+    use kube::Client;
     use parking_lot::Mutex;
     use serde_json::json;
-    use tokio::time::{sleep, timeout};
+    use tokio::time::sleep;
 
     use super::*;
     use crate::crd::{Organization, Revocation};
@@ -112,17 +273,12 @@ mod tests {
         let client = Client::new(service, "default");
         let refused: Api<Guarded<Revocation>> = Api::all(client.clone());
         let (seen, mut reconciled) = unbounded();
-        let running = controller::<Organization>(Api::all(client))
-            .watches_stream(touched(refused, watcher::Config::default()), |_| None)
-            .run(
-                move |object, _| {
-                    seen.unbounded_send(object.name_any()).unwrap();
-                    ready(Ok::<_, Infallible>(Action::await_change()))
-                },
-                |_, _, _| Action::await_change(),
-                Arc::new(()),
-            )
-            .for_each(|_| ready(()));
+        let running = controller::<Organization>(Api::all(client), |_| None)
+            .watches(refused, watcher::Config::default(), |_| None)
+            .run(move |work| {
+                seen.unbounded_send(work.name.name.clone()).unwrap();
+                ready(None)
+            });
         tokio::spawn(running);
         // By now the other watch waits half a minute between attempts.
         sleep(Duration::from_secs(150)).await;

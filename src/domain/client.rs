@@ -11,7 +11,8 @@ use super::principal::{ApiKeyHolder, Principal, Verified};
 use super::reason::Reason;
 use super::revocation::Revocation;
 use super::role::Role;
-use super::rotation::api_keys::{ApiKeyState, Policy};
+use super::rotation::api_keys::Policy;
+use super::stored_key::{StoredApiKey, StoredApiKeys};
 
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct SdkClient {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClientKind {
     /// A frontend, whose users are those of a pool.
-    Webapp(Webapp),
+    Webapp(Box<Webapp>),
     /// A backend.
     Service(Service),
 }
@@ -61,24 +62,44 @@ pub struct Webapp {
     pub strict: bool,
 }
 
+/// All of a client that the validation of a token depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenClient {
+    /// The clientId.
+    pub id: SdkClientId,
+    /// The pool whose tokens the client accepts, or why it accepts none.
+    pub pool: Result<UserPoolId, Reason>,
+    /// Whether only tokens that were issued for this client are accepted.
+    pub strict: bool,
+}
+
 /// A backend and its API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     /// The role of its keys.
     pub role: Role,
-    /// The source of its keys.
-    pub source: KeySource,
+    /// Whether its keys are delivered into a Secret. Otherwise its spec lists their hashes.
+    pub is_delivered: bool,
     /// The keys that status lists and the spec still allows. [`SdkClient::prove`] checks their
     /// expiry.
-    pub keys: Vec<StoredApiKey>,
+    pub keys: StoredApiKeys,
 }
 
 impl Service {
     /// Whether status lists this key.
     #[must_use]
     pub fn lists(&self, key: &KeyHash) -> bool {
-        self.keys.iter().any(|it| it.hash == *key)
+        self.keys.find(key).is_some()
     }
+}
+
+/// A client as its object declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeclaredClient {
+    /// What validators use.
+    pub client: SdkClient,
+    /// The source of a service's keys, which only the leader uses.
+    pub source: Option<KeySource>,
 }
 
 /// The source of a service's API keys.
@@ -123,47 +144,6 @@ pub struct Entries {
     pub organization_id: String,
 }
 
-/// An API key as it is stored: only its hash is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredApiKey {
-    /// SHA-256 of the key.
-    pub hash: KeyHash,
-    /// The state of the key. Keys created elsewhere are always Current.
-    pub state: ApiKeyState,
-    /// When it was created. If unknown, the key is treated as older than any other.
-    pub created_at: Option<Timestamp>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl StoredApiKey {
-    /// A key that is created elsewhere, and listed by its hash.
-    #[must_use]
-    pub const fn listed(
-        hash: KeyHash,
-        created_at: Option<Timestamp>,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
-        Self { hash, state: ApiKeyState::Current, created_at, expires_at }
-    }
-
-    /// This key with the more restrictive of its own times and those of `other`. An unknown
-    /// creation time is earlier than any other, and a key without an expiry never expires.
-    #[must_use]
-    pub fn restricted_by(&self, other: &Self) -> Self {
-        let created_at = self.created_at.zip(other.created_at);
-        let expires_at = match (self.expires_at, other.expires_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Self {
-            created_at: created_at.map(|(one, other)| one.min(other)),
-            expires_at,
-            ..self.clone()
-        }
-    }
-}
-
 /// An origin in the form in which browsers send it (RFC 6454 section 6.2): scheme and host in lower
 /// case, and no default port. So origins can be compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,22 +180,17 @@ impl SdkClient {
         }
     }
 
-    /// Whether only tokens that were issued for this client are accepted.
+    /// What the validation of a token depends on.
     #[must_use]
-    pub const fn is_strict(&self) -> bool {
-        matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict)
+    pub const fn for_tokens(&self) -> TokenClient {
+        let strict = matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict);
+        TokenClient { id: self.id, pool: self.live_pool(), strict }
     }
 
-    /// The hashes of its API keys.
-    pub fn key_hashes(&self) -> impl Iterator<Item = KeyHash> + '_ {
-        self.keys().iter().map(|key| key.hash)
-    }
-
-    fn keys(&self) -> &[StoredApiKey] {
-        match &self.kind {
-            ClientKind::Service(service) => &service.keys,
-            ClientKind::Webapp(_) => &[],
-        }
+    /// Whether it has this API key.
+    #[must_use]
+    pub fn has_key(&self, hash: &KeyHash) -> bool {
+        matches!(&self.kind, ClientKind::Service(service) if service.lists(hash))
     }
 
     /// Verifies the API key with this hash. `revocations` are those of the client that are in force
@@ -233,7 +208,7 @@ impl SdkClient {
         let ClientKind::Service(service) = &self.kind else {
             return Err(Reason::ApiKeyUnknown);
         };
-        let key = service.keys.iter().find(|key| key.hash == *hash).ok_or(Reason::ApiKeyUnknown)?;
+        let key = service.keys.find(hash).ok_or(Reason::ApiKeyUnknown)?;
         if self.suspended {
             return Err(Reason::ClientSuspended);
         }
@@ -257,27 +232,6 @@ impl SdkClient {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::credential::ApiKey;
-
-    #[test]
-    fn the_more_restrictive_time_wins() {
-        let at = |second| Some(Timestamp::from_second(second).unwrap());
-        let hash = ApiKey::generate().unwrap().hash();
-        let key = |created_at, expires_at| StoredApiKey {
-            hash,
-            state: ApiKeyState::Current,
-            created_at,
-            expires_at,
-        };
-        for (one, other, both) in [
-            (key(at(1), at(9)), key(at(2), at(8)), key(at(1), at(8))),
-            (key(None, None), key(at(2), at(8)), key(None, at(8))),
-            (key(at(1), None), key(at(1), None), key(at(1), None)),
-        ] {
-            assert_eq!(one.restricted_by(&other), both);
-            assert_eq!(other.restricted_by(&one), both);
-        }
-    }
 
     #[test]
     fn origins_are_as_browsers_write_them() {

@@ -6,6 +6,8 @@
 //! Nothing here has a client. Changes and lookups are synchronous; what is async only waits for a
 //! change.
 
+mod changes;
+mod generations;
 mod key_holders;
 mod ownership;
 pub mod ready;
@@ -21,7 +23,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::crd::Kind;
-use crate::domain::client::{ClientKind, KeySource, SdkClient};
+use crate::domain::client::{ClientKind, SdkClient};
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::member::Member;
@@ -101,6 +103,11 @@ impl Index {
     /// Records that every change of a kind up to this resourceVersion has been applied.
     pub fn advanced(&self, kind: Kind, resource_version: &str) {
         self.applied.advanced(kind, resource_version);
+    }
+
+    /// Reports what has been applied so far to the leader without delay.
+    pub fn report_at_once(&self) {
+        self.applied.report_at_once();
     }
 
     /// Records that a kind has been listed completely.
@@ -205,10 +212,11 @@ impl Reader {
             return Err(Reason::PoolNotReady);
         }
         Ok(TokenContext {
-            client: Arc::clone(client),
+            client: client.for_tokens(),
             pool: Arc::clone(pool),
             revocations: state.revocations(RevocationTarget::UserPool, &pool.name, now),
             max_jwks_age: self.0.max_jwks_age,
+            generation: state.generations.current(pool.id),
         })
     }
 
@@ -329,9 +337,9 @@ impl Reader {
     #[must_use]
     pub fn delivered_clients(&self) -> HashSet<ObjectName> {
         let state = self.0.state.read();
-        let delivered = state.clients.values().filter(|client| {
-            matches!(&client.kind, ClientKind::Service(it) if matches!(it.source, KeySource::Delivery(_)))
-        });
+        let delivered = state.clients.values().filter(
+            |client| matches!(&client.kind, ClientKind::Service(service) if service.is_delivered),
+        );
         delivered.map(|client| client.name.clone()).collect()
     }
 

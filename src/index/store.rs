@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Resource;
 
+use super::generations::Generations;
 use super::key_holders::KeyHolders;
 use super::ownership::{Candidate, release};
 use crate::crd::{self, CustomKind};
@@ -35,6 +36,12 @@ pub trait Indexed: CustomKind {
         Self::delete(state, name);
     }
 
+    /// Whether someone waits until every replica has applied this object, so that it must be
+    /// reported without delay.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// Stops serving an object that exists but cannot be parsed.
     fn withdraw(state: &mut State, name: &ObjectName) {
         Self::delete(state, name);
@@ -55,12 +62,15 @@ pub struct State {
     pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
+    /// The generation of each pool that is served.
+    pub(super) generations: Generations,
     /// The pools that exist but are not served: their spec is invalid, or cannot be parsed. What
     /// their keys are is unknown, whereas a pool that does not exist has none.
     pub(super) unusable_pools: HashSet<UserPoolId>,
-    pub(super) clients: HashMap<ObjectName, Arc<SdkClient>>,
-    /// The clients with a clientId. The first one gets it.
-    pub(super) client_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
+    /// The clients by the id that is derived from their name, whatever their clientId is.
+    pub(super) clients: HashMap<SdkClientId, Arc<SdkClient>>,
+    /// The clients that have chosen a clientId. The first one gets it.
+    pub(super) chosen_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
     /// The clients that list the hash of an API key.
     pub(super) key_holders: KeyHolders,
     /// The revocations by the object whose credentials they revoke.
@@ -100,6 +110,7 @@ impl State {
     }
 
     fn drop_pool(&mut self, id: UserPoolId) {
+        self.generations.end(id);
         let Some(old) = self.pools.remove(&id) else { return };
         if let Some(ids) = self.pools_of.get_mut(&old.organization) {
             ids.remove(&id);
@@ -145,19 +156,31 @@ impl State {
     }
 
     fn drop_client(&mut self, name: &ObjectName) {
-        let Some(old) = self.clients.remove(name) else { return };
-        release(&mut self.client_ids, &old.id, &Candidate::of(&old));
+        let Some(old) = self.clients.remove(&derived_id(name)) else { return };
+        if old.id.is_chosen() {
+            release(&mut self.chosen_ids, &old.id, &Candidate::of(&old));
+        }
     }
 
-    /// The client that has this id.
+    /// The client that has this id. A derived id belongs to the client that it is derived from,
+    /// unless that has chosen another one.
     pub(super) fn client(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
-        let holder = self.client_ids.get(&id)?.first()?;
-        self.clients.get(&holder.name)
+        if id.is_chosen() {
+            let holder = self.chosen_ids.get(&id)?.first()?;
+            return self.clients.get(&derived_id(&holder.name));
+        }
+        self.clients.get(&id).filter(|client| client.id == id)
     }
 
     /// The client with this name. It is not served if another client has its id.
     pub(super) fn client_named(&self, name: &ObjectName) -> Option<&Arc<SdkClient>> {
-        let client = self.clients.get(name)?;
+        self.client_derived(derived_id(name))
+    }
+
+    /// The client from whose name this id is derived. It is not served if another client has its
+    /// clientId.
+    fn client_derived(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
+        let client = self.clients.get(&id)?;
         self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
     }
 
@@ -165,9 +188,13 @@ impl State {
     /// the Secret into which it was delivered, and any other key only while the spec lists its
     /// hash.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        let client = self.client_named(self.key_holders.holder(hash)?)?;
-        client.key_hashes().any(|usable| usable == *hash).then_some(client)
+        let client = self.client_derived(self.key_holders.holder(hash)?)?;
+        client.has_key(hash).then_some(client)
     }
+}
+
+pub(super) fn derived_id(name: &ObjectName) -> SdkClientId {
+    SdkClientId::derive(&name.namespace, &name.name)
 }
 
 /// The domain value of an object; `None` while it is being deleted or is invalid.
@@ -223,6 +250,7 @@ impl Indexed for crd::UserPool {
         Self::delete(state, &name);
         if let Some(pool) = served(object, validate::user_pool) {
             state.pools_of.entry(pool.organization).or_default().insert(pool.id);
+            state.generations.begin(pool.id);
             state.pools.insert(pool.id, pool);
         } else if object.meta().deletion_timestamp.is_none() {
             state.unusable_pools.insert(UserPoolId::derive(&name.namespace, &name.name));
@@ -244,26 +272,34 @@ impl Indexed for crd::UserPool {
 impl Indexed for crd::SdkClient {
     fn apply(state: &mut State, object: &Self) {
         let name = object_name(object);
-        state.drop_client(&name);
-        state.key_holders.note(&name, object);
-        let Some(client) = served(object, validate::sdk_client) else { return };
         // A chosen clientId is valid once the leader has found it allowed and unused.
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
-        if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
-            return;
+        let unconfirmed =
+            object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref();
+        let client = served(object, validate::sdk_client);
+        state.key_holders.note(&name, object, client.as_deref());
+        let client = client.filter(|_| !unconfirmed);
+        let holders = state.holders(&name, client.as_ref().map(|client| client.id));
+        state.drop_client(&name);
+        if let Some(client) = client {
+            if client.id.is_chosen() {
+                state.chosen_ids.entry(client.id).or_default().insert(Candidate::of(&client));
+            }
+            state.clients.insert(derived_id(&client.name), client);
         }
-        state.client_ids.entry(client.id).or_default().insert(Candidate::of(&client));
-        state.clients.insert(client.name.clone(), client);
+        state.renew_changed(&holders);
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.drop_client(name);
+        Self::withdraw(state, name);
         state.key_holders.forget(name);
     }
 
     fn withdraw(state: &mut State, name: &ObjectName) {
+        let holders = state.holders(name, None);
         // Its hashes stay assigned to it.
         state.drop_client(name);
+        state.renew_changed(&holders);
     }
 }
 
@@ -273,6 +309,7 @@ impl Indexed for crd::Revocation {
         // Also while it is being deleted: a revocation is in force until it no longer exists.
         if let Ok(revocation) = validate::revocation(object).map(Arc::new) {
             let (of, owner) = (revocation.of, revocation.owner.clone());
+            state.renew_revoked(of, &owner);
             state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
             let revocations = state.revocations.entry(of).or_default();
             revocations.entry(owner).or_default().push(revocation);
@@ -289,6 +326,12 @@ impl Indexed for crd::Revocation {
                 owners.remove(&owner);
             }
         }
+    }
+
+    /// A new one, or an edited one. Of its status, that of this generation is the last news.
+    fn is_awaited(&self) -> bool {
+        let observed = self.status.as_ref().and_then(|status| status.observed_generation);
+        observed.is_none() || observed != self.metadata.generation
     }
 
     /// Keeps the revocation in force until [`super::terminating`] has determined whether an

@@ -1,8 +1,10 @@
 //! Lists objects page by page and parses them one by one, because a list that is read at once needs
-//! memory for its whole text and for every object in it.
+//! memory for its whole text and for every object in it. While a page is parsed, the API server
+//! already prepares the next one.
 
 use std::fmt::Debug;
 
+use futures::future::try_join;
 use kube::api::{Api, ListParams};
 use kube::core::{ListMeta, Request};
 use kube::{Client, Resource};
@@ -19,6 +21,8 @@ const FIRST_PAGE_LIMIT: u32 = 20;
 const MAX_PAGE_LIMIT: u32 = 500;
 /// The target size of a page, in bytes.
 const TARGET_PAGE_BYTES: usize = 2 << 20;
+/// After how many objects the response with the next page is received.
+const PARSED_AT_ONCE: usize = 16;
 
 #[derive(Deserialize)]
 struct Page<'t> {
@@ -33,6 +37,8 @@ struct Page<'t> {
 pub struct Pages<'a, K> {
     api: &'a Api<K>,
     parameters: ListParams,
+    /// The text of the next page, if it was read while the last one was parsed.
+    ahead: Option<String>,
     /// The resourceVersion of the list, as of the last page that was read.
     version: Option<String>,
     done: bool,
@@ -46,18 +52,47 @@ where
     /// A list of the objects that `parameters` select, in the API server's most recent state.
     #[must_use]
     pub fn new(api: &'a Api<Tolerant<K, M>>, parameters: ListParams) -> Self {
-        Self { api, parameters: parameters.limit(FIRST_PAGE_LIMIT), version: None, done: false }
+        let parameters = parameters.limit(FIRST_PAGE_LIMIT);
+        Self { api, parameters, ahead: None, version: None, done: false }
     }
 
     /// Reads the next page and passes its objects to `take`, one by one. Returns whether there was
     /// a page.
     ///
     /// # Errors
-    /// The request failed, or the response is not a list.
+    /// A request failed, for this page or the one after it, or the response is not a list.
     pub async fn next(&mut self, mut take: impl FnMut(Tolerant<K, M>)) -> kube::Result<bool> {
         if self.done {
             return Ok(false);
         }
+        let text = match self.ahead.take() {
+            Some(text) => text,
+            None => self.read().await?,
+        };
+        let page: Page<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
+        let next = page.metadata.continue_.filter(|token| !token.is_empty());
+        self.done = next.is_none();
+        self.version = page.metadata.resource_version;
+        let limit = self.parameters.limit.unwrap_or(FIRST_PAGE_LIMIT);
+        self.parameters.limit = Some(next_limit(limit, text.len()));
+        self.parameters.continue_token = next;
+        let ahead = async { if self.done { Ok(None) } else { self.read().await.map(Some) } };
+        let parse = async {
+            for (number, item) in page.items.into_iter().flatten().enumerate() {
+                take(Tolerant::parse(item.get()).map_err(kube::Error::SerdeError)?);
+                if number % PARSED_AT_ONCE == 0 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            Ok(())
+        };
+        let (ahead, ()) = try_join(ahead, parse).await?;
+        self.ahead = ahead;
+        Ok(true)
+    }
+
+    /// Reads the page that the parameters select.
+    async fn read(&self) -> kube::Result<String> {
         let request = Request::new(self.api.resource_url());
         let request = if K::metadata_api() {
             request.list_metadata(&self.parameters)
@@ -65,18 +100,7 @@ where
             request.list(&self.parameters)
         };
         let request = request.map_err(kube::Error::BuildRequest)?;
-        let text = Client::from(self.api.clone()).request_text(request).await?;
-        let page: Page<'_> = serde_json::from_str(&text).map_err(kube::Error::SerdeError)?;
-        for item in page.items.into_iter().flatten() {
-            take(Tolerant::parse(item.get()).map_err(kube::Error::SerdeError)?);
-        }
-        let next = page.metadata.continue_.filter(|token| !token.is_empty());
-        self.done = next.is_none();
-        self.version = page.metadata.resource_version;
-        let limit = self.parameters.limit.unwrap_or(FIRST_PAGE_LIMIT);
-        self.parameters.limit = Some(next_limit(limit, text.len()));
-        self.parameters.continue_token = next;
-        Ok(true)
+        Client::from(self.api.clone()).request_text(request).await
     }
 
     /// The resourceVersion of the list; `None` unless every page was read.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::crd::Kind;
 
@@ -20,6 +20,8 @@ type Versions = [u64; Kind::ALL.len()];
 #[derive(Debug)]
 pub struct AppliedVersions {
     versions: watch::Sender<Versions>,
+    /// Notified when someone waits for the report of these versions.
+    awaited: Notify,
     /// When each kind was last heard of, in milliseconds since `start`; 0 for never.
     heard: [AtomicU64; Kind::ALL.len()],
     /// When this replica last reported its versions, in milliseconds since `start`; 0 for never.
@@ -35,6 +37,7 @@ impl AppliedVersions {
     pub fn new(max_staleness: Option<Duration>) -> Self {
         Self {
             versions: watch::Sender::new([0; Kind::ALL.len()]),
+            awaited: Notify::new(),
             heard: Default::default(),
             reported: AtomicU64::new(0),
             start: Instant::now(),
@@ -54,6 +57,16 @@ impl AppliedVersions {
             let applied = versions.get_mut(slot);
             applied.is_some_and(|applied| std::mem::replace(applied, version) != version)
         });
+    }
+
+    /// Requests a report without delay, because someone waits for it.
+    pub fn report_at_once(&self) {
+        self.awaited.notify_one();
+    }
+
+    /// Waits until a report is requested without delay.
+    pub async fn awaited(&self) {
+        self.awaited.notified().await;
     }
 
     /// Records that the replica has reported its versions, by a request sent at `sent`.

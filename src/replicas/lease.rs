@@ -1,8 +1,8 @@
 //! The Lease of this replica, which reports to the leader: the applied resourceVersions and the open
 //! refetch requests are in annotations. Every replica that authenticates requests has one.
 //!
-//! It is written before the replica becomes ready, on every change (at most every 250 ms), and
-//! otherwise often enough that the replica is not considered gone. A replica that can no longer
+//! It is written before the replica becomes ready, on every change (at most every 250 ms, but at
+//! once for a new Revocation), and otherwise often enough that the replica is not considered gone. A replica that can no longer
 //! write it stops answering after `--max-staleness`, before the leader excludes it.
 
 use std::collections::BTreeMap;
@@ -14,6 +14,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ObjectMeta, Patch, PatchParams};
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::applied::AppliedVersions;
@@ -27,6 +28,8 @@ use crate::names;
 
 /// The shortest time between two writes.
 const MIN_INTERVAL: Duration = Duration::from_millis(250);
+/// The shortest time between two writes if someone waits for the second one.
+const MIN_AWAITED_INTERVAL: Duration = Duration::from_millis(20);
 /// How long the API server may take to answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the deletion may take, on shutdown.
@@ -64,7 +67,7 @@ impl ReplicaLease {
             let sent = Instant::now();
             let pending = self.refetch_requests.take_pending(&pool, sent);
             let mut pause = max_interval;
-            match tokio::time::timeout(REQUEST_TIMEOUT, self.write(&pending)).await {
+            match timeout(REQUEST_TIMEOUT, self.write(&pending)).await {
                 Ok(Ok(())) => self.applied.reported(sent),
                 Ok(Err(error)) => {
                     warn!(error = %short(&error), lease = %self.name(), "failed to write the Lease of this replica");
@@ -74,8 +77,13 @@ impl ReplicaLease {
                     warn!(lease = %self.name(), "timed out writing the Lease of this replica");
                 }
             }
-            tokio::time::sleep(MIN_INTERVAL).await;
+            tokio::time::sleep(MIN_AWAITED_INTERVAL).await;
+            let rest = MIN_INTERVAL.saturating_sub(MIN_AWAITED_INTERVAL);
+            if timeout(rest, self.applied.awaited()).await.is_ok() {
+                continue;
+            }
             tokio::select! {
+                () = self.applied.awaited() => {}
                 _ = versions.changed() => {}
                 () = self.refetch_requests.new_request() => {}
                 () = tokio::time::sleep(pause) => {}
@@ -87,7 +95,7 @@ impl ReplicaLease {
     pub async fn delete(&self) {
         let (api, name, parameters) = (self.api(), self.name(), DeleteParams::default());
         let deleted = api.delete(&name, &parameters);
-        match tokio::time::timeout(DELETE_TIMEOUT, deleted).await {
+        match timeout(DELETE_TIMEOUT, deleted).await {
             Ok(Ok(_)) => info!(lease = %name, "deleted the Lease of this replica"),
             Ok(Err(error)) => {
                 warn!(error = %short(&error), lease = %name, "failed to delete the Lease of this replica");
@@ -132,5 +140,60 @@ impl ReplicaLease {
 
     fn name(&self) -> String {
         format!("{}{}", names::VALIDATOR_LEASE, self.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::ready;
+
+    use axum::body::Body;
+    use futures::StreamExt as _;
+    use futures::channel::mpsc::unbounded;
+    use http::{Method, Request, Response};
+    use serde_json::json;
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+    use crate::crd::Kind;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_someone_waits_for_is_reported_at_once_and_other_changes_are_collected() {
+        let (sent, mut writes) = unbounded();
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            assert_eq!(request.method(), Method::PATCH);
+            sent.unbounded_send(Instant::now()).unwrap();
+            let lease = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": "anon-validator-a"}});
+            ready(Ok::<_, Infallible>(Response::new(Body::from(lease.to_string()))))
+        });
+        let applied = Arc::new(AppliedVersions::new(None));
+        let lease = ReplicaLease {
+            client: Client::new(service, "anon-system"),
+            namespace: "anon-system".into(),
+            identity: "a".into(),
+            max_staleness: Duration::from_hours(1),
+            applied: Arc::clone(&applied),
+            refetch_requests: Arc::default(),
+        };
+        tokio::spawn(async move { lease.run(|_| None::<&UserPool>).await });
+        let mut delay = async |change: &dyn Fn(&AppliedVersions)| {
+            let begun = Instant::now();
+            change(&applied);
+            let written: Instant = writes.next().await.unwrap();
+            written.saturating_duration_since(begun)
+        };
+        delay(&|_| {}).await;
+        sleep(Duration::from_secs(1)).await;
+        let other = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "1");
+        assert!(delay(&other).await <= MIN_AWAITED_INTERVAL, "nothing was written for long");
+        let another = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "2");
+        assert!(delay(&another).await >= MIN_INTERVAL, "it was just written");
+        let revocation = |applied: &AppliedVersions| {
+            applied.advanced(Kind::Revocation, "3");
+            applied.report_at_once();
+        };
+        assert!(delay(&revocation).await <= MIN_AWAITED_INTERVAL * 2);
     }
 }

@@ -165,6 +165,12 @@ impl ReplicaTracker {
         self.acknowledged(write).everywhere
     }
 
+    /// Waits until a Lease changes. Subscribes at once, so that a check between the call and the
+    /// wait misses no change.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
+    }
+
     /// Waits until every validator except `me` has acknowledged the write, for a maximum of
     /// `patience`. `me` is this replica, which knows its own progress without its Lease. Does not
     /// wait where acknowledgements are impossible.
@@ -204,6 +210,21 @@ impl ReplicaTracker {
     /// Waits until there may be a new refetch request.
     pub async fn new_requests(&self) {
         self.new_requests.notified().await;
+    }
+
+    /// As if the Lease of this validator had reported these versions, to an API server whose
+    /// versions can be compared.
+    #[cfg(test)]
+    pub fn reported(&self, validator: &str, applied: &[(&str, u64)]) {
+        let _ = self.comparable.set(true);
+        let replica = Replica {
+            applied: applied.iter().map(|(kind, version)| ((*kind).into(), *version)).collect(),
+            requests: PendingRequests::default(),
+            resource_version: None,
+            changed_at: tokio::time::Instant::now(),
+        };
+        self.replicas.lock().get_or_insert_default().insert(validator.to_owned(), replica);
+        self.changed.notify_waiters();
     }
 
     /// Watches the Leases until dropped.

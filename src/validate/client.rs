@@ -5,14 +5,14 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
 use crate::crd;
 use crate::domain::client::{
-    ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, StoredApiKey, Webapp,
+    ClientKind, DeclaredClient, Delivery, Entries, KeySource, Origin, SdkClient, Service, Webapp,
 };
-use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
 use crate::domain::rotation::DEFAULT_OVERLAP;
 use crate::domain::rotation::api_keys::Policy;
+use crate::domain::stored_key::{StoredApiKey, StoredApiKeys};
 
 /// A client with the keys that its status lists: those delivered into the Secret that the spec
 /// names, or those whose hashes the spec lists as well.
@@ -20,11 +20,24 @@ use crate::domain::rotation::api_keys::Policy;
 /// # Errors
 /// What is wrong with the spec.
 pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
+    declared_client(object).map(|declared| declared.client)
+}
+
+/// [`sdk_client`], and the source of its keys.
+///
+/// # Errors
+/// What is wrong with the spec.
+pub fn declared_client(object: &crd::SdkClient) -> Result<DeclaredClient, Violations> {
     let name = object_name(object)?;
     displayed("spec.displayName", object.spec.display_name.as_ref())?;
-    let kind = match (&object.spec.webapp, &object.spec.service) {
-        (Some(webapp), None) => ClientKind::Webapp(parse_webapp(object, &name, webapp)),
-        (None, Some(service)) => ClientKind::Service(parse_service(object, service)?),
+    let (kind, source) = match (&object.spec.webapp, &object.spec.service) {
+        (Some(webapp), None) => {
+            (ClientKind::Webapp(Box::new(parse_webapp(object, &name, webapp))), None)
+        }
+        (None, Some(service)) => {
+            let (service, source) = parse_service(object, service)?;
+            (ClientKind::Service(service), Some(source))
+        }
         _ => {
             return Err(violation(
                 "spec",
@@ -34,14 +47,15 @@ pub fn sdk_client(object: &crd::SdkClient) -> Result<SdkClient, Violations> {
     };
     let derived = SdkClientId::derive(&name.namespace, &name.name);
     let chosen = object.spec.client_id.as_deref().map(parse_chosen).transpose()?;
-    Ok(SdkClient {
+    let client = SdkClient {
         id: chosen.unwrap_or(derived),
         organization: OrganizationId::derive(&name.namespace),
         name,
         created_at: object.metadata.creation_timestamp.as_ref().map(|Time(time)| *time),
         suspended: object.spec.suspended.unwrap_or(false),
         kind,
-    })
+    };
+    Ok(DeclaredClient { client, source })
 }
 
 /// A chosen id. A derived id cannot be chosen: it belongs to the object that it is derived from.
@@ -66,22 +80,24 @@ fn parse_webapp(object: &crd::SdkClient, name: &ObjectName, webapp: &crd::Webapp
     }
 }
 
-fn parse_service(object: &crd::SdkClient, service: &crd::Service) -> Result<Service, Violations> {
+fn parse_service(
+    object: &crd::SdkClient,
+    service: &crd::Service,
+) -> Result<(Service, KeySource), Violations> {
     let role = service.role;
     match (&service.api_key.delivery, &service.api_key.hashes) {
         (Some(_), None) if role == Role::Admin => Err(violation(
             "spec.service.role",
             "an Admin key is never delivered into a Secret; use `hashes`, or role `Member` or `ReadOnly`",
         )),
-        (Some(delivery), None) => Ok(Service {
-            role,
-            source: KeySource::Delivery(Box::new(parse_delivery(object, delivery)?)),
-            keys: delivered(object),
-        }),
+        (Some(delivery), None) => {
+            let service = Service { role, is_delivered: true, keys: delivered(object) };
+            Ok((service, KeySource::Delivery(Box::new(parse_delivery(object, delivery)?))))
+        }
         (None, Some(hashes)) => {
             let listed = parse_hashes(hashes)?;
             let keys = accepted(object, &listed);
-            Ok(Service { role, source: KeySource::Hashes(listed), keys })
+            Ok((Service { role, is_delivered: false, keys }, KeySource::Hashes(listed)))
         }
         _ => Err(violation(
             "spec.service.apiKey",
@@ -141,15 +157,15 @@ fn parse_rotation(delivery: &crd::Delivery) -> Result<Policy, Violations> {
 
 /// The keys in status, provided that they were delivered into a Secret. That may be one which the
 /// spec named before: the leader ends the overlap of its keys.
-fn delivered(object: &crd::SdkClient) -> Vec<StoredApiKey> {
+fn delivered(object: &crd::SdkClient) -> StoredApiKeys {
     let status = object.status.as_ref();
     let into = status.and_then(|status| status.secret_name.as_ref());
-    into.map(|_| recorded(object)).unwrap_or_default()
+    into.into_iter().flat_map(|_| recorded(object)).collect()
 }
 
 /// The keys that both spec and status list. Until status is updated after a change of the spec, the
 /// more restrictive times apply, so that an earlier expiry takes effect at once.
-fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKey> {
+fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> StoredApiKeys {
     let recorded = recorded(object);
     let both = |listed: &StoredApiKey| {
         let recorded = recorded.iter().find(|recorded| recorded.hash == listed.hash)?;
@@ -160,15 +176,8 @@ fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKe
 
 /// The keys that the status lists.
 fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
-    let parse = |key: &crd::ApiKeyStatus| {
-        Some(StoredApiKey {
-            hash: KeyHash::parse(&key.sha256)?,
-            state: key.state,
-            created_at: key.created_at.as_ref().map(|Time(time)| *time),
-            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
-        })
-    };
-    object.status.iter().flat_map(|status| &status.keys).filter_map(parse).collect()
+    let listed = object.status.iter().flat_map(|status| &status.keys);
+    listed.filter_map(crd::ApiKeyStatus::key).collect()
 }
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {

@@ -14,7 +14,7 @@ use std::fmt;
 use kube::api::ObjectMeta;
 use kube::{Resource, ResourceExt as _};
 
-pub use client::sdk_client;
+pub use client::{declared_client, sdk_client};
 pub use member::{ORGANIZATION_NAME, member, organization, password_id};
 pub use pool::{fetch_state, inline_set, user_pool};
 pub use revocation::revocation;

@@ -1,6 +1,7 @@
 //! Fills the index: lists and watches every kind ([`objects`]), and reads namespaces that are being
 //! deleted ([`namespaces`]). The only client of the index's writable side.
 
+mod known;
 pub mod namespaces;
 pub mod objects;
 

@@ -4,7 +4,6 @@
 //! This loop does, because the replica must report exactly which resourceVersion it has applied:
 //! the leader waits for that before it uses a new key ([`crate::replicas::tracker`]).
 
-use std::collections::HashSet;
 use std::future::Future;
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use thiserror::Error;
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::known::Known;
 use crate::domain::ids::ObjectName;
 use crate::index::{Index, Indexed};
 use crate::kube_ext::error::short;
@@ -50,8 +50,12 @@ enum WatchError {
 
 /// Keeps the objects of kind `K` in the index up to date until dropped.
 pub async fn drive<K: Indexed>(client: Client, index: &Index) {
-    let mut watch =
-        Watch::<K> { api: Api::all(client), index, known: HashSet::new(), resource_version: None };
+    let mut watch = Watch::<K> {
+        api: Api::all(client),
+        index,
+        known: Known::default(),
+        resource_version: None,
+    };
     let mut failures = 0_u32;
     let kind = K::KIND.as_str();
     loop {
@@ -84,7 +88,7 @@ struct Watch<'i, K: Indexed> {
     api: Api<Tolerant<K>>,
     index: &'i Index,
     /// The objects of this kind in the index, so that a list shows which were deleted unobserved.
-    known: HashSet<ObjectName>,
+    known: Known,
     /// The resourceVersion up to which the index is current; `None` if a list is needed.
     resource_version: Option<String>,
 }
@@ -120,8 +124,11 @@ impl<K: Indexed> Watch<'_, K> {
             match event? {
                 WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                     let version = object.resource_version();
-                    self.apply(object);
+                    let awaited = self.apply(object);
                     self.advance(version);
+                    if awaited {
+                        self.index.report_at_once();
+                    }
                 }
                 WatchEvent::Deleted(object) => {
                     self.forget(&object_name(&object));
@@ -144,18 +151,16 @@ impl<K: Indexed> Watch<'_, K> {
     async fn list(&mut self) -> Result<String, WatchError> {
         let api = self.api.clone();
         let mut pages = Pages::new(&api, ListParams::default());
-        let mut listed = HashSet::new();
+        self.known.begin_list();
         let mut take = |object: Tolerant<K>| {
-            listed.insert(object_name(&object));
             self.apply(object);
         };
         while answer(pages.next(&mut take)).await? {}
         let version = pages.version().ok_or(WatchError::NoVersion)?;
-        let vanished: Vec<_> = self.known.difference(&listed).cloned().collect();
-        for name in vanished {
+        for name in self.known.vanished() {
             self.forget(&name);
         }
-        info!(kind = K::KIND.as_str(), objects = listed.len(), "list complete");
+        info!(kind = K::KIND.as_str(), objects = self.known.len(), "list complete");
         self.advance(Some(version.clone()));
         self.index.listed(K::KIND);
         Ok(version)
@@ -169,18 +174,20 @@ impl<K: Indexed> Watch<'_, K> {
         self.resource_version = version;
     }
 
-    fn apply(&mut self, object: Tolerant<K>) {
+    /// Returns whether the leader waits until every replica has applied this object.
+    fn apply(&mut self, object: Tolerant<K>) -> bool {
         let name = object_name(&object);
+        self.known.insert(&name);
         match object.0 {
             Ok(object) => {
                 self.index.apply(&object);
-                self.known.insert(name);
+                object.is_awaited()
             }
             Err(invalid) => {
                 // It is not served, and must not block the other objects of its kind.
                 warn!(kind = K::KIND.as_str(), object = %name, error = %invalid.error, "ignoring an unreadable object");
                 self.index.withdraw::<K>(&name);
-                self.known.insert(name);
+                false
             }
         }
     }

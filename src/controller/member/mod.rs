@@ -11,15 +11,16 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::api::Api;
-use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::driver::Reconcile;
 use super::plan::{Met, Plan, Write};
+use super::queue::Reference;
+use super::triggers::{self, Triggers};
 use super::{
     Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, matched, ours, owner,
-    revoked, triggers,
+    revoked,
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};
@@ -31,42 +32,40 @@ use crate::names;
 use crate::validate::{self, Violations};
 use password::Password;
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<Member>> {
+pub(super) fn controller(context: &Context) -> Triggers<Member> {
     let client = &context.client;
     let hashes: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let bindings: Api<GuardedMeta<RoleBinding>> = Api::all(client.clone());
     let passwords: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let revocations: Api<Guarded<crd::Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<Member>(Api::all(client.clone()));
-    let (members, bound, hashed) = (controller.store(), controller.store(), controller.store());
+    let controller = triggers::controller::<Member>(Api::all(client.clone()), |member| {
+        let reference = member.spec.password_secret_ref.as_ref()?;
+        Some(Reference::secret(&reference.name))
+    });
+    let (bound, hashed) = (controller.objects(), controller.objects());
+    let referrers = labelled_secret::referrers(controller.objects());
     let orphaned = Arc::clone(&context.orphaned);
     controller
-        .watches_stream(triggers::touched(bindings, ours(names::MEMBER_ROLE)), move |binding| {
+        .watches(bindings, ours(names::MEMBER_ROLE), move |binding| {
             let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
             let noted = noted.map(|owner| &*owner.name);
-            let owner = owner::of(&bound, &binding.namespace()?, noted, |member: &Member| {
-                Role::ALL.iter().any(|role| names::role_binding(&member.name_any(), *role) == name)
+            let owner = owner::of(&bound, &binding.namespace()?, noted, |member, _| {
+                Role::ALL.iter().any(|role| names::role_binding(member, *role) == name)
             });
             if owner.is_none() {
                 orphaned.notify_one();
             }
             owner
         })
-        .watches_stream(triggers::touched(hashes, ours(names::PASSWORD)), move |secret| {
+        .watches(hashes, ours(names::PASSWORD), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
             owner::of_id(&hashed, &secret, id)
         })
-        .watches_stream(triggers::touched(revocations, watcher::Config::default()), |revocation| {
+        .watches(revocations, watcher::Config::default(), |revocation| {
             revoked(&revocation, RevocationTarget::Member)
         })
-        .watches_stream(
-            triggers::touched(passwords, labelled_secret::watched(&[names::USE_PASSWORD])),
-            labelled_secret::referrers(members, |member: &Member, secret| {
-                let reference = member.spec.password_secret_ref.as_ref();
-                reference.is_some_and(|reference| reference.name == secret)
-            }),
-        )
+        .watches(passwords, labelled_secret::watched(&[names::USE_PASSWORD]), referrers)
 }
 
 /// The facts that the plan of a member depends on.

@@ -15,19 +15,19 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::controller::Controller;
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::watcher;
 
 use super::driver::Reconcile;
 use super::events::EventNote;
 use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
-use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked, triggers};
+use super::queue::Reference;
+use super::triggers::{self, Triggers};
+use super::{Context, Error, Guarded, GuardedMeta, Requeue, gauges, ours, owner, revoked};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
-use crate::domain::client::{self, ClientKind, KeySource};
+use crate::domain::client::{self, ClientKind, DeclaredClient, KeySource};
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::later;
 use crate::domain::ids::ObjectName;
@@ -111,60 +111,69 @@ pub enum Facts {
     Unknown,
 }
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<SdkClient>> {
+pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
     let client = &context.client;
     let delivered: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let all = watcher::Config::default;
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
-    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()));
-    // The controller's own store and not the index: it contains every client that was reconciled
-    // here, so that a client that waits for its pool is found when the pool is created.
-    let clients = controller.store();
-    let consumers = controller.store();
+    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()), reference)
+        .retaining(gauges::last_key_end);
+    // Not the index: the controller knows every client that was reconciled here, so that a client
+    // that waits for its pool is found when the pool is created.
+    let (clients, consumers) = (controller.objects(), controller.objects());
+    gauges::expose_expiring_keys(context, controller.objects());
     let observing = &context.expectations;
     controller
-        .watches_stream(
-            triggers::touched(delivered, ours(names::API_KEY)),
-            observing.observing(move |secret: GuardedMeta<Secret>| {
+        .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
+        .watches(
+            delivered,
+            ours(names::API_KEY),
+            observing.observing::<SdkClient, _, _>(move |secret: GuardedMeta<Secret>| {
                 let (namespace, name) = (secret.namespace()?, secret.name_any());
                 let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
-                owner::of(&consumers, &namespace, noted, |client: &SdkClient| {
-                    let service = client.spec.service.as_ref();
-                    let delivery = service.and_then(|service| service.api_key.delivery.as_ref());
-                    delivery.is_some_and(|delivery| delivery.secret_name == name)
-                })
+                let delivered = Reference::secret(&name);
+                owner::of(&consumers, &namespace, noted, |_, to| to == Some(&delivered))
             }),
         )
-        .watches_stream(
-            triggers::touched(revocations, all()),
-            observing.observing(|revocation| revoked(&revocation, RevocationTarget::SdkClient)),
+        .watches(
+            revocations,
+            all(),
+            observing.observing::<SdkClient, _, _>(|revocation: Guarded<Revocation>| {
+                revoked(&revocation, RevocationTarget::SdkClient)
+            }),
         )
-        .watches_stream(
-            triggers::touched(pools, all()),
-            observing.observing(move |pool: Guarded<UserPool>| {
-                let waiting = clients.state().into_iter().filter(move |client| {
-                    let client = client.0.as_ref().ok();
-                    let webapp = client.and_then(|client| client.spec.webapp.as_ref());
-                    client.and_then(kube::ResourceExt::namespace) == pool.namespace()
-                        && webapp.is_some_and(|webapp| webapp.user_pool_ref.name == pool.name_any())
-                });
-                waiting.map(|client| ObjectRef::from_obj(client.as_ref())).collect::<Vec<_>>()
+        .watches(
+            pools,
+            all(),
+            observing.observing::<SdkClient, _, _>(move |pool: Guarded<UserPool>| {
+                let namespace = pool.namespace().unwrap_or_default();
+                clients.referrers(&namespace, &Reference::UserPool(pool.name_any().into()))
             }),
         )
 }
 
+/// The delivery Secret of a service, or the pool of a webapp.
+fn reference(client: &SdkClient) -> Option<Reference> {
+    let service = client.spec.service.as_ref();
+    if let Some(delivery) = service.and_then(|service| service.api_key.delivery.as_ref()) {
+        return Some(Reference::secret(&delivery.secret_name));
+    }
+    let webapp = client.spec.webapp.as_ref()?;
+    Some(Reference::UserPool(webapp.user_pool_ref.name.as_str().into()))
+}
+
 impl Reconcile for SdkClient {
-    type Parsed = client::SdkClient;
+    type Parsed = DeclaredClient;
     type Observed = Observed;
 
     fn parse(&self) -> Result<Self::Parsed, Violations> {
-        validate::sdk_client(self)
+        validate::declared_client(self)
     }
 
     async fn observe(
         &self,
-        client: &Self::Parsed,
+        DeclaredClient { client, source }: &Self::Parsed,
         context: &Context,
         met: Option<Met>,
     ) -> Result<Observed, Error> {
@@ -175,16 +184,17 @@ impl Reconcile for SdkClient {
             (ClientKind::Webapp(webapp), None) => {
                 Facts::Readiness(webapp::observe(context, &webapp.pool).await?)
             }
-            (ClientKind::Service(service), None) => match &service.source {
-                KeySource::Delivery(delivery) => {
+            (ClientKind::Service(service), None) => match source {
+                Some(KeySource::Delivery(delivery)) => {
                     let observed =
                         api_key_rotation::observe(context, self, client, service, delivery, met);
                     Facts::Delivery(Box::new(observed.await?))
                 }
-                KeySource::Hashes(listed) => {
+                Some(KeySource::Hashes(listed)) => {
                     let determined = hashes::observe(context, client, &version, service, listed);
                     determined.await?.map_or(Facts::Unknown, Facts::Hashes)
                 }
+                None => Facts::Unknown,
             },
         };
         let now = context.clock.now();
@@ -198,16 +208,19 @@ impl Reconcile for SdkClient {
 
     fn plan(
         &self,
-        client: &Self::Parsed,
+        DeclaredClient { client, source }: &Self::Parsed,
         observed: Observed,
     ) -> Result<Plan<SdkClientStatus>, Error> {
         let planned = match (&client.kind, observed.facts) {
-            (_, Facts::Readiness(readiness)) => Some(ClientPlan::of(readiness)),
-            (ClientKind::Service(service), facts) => match (&service.source, facts) {
-                (KeySource::Delivery(delivery), Facts::Delivery(observed)) => {
+            (_, Facts::Readiness(readiness)) => {
+                let children = Some(Children::new());
+                Some(ClientPlan { children, ..ClientPlan::of(readiness) })
+            }
+            (ClientKind::Service(service), facts) => match (source, facts) {
+                (Some(KeySource::Delivery(delivery)), Facts::Delivery(observed)) => {
                     api_key_rotation::plan(client, service, delivery, &observed)?
                 }
-                (KeySource::Hashes(listed), Facts::Hashes(determined)) => {
+                (Some(KeySource::Hashes(listed)), Facts::Hashes(determined)) => {
                     Some(hashes::plan(listed, &determined))
                 }
                 _ => None,
@@ -235,7 +248,7 @@ impl Reconcile for SdkClient {
 
     async fn forget(context: &Context, client: &ObjectName) {
         context.pending.forget(client);
-        context.ownership.forget(client);
+        context.ownership.forget(&context.reader, client);
     }
 }
 
@@ -253,7 +266,7 @@ impl SdkClient {
         }
         // The outcome depends on something that is not watched.
         if planned.conflict.is_some() || client.id.is_chosen() {
-            requeue = requeue.at_latest_later(now);
+            requeue = requeue.or_sooner(Requeue::Later, now);
         }
         if client.suspended && readiness.state() == ReadyState::Ready {
             readiness.reason = ReadyReason::Suspended;

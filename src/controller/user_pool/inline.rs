@@ -2,6 +2,7 @@
 //! reports which of them are usable.
 
 use super::status_keys;
+use crate::controller::expectations::Children;
 use crate::controller::plan::Plan;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
@@ -26,5 +27,6 @@ pub fn plan(object: &crd::UserPool, pool: &UserPool) -> Plan<UserPoolStatus> {
         ),
     };
     readiness.notes = status_keys::notes(pool, set.as_ref());
-    Plan::publish(vec![], status, readiness)
+    let children = Some(Children::new());
+    Plan { children, ..Plan::publish(vec![], status, readiness) }
 }

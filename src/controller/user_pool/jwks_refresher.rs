@@ -13,15 +13,12 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use kube::runtime::reflector::ObjectRef;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{debug, info};
 
 use super::fetch_limiter::FetchLimiter;
 use crate::clock::SharedClock;
-use crate::controller::Guarded;
-use crate::crd::UserPool;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::ids::{ObjectName, UserPoolId};
 use crate::domain::pool::Location;
@@ -46,8 +43,8 @@ pub struct JwksRefresher {
     pools: Mutex<HashMap<UserPoolId, TrackedPool>>,
     changed: Notify,
     limiter: FetchLimiter,
-    finished: mpsc::UnboundedSender<ObjectRef<Guarded<UserPool>>>,
-    receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectRef<Guarded<UserPool>>>>>,
+    finished: mpsc::UnboundedSender<ObjectName>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<ObjectName>>>,
 }
 
 impl JwksRefresher {
@@ -105,7 +102,7 @@ impl JwksRefresher {
     }
 
     /// The pools with new results, as a stream that can be taken once.
-    pub fn finished(&self) -> impl Stream<Item = ObjectRef<Guarded<UserPool>>> + Send + 'static {
+    pub fn finished(&self) -> impl Stream<Item = ObjectName> + Send + 'static {
         let receiver = self.receiver.lock().take();
         futures::stream::iter(receiver).flatten()
     }
@@ -192,6 +189,6 @@ impl JwksRefresher {
         } else {
             debug!(%namespace, %name, "fetched a key set");
         }
-        let _ = self.finished.unbounded_send(ObjectRef::new(name).within(namespace));
+        let _ = self.finished.unbounded_send(followed.name.clone());
     }
 }

@@ -12,9 +12,9 @@ mod status_keys;
 
 use super::driver::Reconcile;
 use super::plan::{Met, Plan};
-use super::{
-    Context, Error, Guarded, GuardedMeta, labelled_secret, ours, owner, revoked, triggers,
-};
+use super::queue::Reference;
+use super::triggers::{self, Triggers};
+use super::{Context, Error, Guarded, GuardedMeta, gauges, labelled_secret, ours, owner, revoked};
 use crate::crd::{Revocation, UserPool, UserPoolStatus};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::{self as domain, Source};
@@ -24,56 +24,62 @@ use crate::validate::{self, Violations};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use kube::api::Api;
-use kube::runtime::controller::Controller;
 use kube::runtime::watcher;
 
-pub(super) fn controller(context: &Context) -> Controller<Guarded<UserPool>> {
+pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
     let client = &context.client;
     let signing: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
     let config_maps: Api<GuardedMeta<ConfigMap>> = Api::all(client.clone());
     let consenting: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<UserPool>(Api::all(client.clone()));
-    let (pools, published, signers) = (controller.store(), controller.store(), controller.store());
+    let controller = triggers::controller::<UserPool>(Api::all(client.clone()), secret)
+        .retaining(gauges::signing_since);
+    let (published, signers) = (controller.objects(), controller.objects());
+    let referrers = labelled_secret::referrers(controller.objects());
+    gauges::expose_oldest_signing_key(context, controller.objects());
     let observing = &context.expectations;
     controller
         .reconcile_on(context.refresher.finished())
-        .watches_stream(
-            triggers::touched(config_maps, ours(names::JWKS)),
-            observing.observing(move |map: GuardedMeta<ConfigMap>| {
+        .reconcile_on(observing.acknowledged::<UserPool>(&context.replicas))
+        .watches(
+            config_maps,
+            ours(names::JWKS),
+            observing.observing::<UserPool, _, _>(move |map: GuardedMeta<ConfigMap>| {
                 let (name, noted) = (map.name_any(), owner::controller_of(&map));
                 let noted = noted.map(|owner| &*owner.name);
-                owner::of(&published, &map.namespace()?, noted, |pool: &UserPool| {
-                    names::jwks_config_map(&pool.name_any()) == name
+                owner::of(&published, &map.namespace()?, noted, |pool, _| {
+                    names::jwks_config_map(pool) == name
                 })
             }),
         )
-        .watches_stream(
-            triggers::touched(signing, ours(names::SIGNING_KEYS)),
-            observing.observing(move |secret: GuardedMeta<Secret>| {
+        .watches(
+            signing,
+            ours(names::SIGNING_KEYS),
+            observing.observing::<UserPool, _, _>(move |secret: GuardedMeta<Secret>| {
                 let id =
                     |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
                 owner::of_id(&signers, &secret, id)
             }),
         )
-        .watches_stream(
-            triggers::touched(revocations, watcher::Config::default()),
-            observing.observing(|revocation| revoked(&revocation, RevocationTarget::UserPool)),
-        )
-        .watches_stream(
-            triggers::touched(
-                consenting,
-                labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]),
-            ),
-            labelled_secret::referrers(pools, |pool: &UserPool, secret| {
-                let spec = &pool.spec;
-                let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);
-                let jwks_ca = spec.jwks.as_ref().and_then(|jwks| jwks.ca_ref.as_ref());
-                let oidc_ca = spec.oidc.as_ref().and_then(|oidc| oidc.ca_ref.as_ref());
-                provided.or(jwks_ca).or(oidc_ca).is_some_and(|reference| reference.name == secret)
+        .watches(
+            revocations,
+            watcher::Config::default(),
+            observing.observing::<UserPool, _, _>(|revocation: Guarded<Revocation>| {
+                revoked(&revocation, RevocationTarget::UserPool)
             }),
         )
+        .watches(consenting, labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]), referrers)
+}
+
+/// The Secret that a pool needs: of its keys, or of the CA of its provider.
+fn secret(pool: &UserPool) -> Option<Reference> {
+    let spec = &pool.spec;
+    let provided = spec.provided.as_ref().map(|provided| &provided.secret_ref);
+    let jwks_ca = spec.jwks.as_ref().and_then(|jwks| jwks.ca_ref.as_ref());
+    let oidc_ca = spec.oidc.as_ref().and_then(|oidc| oidc.ca_ref.as_ref());
+    let reference = provided.or(jwks_ca).or(oidc_ca)?;
+    Some(Reference::secret(&reference.name))
 }
 
 /// The facts that the plan of a pool depends on, by the source of its keys.

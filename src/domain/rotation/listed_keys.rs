@@ -6,8 +6,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::client::StoredApiKey;
 use crate::domain::duration::later;
+use crate::domain::stored_key::StoredApiKey;
 
 /// The maximum number of hashes of a client, expired ones included.
 pub const MAX_LISTED: usize = 16;

@@ -155,7 +155,8 @@ fn the_more_restrictive_time_of_spec_and_status_is_used() {
         let client = state.client_by_key(&hash).unwrap();
         let ClientKind::Service(service) = &client.kind else { panic!("a service") };
         let time = |time: Option<jiff::Timestamp>| time.unwrap().to_string();
-        (time(service.keys[0].created_at), time(service.keys[0].expires_at))
+        let key = service.keys.find(&hash).unwrap();
+        (time(key.created_at), time(key.expires_at))
     };
     let [early, late] = [timed(OLD, OLD), timed(NEW, NEW)];
     for (listed, recorded) in [(&early, &late), (&late, &early)] {
@@ -204,6 +205,77 @@ fn a_key_that_is_no_longer_listed_is_forgotten() {
     assert_eq!(user(&state, &second).as_deref(), Some("c"));
     crd::SdkClient::delete(&mut state, &name("c"));
     crd::SdkClient::delete(&mut state, &name("c"));
+    assert_eq!(state.key_holders.sizes(), (0, 0));
+}
+
+/// There may be millions of keys, so each is stored once, with the client that has it.
+#[test]
+fn a_further_key_takes_less_than_100_bytes() {
+    const CLIENTS: usize = 100;
+    const KEYS: usize = 32;
+    let mut state = State::default();
+    let mut listing = 0;
+    for number in 0..CLIENTS {
+        let keys: Vec<_> = (0..KEYS).map(|_| entry(&hash())).collect();
+        let name = format!("c{number}");
+        let object = by_hash(&name, &keys, &keys);
+        crd::SdkClient::apply(&mut state, &object);
+        let client = state.client_named(&object_name(&object)).unwrap();
+        let ClientKind::Service(service) = &client.kind else { panic!("a service") };
+        listing += service.keys.bytes();
+    }
+    let keys = CLIENTS * KEYS;
+    assert_eq!(state.key_holders.sizes(), (keys, keys));
+    let bytes = (listing + state.key_holders.table_bytes()) / keys;
+    assert!(bytes < 100, "{bytes}");
+}
+
+#[test]
+fn a_chosen_id_belongs_to_the_oldest_client_and_no_other_id_does() {
+    let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+    let client = |name: &str, created: &str, id: Option<&str>| -> crd::SdkClient {
+        let spec = json!({"clientId": id, "webapp": {"userPoolRef": {"name": "users"}}});
+        object(name, created, &spec, &json!({"clientId": id}))
+    };
+    let found = |state: &State, id| state.client(id).map(|client| client.name.name.clone());
+    let chosen_id = SdkClientId::parse(chosen).unwrap();
+    let derived = |name: &str| SdkClientId::derive("acme", name);
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &client("new", NEW, Some(chosen)));
+    crd::SdkClient::apply(&mut state, &client("old", OLD, Some(chosen)));
+    crd::SdkClient::apply(&mut state, &client("plain", OLD, None));
+    assert_eq!(found(&state, chosen_id).as_deref(), Some("old"));
+    assert_eq!(found(&state, derived("old")), None, "it has chosen another id");
+    assert_eq!(found(&state, derived("plain")).as_deref(), Some("plain"));
+    assert!(state.client_named(&name("new")).is_none(), "another client has its id");
+    crd::SdkClient::apply(&mut state, &client("old", OLD, None));
+    assert_eq!(found(&state, chosen_id).as_deref(), Some("new"));
+    assert_eq!(found(&state, derived("old")).as_deref(), Some("old"));
+    for name in ["old", "new", "plain"].map(name) {
+        crd::SdkClient::delete(&mut state, &name);
+    }
+    assert!(state.clients.is_empty() && state.chosen_ids.is_empty());
+}
+
+/// What thousands of clients list is not searched one by one.
+#[test]
+fn a_hash_that_many_clients_list_stays_with_its_holder() {
+    let shared = hash();
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &service("holder", OLD, &[shared]));
+    for number in 0..50 {
+        let listed = by_hash(&format!("c{number}"), &[entry(&shared)], &[]);
+        crd::SdkClient::apply(&mut state, &listed);
+        assert_eq!(user(&state, &shared).as_deref(), Some("holder"));
+    }
+    assert_eq!(state.key_holders.sizes(), (1, 1));
+    for number in 0..50 {
+        assert!(state.key_holders.is_asserted_besides(&shared, &name("holder")));
+        crd::SdkClient::delete(&mut state, &name(&format!("c{number}")));
+    }
+    assert!(!state.key_holders.is_asserted_besides(&shared, &name("holder")));
+    assert_eq!(user(&state, &shared).as_deref(), Some("holder"));
+    crd::SdkClient::delete(&mut state, &name("holder"));
     assert_eq!(state.key_holders.sizes(), (0, 0));
 }
 

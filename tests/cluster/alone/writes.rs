@@ -1,9 +1,11 @@
 //! What the operator writes, counted by the API server's audit log.
 
 use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
+use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::harness::audit::{Write, has_seen, operator_writes_for};
+use crate::harness::cluster::admin;
 use crate::harness::{
     Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp, with,
 };
@@ -102,6 +104,42 @@ async fn nothing_is_written_twice() {
     clients.ready::<SdkClient>("backend").await;
     let after = summary(&written(&clients).await);
     assert_eq!(after[2..], ["update sdkclients/status 200"]);
+}
+
+/// Neither the list of the Secrets nor the write of status triggers another reconciliation.
+#[tokio::test]
+async fn each_client_is_reconciled_once_after_a_start() {
+    let _turn = alone().await;
+    let operator = Operator::start(&[]).await;
+    let space = Space::new("writes-once").await;
+    for number in 0..20 {
+        let name = format!("delivered-{number}");
+        space.apply(&service(&name, "Member", &name)).await;
+    }
+    for number in 0..20 {
+        space.ready::<SdkClient>(&format!("delivered-{number}")).await;
+    }
+    assert!(operator.stop().await.success());
+    // These have no status yet.
+    for number in 0..20 {
+        let hash = format!("{number:064x}");
+        let hashes = json!({"hashes": [{"id": &hash[..16], "sha256": hash}]});
+        let client = service(&format!("listing-{number}"), "Member", "x");
+        space.apply(&with(client, "/spec/service/apiKey", hashes)).await;
+    }
+    let restarted = Operator::start(&[]).await;
+    for number in 0..20 {
+        space.ready::<SdkClient>(&format!("listing-{number}")).await;
+    }
+    reconciled(&restarted).await;
+    let all: Api<SdkClient> = Api::all(admin().await);
+    let clients = all.list(&ListParams::default()).await.unwrap().items.len();
+    let text = crate::harness::http::get(&restarted.admin_url("/metrics")).await.unwrap().body;
+    let text = String::from_utf8(text.to_vec()).unwrap();
+    let of_clients = r#"anon_reconciles_total{kind="SdkClient""#;
+    let counters = text.lines().filter(|line| line.starts_with(of_clients));
+    let counts = counters.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
+    assert_eq!(counts.sum::<usize>(), clients, "{text}");
 }
 
 /// Waits until every object has been looked at and nothing is in progress: the counters of

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::*;
 use crate::controller::sdk_client::api_key_rotation::decide::{Decision, Owned, Stored};
-use crate::domain::client::{ClientKind, KeySource};
+use crate::domain::client::{ClientKind, DeclaredClient, KeySource};
 
 /// A service client and its delivery Secret, as they are after each plan.
 struct Client {
@@ -46,9 +46,9 @@ impl Client {
 
     /// With all keys that the Secret contains and records.
     fn decide(&self, facts: &Delivered) -> Decision {
-        let client = self.object.parse().unwrap();
+        let DeclaredClient { client, source } = self.object.parse().unwrap();
         let ClientKind::Service(service) = &client.kind else { panic!("no service") };
-        let KeySource::Delivery(delivery) = &service.source else { panic!("no delivery") };
+        let Some(KeySource::Delivery(delivery)) = &source else { panic!("no delivery") };
         let planner = facts.planner(&client, service, delivery);
         let stored = planner.read();
         let all = match &stored {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::client::{ClientKind, Entries, KeySource, Service};
+use crate::domain::client::{ClientKind, Entries, Service};
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId};
 use crate::domain::role::Role;
 use crate::domain::rotation::api_keys::Policy;
@@ -21,7 +21,7 @@ fn delivery() -> Delivery {
     }
 }
 
-fn client(delivery: Delivery) -> SdkClient {
+fn client() -> SdkClient {
     SdkClient {
         id: SdkClientId::derive("acme", "backend"),
         organization: OrganizationId::derive("acme"),
@@ -30,8 +30,8 @@ fn client(delivery: Delivery) -> SdkClient {
         suspended: false,
         kind: ClientKind::Service(Service {
             role: Role::Member,
-            source: KeySource::Delivery(Box::new(delivery)),
-            keys: vec![],
+            is_delivered: true,
+            keys: StoredApiKeys::from_iter([]),
         }),
     }
 }
@@ -45,7 +45,7 @@ fn record_keys(current: u8, previous: Option<u8>) -> RecordKeys {
 /// Runs a test with a Secret as it is after the first delivery.
 fn check(test: impl FnOnce(&DeliverySecret<'_>, &Desired<'_>, Secret)) {
     let delivery = delivery();
-    let client = client(delivery.clone());
+    let client = client();
     let keys = record_keys(1, None);
     let secret = DeliverySecret::new(&client, &delivery, "https://anon.example", &keys);
     let key = ApiKey::generate().unwrap();
@@ -56,7 +56,7 @@ fn check(test: impl FnOnce(&DeliverySecret<'_>, &Desired<'_>, Secret)) {
 }
 
 fn read(secret: &DeliverySecret<'_>, stored: &Secret) -> Contents {
-    match secret.observe(stored, &[]) {
+    match secret.observe(stored, &StoredApiKeys::from_iter([])) {
         Observed::Foreign => panic!("foreign"),
         Observed::Ours(contents) => contents,
     }
@@ -130,7 +130,8 @@ fn a_key_put_there_by_hand_is_the_key_and_replaces_the_current_one() {
 fn a_secret_of_somebody_else_is_foreign() {
     check(|secret, desired, stored| {
         let foreign = |stored: &Secret, known: &[StoredApiKey]| {
-            matches!(secret.observe(stored, known), Observed::Foreign)
+            let known = known.iter().copied().collect();
+            matches!(secret.observe(stored, &known), Observed::Foreign)
         };
         let mut other = stored.clone();
         other.metadata.labels = Some(names::labels(names::API_KEY, &"another id"));
@@ -190,7 +191,7 @@ fn metadata_of_the_spec_never_wins_over_ours() {
     let mut delivery = delivery();
     delivery.labels.insert(names::ID.to_owned(), "chosen".into());
     delivery.annotations.insert(names::KEYS.to_owned(), "[]".into());
-    let client = client(delivery.clone());
+    let client = client();
     let keys = record_keys(1, None);
     let secret = DeliverySecret::new(&client, &delivery, "https://anon.example", &keys);
     let key = ApiKey::generate().unwrap();
@@ -251,7 +252,7 @@ fn a_record_that_was_copied_from_another_client_is_not_believed() {
             ("acme", "other", "backend"),
             ("acme", "backend", "b"),
         ] {
-            let mut client = client(delivery.clone());
+            let mut client = client();
             client.id = SdkClientId::derive(namespace, name);
             client.name = ObjectName { namespace: namespace.into(), name: name.into() };
             let delivery = Delivery { secret_name: secret_name.into(), ..delivery.clone() };
@@ -278,7 +279,10 @@ fn without_a_valid_record_status_tells_of_the_keys() {
             stored_key(desired.key.hash(), ApiKeyState::Current, Some(end)),
         ];
         let forged = forged(&stored, &ApiKey::generate().unwrap().hash());
-        let Observed::Ours(contents) = secret.observe(&forged, &known) else { panic!("ours") };
+        let Observed::Ours(contents) = secret.observe(&forged, &known.iter().copied().collect())
+        else {
+            panic!("ours")
+        };
         let told: Vec<_> =
             contents.delivered.iter().map(|key| (key.hash, key.state, key.expires_at)).collect();
         assert_eq!(
@@ -290,7 +294,10 @@ fn without_a_valid_record_status_tells_of_the_keys() {
         );
         // The previous Current key is no longer in the Secret.
         let known = [stored_key(replaced, ApiKeyState::Current, None)];
-        let Observed::Ours(contents) = secret.observe(&forged, &known) else { panic!("ours") };
+        let Observed::Ours(contents) = secret.observe(&forged, &known.iter().copied().collect())
+        else {
+            panic!("ours")
+        };
         assert_eq!(contents.delivered.len(), 1);
         assert_eq!(contents.delivered[0].hash, desired.key.hash());
     });
@@ -332,7 +339,7 @@ fn a_secret_is_found_by_the_keys_that_it_records() {
 fn a_record_shows_that_a_hash_is_another_clients() {
     check(|secret, desired, mut stored| {
         stored.metadata.namespace = Some("acme".into());
-        let mut thief = client(delivery());
+        let mut thief = client();
         thief.id = SdkClientId::derive("globex", "ci");
         let (hash, keys) = (desired.key.hash(), record_keys(1, None));
         let other = ApiKey::generate().unwrap().hash();

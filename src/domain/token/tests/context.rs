@@ -26,7 +26,9 @@ fn verdict(
 }
 
 fn change_client(context: &mut TokenContext, change: impl Fn(&mut SdkClient)) {
-    change(Arc::make_mut(&mut context.client));
+    let mut client = webapp();
+    change(&mut client);
+    context.client = client.for_tokens();
 }
 
 #[test]
@@ -58,8 +60,8 @@ fn rejects_a_client_that_is_suspended_or_not_of_the_pool() {
         change_client(context, |client| {
             client.kind = ClientKind::Service(Service {
                 role: Role::Member,
-                source: KeySource::Hashes(vec![]),
-                keys: vec![],
+                is_delivered: false,
+                keys: StoredApiKeys::from_iter([]),
             });
         });
     };
