@@ -140,9 +140,9 @@ async fn measure(options: Options) -> anyhow::Result<ExitCode> {
     let baseline = Subject::server(&server, requests);
     let bench = Bench { options, cluster, etcd, baseline };
 
-    let cases = all(&bench).await?;
+    let (cases, complete) = all(&bench).await;
     let options = &bench.options;
-    if cases.is_empty() {
+    if cases.is_empty() && complete {
         println!("no case of `validate` was requested");
         return Ok(ExitCode::SUCCESS);
     }
@@ -158,27 +158,37 @@ async fn measure(options: Options) -> anyhow::Result<ExitCode> {
         println!("{}: {}", case.name, case.notes.join("; "));
     }
     println!("\n{bars}\n{}", options.out.display());
-    Ok(if options.bars && !passed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    let failed = !complete || (options.bars && !passed);
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The cases with few objects come first: those of `keys` leave very many behind.
-async fn all(bench: &Bench) -> anyhow::Result<Vec<Case>> {
+/// All requested cases that could be measured, and whether these are all. The cases with few objects
+/// come first: those of `keys` leave very many behind.
+async fn all(bench: &Bench) -> (Vec<Case>, bool) {
     let options = &bench.options;
-    let mut cases = Vec::new();
+    let (mut cases, mut complete) = (Vec::new(), true);
+    let mut add = |group: &str, measured: anyhow::Result<Vec<Case>>| match measured {
+        Ok(measured) => cases.extend(measured),
+        // The other groups are measured nevertheless.
+        Err(error) => {
+            eprintln!("FAILED  {group}: {error:#}");
+            complete = false;
+        }
+    };
     if options.wants(serving::CASES) {
-        cases.extend(serving::measure(bench).await?);
+        add("serving", serving::measure(bench).await);
     }
     if options.wants(flood::CASES) {
-        cases.extend(flood::measure(bench).await?);
+        add("flood", flood::measure(bench).await);
     }
     if options.wants(&["revocation"]) {
-        cases.push(revocation::measure(bench).await?);
+        add("revocation", revocation::measure(bench).await.map(|case| vec![case]));
     }
     if options.wants(&["mixed"]) {
-        cases.push(mixed::measure(bench).await?);
+        add("mixed", mixed::measure(bench).await.map(|case| vec![case]));
     }
     if options.wants(keys::CASES) {
-        cases.extend(keys::measure(bench).await?);
+        add("keys", keys::measure(bench).await);
     }
-    Ok(cases)
+    (cases, complete)
 }
