@@ -24,7 +24,7 @@ use crate::domain::ids::{ObjectName, UserPoolId};
 use crate::domain::pool::Source;
 use crate::domain::revocation::{self as domain, RevocationTarget};
 use crate::kube_ext::name::object_name;
-use crate::replicas::tracker::{Acknowledged, Write};
+use crate::replicas::tracker::Acknowledged;
 use crate::validate::{self, Violations};
 use target::Matches;
 pub use target::Target;
@@ -69,9 +69,9 @@ impl Reconcile for Revocation {
         _: Option<Met>,
     ) -> Result<Observed, Error> {
         context.withdrawals.exists(self);
-        let first_seen = context.expectations.publication(self, &self.publication());
-        let resource_version = self.resource_version().unwrap_or_default();
-        let write = Write { resource_version, ..first_seen };
+        // The first version that this leader has seen of this generation. Later ones differ in
+        // status, by which nothing is rejected: they need not be acknowledged.
+        let write = context.expectations.publication(self, &self.publication());
         let acknowledged = context.replicas.acknowledged(&write);
         Ok(Observed {
             now: context.clock.now(),

@@ -13,6 +13,7 @@
 //! has not answered.
 
 mod claims;
+mod issue;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -20,22 +21,21 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
-use jsonwebtoken::signature::{Signer as _, Verifier as _};
-use serde::Serialize;
+use jsonwebtoken::signature::Verifier as _;
 use serde_json::Value;
 
 use super::algorithm::VerifyingAlgorithm;
 use super::client::TokenClient;
 use super::duration::later;
 use super::generation::Generation;
-use super::ids::{SdkClientId, UserPoolId};
+use super::ids::SdkClientId;
 use super::json::{parse_object, parse_small_object};
 use super::pool::{Source, UserPool};
 use super::reason::Reason;
 use super::revocation::Revocation;
-use super::signing::{SigningError, SigningKey};
 use super::signing_key_set::PublishedKey;
 pub use claims::SignedClaims;
+pub use issue::{HostedClaims, sign};
 
 /// The largest credential that is parsed, in bytes.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -247,56 +247,6 @@ impl<'c> LocatedKey<'c> {
     }
 }
 
-/// The claims of a token that is issued for a hosted pool.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HostedClaims<'a> {
-    /// The issuer of the signing key.
-    pub iss: &'a str,
-    /// The appUserId.
-    pub sub: &'a str,
-    /// The pool's audiences, otherwise the clientId or the pool's id.
-    pub aud: Vec<String>,
-    /// NumericDate.
-    pub iat: i64,
-    /// NumericDate.
-    pub nbf: i64,
-    /// NumericDate.
-    pub exp: i64,
-    /// Unique id of the token.
-    pub jti: String,
-    /// The client that the token is issued for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sdk_client_id: Option<SdkClientId>,
-    /// The pool.
-    pub user_pool_id: UserPoolId,
-}
-
-/// Signs `claims` in JWS compact form with header `alg`, `kid`, `typ: JWT`.
-///
-/// # Errors
-/// The cryptographic library failed.
-pub fn sign<C: Serialize>(key: &SigningKey, kid: &str, claims: &C) -> Result<String, SigningError> {
-    // Not jsonwebtoken's Header: writing its 16 members would take longer.
-    #[derive(Serialize)]
-    struct Header<'a> {
-        alg: &'static str,
-        kid: &'a str,
-        typ: &'static str,
-    }
-    let header = Header { alg: key.algorithm().as_str(), kid, typ: "JWT" };
-    let encode = |json: serde_json::Result<Vec<u8>>| {
-        json.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)).map_err(|_| SigningError::Failed)
-    };
-    let mut token = encode(serde_json::to_vec(&header))?;
-    token.push('.');
-    token.push_str(&encode(serde_json::to_vec(claims))?);
-    let signature = key.try_sign(token.as_bytes()).map_err(|_| SigningError::Failed)?;
-    token.push('.');
-    token.push_str(&URL_SAFE_NO_PAD.encode(signature));
-    Ok(token)
-}
-
 /// Whether `text` has the shape of a compact JWS: three base64url parts.
 #[must_use]
 pub fn looks_like_jwt(text: &str) -> bool {
@@ -304,9 +254,9 @@ pub fn looks_like_jwt(text: &str) -> bool {
     let mut periods = 0_u32;
     let mut fits = true;
     for byte in text.bytes() {
-        let base64url = byte.is_ascii_alphanumeric() | (byte == b'-') | (byte == b'_');
+        let fitting = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         periods += u32::from(byte == b'.');
-        fits &= base64url | (byte == b'.');
+        fits &= fitting;
     }
     fits && periods == 2
 }

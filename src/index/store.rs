@@ -94,6 +94,10 @@ impl State {
         owner: &ObjectName,
         now: Timestamp,
     ) -> Vec<Arc<Revocation>> {
+        // Often there are none at all, and this is on the path of every request.
+        if self.revoked.is_empty() {
+            return Vec::new();
+        }
         let revocations = self.revocations.get(&of).and_then(|of| of.get(owner));
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
     }

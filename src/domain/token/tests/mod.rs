@@ -15,17 +15,19 @@ mod vectors;
 use std::sync::{Arc, LazyLock};
 
 use jiff::{SignedDuration, Timestamp};
+use jsonwebtoken::signature::Signer as _;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::algorithm::Algorithm;
 use crate::domain::client::{ClientKind, SdkClient, Service, Webapp};
-use crate::domain::ids::{ObjectName, OrganizationId};
+use crate::domain::ids::{ObjectName, OrganizationId, UserPoolId};
 use crate::domain::policy::{Audience, ClaimsPolicy, LEEWAY};
 use crate::domain::pool::{FetchState, Hosted, Source};
 use crate::domain::principal::{AppUser, Claims, Principal, Verified};
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::role::Role;
+use crate::domain::signing::SigningKey;
 use crate::domain::signing_key_set::{PublishedKey, SigningKeyState};
 use crate::domain::stored_key::StoredApiKeys;
 
