@@ -10,10 +10,15 @@
 #
 # Choose them together: the glibc of the runtime image must not be older than that of the build
 # image (here, both are Debian 12).
+#
+# The metric anon_build_info shows the commit, if it is passed:
+#
+#   --build-arg REVISION="$(git rev-parse HEAD)"
 ARG BUILD_IMAGE=docker.io/library/rust:1.95-slim-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${BUILD_IMAGE} AS build
+ARG REVISION=unknown
 WORKDIR /src
 # .dockerignore allows only the sources of the binary. It excludes rust-toolchain.toml, so that
 # rustup does not download a second toolchain.
@@ -24,7 +29,7 @@ COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/src/target,sharing=locked \
     find src Cargo.toml Cargo.lock -type f -exec touch {} + \
-    && cargo build --release --locked --bin anon-operator \
+    && ANON_REVISION="$REVISION" cargo build --release --locked --bin anon-operator \
     && cp target/release/anon-operator /anon-operator
 
 FROM ${RUNTIME_IMAGE}

@@ -74,13 +74,19 @@ test-outside: ## Tests with third-party tools: an API tester, a generated client
 	  tests/outside/run
 
 # Always with the release profile, since measurements of other profiles are meaningless. `cargo
-# bench` would build all dependencies again (profile bench), so the program is built like the
-# operator.
+# bench` would build all dependencies again (profile bench), so the programs are built like the
+# operator. Each of them gets a cluster of its own, without the objects of the other one.
 .PHONY: bench
-bench: prerequisites ## Measures the operator at scale, into target/bench/; ARGS=--quick runs a tenth of it
-	cargo build --locked --release --bin anon-operator --bench scale
-	PROFILE=release dev/cluster run --no-operator \
-	  cargo bench --locked --profile release --bench scale -- $(ARGS)
+bench: prerequisites ## Measures the operator, into target/bench/; ARGS=--quick runs a tenth of it, ARGS=--peers adds Envoy
+	@dev/prerequisites bench
+	cargo build --locked --release --bin anon-operator --bench scale --bench validate
+	@status=0; \
+	PROFILE=release dev/cluster run --no-operator cargo bench --locked --profile release \
+	  --bench scale -- $(filter-out --peers --write-docs,$(ARGS)) || status=1; \
+	$(if $(filter --peers,$(ARGS)),ANON_BENCH_ENVOY=$$(dev/python-env benches/validate/requirements.txt)/envoy) \
+	PROFILE=release dev/cluster run --no-operator cargo bench --locked --profile release \
+	  --bench validate -- $(ARGS) || status=1; \
+	exit $$status
 
 .PHONY: generate
 generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the generated tables in docs/

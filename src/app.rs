@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -25,7 +26,10 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
-use crate::server::{self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState};
+use crate::server::{
+    self, ApiState, ConnectionLimits, Listener, PlatformSettings, RequestLimits, TlsFiles,
+    ValidatorState, VerificationQueue, VerifiedTokens,
+};
 use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
@@ -70,6 +74,10 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: config.public_url.as_str().into(),
+        verified_tokens: Arc::new(VerifiedTokens::new(
+            config.token_cache_size.saturating_mul(1 << 20),
+        )),
+        verification_queue: VerificationQueue::new(available_parallelism()?),
     };
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
@@ -86,6 +94,7 @@ pub async fn run(
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
     let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
+    let admin = Listener { socket: admin, name: "admin", metrics: Arc::clone(&state.metrics) };
     tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, limits).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
@@ -93,10 +102,12 @@ pub async fn run(
         let api = config
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
-        let router = server::router(validator, api.transpose()?);
+        let router = server::router(validator, api.transpose()?, request_limits(&config));
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        let public =
+            Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
         tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
     }
 
@@ -151,8 +162,24 @@ pub async fn run(
 }
 
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
-    let idle_timeout = config.idle_timeout;
-    ConnectionLimits { idle_timeout, drain_timeout, ..ConnectionLimits::default() }
+    ConnectionLimits {
+        max_connections: size(config.max_connections),
+        max_http2_streams: config.max_http2_streams,
+        idle_timeout: config.idle_timeout,
+        drain_timeout,
+        ..ConnectionLimits::default()
+    }
+}
+
+fn request_limits(config: &Config) -> RequestLimits {
+    RequestLimits {
+        max_in_progress: size(config.max_requests_in_progress),
+        max_waiting: size(config.max_requests_waiting),
+    }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {

@@ -1,10 +1,12 @@
 //! The flags of `anon-operator run`, each with an environment variable.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::RangedI64ValueParser;
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
@@ -118,10 +120,35 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = at_least_a_minute)]
     pub max_jwks_age: Duration,
 
+    /// Memory for valid appUserIdTokens, in MiB: a token that is sent again is not verified again
+    /// until something changes that it depends on. A token takes about 1 KB; 0 turns the cache off
+    #[arg(long, value_name = "MIB", env = "ANON_TOKEN_CACHE_SIZE", default_value_t = 32)]
+    pub token_cache_size: usize,
+
     /// How long a connection may be idle between two requests, from 10s to 24h; set it higher than
     /// the idle timeout of the proxy or load balancer in front of --listen
     #[arg(long, value_name = "DURATION", env = "ANON_IDLE_TIMEOUT", default_value = "120s", value_parser = idle_timeout)]
     pub idle_timeout: Duration,
+
+    /// Maximum number of connections, from 16 to 1000000, for each listener. Further ones are closed;
+    /// from three quarters of it, those that have been idle longest are closed. Each takes a file
+    /// descriptor
+    #[arg(long, value_name = "NUMBER", env = "ANON_MAX_CONNECTIONS", default_value = "4096", value_parser = count(16..=1_000_000))]
+    pub max_connections: u32,
+
+    /// Maximum number of requests that are processed concurrently, from 1 to 1000000, separately for
+    /// validation and the REST API
+    #[arg(long, value_name = "NUMBER", env = "ANON_MAX_REQUESTS_IN_PROGRESS", default_value = "1024", value_parser = count(1..=1_000_000))]
+    pub max_requests_in_progress: u32,
+
+    /// Maximum number of further requests that wait for a place, from 0 to 1000000, separately for
+    /// validation and the REST API; requests beyond it get 503 with Retry-After
+    #[arg(long, value_name = "NUMBER", env = "ANON_MAX_REQUESTS_WAITING", default_value = "4096", value_parser = count(0..=1_000_000))]
+    pub max_requests_waiting: u32,
+
+    /// Maximum number of concurrent requests on one HTTP/2 connection, from 1 to 1000
+    #[arg(long, value_name = "NUMBER", env = "ANON_MAX_HTTP2_STREAMS", default_value = "64", value_parser = count(1..=1000))]
+    pub max_http2_streams: u32,
 
     /// How long to wait for requests in flight when the process is asked to stop, such as 15s
     #[arg(long, value_name = "DURATION", env = "ANON_DRAIN_TIMEOUT", default_value = "15s", value_parser = duration)]
@@ -214,6 +241,10 @@ fn idle_timeout(text: &str) -> Result<Duration, String> {
         "must be a duration from 10s to 24h in hours, minutes and seconds, such as `120s`"
             .to_owned()
     })
+}
+
+fn count(range: RangeInclusive<i64>) -> RangedI64ValueParser<u32> {
+    RangedI64ValueParser::new().range(range)
 }
 
 fn at_least_a_minute(text: &str) -> Result<Duration, String> {

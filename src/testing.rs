@@ -85,16 +85,14 @@ pub mod domain {
     pub mod role {
         pub use crate::domain::role::Role;
     }
-    pub mod rotation {
-        pub mod api_keys {
-            pub use crate::domain::rotation::api_keys::ApiKeyState;
-        }
-    }
     pub mod signing {
         pub use crate::domain::signing::SigningKey;
     }
     pub mod signing_key_set {
         pub use crate::domain::signing_key_set::SigningKeyState;
+    }
+    pub mod stored_key {
+        pub use crate::domain::stored_key::ApiKeyState;
     }
     pub mod token {
         pub use crate::domain::token::sign;
@@ -123,7 +121,7 @@ pub mod leader {
     pub use crate::leader::{LEASE_NAME, campaign};
 }
 pub mod metrics {
-    pub use crate::metrics::Metrics;
+    pub use crate::metrics::{Metrics, catalog};
 }
 pub mod names {
     pub use crate::names::{
@@ -138,7 +136,8 @@ pub mod replicas {
 }
 pub mod server {
     pub use crate::server::{
-        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, admin, openapi, router, serve,
+        ApiState, ConnectionLimits, Listener, PlatformSettings, RequestLimits, ValidatorState,
+        VerificationQueue, VerifiedTokens, admin, openapi, router, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

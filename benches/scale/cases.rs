@@ -12,13 +12,13 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::sleep;
 
 use crate::Sizes;
-use crate::audit;
-use crate::cluster::Cluster;
-use crate::cpu;
 use crate::load::{self, Raw, Template};
 use crate::observer::Observer;
-use crate::operator::{Operator, SETTLE};
-use crate::report::Case;
+use crate::report::{CREATE, Case, MAX_CREATE_RATIO};
+use crate::shared::audit;
+use crate::shared::cluster::Cluster;
+use crate::shared::cpu;
+use crate::shared::operator::{Operator, SETTLE};
 
 /// Size of an unrelated Secret.
 const UNRELATED_BYTES: usize = 20_000;
@@ -86,10 +86,11 @@ pub async fn create_and_rotate(cluster: &Cluster, sizes: Sizes) -> anyhow::Resul
         creations.push((create, raw_create));
         rotations.push((rotate, raw_rotate));
     }
-    let mut create = compared("create service clients", n, creations);
-    create
-        .notes
-        .insert(0, "16 creators, until all are Ready; goal: ratio 1.25, 2 writes".to_owned());
+    let mut create = compared(CREATE, n, creations);
+    create.notes.insert(
+        0,
+        format!("16 creators, until all are Ready; goal: ratio {MAX_CREATE_RATIO}, 2 writes"),
+    );
     let mut rotate = compared("rotate all at once", n, rotations);
     rotate.notes.insert(
         0,

@@ -19,7 +19,7 @@ use kube::{Client, ResourceExt as _};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Cluster, NAMESPACE};
+use crate::shared::cluster::{Cluster, NAMESPACE};
 
 /// The number of concurrent creators. The operator, too, processes as many objects at a time.
 pub const CONCURRENCY: usize = 16;

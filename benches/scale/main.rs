@@ -1,4 +1,4 @@
-//! `make bench`: measures the operator at scale, on a real API server.
+//! `make bench`, first part: measures the operator at scale, on a real API server.
 //!
 //! The baseline for times is a plain client that makes the same writes with the same concurrency,
 //! against the same control plane, in the same run. The ratio to the baseline describes the
@@ -11,20 +11,19 @@
     reason = "a program for developers, not a library"
 )]
 
-mod audit;
 mod cases;
-mod cluster;
-mod cpu;
 mod load;
 mod observer;
-mod operator;
 mod report;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use clap::Parser;
 
-use cluster::Cluster;
+use shared::cluster::Cluster;
 
 /// Measures the operator at scale; use `make bench`
 #[derive(Clone, Debug, Parser)]
@@ -44,6 +43,9 @@ pub struct Options {
     /// Runs only the cases whose names contain this
     #[arg(long)]
     only: Option<String>,
+    /// Fails if the creation of clients takes too long
+    #[arg(long)]
+    bars: bool,
     /// File for the results
     #[arg(long, default_value = "target/bench/scale.json")]
     out: PathBuf,
@@ -80,7 +82,7 @@ impl Options {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     let sizes = options.sizes();
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -95,8 +97,13 @@ async fn main() -> anyhow::Result<()> {
     if options.wants("restart") {
         cases.push(cases::restart(&cluster, sizes).await?);
     }
+    if cases.is_empty() {
+        println!("no case of `scale` was requested");
+        return Ok(ExitCode::SUCCESS);
+    }
     report::write(&options.out, &cases)?;
     report::print(&cases);
+    let passed = report::print_bar(&cases);
     println!("\n{}", options.out.display());
-    Ok(())
+    Ok(if options.bars && !passed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::cluster::NAMESPACE;
+use crate::shared::cluster::NAMESPACE;
 
 /// Timeout for each wait.
 const LIMIT: Duration = Duration::from_mins(10);

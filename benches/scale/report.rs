@@ -6,6 +6,11 @@ use std::path::Path;
 use anyhow::Context as _;
 use serde::Serialize;
 
+/// The case that creates clients.
+pub const CREATE: &str = "create service clients";
+/// Its ratio to the same writes by a plain client must not be higher.
+pub const MAX_CREATE_RATIO: f64 = 1.15;
+
 /// The result of one case.
 #[derive(Debug, Default, Serialize)]
 pub struct Case {
@@ -80,4 +85,14 @@ pub fn print(cases: &[Case]) {
             println!("  {note}");
         }
     }
+}
+
+/// Prints whether the creation of clients keeps its bar, and returns it.
+pub fn print_bar(cases: &[Case]) -> bool {
+    let case = cases.iter().find(|case| case.name == CREATE);
+    let Some(ratio) = case.and_then(|case| case.ratio) else { return true };
+    let passed = ratio <= MAX_CREATE_RATIO;
+    let verdict = if passed { "pass" } else { "MISSED" };
+    println!("\n{verdict:<7} {CREATE} ratio = {ratio:.3}; bar: at most {MAX_CREATE_RATIO}");
+    passed
 }

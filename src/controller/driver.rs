@@ -20,7 +20,7 @@ use super::queue::{State, Work};
 use super::requeue::Requeue;
 use super::status;
 use super::triggers::Triggers;
-use super::{Context, Error, Guarded, events};
+use super::{Context, Error, Guarded, events, gauges};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
@@ -95,6 +95,7 @@ pub async fn drive<K>(controller: Triggers<K>, context: Arc<Context>)
 where
     K: Reconcile + DeserializeOwned,
 {
+    gauges::expose_objects(&context, controller.objects());
     controller.run(|work| handle::<K>(work, &context)).await;
 }
 
@@ -219,7 +220,7 @@ async fn reconcile_valid<K: Reconcile>(
             }
             let version = status::write(context, object, status, &readiness).await?;
             if let Some(next) = context.reminders.next(object) {
-                plan.requeue = plan.requeue.no_later_than(next, context.clock.now());
+                plan.requeue = plan.requeue.or_sooner(Requeue::At(next), context.clock.now());
             }
             version
         }

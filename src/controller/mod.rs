@@ -20,6 +20,7 @@ mod driver;
 mod error;
 mod events;
 pub mod expectations;
+mod gauges;
 mod gc;
 mod kind;
 mod labelled_secret;
@@ -194,6 +195,7 @@ pub async fn run(context: Arc<Context>) {
     // hash would appear to be free.
     context.reader.listed().await;
     context.ownership.begin(context.reader.delivered_clients());
+    let _exposed = gauges::Exposed(Arc::clone(&context.metrics));
     tokio::join!(
         driver::drive(organization::controller(&context), Arc::clone(&context)),
         driver::drive(member::controller(&context), Arc::clone(&context)),

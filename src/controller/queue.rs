@@ -11,6 +11,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -35,6 +36,17 @@ impl Reference {
     pub fn secret(name: &str) -> Self {
         Self::Secret(name.into())
     }
+}
+
+/// What is retained of an object permanently, besides its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// What it refers to.
+    pub refers_to: Option<Reference>,
+    /// Whether its condition `Ready` is True.
+    pub is_ready: bool,
+    /// A time that `gauges.rs` exposes.
+    pub time: Option<Timestamp>,
 }
 
 /// An object to reconcile.
@@ -87,7 +99,7 @@ impl<T> Objects<T> {
     ) -> bool {
         let queue = self.0.lock();
         let slot = queue.slots.get(name).filter(|slot| !slot.is_deleted);
-        slot.is_some_and(|slot| has(name, slot.refers_to.as_ref()))
+        slot.is_some_and(|slot| has(name, slot.summary.refers_to.as_ref()))
     }
 
     /// The objects in a namespace for which `has` is true.
@@ -101,14 +113,27 @@ impl<T> Objects<T> {
         let bounds = (Bound::Included(&first), Bound::Unbounded);
         let later = queue.slots.range::<ObjectName, _>(bounds);
         let here = later.take_while(|(name, _)| name.namespace == namespace);
-        let here =
-            here.filter(|(name, slot)| !slot.is_deleted && has(name, slot.refers_to.as_ref()));
+        let here = here
+            .filter(|(name, slot)| !slot.is_deleted && has(name, slot.summary.refers_to.as_ref()));
         here.map(|(name, _)| ObjectName::clone(name)).collect()
     }
 
     /// The objects in a namespace that refer to this.
     pub fn referrers(&self, namespace: &str, to: &Reference) -> Vec<ObjectName> {
         self.within(namespace, |_, reference| reference == Some(to))
+    }
+
+    /// The number of objects that are ready, and of those that are not.
+    pub fn readiness(&self) -> (usize, usize) {
+        let queue = self.0.lock();
+        let existing = queue.slots.values().filter(|slot| !slot.is_deleted);
+        let (ready, others): (Vec<_>, Vec<_>) = existing.partition(|slot| slot.summary.is_ready);
+        (ready.len(), others.len())
+    }
+
+    /// The times of the objects that have one.
+    pub fn times(&self) -> Vec<Timestamp> {
+        self.0.lock().slots.values().filter_map(|slot| slot.summary.time).collect()
     }
 
     /// Some object for whose name `has` is true.
@@ -137,7 +162,7 @@ pub struct Queue<T> {
 #[derive(Debug)]
 struct Slot<T> {
     object: Option<Arc<T>>,
-    refers_to: Option<Reference>,
+    summary: Summary,
     is_deleted: bool,
     phase: Phase,
     /// The number of the last list that contained it.
@@ -185,10 +210,10 @@ impl<T> Queue<T> {
     }
 
     /// An object was listed, created or modified.
-    pub fn apply(&mut self, name: ObjectName, object: T, refers_to: Option<Reference>) {
+    pub fn apply(&mut self, name: ObjectName, object: T, summary: Summary) {
         let list = self.list;
         let slot = self.slots.entry(Arc::new(name.clone())).or_insert_with(|| Slot::new(list));
-        (slot.refers_to, slot.is_deleted, slot.list) = (refers_to, false, list);
+        (slot.summary, slot.is_deleted, slot.list) = (summary, false, list);
         self.retain(&name, Some(object));
         self.enqueue(&name);
     }
@@ -196,7 +221,7 @@ impl<T> Queue<T> {
     /// An object was deleted.
     pub fn delete(&mut self, name: &ObjectName) {
         let Some(slot) = self.slots.get_mut(name) else { return };
-        (slot.refers_to, slot.is_deleted) = (None, true);
+        (slot.summary, slot.is_deleted) = (Summary::default(), true);
         self.retain(name, None);
         self.enqueue(name);
     }
@@ -300,7 +325,13 @@ impl<T> Queue<T> {
 
 impl<T> Slot<T> {
     const fn new(list: u32) -> Self {
-        Self { object: None, refers_to: None, is_deleted: false, phase: Phase::Idle, list }
+        Self {
+            object: None,
+            summary: Summary { refers_to: None, is_ready: false, time: None },
+            is_deleted: false,
+            phase: Phase::Idle,
+            list,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll, Stream};
+use jiff::Timestamp;
 use kube::Resource;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
@@ -22,7 +23,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use super::Guarded;
-use super::queue::{Objects, Reference, Work};
+use super::kind::HasStatus;
+use super::queue::{Objects, Reference, Summary, Work};
+use crate::crd::condition::is_ready;
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::name::object_name;
 
@@ -38,8 +41,27 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Triggers<K> {
     api: Api<Guarded<K>>,
     objects: Objects<Guarded<K>>,
-    refers_to: fn(&K) -> Option<Reference>,
+    summarize: Summarize<K>,
     others: Vec<BoxStream<'static, Touched>>,
+}
+
+/// What is retained of an object.
+struct Summarize<K> {
+    refers_to: fn(&K) -> Option<Reference>,
+    time: fn(&K) -> Option<Timestamp>,
+}
+
+impl<K: HasStatus> Summarize<K> {
+    fn summary(&self, object: &Guarded<K>) -> Summary {
+        // Nothing is known of an unreadable object.
+        let Ok(object) = object.0.as_ref() else { return Summary::default() };
+        let conditions = object.status().map(K::conditions);
+        Summary {
+            refers_to: (self.refers_to)(object),
+            is_ready: conditions.is_some_and(is_ready),
+            time: (self.time)(object),
+        }
+    }
 }
 
 /// What a watch of something other than the objects reports.
@@ -53,18 +75,26 @@ enum Touched {
 /// Reconciles the objects of `api`, which are found by their names and by what they refer to.
 pub fn controller<K>(api: Api<Guarded<K>>, refers_to: fn(&K) -> Option<Reference>) -> Triggers<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: HasStatus + DeserializeOwned,
 {
-    Triggers { api, objects: Objects::default(), refers_to, others: Vec::new() }
+    let summarize = Summarize { refers_to, time: |_| None };
+    Triggers { api, objects: Objects::default(), summarize, others: Vec::new() }
 }
 
 impl<K> Triggers<K>
 where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    K: HasStatus + DeserializeOwned,
 {
     /// The objects that the controller knows.
     pub fn objects(&self) -> Objects<Guarded<K>> {
         self.objects.clone()
+    }
+
+    /// Retains a time of each object, for a gauge.
+    #[must_use]
+    pub fn retaining(mut self, time: fn(&K) -> Option<Timestamp>) -> Self {
+        self.summarize.time = time;
+        self
     }
 
     /// Also reconciles the objects that a change of something else concerns. `owners` finds them.
@@ -106,7 +136,7 @@ where
     where
         F: Future<Output = Option<Duration>>,
     {
-        let Self { api, objects, refers_to, others } = self;
+        let Self { api, objects, summarize, others } = self;
         let mut unlisted = others.len();
         let mut others: SelectAll<_> = others.into_iter().collect();
         // An object is reconciled from what is stored when its turn comes. So what belongs to it is
@@ -147,7 +177,7 @@ where
                 }
                 Some(event) = changes.next() => {
                     if let Some(event) = event {
-                        note(&objects, refers_to, event);
+                        note(&objects, &summarize, event);
                     }
                 }
                 Some(touched) = others.next() => {
@@ -164,16 +194,16 @@ where
 }
 
 /// Records an event about the objects themselves.
-fn note<K: Resource<DynamicType = ()>>(
+fn note<K: HasStatus>(
     objects: &Objects<Guarded<K>>,
-    refers_to: fn(&K) -> Option<Reference>,
+    summarize: &Summarize<K>,
     event: Event<Guarded<K>>,
 ) {
     match event {
         Event::Init => objects.with(|queue| queue.begin_list()),
         Event::InitApply(object) | Event::Apply(object) => {
-            let reference = object.0.as_ref().ok().and_then(refers_to);
-            objects.with(|queue| queue.apply(object_name(&object), object, reference));
+            let summary = summarize.summary(&object);
+            objects.with(|queue| queue.apply(object_name(&object), object, summary));
         }
         Event::InitDone => objects.with(|queue| queue.end_list()),
         Event::Delete(object) => objects.with(|queue| queue.delete(&object_name(&object))),

@@ -44,8 +44,8 @@ pub use crate::domain::fetch_error::FetchError;
 pub use crate::domain::jwk::Jwk;
 pub use crate::domain::policy::{ClaimFormat, IdClaimType};
 pub use crate::domain::role::Role;
-pub use crate::domain::rotation::api_keys::ApiKeyState;
 pub use crate::domain::signing_key_set::SigningKeyState;
+pub use crate::domain::stored_key::ApiKeyState;
 
 use rules::{object_name, secret_key};
 

@@ -62,6 +62,17 @@ pub struct Webapp {
     pub strict: bool,
 }
 
+/// All of a client that the validation of a token depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenClient {
+    /// The clientId.
+    pub id: SdkClientId,
+    /// The pool whose tokens the client accepts, or why it accepts none.
+    pub pool: Result<UserPoolId, Reason>,
+    /// Whether only tokens that were issued for this client are accepted.
+    pub strict: bool,
+}
+
 /// A backend and its API keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
@@ -169,10 +180,11 @@ impl SdkClient {
         }
     }
 
-    /// Whether only tokens that were issued for this client are accepted.
+    /// What the validation of a token depends on.
     #[must_use]
-    pub const fn is_strict(&self) -> bool {
-        matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict)
+    pub const fn for_tokens(&self) -> TokenClient {
+        let strict = matches!(&self.kind, ClientKind::Webapp(webapp) if webapp.strict);
+        TokenClient { id: self.id, pool: self.live_pool(), strict }
     }
 
     /// Whether it has this API key.

@@ -80,19 +80,30 @@ impl<S: Scheme> Opaque<S> {
             wanted -= text.len() - before;
         }
         let sum = checksum(&text);
-        text.push_str(&sum);
+        text.extend(sum.map(char::from));
         Ok(Self { text, scheme: PhantomData })
     }
 
     /// Parses a credential: exact length, alphabet and checksum. `None` for anything else.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let random = text.strip_prefix(S::PREFIX)?;
+        let copy = || Zeroizing::new(text.to_owned());
+        Self::is_well_formed(text).then(|| Self { text: copy(), scheme: PhantomData })
+    }
+
+    /// The hash of a credential in plain text, without a copy of it. `None` if the format or the
+    /// checksum is wrong.
+    #[must_use]
+    pub fn hash_of(text: &str) -> Option<KeyHash> {
+        Self::is_well_formed(text).then(|| KeyHash::of(text))
+    }
+
+    fn is_well_formed(text: &str) -> bool {
+        let Some(random) = text.strip_prefix(S::PREFIX) else { return false };
         let well_formed = random.len() == RANDOM_CHARS + CHECKSUM_CHARS
             && random.bytes().all(|byte| byte.is_ascii_alphanumeric());
-        let (body, sum) = text.split_at_checked(S::PREFIX.len() + RANDOM_CHARS)?;
-        let text = || Zeroizing::new(text.to_owned());
-        (well_formed && checksum(body) == sum).then(|| Self { text: text(), scheme: PhantomData })
+        let parts = text.split_at_checked(S::PREFIX.len() + RANDOM_CHARS);
+        well_formed && parts.is_some_and(|(body, sum)| checksum(body) == *sum.as_bytes())
     }
 
     /// The plain text, for the one place that delivers it.
@@ -104,12 +115,7 @@ impl<S: Scheme> Opaque<S> {
     /// SHA-256 of the whole string.
     #[must_use]
     pub fn hash(&self) -> KeyHash {
-        let hash = digest::digest(&digest::SHA256, self.text.as_bytes());
-        let mut bytes = [0; 32];
-        for (to, from) in bytes.iter_mut().zip(hash.as_ref()) {
-            *to = *from;
-        }
-        KeyHash(bytes)
+        KeyHash::of(&self.text)
     }
 }
 
@@ -118,6 +124,13 @@ impl<S: Scheme> Opaque<S> {
 pub struct KeyHash([u8; 32]);
 
 impl KeyHash {
+    fn of(text: &str) -> Self {
+        let hash = digest::digest(&digest::SHA256, text.as_bytes());
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(hash.as_ref());
+        Self(bytes)
+    }
+
     /// Parses 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn parse(hex: &str) -> Option<Self> {
@@ -128,9 +141,8 @@ impl KeyHash {
     /// The id of the key: the first 16 hexadecimal digits.
     #[must_use]
     pub fn id(&self) -> String {
-        let mut id = self.to_string();
-        id.truncate(16);
-        id
+        let [first, ..] = self.0.as_chunks::<8>().0 else { return String::new() };
+        HEXLOWER.encode(first)
     }
 }
 
@@ -146,7 +158,7 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-fn checksum(text: &str) -> String {
+fn checksum(text: &str) -> [u8; CHECKSUM_CHARS] {
     let mut rest = crc32fast::hash(text.as_bytes());
     let mut digits = [b'0'; CHECKSUM_CHARS];
     for digit in digits.iter_mut().rev() {
@@ -155,7 +167,7 @@ fn checksum(text: &str) -> String {
         }
         rest /= 62;
     }
-    digits.iter().map(|byte| char::from(*byte)).collect()
+    digits
 }
 
 #[cfg(test)]
@@ -180,7 +192,8 @@ mod tests {
     fn the_format_is_exact() {
         let good = "ory_apikey_000000000000000000000000000000000000000000000CHECK";
         let body = &good[..54];
-        let good = format!("{body}{}", checksum(body));
+        let sum = checksum(body).map(char::from);
+        let good = format!("{body}{}", String::from_iter(sum));
         assert!(ApiKey::parse(&good).is_some());
         for bad in [
             String::new(),

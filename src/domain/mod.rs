@@ -9,6 +9,7 @@ pub mod digest;
 pub mod document;
 pub mod duration;
 pub mod fetch_error;
+pub mod generation;
 pub mod ids;
 pub mod json;
 pub mod jwk;

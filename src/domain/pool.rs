@@ -8,6 +8,7 @@ use jsonwebtoken::jwk::JwkSet;
 
 use super::algorithm::{Algorithm, VerifyingAlgorithm};
 use super::document::Document;
+use super::duration::later;
 use super::ids::{ObjectName, OrganizationId, UserPoolId};
 use super::jwk;
 use super::policy::ClaimsPolicy;
@@ -134,6 +135,12 @@ impl UserPool {
     #[must_use]
     pub fn is_recent(&self, max_age: SignedDuration, now: Timestamp) -> bool {
         self.fetch.at.is_none_or(|at| now.duration_since(at) <= max_age)
+    }
+
+    /// When the key set becomes too old for verification; `None` if it is not fetched.
+    #[must_use]
+    pub fn recent_until(&self, max_age: SignedDuration) -> Option<Timestamp> {
+        self.fetch.at.map(|at| later(at, max_age))
     }
 
     /// The key that signs.

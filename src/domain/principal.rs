@@ -1,8 +1,11 @@
 //! The outcome of a verification: [`Verified`], which only a finished proof can create, and the
 //! principal that it identifies.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use super::role::Role;
@@ -28,7 +31,7 @@ impl Verified {
 
     /// The organization of the principal.
     #[must_use]
-    pub const fn organization(&self) -> OrganizationId {
+    pub fn organization(&self) -> OrganizationId {
         match &self.principal {
             Principal::AppUser(user) => user.organization,
             Principal::ApiKey(key) => key.organization,
@@ -41,7 +44,7 @@ impl Verified {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Principal {
     /// An end user, identified by an `appUserIdToken`.
-    AppUser(AppUser),
+    AppUser(Arc<AppUser>),
     /// A backend, identified by its API key.
     ApiKey(ApiKeyHolder),
     /// A staff user of the organization, identified by a session token.
@@ -64,7 +67,31 @@ pub struct AppUser {
     /// `exp`.
     pub expires_at: Timestamp,
     /// Every claim of the token.
-    pub claims: Map<String, Value>,
+    pub claims: Claims,
+}
+
+/// The claims of a token, as the text of the JSON object that was signed: it has no duplicate
+/// members. A tree of them would take several times the memory, and responses contain the text.
+#[derive(Clone, Debug, Serialize)]
+#[serde(transparent)]
+pub struct Claims(Box<RawValue>);
+
+impl Claims {
+    pub(super) const fn new(text: Box<RawValue>) -> Self {
+        Self(text)
+    }
+
+    /// The JSON object.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl PartialEq for Claims {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
 }
 
 /// A backend.

@@ -190,6 +190,9 @@ reasons! {
     /// The replica has not heard from the API server for longer than `--max-staleness`.
     IndexStale = "index_stale", Unavailable,
         "this replica has lost contact with the API server; try another one";
+    /// More tokens wait for the verification of their signatures than the replica allows.
+    Overloaded = "overloaded", Unavailable,
+        "too many tokens are waiting to be verified; try again";
     /// The replica has not listed all objects yet.
     IndexNotReady = "index_not_ready", Unavailable,
         "this replica is not ready yet; try again";

@@ -3,9 +3,21 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::credential::KeyHash;
-use super::rotation::api_keys::ApiKeyState;
+
+/// State of an API key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiKeyState {
+    /// Published to validators, not delivered yet.
+    Next,
+    /// The key in the Secret.
+    Current,
+    /// Replaced; valid until it expires.
+    Previous,
+}
 
 /// An API key as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +26,8 @@ pub struct StoredApiKey {
     pub hash: KeyHash,
     /// The state of the key. Keys created elsewhere are always Current.
     pub state: ApiKeyState,
-    /// When it was created. If unknown, the key is treated as older than any other.
+    /// When it was created or delivered. If unknown, as for a key that was put into a Secret by hand,
+    /// the key is treated as older than any other.
     pub created_at: Option<Timestamp>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,

@@ -6,6 +6,8 @@
 //! Nothing here has a client. Changes and lookups are synchronous; what is async only waits for a
 //! change.
 
+mod changes;
+mod generations;
 mod key_holders;
 mod ownership;
 pub mod ready;
@@ -210,10 +212,11 @@ impl Reader {
             return Err(Reason::PoolNotReady);
         }
         Ok(TokenContext {
-            client: Arc::clone(client),
+            client: client.for_tokens(),
             pool: Arc::clone(pool),
             revocations: state.revocations(RevocationTarget::UserPool, &pool.name, now),
             max_jwks_age: self.0.max_jwks_age,
+            generation: state.generations.current(pool.id),
         })
     }
 

@@ -1,6 +1,8 @@
 //! Readiness of the index: it is ready once every kind has been listed, and after that the
 //! namespaces that are being deleted (see [`super::terminating`]).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::watch;
 
 use crate::crd::Kind;
@@ -10,6 +12,8 @@ use crate::crd::Kind;
 pub struct Ready {
     listed: watch::Sender<[bool; Kind::ALL.len()]>,
     namespaces: watch::Sender<bool>,
+    /// Whether all of it was listed when that was last determined.
+    all: AtomicBool,
 }
 
 impl Default for Ready {
@@ -17,6 +21,7 @@ impl Default for Ready {
         Self {
             listed: watch::Sender::new([false; Kind::ALL.len()]),
             namespaces: watch::Sender::new(false),
+            all: AtomicBool::new(false),
         }
     }
 }
@@ -40,7 +45,14 @@ impl Ready {
     /// Whether every kind and the namespaces have been listed.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        *self.namespaces.borrow() && self.listed.borrow().iter().all(|listed| *listed)
+        // It stays so. Every request asks, and the channels have locks, which the processors would
+        // pass to each other.
+        if self.all.load(Ordering::Acquire) {
+            return true;
+        }
+        let all = *self.namespaces.borrow() && self.listed.borrow().iter().all(|listed| *listed);
+        self.all.store(all, Ordering::Release);
+        all
     }
 
     /// Waits until every kind and the namespaces have been listed.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Resource;
 
+use super::generations::Generations;
 use super::key_holders::KeyHolders;
 use super::ownership::{Candidate, release};
 use crate::crd::{self, CustomKind};
@@ -61,6 +62,8 @@ pub struct State {
     pub(super) sessions: HashMap<KeyHash, MemberId>,
     pub(super) pools: HashMap<UserPoolId, Arc<UserPool>>,
     pub(super) pools_of: HashMap<OrganizationId, BTreeSet<UserPoolId>>,
+    /// The generation of each pool that is served.
+    pub(super) generations: Generations,
     /// The pools that exist but are not served: their spec is invalid, or cannot be parsed. What
     /// their keys are is unknown, whereas a pool that does not exist has none.
     pub(super) unusable_pools: HashSet<UserPoolId>,
@@ -91,6 +94,10 @@ impl State {
         owner: &ObjectName,
         now: Timestamp,
     ) -> Vec<Arc<Revocation>> {
+        // Often there are none at all, and this is on the path of every request.
+        if self.revoked.is_empty() {
+            return Vec::new();
+        }
         let revocations = self.revocations.get(&of).and_then(|of| of.get(owner));
         revocations.into_iter().flatten().filter(|it| it.is_in_force(now)).cloned().collect()
     }
@@ -107,6 +114,7 @@ impl State {
     }
 
     fn drop_pool(&mut self, id: UserPoolId) {
+        self.generations.end(id);
         let Some(old) = self.pools.remove(&id) else { return };
         if let Some(ids) = self.pools_of.get_mut(&old.organization) {
             ids.remove(&id);
@@ -189,7 +197,7 @@ impl State {
     }
 }
 
-fn derived_id(name: &ObjectName) -> SdkClientId {
+pub(super) fn derived_id(name: &ObjectName) -> SdkClientId {
     SdkClientId::derive(&name.namespace, &name.name)
 }
 
@@ -246,6 +254,7 @@ impl Indexed for crd::UserPool {
         Self::delete(state, &name);
         if let Some(pool) = served(object, validate::user_pool) {
             state.pools_of.entry(pool.organization).or_default().insert(pool.id);
+            state.generations.begin(pool.id);
             state.pools.insert(pool.id, pool);
         } else if object.meta().deletion_timestamp.is_none() {
             state.unusable_pools.insert(UserPoolId::derive(&name.namespace, &name.name));
@@ -267,29 +276,34 @@ impl Indexed for crd::UserPool {
 impl Indexed for crd::SdkClient {
     fn apply(state: &mut State, object: &Self) {
         let name = object_name(object);
-        state.drop_client(&name);
-        let client = served(object, validate::sdk_client);
-        state.key_holders.note(&name, object, client.as_deref());
-        let Some(client) = client else { return };
         // A chosen clientId is valid once the leader has found it allowed and unused.
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
-        if object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref() {
-            return;
+        let unconfirmed =
+            object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref();
+        let client = served(object, validate::sdk_client);
+        state.key_holders.note(&name, object, client.as_deref());
+        let client = client.filter(|_| !unconfirmed);
+        let holders = state.holders(&name, client.as_ref().map(|client| client.id));
+        state.drop_client(&name);
+        if let Some(client) = client {
+            if client.id.is_chosen() {
+                state.chosen_ids.entry(client.id).or_default().insert(Candidate::of(&client));
+            }
+            state.clients.insert(derived_id(&client.name), client);
         }
-        if client.id.is_chosen() {
-            state.chosen_ids.entry(client.id).or_default().insert(Candidate::of(&client));
-        }
-        state.clients.insert(derived_id(&client.name), client);
+        state.renew_changed(&holders);
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        state.drop_client(name);
+        Self::withdraw(state, name);
         state.key_holders.forget(name);
     }
 
     fn withdraw(state: &mut State, name: &ObjectName) {
+        let holders = state.holders(name, None);
         // Its hashes stay assigned to it.
         state.drop_client(name);
+        state.renew_changed(&holders);
     }
 }
 
@@ -299,6 +313,7 @@ impl Indexed for crd::Revocation {
         // Also while it is being deleted: a revocation is in force until it no longer exists.
         if let Ok(revocation) = validate::revocation(object).map(Arc::new) {
             let (of, owner) = (revocation.of, revocation.owner.clone());
+            state.renew_revoked(of, &owner);
             state.revoked.insert(revocation.name.clone(), (of, owner.clone()));
             let revocations = state.revocations.entry(of).or_default();
             revocations.entry(owner).or_default().push(revocation);

@@ -49,7 +49,7 @@ impl Index {
         let mut state = self.state.write();
         for namespace in terminating {
             if state.has_older(&namespace, None) {
-                state.terminating.insert(namespace);
+                state.terminate(&namespace);
             }
         }
         drop(state);
@@ -87,7 +87,7 @@ impl Index {
             NamespaceState::Living(since) => since.is_some() && state.has_older(namespace, *since),
         };
         if terminating {
-            if state.terminating.insert(namespace.to_owned()) {
+            if state.terminate(namespace) {
                 info!(%namespace, "the namespace is being deleted; its objects are no longer served");
             }
         } else {

@@ -9,8 +9,7 @@
 //!   deadline belongs to the connection, whatever else the connection does in the meantime;
 //! - it is idle.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 use super::held::Held;
 use super::wire::Wire;
+use super::worker_slot::WorkerSlot;
 
 /// How long a client may take to read a response, counted from its start.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -32,6 +32,8 @@ pub struct ConnectionLimits {
     /// The maximum number of concurrent connections; further ones are closed. From three quarters
     /// of it, the connections that have been idle longest are closed.
     pub max_connections: usize,
+    /// The maximum number of concurrent requests on an HTTP/2 connection.
+    pub max_http2_streams: u32,
     /// How long a client may take to send the head of a request. For the first one, the time starts
     /// with the connection.
     pub head_timeout: Duration,
@@ -45,6 +47,7 @@ impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_http2_streams: 64,
             head_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_mins(2),
             drain_timeout: Duration::from_secs(15),
@@ -86,11 +89,12 @@ impl Connection {
     }
 
     /// Records a request.
-    pub fn begin(self: &Arc<Self>) -> InFlight {
+    pub fn begin(self: &Arc<Self>) -> Arc<InFlight> {
         let mut state = self.state.lock();
         let number = state.begin();
         self.continue_drain(&state);
-        InFlight { connection: Arc::clone(self), number }
+        drop(state);
+        Arc::new(InFlight { connection: Arc::clone(self), number, slot: OnceLock::new() })
     }
 
     /// A drain waits for the end of the head that has begun.
@@ -102,8 +106,8 @@ impl Connection {
 
     /// How many responses have been unread for at least `age`.
     pub fn unread_for(&self, age: Duration) -> usize {
-        let old = |since: &&Instant| since.elapsed() >= age;
-        self.state.lock().in_flight.values().flatten().filter(old).count()
+        let old = |since: &Instant| since.elapsed() >= age;
+        self.state.lock().response_starts().filter(old).count()
     }
 
     /// Since when the connection has been idle, if it is.
@@ -146,12 +150,19 @@ impl Connection {
 pub struct InFlight {
     connection: Arc<Connection>,
     number: u64,
+    slot: OnceLock<WorkerSlot>,
 }
 
 impl InFlight {
+    /// Occupies a place until the response has been sent.
+    pub fn occupy(&self, slot: WorkerSlot) {
+        // A request has one place.
+        let _ = self.slot.set(slot);
+    }
+
     /// Records the start of the response. Says that it is the last one if the connection is about to
     /// be closed: hyper may not have been told yet.
-    pub fn respond(self, mut response: Response) -> Response<Held<Body, Self>> {
+    pub fn respond(self: Arc<Self>, mut response: Response) -> Response<Held<Body, Self>> {
         let mut state = self.connection.state.lock();
         state.respond(self.number, Instant::now());
         if state.drain && state.wire.is_http1() {
@@ -179,8 +190,9 @@ struct State {
     wire: Wire,
     /// When the head of a request began that has not arrived completely.
     head_since: Option<Instant>,
-    /// By number, the requests in flight, and when their responses began.
-    in_flight: BTreeMap<u64, Option<Instant>>,
+    /// The numbers of the requests in flight, and when their responses began. Few: with HTTP/1.1
+    /// one, with HTTP/2 at most as many as there may be streams.
+    in_flight: Vec<(u64, Option<Instant>)>,
     /// The number of requests so far.
     requests: u64,
     /// When the last request in flight ended; before the first one, when the connection was
@@ -197,7 +209,7 @@ impl State {
         Self {
             wire: Wire::default(),
             head_since: None,
-            in_flight: BTreeMap::new(),
+            in_flight: Vec::new(),
             requests: 0,
             idle_since: now,
             drain: false,
@@ -223,17 +235,26 @@ impl State {
         }
         let number = self.requests;
         self.requests += 1;
-        self.in_flight.insert(number, None);
+        self.in_flight.push((number, None));
         number
     }
 
     fn respond(&mut self, number: u64, now: Instant) {
-        self.in_flight.insert(number, Some(now));
+        for (other, since) in &mut self.in_flight {
+            if *other == number {
+                *since = Some(now);
+            }
+        }
     }
 
     fn end(&mut self, number: u64, now: Instant) {
-        self.in_flight.remove(&number);
+        self.in_flight.retain(|(other, _)| *other != number);
         self.idle_since = now;
+    }
+
+    /// When the responses began that have not been read completely.
+    fn response_starts(&self) -> impl Iterator<Item = Instant> {
+        self.in_flight.iter().filter_map(|(_, since)| *since)
     }
 
     /// Whether nothing of a request has been received that has not been answered.
@@ -263,7 +284,7 @@ impl State {
     /// being processed.
     fn deadline(&self, limits: &ConnectionLimits) -> Option<Instant> {
         if !self.in_flight.is_empty() {
-            return self.in_flight.values().flatten().min().map(|since| *since + READ_TIMEOUT);
+            return self.response_starts().min().map(|since| since + READ_TIMEOUT);
         }
         Some(match (self.head_since, self.draining_since) {
             // The time for the first head includes that for the TLS handshake.

@@ -41,6 +41,11 @@ impl Connections {
         &self.limits
     }
 
+    /// The number of open connections.
+    pub fn count(&self) -> usize {
+        self.limits.max_connections.saturating_sub(self.places.available_permits())
+    }
+
     /// Adds a connection, if there is a place for it.
     pub fn open(&self) -> Option<Arc<Connection>> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;

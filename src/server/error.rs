@@ -137,6 +137,12 @@ impl ApiError {
         )
     }
 
+    /// The status of the response.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// Names the field that the error is about.
     #[must_use]
     pub fn of_field(mut self, field: impl Into<Cow<'static, str>>) -> Self {

@@ -1,5 +1,7 @@
 //! `/livez`, `/readyz` and `/metrics`, on a listener of their own.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -13,7 +15,7 @@ pub async fn livez() -> &'static str {
 
 /// 200 while the replica can answer: once every kind has been listed, so that absence means
 /// something, and until the index is too old. Otherwise traffic should go to another replica.
-pub async fn readyz(State(state): State<ValidatorState>) -> Response {
+pub async fn readyz(State(state): State<Arc<ValidatorState>>) -> Response {
     match state.reader.answers() {
         Ok(()) => "ok\n".into_response(),
         Err(reason) => {
@@ -23,9 +25,9 @@ pub async fn readyz(State(state): State<ValidatorState>) -> Response {
 }
 
 /// The metrics in OpenMetrics text format.
-pub async fn metrics(State(state): State<ValidatorState>) -> Response {
+pub async fn metrics(State(state): State<Arc<ValidatorState>>) -> Response {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match state.metrics.expose(state.reader.sizes()) {
+    match state.metrics.expose() {
         Ok(text) => ([(header::CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

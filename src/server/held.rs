@@ -17,8 +17,8 @@ pub struct Held<B, G> {
 
 impl<B, G> Held<B, G> {
     /// Holds `guard`.
-    pub fn new(body: B, guard: G) -> Self {
-        Self { body, guard: Arc::new(guard) }
+    pub const fn new(body: B, guard: Arc<G>) -> Self {
+        Self { body, guard }
     }
 }
 

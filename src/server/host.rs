@@ -1,24 +1,21 @@
 //! Rejects HTTP/1.1 requests that do not have exactly one `Host` header (RFC 9112 section 3.2): a
 //! proxy may have chosen another one of several than this server would.
 
-use axum::extract::Request;
-use axum::http::{Version, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{Request, Version, header};
 
 use super::ApiError;
 
-/// Passes on requests with one host. In HTTP/2 the host is the pseudo-header `:authority`, which
+/// Whether a request has one host. In HTTP/2 the host is the pseudo-header `:authority`, which
 /// `Host` may repeat.
-pub async fn required(request: Request, next: Next) -> Response {
-    let hosts = request.headers().get_all(header::HOST).iter().count();
-    let fits = match request.version() {
-        Version::HTTP_11 => hosts == 1,
-        _ => hosts <= 1,
-    };
-    if !fits {
-        return ApiError::malformed("the request must have exactly one `Host` header")
-            .into_response();
+pub fn is_unambiguous<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), request.version()) {
+        (None, version) => version != Version::HTTP_11,
+        (Some(_), _) => hosts.next().is_none(),
     }
-    next.run(request).await
+}
+
+/// The response to a request that has none or several.
+pub fn rejection() -> ApiError {
+    ApiError::malformed("the request must have exactly one `Host` header")
 }

@@ -1,14 +1,15 @@
 //! The accept loop: [`serve`] is the only place that listens. hyper speaks HTTP on each connection;
 //! [`Connection`] decides when the connection has to be closed.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
-use axum::middleware;
+use axum::extract::Request;
+use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -20,12 +21,15 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt as _;
+use tower::Service as _;
 
+use super::arrival::Arrival;
 use super::connection::{Close, Connection, ConnectionLimits};
 use super::connection_limit::Connections;
 use super::host;
 use super::tls::TlsFiles;
+use crate::metrics::sampled::value;
+use crate::metrics::{Metrics, catalog};
 
 /// The maximum size of a request head, in bytes: a token of 16 KiB and as much again.
 const MAX_HEAD: u32 = 32 * 1024;
@@ -38,19 +42,35 @@ const ROOM_INTERVAL: Duration = Duration::from_secs(1);
 /// descriptors, and would fail again at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What to listen on.
+#[derive(Debug)]
+pub struct Listener {
+    /// The socket, which does not block.
+    pub socket: TcpListener,
+    /// Its name in the metrics.
+    pub name: &'static str,
+    /// Where its connections are counted.
+    pub metrics: Arc<Metrics>,
+}
+
 /// Serves `router` on `listener` until `shutdown`, then waits for requests in flight.
 ///
 /// # Errors
 /// The certificate cannot be read, or the listener is unusable.
 pub async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     router: Router,
     tls: Option<TlsFiles>,
     shutdown: CancellationToken,
     limits: ConnectionLimits,
 ) -> io::Result<()> {
-    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let Listener { socket, name, metrics } = listener;
+    let listener = tokio::net::TcpListener::from_std(socket)?;
     let server = Server::new(router, limits);
+    let connections = Arc::clone(&server.connections);
+    metrics.sample(&catalog::CONNECTIONS, name, move || {
+        vec![(vec![name], value(connections.count()))]
+    });
     match tls {
         None => server.run(listener, None, shutdown).await,
         Some(files) => {
@@ -74,8 +94,8 @@ struct Server {
 impl Server {
     fn new(router: Router, limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
-            router: router.layer(middleware::from_fn(host::required)),
-            http: http(),
+            router,
+            http: http(limits.max_http2_streams),
             connections: Connections::new(limits),
         })
     }
@@ -144,10 +164,22 @@ impl Server {
         let connections = Arc::clone(&self.connections);
         let service = service_fn(move |mut request: Request<Incoming>| {
             let in_flight = requests.begin();
-            request.extensions_mut().insert(ConnectInfo(address));
-            request.extensions_mut().insert(Arc::clone(&connections));
-            let response = router.clone().oneshot(request);
-            async move { response.await.map(|response| in_flight.respond(response)) }
+            let response = host::is_unambiguous(&request).then(|| {
+                request.extensions_mut().insert(Arrival {
+                    address,
+                    connections: Arc::clone(&connections),
+                    in_flight: Some(Arc::clone(&in_flight)),
+                    slot: None,
+                });
+                router.clone().call(request)
+            });
+            async move {
+                let response = match response {
+                    Some(response) => response.await?,
+                    None => host::rejection().into_response(),
+                };
+                Ok::<_, Infallible>(in_flight.respond(response))
+            }
         });
         let http = self.http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(http);
@@ -169,7 +201,7 @@ impl Server {
 }
 
 /// Limits the cost of a connection before a request is complete.
-fn http() -> auto::Builder<TokioExecutor> {
+fn http(max_streams: u32) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     // hyper's timeout for a head also runs between requests, when a connection may be idle for much
     // longer. `Connection` has a timeout for each.
@@ -177,7 +209,7 @@ fn http() -> auto::Builder<TokioExecutor> {
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_concurrent_streams(64)
+        .max_concurrent_streams(max_streams)
         .max_header_list_size(MAX_HEAD)
         .max_send_buf_size(WINDOW as usize)
         .initial_stream_window_size(WINDOW)

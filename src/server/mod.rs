@@ -1,12 +1,14 @@
 //! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
 //! [`serve`] listens.
 
+mod arrival;
 mod body;
 mod concurrency;
 mod connection;
 mod connection_limit;
 pub mod endpoints;
 mod error;
+mod frame;
 mod health;
 mod held;
 mod host;
@@ -14,75 +16,85 @@ mod listen;
 mod org;
 mod public;
 mod request;
+mod request_id;
 mod state;
 mod tls;
 mod wire;
+mod worker_slot;
+
+use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
-use axum::middleware;
 use axum::routing::get;
-use tower_http::ServiceBuilderExt as _;
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::request_id::MakeRequestUuid;
 
+use crate::metrics::sampled::value;
+use crate::metrics::{Metrics, catalog};
 use concurrency::RequestLimiter;
+pub use concurrency::RequestLimits;
 pub use connection::ConnectionLimits;
+pub use endpoints::verification_queue::VerificationQueue;
+pub use endpoints::verified_tokens::VerifiedTokens;
 pub use error::ApiError;
-pub use listen::serve;
+use frame::Frame;
+pub use listen::{Listener, serve};
 pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
+pub use request_id::REQUEST_ID;
 pub use state::ValidatorState;
 pub use tls::TlsFiles;
 
-/// The header with the id of a request, set on every response too.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// The routes of the roles of this process: those with a state.
-pub fn router(validator: Option<ValidatorState>, api: Option<ApiState>) -> Router {
-    let mut router = Router::new();
-    let bounded =
-        || middleware::from_fn_with_state(RequestLimiter::default(), concurrency::bounded);
+/// The routes of the roles of this process: those with a state. Each part has its own limits.
+pub fn router(
+    validator: Option<ValidatorState>,
+    api: Option<ApiState>,
+    limits: RequestLimits,
+) -> Router {
+    let mut router = Router::new().fallback(error::no_such_path);
+    let metrics = validator.as_ref().or_else(|| api.as_ref().map(|api| &api.validator));
+    if let Some(metrics) = metrics.map(|state| &state.metrics) {
+        let limiter = limiter("other", limits, metrics);
+        router = router.layer(Frame::new(limiter, metrics.requests("other")));
+    }
     if let Some(state) = validator {
-        let routes = endpoints::routes().merge(public::routes());
-        router = router.merge(routes.layer(bounded()).with_state(state));
+        let limiter = limiter("validator", limits, &state.metrics);
+        let framed = |endpoint, routes: Router<Arc<ValidatorState>>| {
+            let frame = Frame::new(limiter.clone(), state.metrics.requests(endpoint));
+            routes.method_not_allowed_fallback(error::no_such_method).layer(frame)
+        };
+        let routes = framed("validate", endpoints::routes());
+        let routes = routes.merge(framed("documents", public::routes()));
+        router = router.merge(routes.with_state(Arc::new(state)));
     }
     if let Some(state) = api {
+        let limiter = limiter("api", limits, &state.metrics);
+        let frame = Frame::new(limiter, state.metrics.requests("org"));
         let routes = org::routes(&state.platform.allowed_origins);
-        router = router.merge(routes.layer(bounded()).with_state(state));
+        let routes = routes.method_not_allowed_fallback(error::no_such_method).layer(frame);
+        router = router.merge(routes.with_state(state));
     }
-    // Outermost layer first.
-    let stack = tower::ServiceBuilder::new()
-        .map_request(drop_unfit_id)
-        .set_request_id(REQUEST_ID, MakeRequestUuid)
-        .propagate_request_id(REQUEST_ID)
-        .layer(CatchPanicLayer::custom(error::panicked));
     router
-        .fallback(error::no_such_path)
-        .method_not_allowed_fallback(error::no_such_method)
-        .layer(stack)
 }
 
-/// Callers may set the id of their request, if it consists of letters, digits and `-_.`; otherwise
-/// the server does.
-fn drop_unfit_id(mut request: Request) -> Request {
-    let fits = |id: &HeaderValue| {
-        let letter = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
-        !id.is_empty() && id.len() <= 128 && id.as_bytes().iter().all(letter)
-    };
-    if !request.headers().get(REQUEST_ID).is_some_and(fits) {
-        request.headers_mut().remove(REQUEST_ID);
-    }
-    request
+/// The limiter of a part of the server, which shows its state in the metrics.
+fn limiter(part: &'static str, limits: RequestLimits, metrics: &Metrics) -> RequestLimiter {
+    let limiter = RequestLimiter::new(limits);
+    let (in_progress, waiting) = (limiter.clone(), limiter.clone());
+    let sample = move |count| vec![(vec![part], value(count))];
+    metrics.sample(&catalog::REQUESTS_IN_PROGRESS, part, move || sample(in_progress.in_progress()));
+    metrics.sample(&catalog::REQUESTS_WAITING, part, move || sample(waiting.waiting()));
+    limiter
 }
 
 /// Health and metrics.
 pub fn admin(state: ValidatorState) -> Router {
+    let reader = state.reader.clone();
+    state.metrics.sample(&catalog::INDEX_OBJECTS, "index", move || {
+        reader.sizes().into_iter().map(|(kind, count)| (vec![kind], value(count))).collect()
+    });
     Router::new()
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))
         .fallback(error::no_such_path)
-        .with_state(state)
+        .with_state(Arc::new(state))
 }

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use super::endpoints::verification_queue::VerificationQueue;
+use super::endpoints::verified_tokens::VerifiedTokens;
 use crate::clock::SharedClock;
 use crate::index::Reader;
 use crate::metrics::Metrics;
@@ -19,4 +21,8 @@ pub struct ValidatorState {
     pub metrics: Arc<Metrics>,
     /// Public base URL.
     pub public_url: Arc<str>,
+    /// The cache of valid tokens.
+    pub verified_tokens: Arc<VerifiedTokens>,
+    /// The order in which signatures are verified.
+    pub verification_queue: VerificationQueue,
 }

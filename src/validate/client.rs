@@ -7,7 +7,6 @@ use crate::crd;
 use crate::domain::client::{
     ClientKind, DeclaredClient, Delivery, Entries, KeySource, Origin, SdkClient, Service, Webapp,
 };
-use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
@@ -177,15 +176,8 @@ fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> StoredApiKeys {
 
 /// The keys that the status lists.
 fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
-    let parse = |key: &crd::ApiKeyStatus| {
-        Some(StoredApiKey {
-            hash: KeyHash::parse(&key.sha256)?,
-            state: key.state,
-            created_at: key.created_at.as_ref().map(|Time(time)| *time),
-            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
-        })
-    };
-    object.status.iter().flat_map(|status| &status.keys).filter_map(parse).collect()
+    let listed = object.status.iter().flat_map(|status| &status.keys);
+    listed.filter_map(crd::ApiKeyStatus::key).collect()
 }
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {

@@ -1,5 +1,6 @@
 //! `GET /v1/clients/{clientId}`: the public data of a webapp, for pages of its origins only.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use anon_operator::testing::clock::SystemClock;
@@ -7,7 +8,9 @@ use anon_operator::testing::crd::{self, Kind};
 use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId, UserPoolId};
 use anon_operator::testing::index::{Index, Reader};
 use anon_operator::testing::metrics::Metrics;
-use anon_operator::testing::server::{self, ValidatorState};
+use anon_operator::testing::server::{
+    self, RequestLimits, ValidatorState, VerificationQueue, VerifiedTokens,
+};
 use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
@@ -59,6 +62,8 @@ fn world(listed: bool) -> (Arc<Index>, ValidatorState) {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: "https://anon.example.com".into(),
+        verified_tokens: Arc::new(VerifiedTokens::new(1 << 20)),
+        verification_queue: VerificationQueue::new(NonZeroUsize::MIN),
     };
     (index, state)
 }
@@ -84,7 +89,7 @@ async fn ask(state: &ValidatorState, method: Method, id: &str, headers: &[(&str,
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let router = server::router(Some(state.clone()), None);
+    let router = server::router(Some(state.clone()), None, RequestLimits::default());
     let reply = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (parts, body) = reply.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();

@@ -14,7 +14,8 @@ use anon_operator::testing::domain::fetch_error::FetchError;
 use anon_operator::testing::domain::operation::Operation;
 use anon_operator::testing::domain::reason::{Class, Reason};
 use anon_operator::testing::domain::role::Role;
-use anon_operator::testing::metrics::Metrics;
+use anon_operator::testing::metrics::catalog::Description;
+use anon_operator::testing::metrics::{Metrics, catalog};
 use anon_operator::testing::server::endpoints::{ENDPOINTS, Endpoint};
 use clap::{Arg, Args as _, Command};
 
@@ -292,28 +293,60 @@ fn every_reason_of_a_condition_or_an_event_is_used() {
 }
 
 #[test]
+fn generated_list_of_metrics() {
+    const PAGE: &str = "docs/operations.md";
+    let row = |metric: &&Description| {
+        let labels: Vec<_> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
+        let (name, type_) = (metric.exposed_name(), metric.type_.as_str());
+        format!("| `{name}` | {type_} | {} | {} |\n", labels.join(", "), metric.exposed_by.as_str())
+    };
+    let rows: String = catalog::ALL.iter().map(row).collect();
+    let table =
+        format!("| metric | type | labels | exposed by |\n| --- | --- | --- | --- |\n{rows}");
+    check_table(PAGE, "metrics", &table);
+    let describe = |metric: &&Description| {
+        item(&format!("**`{}`**", metric.exposed_name()), &format!("{}.", metric.help))
+    };
+    let list: String = catalog::ALL.iter().map(describe).collect();
+    check_table(PAGE, "descriptions of metrics", &list);
+}
+
+/// The catalog, from which the list in docs/operations.md is generated, and the exposition contain
+/// the same metrics.
+#[test]
 fn every_metric_is_described_and_no_other() {
     let metrics = Metrics::default();
     // A family without a value is not in the exposition.
+    metrics.requests("validate");
+    metrics.rate_limited("member");
     metrics.reconciled("UserPool", "ok", Duration::ZERO);
-    metrics.verdict("validate", "active");
     metrics.swept("api-key");
     metrics.signing_key("published");
     metrics.fetched("refresh", "fetched");
-    let text = metrics.expose([("UserPool", 1)]).unwrap();
-    // `# TYPE name type`; the samples of a counter have a suffix.
-    let name = |line: &str| {
-        let (name, kind) = line.strip_prefix("# TYPE ")?.split_once(' ')?;
-        Some(format!("{name}{}", if kind == "counter" { "_total" } else { "" }))
-    };
-    let exposed: BTreeSet<_> = text.lines().filter_map(name).collect();
-    let registered = include_str!("../../src/metrics.rs").matches("registry.register(").count();
-    let own = exposed.iter().filter(|name| name.starts_with("anon_")).count();
-    assert_eq!(own, registered, "a new metric needs a value above");
-
-    let page = include_str!("../../docs/operations.md");
-    let names = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
-    let ours = |name: &&str| name.starts_with("anon_") || name.starts_with("process_");
-    let described: BTreeSet<_> = names.filter(ours).map(str::to_owned).collect();
-    assert_eq!(described, exposed, "the table in docs/operations.md and what is exposed");
+    for gauge in [
+        catalog::REQUESTS_IN_PROGRESS,
+        catalog::REQUESTS_WAITING,
+        catalog::CONNECTIONS,
+        catalog::INDEX_OBJECTS,
+        catalog::OBJECTS,
+        catalog::API_KEYS_EXPIRING,
+        catalog::OLDEST_SIGNING_KEY,
+    ] {
+        let values = gauge.labels.to_vec();
+        metrics.sample(&gauge, "test", move || vec![(values.clone(), 1)]);
+    }
+    let text = metrics.expose().unwrap();
+    let exposed: BTreeSet<_> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).map(str::to_owned).collect();
+    let described = catalog::ALL.iter().map(|it| format!("{} {}", it.name, it.type_.as_str()));
+    assert_eq!(described.collect::<BTreeSet<_>>(), exposed);
+    for metric in catalog::ALL {
+        let name = metric.exposed_name();
+        let sample = text.lines().find(|line| line.starts_with(&name)).unwrap_or_else(|| {
+            panic!("{name} is not in\n{text}");
+        });
+        for label in metric.labels {
+            assert!(sample.contains(&format!("{label}=\"")), "{label}: {sample}");
+        }
+    }
 }

@@ -19,14 +19,14 @@ impl Fixture {
         self.objects.with(|queue| {
             queue.begin_list();
             for (object, version) in objects {
-                queue.apply(name(object), *version, None);
+                queue.apply(name(object), *version, Summary::default());
             }
             queue.end_list();
         });
     }
 
     fn apply(&self, object: &str, version: u32) {
-        self.objects.with(|queue| queue.apply(name(object), version, None));
+        self.objects.with(|queue| queue.apply(name(object), version, Summary::default()));
     }
 
     fn trigger(&self, object: &str) {
@@ -118,7 +118,7 @@ fn retains_few_objects_while_many_wait() {
     fixture.objects.with(|queue| {
         queue.begin_list();
         for number in 0..2 * MAX_RETAINED {
-            queue.apply(name(&format!("{number:05}")), 1, None);
+            queue.apply(name(&format!("{number:05}")), 1, Summary::default());
         }
         queue.end_list();
         assert_eq!(queue.retained, MAX_RETAINED);
@@ -174,9 +174,10 @@ fn objects_are_found_by_what_they_refer_to() {
     let objects = Objects::default();
     let in_globex = ObjectName { namespace: "globex".into(), name: "a".into() };
     objects.with(|queue| {
-        let key = || Some(Reference::secret("key"));
+        let to = |reference| Summary { refers_to: Some(reference), ..Summary::default() };
+        let key = || to(Reference::secret("key"));
         queue.apply(name("a"), 1, key());
-        queue.apply(name("b"), 1, Some(Reference::UserPool("key".into())));
+        queue.apply(name("b"), 1, to(Reference::UserPool("key".into())));
         queue.apply(name("c"), 1, key());
         queue.apply(in_globex.clone(), 1, key());
         queue.delete(&name("c"));

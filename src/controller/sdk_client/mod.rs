@@ -23,7 +23,7 @@ use super::expectations::Children;
 use super::plan::{Met, Plan, Write};
 use super::queue::Reference;
 use super::triggers::{self, Triggers};
-use super::{Context, Error, Guarded, GuardedMeta, Requeue, ours, owner, revoked};
+use super::{Context, Error, Guarded, GuardedMeta, Requeue, gauges, ours, owner, revoked};
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::crd::{ApiKeyStatus, ClientType, Revocation, SdkClient, SdkClientStatus, UserPool};
@@ -117,10 +117,12 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
     let all = watcher::Config::default;
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
     let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
-    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()), reference);
+    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()), reference)
+        .retaining(gauges::last_key_end);
     // Not the index: the controller knows every client that was reconciled here, so that a client
     // that waits for its pool is found when the pool is created.
     let (clients, consumers) = (controller.objects(), controller.objects());
+    gauges::expose_expiring_keys(context, controller.objects());
     let observing = &context.expectations;
     controller
         .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
@@ -246,7 +248,7 @@ impl Reconcile for SdkClient {
 
     async fn forget(context: &Context, client: &ObjectName) {
         context.pending.forget(client);
-        context.ownership.forget(client);
+        context.ownership.forget(&context.reader, client);
     }
 }
 
@@ -264,7 +266,7 @@ impl SdkClient {
         }
         // The outcome depends on something that is not watched.
         if planned.conflict.is_some() || client.id.is_chosen() {
-            requeue = requeue.at_latest_later(now);
+            requeue = requeue.or_sooner(Requeue::Later, now);
         }
         if client.suspended && readiness.state() == ReadyState::Ready {
             readiness.reason = ReadyReason::Suspended;

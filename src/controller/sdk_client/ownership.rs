@@ -109,8 +109,10 @@ impl Ownership {
 
     /// Reserves the hash of a key that was generated for the client, so that no other client gets
     /// it.
-    pub fn reserve(&self, client: &ObjectName, hash: KeyHash) {
-        self.0.lock().reserve(client, hash);
+    pub fn reserve(&self, reader: &Reader, client: &ObjectName, hash: KeyHash) {
+        let mut ledger = self.0.lock();
+        ledger.end_reservations(reader);
+        ledger.reserve(client, hash);
     }
 
     /// Records the resourceVersion at which the client's status was written.
@@ -123,8 +125,9 @@ impl Ownership {
     }
 
     /// Drops everything about a client that was deleted.
-    pub fn forget(&self, client: &ObjectName) {
+    pub fn forget(&self, reader: &Reader, client: &ObjectName) {
         let mut ledger = self.0.lock();
+        ledger.end_reservations(reader);
         ledger.hide(client);
         ledger.uninspected.remove(client);
         ledger.waiting.remove(client);
@@ -146,7 +149,7 @@ impl Ownership {
         asked: &[(KeyHash, Evidence)],
     ) -> HashMap<KeyHash, Ruling> {
         let mut ledger = self.0.lock();
-        ledger.reservations.retain(|hash, reservation| !reservation.is_over(hash, reader));
+        ledger.end_reservations(reader);
         ledger.hide(client);
         let inspected = ledger.all_inspected(reader, client, version);
         let mut rulings = HashMap::new();
@@ -178,6 +181,12 @@ impl Ownership {
 }
 
 impl Ledger {
+    /// Drops the reservations that are over. Not only when a client asks for a hash: each generated
+    /// key is reserved, so the reservations would grow with the number of keys.
+    fn end_reservations(&mut self, reader: &Reader) {
+        self.reservations.retain(|hash, reservation| !reservation.is_over(hash, reader));
+    }
+
     fn reserve(&mut self, client: &ObjectName, hash: KeyHash) {
         let reservation = Reservation { client: client.clone(), version: None, at: Instant::now() };
         self.reservations.insert(hash, reservation);

@@ -14,7 +14,7 @@ use super::driver::Reconcile;
 use super::plan::{Met, Plan};
 use super::queue::Reference;
 use super::triggers::{self, Triggers};
-use super::{Context, Error, Guarded, GuardedMeta, labelled_secret, ours, owner, revoked};
+use super::{Context, Error, Guarded, GuardedMeta, gauges, labelled_secret, ours, owner, revoked};
 use crate::crd::{Revocation, UserPool, UserPoolStatus};
 use crate::domain::ids::UserPoolId;
 use crate::domain::pool::{self as domain, Source};
@@ -33,9 +33,11 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
     let config_maps: Api<GuardedMeta<ConfigMap>> = Api::all(client.clone());
     let consenting: Api<GuardedMeta<Secret>> = Api::all(client.clone());
     let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<UserPool>(Api::all(client.clone()), secret);
+    let controller = triggers::controller::<UserPool>(Api::all(client.clone()), secret)
+        .retaining(gauges::signing_since);
     let (published, signers) = (controller.objects(), controller.objects());
     let referrers = labelled_secret::referrers(controller.objects());
+    gauges::expose_oldest_signing_key(context, controller.objects());
     let observing = &context.expectations;
     controller
         .reconcile_on(context.refresher.finished())

@@ -6,42 +6,16 @@
 //! a consumer never reads a key that validators reject.
 
 use jiff::{SignedDuration, Timestamp};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 use super::Reach;
 use crate::domain::credential::KeyHash;
 use crate::domain::duration::{later, spread};
 use crate::domain::ids::SdkClientId;
+use crate::domain::stored_key::{ApiKeyState, StoredApiKey};
 
 /// The maximum number of Previous keys. Further rotations within one overlap are deferred, because
 /// each would end the overlap of a key early.
 pub const MAX_PREVIOUS: usize = 8;
-
-/// State of an API key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum ApiKeyState {
-    /// Published to validators, not delivered yet.
-    Next,
-    /// The key in the Secret.
-    Current,
-    /// Replaced; valid until it expires.
-    Previous,
-}
-
-/// The record of a delivered key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveredKey {
-    /// SHA-256 of the key.
-    pub hash: KeyHash,
-    /// Current or Previous.
-    pub state: ApiKeyState,
-    /// When it was delivered. Unknown for a key that was put into the Secret by hand, without a
-    /// record; such a key is treated as older than any other.
-    pub created_at: Option<Timestamp>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-}
 
 /// What the spec of the client asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +32,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The delivered keys that are still valid, oldest first.
-    pub live: Vec<DeliveredKey>,
+    pub live: Vec<StoredApiKey>,
     /// What to do about the Next key.
     pub next: NextKey,
     /// When the next rotation is due by schedule.
@@ -89,15 +63,15 @@ impl Policy {
     pub fn step(
         &self,
         client: SdkClientId,
-        delivered: &[DeliveredKey],
+        delivered: &[StoredApiKey],
         requested: bool,
         reach: Reach,
         now: Timestamp,
     ) -> Step {
-        let counts = |key: &&DeliveredKey| {
+        let counts = |key: &&StoredApiKey| {
             key.state == ApiKeyState::Current || key.expires_at.is_some_and(|end| end > now)
         };
-        let live: Vec<_> = delivered.iter().filter(counts).cloned().collect();
+        let live: Vec<_> = delivered.iter().filter(counts).copied().collect();
         let current = live.iter().find(|key| key.state == ApiKeyState::Current);
         let next_rotation = current.and_then(|key| self.next_rotation(client, key));
         let due = requested || next_rotation.is_some_and(|time| time <= now);
@@ -124,15 +98,15 @@ impl Policy {
     /// A key that is replaced at `now`: valid until the end of the overlap, which starts with the
     /// delivery of the new key, so neither a restart nor a late delivery shortens it.
     #[must_use]
-    pub fn retire(&self, key: &DeliveredKey, now: Timestamp) -> DeliveredKey {
+    pub fn retire(&self, key: &StoredApiKey, now: Timestamp) -> StoredApiKey {
         if key.state == ApiKeyState::Previous {
-            return key.clone();
+            return *key;
         }
         let end = later(now, self.overlap);
-        DeliveredKey {
+        StoredApiKey {
             state: ApiKeyState::Previous,
             expires_at: Some(key.expires_at.map_or(end, |expiry| expiry.min(end))),
-            ..key.clone()
+            ..*key
         }
     }
 
@@ -140,16 +114,16 @@ impl Policy {
     #[must_use]
     pub fn deliver(
         &self,
-        live: &[DeliveredKey],
+        live: &[StoredApiKey],
         new: KeyHash,
         now: Timestamp,
-    ) -> Vec<DeliveredKey> {
+    ) -> Vec<StoredApiKey> {
         let replaced = live.iter().filter(|key| key.hash != new);
         let mut keys: Vec<_> = replaced.map(|key| self.retire(key, now)).collect();
         keys.retain(|key| key.expires_at.is_none_or(|end| end > now));
         // Only a new Secret can exceed this, because a rotation is deferred instead.
         keys.drain(..keys.len().saturating_sub(MAX_PREVIOUS));
-        keys.push(DeliveredKey {
+        keys.push(StoredApiKey {
             hash: new,
             state: ApiKeyState::Current,
             created_at: Some(now),
@@ -160,7 +134,7 @@ impl Policy {
 
     /// Up to 10% earlier than an interval after delivery, but never later: a lifetime may be as
     /// short as interval plus overlap. A key of unknown age is due now.
-    fn next_rotation(&self, client: SdkClientId, key: &DeliveredKey) -> Option<Timestamp> {
+    fn next_rotation(&self, client: SdkClientId, key: &StoredApiKey) -> Option<Timestamp> {
         let interval = self.interval?;
         let Some(created_at) = key.created_at else {
             return Some(Timestamp::UNIX_EPOCH);

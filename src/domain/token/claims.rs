@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::domain::duration::later;
 use crate::domain::ids::{SdkClientId, UserPoolId};
+use crate::domain::json::parse_object;
 use crate::domain::policy::{Audience, IdClaimType};
-use crate::domain::principal::{AppUser, Principal, Verified};
+use crate::domain::principal::{AppUser, Claims, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID, Revocation};
 use crate::domain::signing_key_set::PublishedKey;
@@ -17,6 +20,7 @@ use crate::domain::token::TokenContext;
 #[derive(Debug)]
 pub struct SignedClaims<'c> {
     claims: Map<String, Value>,
+    text: String,
     context: &'c TokenContext,
     key: &'c PublishedKey,
     now: Timestamp,
@@ -24,13 +28,15 @@ pub struct SignedClaims<'c> {
 
 impl<'c> SignedClaims<'c> {
     /// For signature verification only, as its last step.
-    pub(super) const fn new(
-        claims: Map<String, Value>,
+    pub(super) fn parse(
+        payload: Vec<u8>,
         context: &'c TokenContext,
         key: &'c PublishedKey,
         now: Timestamp,
-    ) -> Self {
-        Self { claims, context, key, now }
+    ) -> Result<Self, Reason> {
+        let claims = parse_object(&payload).map_err(|_| Reason::TokenMalformed)?;
+        let text = String::from_utf8(payload).map_err(|_| Reason::TokenMalformed)?;
+        Ok(Self { claims, text, context, key, now })
     }
 
     /// Validates every claim, at the time at which the signature was verified, for the client of
@@ -44,7 +50,7 @@ impl<'c> SignedClaims<'c> {
         is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
     ) -> Result<Verified, Reason> {
         let TokenContext { client, pool, revocations, .. } = self.context;
-        if client.is_strict() {
+        if client.strict {
             self.check_made_for(client.id)?;
         }
         let is_live = |id: &str| {
@@ -76,15 +82,16 @@ impl<'c> SignedClaims<'c> {
         if let Some(reason) = revocations.iter().find_map(revoked) {
             return Err(reason);
         }
-        Ok(Verified::proven(Principal::AppUser(AppUser {
+        let text = RawValue::from_string(self.text).map_err(|_| Reason::TokenMalformed)?;
+        Ok(Verified::proven(Principal::AppUser(Arc::new(AppUser {
             organization: pool.organization,
             pool: pool.id,
             client: client.id,
             app_user_id,
             issued_at,
             expires_at,
-            claims: self.claims,
-        })))
+            claims: Claims::new(text),
+        }))))
     }
 
     /// For a strict client: the token must state that it was issued for this client.
@@ -102,10 +109,10 @@ impl<'c> SignedClaims<'c> {
         let leeway = self.context.pool.claims.leeway;
         let not_before = self.date("nbf")?;
         let issued_at = self.date("iat")?;
-        if self.now >= saturating_add(expires_at, leeway) {
+        if self.now >= self.context.expiry(expires_at) {
             return Err(Reason::TokenExpired);
         }
-        let latest_start = saturating_add(self.now, leeway);
+        let latest_start = later(self.now, leeway);
         if not_before.is_some_and(|date| date > latest_start) {
             return Err(Reason::TokenNotYetValid);
         }
@@ -186,8 +193,4 @@ impl<'c> SignedClaims<'c> {
             }
         }
     }
-}
-
-fn saturating_add(time: Timestamp, duration: SignedDuration) -> Timestamp {
-    time.checked_add(duration).unwrap_or(Timestamp::MAX)
 }

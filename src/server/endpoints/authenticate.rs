@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
+use super::verification_queue::Turn;
 use super::{CredentialType, Presented};
 use crate::domain::credential::{ApiKey, ApiKeys, Scheme as _, SessionToken, SessionTokens};
 use crate::domain::ids::{OrganizationId, SdkClientId};
@@ -16,35 +17,61 @@ use crate::index::Reader;
 use crate::replicas::refetch_requests::KeyLookup;
 use crate::server::ValidatorState;
 
-/// Authenticates from the index.
+/// Why there is no [`Verified`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// It is the verdict.
+    Verdict(Reason),
+    /// A signature has to be verified, and must wait for a turn of this organization.
+    Turn(OrganizationId),
+}
+
+impl From<Reason> for Pending {
+    fn from(reason: Reason) -> Self {
+        Self::Verdict(reason)
+    }
+}
+
+impl From<Pending> for Reason {
+    fn from(pending: Pending) -> Self {
+        match pending {
+            Pending::Verdict(reason) => reason,
+            Pending::Turn(_) => Self::Overloaded,
+        }
+    }
+}
+
+/// Authenticates from the index. `turn` is the turn that the request has waited for, if it has.
 ///
 /// # Errors
-/// Why the credential is invalid, or why that cannot be determined.
+/// Why the credential is invalid, or why that cannot be determined; or it must wait.
 pub fn authenticate(
     state: &ValidatorState,
     accepts: &[CredentialType],
     presented: &Presented,
-) -> Result<Verified, Reason> {
+    turn: Option<Turn>,
+) -> Result<Verified, Pending> {
     let (reader, now) = (&state.reader, state.clock.now());
     reader.answers()?;
     let credential = presented.credential.as_str();
     if credential.len() > MAX_TOKEN_BYTES {
-        return Err(Reason::CredentialTooLarge);
+        return Err(Reason::CredentialTooLarge.into());
     }
     let credential_type = type_of(credential).ok_or(Reason::CredentialUnrecognized)?;
     if !accepts.contains(&credential_type) {
-        return Err(Reason::CredentialKindRefused);
+        return Err(Reason::CredentialKindRefused.into());
     }
     let verified = match credential_type {
         CredentialType::ApiKey => api_key(reader, now, credential)?,
         CredentialType::SessionToken => session_token(reader, now, credential)?,
         CredentialType::AppUserIdToken => {
-            app_user_id_token(state, now, credential, presented.client.as_deref())?
+            app_user_id_token(state, now, credential, presented.client.as_deref(), turn)?
         }
     };
+    // Whether or not the token was in the cache.
     match &presented.organization {
         Some(id) if OrganizationId::parse(id) != Some(verified.organization()) => {
-            Err(Reason::OrganizationMismatch)
+            Err(Reason::OrganizationMismatch.into())
         }
         _ => Ok(verified),
     }
@@ -62,15 +89,13 @@ fn type_of(credential: &str) -> Option<CredentialType> {
 
 fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     // The checksum comes first, so that junk costs no lookup.
-    let key = ApiKey::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
-    let hash = key.hash();
+    let hash = ApiKey::hash_of(credential).ok_or(Reason::CredentialUnrecognized)?;
     let (client, revocations) = reader.api_key_context(&hash, now).ok_or(Reason::ApiKeyUnknown)?;
     client.prove(&hash, &revocations, now)
 }
 
 fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
-    let token = SessionToken::parse(credential).ok_or(Reason::CredentialUnrecognized)?;
-    let hash = token.hash();
+    let hash = SessionToken::hash_of(credential).ok_or(Reason::CredentialUnrecognized)?;
     let (member, revocations) = reader.session_context(&hash, now).ok_or(Reason::SessionUnknown)?;
     member.prove(&hash, &revocations, now)
 }
@@ -80,16 +105,26 @@ fn app_user_id_token(
     now: Timestamp,
     credential: &str,
     client: Option<&str>,
-) -> Result<Verified, Reason> {
-    let reader = &state.reader;
+    turn: Option<Turn>,
+) -> Result<Verified, Pending> {
+    let ValidatorState { reader, metrics, verified_tokens, .. } = state;
+    let client = client.map(|client| SdkClientId::parse(client).ok_or(Reason::ClientUnknown));
+    let known = client.and_then(Result::ok);
+    let cache_key = known.and_then(|client| verified_tokens.key(credential, client));
+    if let Some(key) = &cache_key {
+        let hit = verified_tokens.get(key, now);
+        if turn.is_none() {
+            metrics.token_cache(hit.is_some());
+        }
+        if let Some(verified) = hit {
+            return Ok(verified);
+        }
+    }
     let token = UnverifiedToken::parse(credential)?;
-    let client = client.ok_or(Reason::ClientMissing)?;
-    let client = SdkClientId::parse(client).ok_or(Reason::ClientUnknown)?;
+    let client = client.ok_or(Reason::ClientMissing)??;
     let context = reader.token_context(client, now)?;
     let pool = &context.pool;
-    let signed = token.check_signature(&context, now);
-    state.metrics.signatures_verified(token.verifications());
-    let signed = signed.map_err(|reason| match reason {
+    let located = token.locate_key(&context, now).map_err(|reason| match reason {
         // What the chain does not know: a key that is missing from a fetched set may be newer than
         // the set, also if the set has its `kid` with another algorithm.
         Reason::KeyUnknown | Reason::AlgorithmMismatch if pool.source.is_fetched() => {
@@ -97,7 +132,18 @@ fn app_user_id_token(
         }
         reason => reason,
     })?;
-    signed.check(|id, pool| reader.client(id).is_some_and(|client| client.live_pool() == Ok(pool)))
+    // Before any cryptography, and after everything that rejects a token without it.
+    let turn = turn.or_else(|| state.verification_queue.try_turn());
+    let turn = turn.ok_or(Pending::Turn(pool.organization))?;
+    let signed = located.check_signature();
+    drop(turn);
+    metrics.signatures_verified(token.verifications());
+    let is_live = |id, pool| reader.client(id).is_some_and(|it| it.live_pool() == Ok(pool));
+    let verified = signed?.check(is_live)?;
+    if let Some(key) = cache_key {
+        verified_tokens.insert(key, &context, &verified, now);
+    }
+    Ok(verified)
 }
 
 /// Whether the key exists is known only once the leader has fetched the set again; if it does not,

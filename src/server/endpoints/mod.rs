@@ -8,7 +8,10 @@
 
 mod authenticate;
 pub mod validate;
+pub mod verification_queue;
+pub mod verified_tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -19,7 +22,7 @@ use zeroize::Zeroizing;
 use super::ValidatorState;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
-use authenticate::authenticate;
+use authenticate::{Pending, authenticate};
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
 const MISSING_KEY_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -122,8 +125,7 @@ impl Endpoint {
             Ok(presented) => self.wait_for_verdict(state, &presented).await,
             Err(reason) => Err(reason),
         };
-        let label = verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "active");
-        state.metrics.verdict(self.name, label);
+        state.metrics.verdict(self.name, verdict.as_ref().map(drop).map_err(|reason| *reason));
         verdict
     }
 
@@ -135,36 +137,55 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let verdict = || authenticate(state, self.accepts, presented);
-        let Some(limit) = self.waits_for_missing_key else { return verdict() };
-        // Before the first verdict, so that no change after it is missed.
-        let mut changes = reader.applied().subscribe();
-        let first = verdict();
+        let first = self.verdict(state, presented).await;
+        let Some(limit) = self.waits_for_missing_key else { return first };
         if first != Err(Reason::KeyNotYetKnown) {
             return first;
         }
         let Some(_slot) = reader.refetch_requests().wait_slot() else { return first };
+        // Before the next verdict, so that no change after it is missed.
+        let mut changes = reader.applied().subscribe();
         let waiting = async {
-            while changes.changed().await.is_ok() {
-                let verdict = verdict();
-                if verdict != Err(Reason::KeyNotYetKnown) {
+            loop {
+                let verdict = self.verdict(state, presented).await;
+                if verdict != Err(Reason::KeyNotYetKnown) || changes.changed().await.is_err() {
                     return verdict;
                 }
             }
-            Err(Reason::KeyNotYetKnown)
         };
         timeout(limit, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
+    }
+
+    /// The verdict on the state of now. After the wait for a turn, everything is read again: the
+    /// state may have changed, and another request may have verified the same token.
+    async fn verdict(
+        &self,
+        state: &ValidatorState,
+        presented: &Presented,
+    ) -> Result<Verified, Reason> {
+        match authenticate(state, self.accepts, presented, None) {
+            Err(Pending::Turn(organization)) => {
+                let turn = state.verification_queue.turn(organization).await?;
+                authenticate(state, self.accepts, presented, Some(turn)).map_err(Reason::from)
+            }
+            verdict => verdict.map_err(Reason::from),
+        }
     }
 }
 
 /// The routes of the endpoints that are not part of the REST API.
-pub fn routes() -> Router<ValidatorState> {
+pub fn routes() -> Router<Arc<ValidatorState>> {
     Router::new().route("/v1/validate", post(validate::validate))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn verdicts_of_every_endpoint_are_counted() {
+        assert_eq!(ENDPOINTS.map(|endpoint| endpoint.name), crate::metrics::ENDPOINTS);
+    }
 
     #[test]
     fn endpoints_for_app_users_declare_where_the_client_comes_from() {

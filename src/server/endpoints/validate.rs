@@ -1,11 +1,15 @@
 //! `POST /v1/validate`, for any backend. The caller is trusted to specify its client, in the header
 //! `X-Anon-Sdk-Client-Id` or in the body.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::body::Bytes;
-use axum::extract::State;
+use axum::body::{Body, HttpBody as _};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -13,7 +17,8 @@ use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
 use super::{Presented, VALIDATE};
-use crate::domain::principal::{Principal, Verified};
+use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain::principal::{Claims, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::{self, Ignored};
@@ -35,22 +40,22 @@ pub struct ValidateRequest {
 }
 
 /// The response for a valid credential.
-#[derive(Debug, Default, Serialize, JsonSchema)]
+#[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Active<'v> {
     #[schemars(extend("const" = true))]
     active: bool,
     /// The type of the holder: `appUser`, `apiKey` or `member`.
     principal: &'static str,
-    organization_id: String,
+    organization_id: OrganizationId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_pool_id: Option<String>,
+    user_pool_id: Option<UserPoolId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sdk_client_id: Option<String>,
+    sdk_client_id: Option<SdkClientId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_user_id: Option<&'v str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    member_id: Option<String>,
+    member_id: Option<MemberId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     role: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +67,27 @@ pub struct Active<'v> {
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     expires_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    claims: Option<&'v Map<String, Value>>,
+    #[schemars(with = "Option<Map<String, Value>>")]
+    claims: Option<&'v Claims>,
+}
+
+impl Active<'_> {
+    const fn new(principal: &'static str, organization_id: OrganizationId) -> Self {
+        Self {
+            active: true,
+            principal,
+            organization_id,
+            user_pool_id: None,
+            sdk_client_id: None,
+            app_user_id: None,
+            member_id: None,
+            role: None,
+            key_id: None,
+            issued_at: None,
+            expires_at: None,
+            claims: None,
+        }
+    }
 }
 
 /// The response for an invalid credential, and for a result that is currently unknown.
@@ -76,12 +101,10 @@ pub struct Inactive {
 }
 
 /// Validates the credential of a request.
-pub async fn validate(
-    State(state): State<ValidatorState>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    match request(body) {
+pub async fn validate(State(state): State<Arc<ValidatorState>>, request: Request) -> Response {
+    // Not the extractor for headers, which would copy them.
+    let (Parts { headers, .. }, body) = request.into_parts();
+    match read(body).await {
         Ok(request) => {
             let presented = presented(headers, request);
             reply(&VALIDATE.authenticate(&state, presented).await)
@@ -90,9 +113,13 @@ pub async fn validate(
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the body is dropped here")]
-fn request(body: Bytes) -> Result<ValidateRequest, ApiError> {
-    match body.as_ref() {
+async fn read(body: Body) -> Result<ValidateRequest, ApiError> {
+    if body.is_end_stream() {
+        return Ok(ValidateRequest::default());
+    }
+    // It is in memory already: `server/frame.rs`.
+    let body = body.collect().await.map_err(|_| ApiError::malformed("the body could not be read"));
+    match body?.to_bytes().as_ref() {
         [] => Ok(ValidateRequest::default()),
         body => body::read(body, None, &Ignored::default()),
     }
@@ -138,35 +165,31 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
             return finish(status, Json(body).into_response());
         }
     };
-    let organization_id = verified.organization().to_string();
-    let common = Active { active: true, organization_id, ..Active::default() };
+    let active = |principal| Active::new(principal, verified.organization());
     let body = match verified.principal() {
         Principal::AppUser(user) => Active {
-            principal: "appUser",
-            user_pool_id: Some(user.pool.to_string()),
-            sdk_client_id: Some(user.client.to_string()),
+            user_pool_id: Some(user.pool),
+            sdk_client_id: Some(user.client),
             app_user_id: Some(&user.app_user_id),
             issued_at: user.issued_at,
             expires_at: Some(user.expires_at),
             claims: Some(&user.claims),
-            ..common
+            ..active("appUser")
         },
         Principal::ApiKey(key) => Active {
-            principal: "apiKey",
-            sdk_client_id: Some(key.client.to_string()),
+            sdk_client_id: Some(key.client),
             role: Some(key.role.as_str()),
             key_id: Some(&key.key_id),
             issued_at: key.created_at,
             expires_at: key.expires_at,
-            ..common
+            ..active("apiKey")
         },
         Principal::Member(session) => Active {
-            principal: "member",
-            member_id: Some(session.member.to_string()),
+            member_id: Some(session.member),
             role: Some(session.role.as_str()),
             issued_at: Some(session.created_at),
             expires_at: Some(session.expires_at),
-            ..common
+            ..active("member")
         },
     };
     finish(StatusCode::OK, Json(body).into_response())

@@ -113,6 +113,7 @@ pub async fn mint(
         error!(pool = %target.pool.id, %error, "failed to sign a token");
         ApiError::internal()
     })?;
+    state.metrics.token_issued();
     audit::object(&target.pool.id);
     Ok(reply(AppUserIdToken { app_user_id_token }))
 }

@@ -18,8 +18,8 @@ use tracing::{Instrument as _, Span, info, info_span};
 use crate::domain::ids::OrganizationId;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
+use crate::server::arrival::Arrival;
 use crate::server::body::Ignored;
-use crate::server::concurrency::WorkerSlot;
 use crate::server::error::ErrorName;
 use crate::server::{ApiError, REQUEST_ID};
 
@@ -50,7 +50,7 @@ pub async fn audited(operation: Operation, mut request: Request, next: Next) -> 
     if !operation.writes() {
         return next.run(request).instrument(span).await;
     }
-    let place = request.extensions().get::<WorkerSlot>().cloned();
+    let place = request.extensions().get::<Arrival>().and_then(|arrival| arrival.slot.clone());
     let write = async move {
         let _place = place;
         let response = next.run(request).await;

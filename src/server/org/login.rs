@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::State;
-use axum::http::{Extensions, HeaderMap};
+use axum::http::{Extensions, HeaderMap, StatusCode};
 use futures::future::join_all;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec};
 use kube::api::{Api, PostParams};
@@ -66,8 +66,20 @@ pub async fn login(
     headers: HeaderMap,
     JsonBody(body): JsonBody<Login>,
 ) -> Result<Reply<LoginSession>, ApiError> {
+    let result = log_in(&state, &extensions, &headers, body).await;
+    let status = result.as_ref().map_or_else(ApiError::status, |_| StatusCode::OK);
+    state.metrics.login(status.as_u16());
+    result
+}
+
+async fn log_in(
+    state: &ApiState,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    body: Login,
+) -> Result<Reply<LoginSession>, ApiError> {
     state.reader.answers()?;
-    let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
+    let peer = rate_limit::peer(extensions, headers, state.platform.proxy_hops);
     let began = Instant::now();
     let organization = body.organization_id.as_deref();
     let mut hint = "wrong e-mail address or password, or the member may not log in";
@@ -79,16 +91,16 @@ pub async fn login(
             ));
         }
         hint = "the token is invalid or not issued for audience `anon-operator`, or belongs to no member who may log in";
-        by_kubernetes(&state, organization, peer, &token).await?
+        by_kubernetes(state, organization, peer, &token).await?
     } else {
         let email = required("email", body.email)?;
         let password = required("password", body.password)?;
         // Checked before the rate limits: a malformed request must not use up anyone's budget.
-        by_password(&state, email, password, organization, peer).await?
+        by_password(state, email, password, organization, peer).await?
     };
     let found = the_one(found)?;
     let token = match &found {
-        Some((member, proof)) => sessions::begin(&state, &member.name, proof).await?,
+        Some((member, proof)) => sessions::begin(state, &member.name, proof).await?,
         None => None,
     };
     let (Some((member, _)), Some(token)) = (found, token) else {

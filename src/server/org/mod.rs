@@ -75,7 +75,7 @@ impl ApiState {
         settings: PlatformSettings,
     ) -> io::Result<Self> {
         let signer = Signer::new(client.clone(), &settings.operator_namespace);
-        let platform = Platform::new(client, &validator.public_url, settings)?;
+        let platform = Platform::new(client, &validator, settings)?;
         Ok(Self { validator, signer: Arc::new(signer), platform: Arc::new(platform) })
     }
 }
@@ -134,16 +134,21 @@ pub struct PlatformSettings {
 }
 
 impl Platform {
-    /// `public_url` is one of the accepted audiences.
+    /// The public URL is one of the accepted audiences.
     ///
     /// # Errors
     /// The system cannot start a thread.
-    pub fn new(client: Client, public_url: &str, settings: PlatformSettings) -> io::Result<Self> {
+    pub fn new(
+        client: Client,
+        validator: &ValidatorState,
+        settings: PlatformSettings,
+    ) -> io::Result<Self> {
+        let public_url = validator.public_url.as_ref().to_owned();
         Ok(Self {
             passwords: Passwords::new(client.clone(), &settings.operator_namespace)?,
             client,
-            limits: Limits::default(),
-            audiences: vec![public_url.to_owned(), names::MANAGER.to_owned()],
+            limits: Limits::new(Arc::clone(&validator.metrics)),
+            audiences: vec![public_url, names::MANAGER.to_owned()],
             link_url: settings.link_url,
             allow_sign_up: settings.allow_sign_up,
             operator_namespace: settings.operator_namespace,

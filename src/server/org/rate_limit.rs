@@ -8,17 +8,20 @@
 //!   work. Calls with an API key are not: a backend logs in all of its users with one key.
 
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::domain::ids::{MemberId, OrganizationId};
+use crate::metrics::Metrics;
 use crate::server::ApiError;
+use crate::server::arrival::Arrival;
 
 /// Burst of logins for one e-mail address from one peer address; then one every [`EMAIL_INTERVAL`].
 const EMAIL_BURST: u32 = 10;
@@ -42,8 +45,12 @@ const MEMBERS_INTERVAL: Duration = Duration::from_millis(10);
 const SIGN_UP_EMAIL_BURST: u32 = 2;
 const SIGN_UP_EMAIL_INTERVAL: Duration = Duration::from_hours(1);
 
+/// After how many checks the budgets that are full again are dropped.
+const CLEANUP_INTERVAL: u32 = 1024;
+
 /// The remaining budgets. Their number is limited: keys are hashed to 16 bits with a secret of this
-/// process, so callers can neither exhaust the memory nor choose whose budget they share.
+/// process, so callers can neither exhaust the memory nor choose whose budget they share. Budgets
+/// that are full again are dropped from time to time.
 pub struct Limits {
     emails: Option<Limiter>,
     emails_total: Option<Limiter>,
@@ -53,38 +60,65 @@ pub struct Limits {
     organizations: Option<Limiter>,
     sign_up_emails: Option<Limiter>,
     hasher: RandomState,
+    metrics: Arc<Metrics>,
 }
 
-type Limiter = DefaultKeyedRateLimiter<u16>;
+/// The budgets of one limit.
+struct Limiter {
+    /// The name of the limit in the metrics.
+    name: &'static str,
+    budgets: DefaultKeyedRateLimiter<u16>,
+    checks: AtomicU32,
+}
 
-impl Default for Limits {
-    fn default() -> Self {
-        let limiter = |period, burst| {
-            let burst = NonZeroU32::new(burst)?;
-            Quota::with_period(period).map(|quota| RateLimiter::keyed(quota.allow_burst(burst)))
-        };
-        Self {
-            emails: limiter(EMAIL_INTERVAL, EMAIL_BURST),
-            emails_total: limiter(EMAIL_TOTAL_INTERVAL, EMAIL_TOTAL_BURST),
-            peers: limiter(PEER_INTERVAL, PEER_BURST),
-            sign_ups: limiter(SIGN_UP_INTERVAL, SIGN_UP_BURST),
-            members: limiter(MEMBER_INTERVAL, MEMBER_BURST),
-            organizations: limiter(MEMBERS_INTERVAL, MEMBERS_BURST),
-            sign_up_emails: limiter(SIGN_UP_EMAIL_INTERVAL, SIGN_UP_EMAIL_BURST),
-            hasher: RandomState::new(),
+impl Limiter {
+    fn new(name: &'static str, period: Duration, burst: u32) -> Option<Self> {
+        let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(burst)?);
+        Some(Self { name, budgets: RateLimiter::keyed(quota), checks: AtomicU32::new(0) })
+    }
+
+    fn check(&self, hash: u64, metrics: &Metrics) -> Result<(), ApiError> {
+        if self.checks.fetch_add(1, Ordering::Relaxed).is_multiple_of(CLEANUP_INTERVAL) {
+            self.budgets.retain_recent();
+            self.budgets.shrink_to_fit();
         }
+        let key = u16::try_from(hash >> 48).unwrap_or_default();
+        self.budgets.check_key(&key).map_err(|not_until| {
+            metrics.rate_limited(self.name);
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            ApiError::too_many("too many requests of this kind; try again later", wait)
+        })
     }
 }
 
 impl Limits {
+    /// Full budgets.
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self {
+            emails: Limiter::new("login_email", EMAIL_INTERVAL, EMAIL_BURST),
+            emails_total: Limiter::new("login_email", EMAIL_TOTAL_INTERVAL, EMAIL_TOTAL_BURST),
+            peers: Limiter::new("login_peer", PEER_INTERVAL, PEER_BURST),
+            sign_ups: Limiter::new("sign_up_peer", SIGN_UP_INTERVAL, SIGN_UP_BURST),
+            members: Limiter::new("member", MEMBER_INTERVAL, MEMBER_BURST),
+            organizations: Limiter::new("organization", MEMBERS_INTERVAL, MEMBERS_BURST),
+            sign_up_emails: Limiter::new(
+                "sign_up_email",
+                SIGN_UP_EMAIL_INTERVAL,
+                SIGN_UP_EMAIL_BURST,
+            ),
+            hasher: RandomState::new(),
+            metrics,
+        }
+    }
+
     /// Counts a login of this e-mail address from this peer.
     ///
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn email(&self, login_name: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let of_peer = self.hasher.hash_one((login_name, peer.map(network)));
-        check(self.emails.as_ref(), of_peer)?;
-        check(self.emails_total.as_ref(), self.hasher.hash_one(login_name))
+        self.check(self.emails.as_ref(), of_peer)?;
+        self.check(self.emails_total.as_ref(), self.hasher.hash_one(login_name))
     }
 
     /// Counts a login from this address. An IPv6 network is treated as one address.
@@ -108,8 +142,8 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
-        check(self.members.as_ref(), self.hasher.hash_one(member))?;
-        check(self.organizations.as_ref(), self.hasher.hash_one(organization))
+        self.check(self.members.as_ref(), self.hasher.hash_one(member))?;
+        self.check(self.organizations.as_ref(), self.hasher.hash_one(organization))
     }
 
     /// Counts a new organization by sign-up for this e-mail address. A repeated request creates no
@@ -118,12 +152,16 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
-        check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
+        self.check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
     }
 
     fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
-        check(limiter, self.hasher.hash_one(network(peer)))
+        self.check(limiter, self.hasher.hash_one(network(peer)))
+    }
+
+    fn check(&self, limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
+        limiter.map_or(Ok(()), |limiter| limiter.check(hash, &self.metrics))
     }
 }
 
@@ -139,7 +177,7 @@ fn network(peer: IpAddr) -> u128 {
 /// in `X-Forwarded-For` that the first of them has added. Each proxy appends the address of its own
 /// peer.
 pub fn peer(extensions: &Extensions, headers: &HeaderMap, hops: usize) -> Option<IpAddr> {
-    let socket = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+    let socket = extensions.get::<Arrival>().map(|arrival| arrival.address.ip());
     let values = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let said: Vec<_> = values.flat_map(|value| value.split(',')).map(str::trim).collect();
     let index = said.len().checked_sub(hops).filter(|_| hops > 0);
@@ -147,22 +185,15 @@ pub fn peer(extensions: &Extensions, headers: &HeaderMap, hops: usize) -> Option
     forwarded.or(socket)
 }
 
-fn check(limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
-    let Some(limiter) = limiter else { return Ok(()) };
-    let key = u16::try_from(hash >> 48).unwrap_or_default();
-    limiter.check_key(&key).map_err(|not_until| {
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        ApiError::too_many("too many requests of this kind; try again later", wait)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::ConnectionLimits;
+    use crate::server::connection_limit::Connections;
 
     #[test]
     fn a_burst_and_no_more() {
-        let limits = Limits::default();
+        let limits = Limits::new(Arc::default());
         let login = |last| limits.email("ada@acme.example", Some([10, 0, 0, last].into())).is_ok();
         assert_eq!((0..20).take_while(|_| login(1)).count(), 10);
         assert!(!login(1));
@@ -185,7 +216,7 @@ mod tests {
 
     #[test]
     fn members_have_a_budget_each_and_one_together() {
-        let limits = Limits::default();
+        let limits = Limits::new(Arc::default());
         let (own, other) = (OrganizationId::derive("acme"), OrganizationId::derive("other"));
         let member = |number: usize| MemberId::derive("acme", &format!("m{number}"));
         let count = |number, most| {
@@ -200,9 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn budgets_that_are_full_again_are_dropped() {
+        let limits = Limits::new(Arc::default());
+        let organization = OrganizationId::derive("acme");
+        let held = || limits.members.as_ref().unwrap().budgets.len();
+        for number in 0..3000 {
+            let member = MemberId::derive("acme", &number.to_string());
+            limits.member(member, organization).unwrap();
+        }
+        assert!(held() > 2000);
+        // Longer than it takes to restore the calls of members that share a budget.
+        std::thread::sleep(10 * MEMBER_INTERVAL);
+        for _ in 0..CLEANUP_INTERVAL {
+            let _ = limits.member(MemberId::derive("acme", "last"), organization);
+        }
+        assert!(held() < 10, "{}", held());
+    }
+
+    #[test]
     fn who_it_is_behind_proxies() {
         let mut extensions = Extensions::new();
-        extensions.insert(ConnectInfo(SocketAddr::from(([10, 0, 0, 9], 1))));
+        extensions.insert(Arrival {
+            address: ([10, 0, 0, 9], 1).into(),
+            connections: Connections::new(ConnectionLimits::default()),
+            in_flight: None,
+            slot: None,
+        });
         let said = |values: &[&str], hops| {
             let mut headers = HeaderMap::new();
             for value in values {

@@ -45,7 +45,7 @@ pub struct PublicData<'c> {
 
 /// `GET /v1/clients/{clientId}`.
 pub async fn public_data(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {
@@ -75,7 +75,7 @@ pub async fn public_data(
 
 /// `OPTIONS /v1/clients/{clientId}`: the CORS preflight.
 pub async fn preflight(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Response {

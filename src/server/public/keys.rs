@@ -26,7 +26,7 @@ const _: () = assert!(MAX_CACHE_AGE.as_secs() < PUBLISH_AHEAD.as_secs());
 
 /// `GET /userPools/{id}/.well-known/jwks.json`.
 pub async fn jwks(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
@@ -48,7 +48,7 @@ pub struct Discovery<'p> {
 
 /// `GET /userPools/{id}/.well-known/openid-configuration`.
 pub async fn discovery(
-    State(state): State<ValidatorState>,
+    State(state): State<Arc<ValidatorState>>,
     id: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {

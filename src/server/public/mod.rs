@@ -5,6 +5,7 @@ pub mod cacheable;
 pub mod clients;
 pub mod keys;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -20,7 +21,7 @@ use super::error::no_such_method;
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_hours(2);
 
 /// The routes of the public documents.
-pub fn routes() -> Router<ValidatorState> {
+pub fn routes() -> Router<Arc<ValidatorState>> {
     // Pages read a key set with the same function as their other requests, so with headers that
     // cause a preflight, such as `Authorization`; it is ignored.
     let any_page = CorsLayer::new()

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use anon_operator::testing::app;
 use anon_operator::testing::config::Config;
 use anon_operator::testing::crd::{Revocation, SdkClient};
-use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::domain::stored_key::ApiKeyState;
 use clap::Parser;
 use futures::future::{BoxFuture, FutureExt as _};
 use http::{Method, Request};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anon_operator::testing::crd::SdkClient;
 use anon_operator::testing::domain::credential::ApiKey;
-use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::domain::stored_key::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 

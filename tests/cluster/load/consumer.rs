@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use anon_operator::testing::crd::SdkClient;
-use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::domain::stored_key::ApiKeyState;
 use serde_json::json;
 
 use crate::harness::operator::Setup;

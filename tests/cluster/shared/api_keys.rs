@@ -2,7 +2,7 @@
 
 use anon_operator::testing::crd::{Revocation, SdkClient};
 use anon_operator::testing::domain::credential::ApiKey;
-use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::domain::stored_key::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 

@@ -3,7 +3,7 @@
 
 use anon_operator::testing::crd::SdkClient;
 use anon_operator::testing::domain::credential::ApiKey;
-use anon_operator::testing::domain::rotation::api_keys::ApiKeyState;
+use anon_operator::testing::domain::stored_key::ApiKeyState;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::events::v1::Event;

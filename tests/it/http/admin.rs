@@ -67,6 +67,39 @@ async fn calls_of_the_rest_api_are_counted() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_endpoint_and_result() {
+    let (world, acme) = World::acme();
+    world.post("/v1/validate", Some(acme.key()), &json!({})).await;
+    world.post("/v1/validate", Some(acme.key()), &json!({})).await;
+    world.post("/v1/validate", Some("junk"), &json!({})).await;
+    world.post("/v1/validate", None, &json!([])).await;
+    world.get("/userPools/x/.well-known/jwks.json").await;
+    world.get("/nothing").await;
+    world.post("/org/appUserIdToken", Some(acme.key()), &json!({"appUserId": "u"})).await;
+    let login = json!({"email": "ada@acme.example", "password": "wrong"});
+    world.post("/org/login", None, &login).await;
+    let text = admin(&world, "/metrics").await.text;
+    for line in [
+        r#"anon_requests_total{endpoint="validate",result="ok"} 2"#,
+        r#"anon_requests_total{endpoint="validate",result="rejected"} 1"#,
+        r#"anon_requests_total{endpoint="validate",result="client_error"} 1"#,
+        r#"anon_requests_total{endpoint="validate",result="unavailable"} 0"#,
+        r#"anon_requests_total{endpoint="documents",result="client_error"} 1"#,
+        r#"anon_requests_total{endpoint="other",result="client_error"} 1"#,
+        r#"anon_request_duration_seconds_count{endpoint="validate",result="ok"} 2"#,
+        r#"anon_requests_total{endpoint="org",result="rejected"} 1"#,
+        r#"anon_requests_in_progress{part="validator"} 0"#,
+        r#"anon_requests_waiting{part="api"} 0"#,
+        r#"anon_logins_total{result="rejected"} 1"#,
+        r#"anon_logins_total{result="ok"} 0"#,
+        r#"anon_verdicts_total{endpoint="validate",verdict="token_expired"} 0"#,
+        r#"anon_build_info{version=""#,
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
+}
+
+#[tokio::test]
 async fn metrics_name_nobody() {
     let (world, acme) = World::acme();
     let mut claims = claims();

@@ -112,7 +112,7 @@ async fn a_token_at_link_url_waits_for_its_key_and_is_counted() {
     let answer = Answer { key: new, answered: true };
     let (reply, _) = futures::join!(link(), lead(&world, answer));
     assert_eq!(reply.status, 200, "{}", reply.text);
-    let text = world.state.metrics.expose([]).unwrap();
+    let text = world.state.metrics.expose().unwrap();
     for (endpoint, verdict, count) in
         [("link", "key_not_yet_known", 1), ("link", "active", 1), ("org", "active", 2)]
     {
@@ -166,7 +166,7 @@ async fn token_without_kid_asks_for_no_fetch_if_its_signature_is_bad() {
     };
     assert_eq!(ask(&world, &without_kid(&key)).await.status, 200);
     assert_eq!(ask(&world, &without_kid(&other)).await.json()["reason"], "signature_invalid");
-    let text = world.state.metrics.expose([]).unwrap();
+    let text = world.state.metrics.expose().unwrap();
     assert!(text.contains("anon_signature_verifications_total 2"), "{text}");
     let other = SigningKey::generate(Algorithm::EdDSA).unwrap();
     assert_eq!(ask(&world, &without_kid(&other)).await.json()["reason"], "key_not_yet_known");

@@ -1,8 +1,10 @@
 //! The HTTP routers, one request at a time.
 
+mod abuse;
 mod admin;
 mod audit;
 mod cors;
+mod flood;
 mod frame;
 mod junk;
 mod keys;

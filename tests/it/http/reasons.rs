@@ -2,12 +2,13 @@
 
 use anon_operator::testing::crd;
 use anon_operator::testing::domain::credential::{ApiKey, SessionToken};
-use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::domain::ids::{OrganizationId, SdkClientId};
 use anon_operator::testing::domain::reason::{Class, Reason};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Request;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use crate::support::objects::{self, claims, issuer, token};
 use crate::support::{Acme, CHALLENGE, MAX_JWKS_AGE, NOW, Reply, World, post};
@@ -191,6 +192,7 @@ fn provoke(reason: Reason, world: &World, acme: &Acme) -> Request<axum::body::Bo
             let request = post("/org/appUserIdToken", r#"{"appUserId":"u"}"#);
             with_header(request, "authorization", &format!("Bearer {good}"))
         }
+        Reason::Overloaded => changed(acme, "jti", json!("busy")),
         Reason::IndexNotReady | Reason::IndexStale => ask(&good, "web"),
     }
 }
@@ -218,6 +220,21 @@ fn expect(reason: Reason, reply: &Reply) {
     assert!(reply.header("x-request-id").is_some(), "{reason:?}");
 }
 
+/// Sends the request while as many tokens of the organization wait as may.
+async fn overloaded(world: &World, request: Request<axum::body::Body>) -> Reply {
+    let mut waiting = JoinSet::new();
+    for _ in 0..600 {
+        let queue = world.state.verification_queue.clone();
+        waiting.spawn(async move { queue.turn(OrganizationId::derive("acme")).await });
+    }
+    // The first one gets the turn and keeps it, until the queue is full and one is rejected.
+    let mut turns = Vec::new();
+    while let Some(Ok(Ok(turn))) = waiting.join_next().await {
+        turns.push(turn);
+    }
+    world.send(request).await
+}
+
 #[tokio::test]
 async fn every_reason_has_its_reply() {
     let (world, acme) = World::acme();
@@ -226,12 +243,13 @@ async fn every_reason_has_its_reply() {
         let reply = match reason {
             Reason::IndexNotReady => World::unlisted().send(request).await,
             Reason::IndexStale => World::stale().send(request).await,
+            Reason::Overloaded => overloaded(&world, request).await,
             _ => world.send(request).await,
         };
         expect(reason, &reply);
     }
     // `active` counted nowhere, every reason of the door once.
-    let metrics = world.state.metrics.expose([]).unwrap();
+    let metrics = world.state.metrics.expose().unwrap();
     for &reason in Reason::ALL {
         let line = format!(
             r#"anon_verdicts_total{{endpoint="validate",verdict="{}"}} 1"#,

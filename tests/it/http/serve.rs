@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anon_operator::testing::clock::Clock;
 use anon_operator::testing::config::Role;
-use anon_operator::testing::server::{self, ConnectionLimits};
+use anon_operator::testing::server::{self, ConnectionLimits, Listener, RequestLimits};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -33,10 +33,11 @@ pub fn start(router: Router, drain: Duration) -> Server {
     start_with(router, ConnectionLimits { drain_timeout: drain, ..ConnectionLimits::default() })
 }
 
-fn start_with(router: Router, limits: ConnectionLimits) -> Server {
+pub fn start_with(router: Router, limits: ConnectionLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+    let listener = Listener { socket: listener, name: "public", metrics: Arc::default() };
     let task = tokio::spawn(server::serve(listener, router, None, stop.clone(), limits));
     Server { address, stop, task }
 }
@@ -237,6 +238,25 @@ async fn a_request_has_its_time_and_waiting_is_part_of_it() {
         replies.iter().filter(|reply| reply.text.contains("too many concurrent requests")).count();
     assert_eq!(shed, 80);
     assert!(started.elapsed() < Duration::from_secs(25), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_beyond_the_limits_are_told_to_retry() {
+    let (world, acme) = World::acme();
+    world.api.silent(true);
+    let limits = RequestLimits { max_in_progress: 2, max_waiting: 1 };
+    let router = server::router(None, Some(world.state.clone()), limits);
+    let list = || {
+        let request = Request::get("/org/userPools");
+        request.header("authorization", format!("Bearer {}", acme.key())).body(Body::empty())
+    };
+    let requests = (0..5).map(|_| Reply::of(router.clone(), list().unwrap()));
+    let replies = join_all(requests).await;
+    let shed = replies.iter().filter(|reply| reply.text.contains("too many concurrent requests"));
+    assert_eq!(shed.count(), 2);
+    for reply in &replies {
+        assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, Some("1")));
+    }
 }
 
 #[tokio::test]

@@ -216,3 +216,38 @@ async fn session_tokens() {
     let reply = world.post("/v1/validate", Some(token.expose()), &json!({})).await;
     assert_eq!(reply.json()["reason"], "session_unknown");
 }
+
+/// Whether the token is in the cache has no effect on the responses.
+#[tokio::test]
+async fn a_cached_token_gets_the_same_responses() {
+    let (world, acme) = World::acme();
+    let token = token(acme.signing, &claims());
+    let client = acme.client();
+    let valid = json!({"sdkClientId": client});
+    let foreign = json!({"sdkClientId": client, "organizationId": OrganizationId::derive("x")});
+    let other = json!({"sdkClientId": SdkClientId::derive("acme", "other")});
+    let mut replies = Vec::new();
+    for _ in 0..2 {
+        for body in [&valid, &foreign, &other] {
+            replies.push(world.post(PATH, Some(&token), body).await.text);
+        }
+    }
+    assert_eq!(replies[..3], replies[3..]);
+    assert!(replies[4].contains("organization_mismatch"), "{}", replies[4]);
+    assert!(replies[5].contains("client_unknown"), "another client: {}", replies[5]);
+    let metrics = world.state.metrics.expose().unwrap();
+    for line in [
+        "anon_signature_verifications_total 1\n",
+        "anon_token_cache_hits_total 3\n",
+        "anon_token_cache_misses_total 3\n",
+    ] {
+        assert!(metrics.contains(line), "{line} {metrics}");
+    }
+    world.add(&objects::revocation_of(
+        "acme",
+        "leak",
+        &json!({"userPool": {"name": "users", "subjects": ["user-123"]}}),
+    ));
+    let reply = world.post(PATH, Some(&token), &valid).await;
+    assert_eq!(reply.json()["reason"], "user_revoked");
+}

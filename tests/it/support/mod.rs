@@ -6,6 +6,7 @@ pub mod log;
 pub mod objects;
 pub mod script;
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -17,7 +18,10 @@ use anon_operator::testing::domain::ids::SdkClientId;
 use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
-use anon_operator::testing::server::{self, ApiState, PlatformSettings, ValidatorState};
+use anon_operator::testing::server::{
+    self, ApiState, PlatformSettings, RequestLimits, ValidatorState, VerificationQueue,
+    VerifiedTokens,
+};
 use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -86,6 +90,8 @@ impl World {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             public_url: objects::PUBLIC_URL.into(),
+            verified_tokens: Arc::new(VerifiedTokens::new(1 << 20)),
+            verification_queue: VerificationQueue::new(NonZeroUsize::MIN),
         };
         let state = api_state(validator, &api, PlatformSettings::default());
         Self { index, clock, state, api }
@@ -128,7 +134,8 @@ impl World {
 
     pub fn router(&self, roles: &[Role]) -> Router {
         let validator = roles.contains(&Role::Validator).then(|| self.state.validator.clone());
-        server::router(validator, roles.contains(&Role::Api).then(|| self.state.clone()))
+        let api = roles.contains(&Role::Api).then(|| self.state.clone());
+        server::router(validator, api, RequestLimits::default())
     }
 
     /// Sends a request to a replica with the roles api and validator.

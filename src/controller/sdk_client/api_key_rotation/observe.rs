@@ -19,7 +19,8 @@ use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::RevocationTarget;
 use crate::domain::rotation::Reach;
-use crate::domain::rotation::api_keys::{ApiKeyState, NextKey};
+use crate::domain::rotation::api_keys::NextKey;
+use crate::domain::stored_key::ApiKeyState;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 
@@ -104,7 +105,7 @@ pub async fn observe(
 /// Generates a key, and reserves its hash until status lists it.
 fn generate(context: &Context, client: &SdkClient) -> Result<ApiKey, Error> {
     let key = ApiKey::generate()?;
-    context.ownership.reserve(&client.name, key.hash());
+    context.ownership.reserve(&context.reader, &client.name, key.hash());
     Ok(key)
 }
 

@@ -549,8 +549,23 @@ fn a_generated_key_is_nobody_elses_before_status_lists_it() {
     let key = ApiKey::generate().unwrap().hash();
     let (_, reader) = reader(&[("a", &[], &[]), ("thief", &[key], &[])]);
     let ownership = Ownership::default();
-    ownership.reserve(&named("a"), key);
+    ownership.reserve(&reader, &named("a"), key);
     assert_eq!(ruling(&ownership, &reader, "thief", key), Ruling::Conflict);
+}
+
+#[test]
+fn reservations_do_not_grow_with_the_number_of_keys() {
+    let (index, reader) = reader(&[]);
+    let ownership = Ownership::default();
+    for number in 1..=100 {
+        let (client, version) = (format!("c{number}"), number.to_string());
+        ownership.reserve(&reader, &named(&client), ApiKey::generate().unwrap().hash());
+        ownership.written(&named(&client), &version);
+        index.advanced(Kind::SdkClient, &version);
+        assert_eq!(ownership.0.lock().reservations.len(), 1);
+    }
+    ownership.forget(&reader, &named("c100"));
+    assert!(ownership.0.lock().reservations.is_empty());
 }
 
 #[test]
@@ -634,7 +649,7 @@ fn nothing_is_kept_of_what_is_settled_or_gone() {
     ownership.inspected(&named("a"), true);
     ownership.written(&named("a"), "3");
     index.advanced(Kind::SdkClient, "3");
-    ownership.forget(&named("a"));
+    ownership.forget(&reader, &named("a"));
     ownership.decide(&reader, &named("b"), "2", &[]);
     let ledger = ownership.0.lock();
     assert!(ledger.reservations.is_empty() && ledger.shown.is_empty());

@@ -26,7 +26,9 @@ fn verdict(
 }
 
 fn change_client(context: &mut TokenContext, change: impl Fn(&mut SdkClient)) {
-    change(Arc::make_mut(&mut context.client));
+    let mut client = webapp();
+    change(&mut client);
+    context.client = client.for_tokens();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use crate::cluster::Cluster;
+use super::cluster::Cluster;
 
 /// Linux counts CPU time in hundredths of a second (USER_HZ) on every architecture that matters.
 const TICKS_PER_SECOND: f64 = 100.0;

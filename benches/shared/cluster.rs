@@ -12,6 +12,15 @@ use serde_json::json;
 /// The namespace of all benchmark objects.
 pub const NAMESPACE: &str = "bench";
 
+/// What the chart grants to one replica.
+#[derive(Clone)]
+pub struct Identity {
+    /// The kubeconfig of the operator's account.
+    pub kubeconfig: PathBuf,
+    /// The Pod that it is bound to.
+    pub pod: String,
+}
+
 /// The clients, identities and files of the cluster.
 pub struct Cluster {
     /// The cluster's administrator: creates custom resources.
@@ -19,10 +28,8 @@ pub struct Cluster {
     /// The operator's account: makes the raw writes, which the chart's admission policies allow
     /// only to this account.
     pub account: Client,
-    /// The kubeconfig of the operator's account.
-    pub kubeconfig: PathBuf,
-    /// The Pod that it is bound to.
-    pub pod: String,
+    /// One for each replica of the chart.
+    pub identities: Vec<Identity>,
     /// The user name of the operator's account in the audit log.
     pub user: String,
     /// The directory of the control plane.
@@ -34,16 +41,22 @@ pub struct Cluster {
 impl Cluster {
     /// Connects as the environment specifies, and creates the namespace.
     pub async fn connect() -> anyhow::Result<Self> {
-        let first = |list: String| list.split(':').next().unwrap_or_default().to_owned();
-        let kubeconfig = PathBuf::from(first(variable("ANON_OPERATOR_KUBECONFIGS")?));
+        let (kubeconfigs, pods) =
+            (variable("ANON_OPERATOR_KUBECONFIGS")?, variable("ANON_OPERATOR_PODS")?);
+        let identity = |(kubeconfig, pod): (&str, &str)| Identity {
+            kubeconfig: PathBuf::from(kubeconfig),
+            pod: pod.to_owned(),
+        };
+        let identities: Vec<_> =
+            kubeconfigs.split(':').zip(pods.split(':')).map(identity).collect();
+        let first = identities.first().context("the chart has no replica")?;
         let admin = Client::try_from(Config::infer().await?)?;
-        let config = Kubeconfig::read_from(&kubeconfig)?;
+        let config = Kubeconfig::read_from(&first.kubeconfig)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         let cluster = Self {
             admin,
             account: Client::try_from(config)?,
-            kubeconfig,
-            pod: first(variable("ANON_OPERATOR_PODS")?),
+            identities,
             user: format!("system:serviceaccount:{}", variable("ANON_OPERATOR_ACCOUNT")?),
             directory: PathBuf::from(variable("ANON_DEV_DIR")?),
             audit: PathBuf::from(variable("ANON_AUDIT_LOG")?),

@@ -3,22 +3,48 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 use tokio::time::sleep;
 
-use crate::cluster::Cluster;
-use crate::cpu;
+use super::cluster::Cluster;
+use super::cpu;
 
 /// How long to wait for further writes after the last expected one.
 pub const SETTLE: Duration = Duration::from_secs(2);
 
+/// How an operator is started.
+#[derive(Clone, Debug, Default)]
+pub struct Launch {
+    /// Which replica of the chart it is.
+    pub replica: usize,
+    /// The CPU that it may use; any if `None`.
+    pub core: Option<usize>,
+    /// Further flags of `anon-operator run`.
+    pub flags: Vec<String>,
+}
+
+impl Launch {
+    /// A process that only validates.
+    pub fn validator(core: Option<usize>) -> Self {
+        Self { core, flags: vec!["--roles=validator".to_owned()], ..Self::default() }
+    }
+
+    fn may_lead(&self) -> bool {
+        !self.flags.iter().any(|flag| flag.starts_with("--roles=")) && self.replica == 0
+    }
+}
+
+/// How long an operator with very many objects may take to become ready.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+
 /// A running operator.
 pub struct Operator {
     process: Child,
+    port: u16,
     admin_port: u16,
     /// Time from its start until it was ready.
     pub ready_after: Duration,
@@ -27,39 +53,55 @@ pub struct Operator {
 impl Operator {
     /// Starts it, and waits until it is ready and the leader.
     pub async fn start(cluster: &Cluster) -> anyhow::Result<Self> {
-        let (listen, admin_port) = (free_port()?, free_port()?);
-        let log = fs::File::create(cluster.audit.with_file_name("operator.log"))?;
+        Self::launch(cluster, &Launch::default()).await
+    }
+
+    /// Starts it, and waits until it is ready. The first replica then waits until it is the leader,
+    /// if it has the role of a controller.
+    pub async fn launch(cluster: &Cluster, launch: &Launch) -> anyhow::Result<Self> {
+        let (port, admin_port) = (free_port()?, free_port()?);
+        let identity = cluster.identities.get(launch.replica).context("no such replica")?;
+        let log = format!("operator-{}.log", launch.replica);
+        let log = fs::File::create(cluster.audit.with_file_name(log))?;
         let start = Instant::now();
-        let process = Command::new(env!("CARGO_BIN_EXE_anon-operator"))
+        let process = on_core(launch.core, env!("CARGO_BIN_EXE_anon-operator"))
             .args(["run", "--log-level=warn", "--public-url=https://anon.example"])
-            .arg(format!("--listen=127.0.0.1:{listen}"))
+            .arg(format!("--listen=127.0.0.1:{port}"))
             .arg(format!("--admin-listen=127.0.0.1:{admin_port}"))
-            .env("KUBECONFIG", &cluster.kubeconfig)
-            .env("POD_NAME", &cluster.pod)
+            .args(&launch.flags)
+            .env("KUBECONFIG", &identity.kubeconfig)
+            .env("POD_NAME", &identity.pod)
             .env("POD_NAMESPACE", "anon-system")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .context("cannot start the operator")?;
-        let mut operator = Self { process, admin_port, ready_after: Duration::ZERO };
+        let mut operator = Self { process, port, admin_port, ready_after: Duration::ZERO };
         while operator.get("/readyz").is_none_or(|(status, _)| status != 200) {
             ensure!(
                 operator.process.try_wait()?.is_none(),
-                "the operator exited, see operator.log"
+                "the operator exited, see operator-{}.log",
+                launch.replica
             );
-            ensure!(start.elapsed() < Duration::from_mins(1), "the operator does not become ready");
+            ensure!(start.elapsed() < READY_TIMEOUT, "the operator does not become ready");
             sleep(Duration::from_millis(5)).await;
         }
         operator.ready_after = start.elapsed();
-        while operator.metric("anon_leader")? < 1.0 {
-            ensure!(
-                start.elapsed() < Duration::from_mins(1),
-                "the operator does not become leader"
-            );
+        while launch.may_lead() && operator.metric("anon_leader")? < 1.0 {
+            ensure!(start.elapsed() < READY_TIMEOUT, "the operator does not become leader");
             sleep(Duration::from_millis(20)).await;
         }
         Ok(operator)
+    }
+
+    /// The address of its endpoints.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
     }
 
     /// The sum of a metric over all samples whose labels contain `having`.
@@ -84,10 +126,7 @@ impl Operator {
 
     /// Resident memory in bytes.
     pub fn rss_bytes(&self) -> anyhow::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()).context("VmRSS")?;
-        Ok(kib.parse::<u64>()? * 1024)
+        rss_of(self.process.id())
     }
 
     /// Stops it gracefully, so that the next one becomes leader immediately.
@@ -124,6 +163,26 @@ impl Drop for Operator {
     }
 }
 
-fn free_port() -> anyhow::Result<u16> {
+/// A command with priority, on one CPU if that is given. It needs root for the priority; without
+/// it, `nice` says so and runs the program all the same.
+pub fn on_core(core: Option<usize>, program: &str) -> Command {
+    let Some(core) = core else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).args(["nice", "-n", "-19", program]);
+    command
+}
+
+/// Resident memory of a process in bytes.
+pub fn rss_of(pid: u32) -> anyhow::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).context("VmRSS")?;
+    Ok(kib.parse::<u64>()? * 1024)
+}
+
+/// A port of 127.0.0.1 that nothing listens on.
+pub fn free_port() -> anyhow::Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
