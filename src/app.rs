@@ -25,7 +25,9 @@ use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
-use crate::server::{self, ApiState, ConnectionLimits, PlatformSettings, TlsFiles, ValidatorState};
+use crate::server::{
+    self, ApiState, ConnectionLimits, EndpointSettings, PlatformSettings, TlsFiles, ValidatorState,
+};
 use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
@@ -70,6 +72,7 @@ pub async fn run(
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: config.public_url.as_str().into(),
+        settings: Arc::new(endpoint_settings(&config)),
     };
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
     let mut tasks = JoinSet::new();
@@ -153,6 +156,10 @@ pub async fn run(
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
     let idle_timeout = config.idle_timeout;
     ConnectionLimits { idle_timeout, drain_timeout, ..ConnectionLimits::default() }
+}
+
+fn endpoint_settings(config: &Config) -> EndpointSettings {
+    EndpointSettings { gateway_accepts: config.gateway_accepts.clone() }
 }
 
 fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {

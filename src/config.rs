@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use crate::domain;
 use crate::domain::client::Origin;
+use crate::domain::credential_type::CredentialType;
 use crate::telemetry::{self, LogFormat};
 
 /// Flags of `anon-operator run`.
@@ -55,6 +56,18 @@ pub struct Config {
     /// PEM file with the private key of --tls-cert
     #[arg(long, value_name = "FILE", env = "ANON_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+
+    /// Types of credential that the endpoints for gateways accept, separated by commas: appUserIdToken,
+    /// apiKey, sessionToken; API keys and sessions only of the organization of the gateway's client
+    #[arg(
+        long,
+        value_name = "TYPES",
+        env = "ANON_GATEWAY_ACCEPTS",
+        value_delimiter = ',',
+        default_value = "appUserIdToken",
+        value_parser = credential_type
+    )]
+    pub gateway_accepts: Vec<CredentialType>,
 
     /// Let anyone create an organization, with a namespace of its own, at `POST /org/organization`
     #[arg(long, env = "ANON_ALLOW_SIGN_UP")]
@@ -198,6 +211,11 @@ fn origin(text: &str) -> Result<Origin, String> {
     })
 }
 
+fn credential_type(text: &str) -> Result<CredentialType, String> {
+    let error = || "must be `appUserIdToken`, `apiKey` or `sessionToken`".to_owned();
+    CredentialType::parse(text).ok_or_else(error)
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     domain::duration::parse(text).and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(
         || {
@@ -270,6 +288,18 @@ mod tests {
             "https://u@a",
         ] {
             assert!(origin(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn credential_types() {
+        for (name, type_) in
+            ["appUserIdToken", "apiKey", "sessionToken"].iter().zip(CredentialType::ALL)
+        {
+            assert_eq!(credential_type(name), Ok(type_));
+        }
+        for name in ["", "jwt", "API key", "appuseridtoken"] {
+            assert!(credential_type(name).is_err(), "{name:?}");
         }
     }
 

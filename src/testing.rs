@@ -53,6 +53,9 @@ pub mod domain {
     pub mod credential {
         pub use crate::domain::credential::{ApiKey, SessionToken};
     }
+    pub mod credential_type {
+        pub use crate::domain::credential_type::CredentialType;
+    }
     pub mod fetch_error {
         pub use crate::domain::fetch_error::FetchError;
     }
@@ -138,7 +141,8 @@ pub mod replicas {
 }
 pub mod server {
     pub use crate::server::{
-        ApiState, ConnectionLimits, PlatformSettings, ValidatorState, admin, openapi, router, serve,
+        ApiState, ConnectionLimits, EndpointSettings, PlatformSettings, ValidatorState, admin,
+        openapi, router, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

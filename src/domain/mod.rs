@@ -5,6 +5,7 @@ pub mod algorithm;
 pub mod client;
 pub mod constraint;
 pub mod credential;
+pub mod credential_type;
 pub mod digest;
 pub mod document;
 pub mod duration;

@@ -33,7 +33,7 @@ pub use error::ApiError;
 pub use listen::serve;
 pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
-pub use state::ValidatorState;
+pub use state::{EndpointSettings, ValidatorState};
 pub use tls::TlsFiles;
 
 /// The header with the id of a request, set on every response too.
@@ -46,7 +46,9 @@ pub fn router(validator: Option<ValidatorState>, api: Option<ApiState>) -> Route
         || middleware::from_fn_with_state(RequestLimiter::default(), concurrency::bounded);
     if let Some(state) = validator {
         let routes = endpoints::routes().merge(public::routes());
-        router = router.merge(routes.layer(bounded()).with_state(state));
+        router = router.merge(routes.layer(bounded()).with_state(state.clone()));
+        let gateways = endpoints::gateway_routes().layer(bounded()).with_state(state);
+        router = router.merge(endpoints::verdicts_only(gateways));
     }
     if let Some(state) = api {
         let routes = org::routes(&state.platform.allowed_origins);

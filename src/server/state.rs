@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
+use crate::domain::credential_type::CredentialType;
 use crate::index::Reader;
 use crate::metrics::Metrics;
 
@@ -19,4 +20,19 @@ pub struct ValidatorState {
     pub metrics: Arc<Metrics>,
     /// Public base URL.
     pub public_url: Arc<str>,
+    /// The settings of the endpoints.
+    pub settings: Arc<EndpointSettings>,
+}
+
+/// What the platform administrator configures about endpoints.
+#[derive(Clone, Debug)]
+pub struct EndpointSettings {
+    /// The credential types that the endpoints for gateways accept.
+    pub gateway_accepts: Vec<CredentialType>,
+}
+
+impl Default for EndpointSettings {
+    fn default() -> Self {
+        Self { gateway_accepts: vec![CredentialType::AppUserIdToken] }
+    }
 }

@@ -59,6 +59,7 @@ fn world(listed: bool) -> (Arc<Index>, ValidatorState) {
         clock: Arc::new(SystemClock),
         metrics: Arc::new(Metrics::default()),
         public_url: "https://anon.example.com".into(),
+        settings: Arc::default(),
     };
     (index, state)
 }

@@ -145,12 +145,12 @@ fn generated_table_of_roles() {
 #[test]
 fn generated_table_of_endpoints() {
     let row = |endpoint: &&Endpoint| {
-        let accepts: Vec<_> = endpoint.accepts.iter().map(|it| it.as_str()).collect();
+        let accepts = endpoint.accepts.documentation();
         let waits = endpoint
             .waits_for_missing_key
             .map_or_else(String::new, |wait| format!("{} s", wait.as_secs_f64()));
         let (name, serves, client) = (endpoint.name, endpoint.serves, endpoint.client_from);
-        format!("| `{name}` | {serves} | {} | {client} | {waits} |\n", accepts.join(", "))
+        format!("| `{name}` | {serves} | {accepts} | {client} | {waits} |\n")
     };
     let rows: String = ENDPOINTS.iter().map(row).collect();
     let head = "| endpoint | authenticates | accepts | client of an appUserIdToken | waits for a missing key |";

@@ -217,7 +217,7 @@ fn validators_have_no_client_for_the_api_server() {
     let (fields, _) = rest.split_once("\n}").unwrap();
     let names =
         fields.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split(':').next());
-    assert_eq!(names.collect::<Vec<_>>(), ["reader", "clock", "metrics", "public_url"]);
+    assert_eq!(names.collect::<Vec<_>>(), ["reader", "clock", "metrics", "public_url", "settings"]);
 }
 
 /// Where an `Api` may be one of a bare type, and why no object of others can disturb anything there.

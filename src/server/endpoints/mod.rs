@@ -7,19 +7,24 @@
 //! that reads the request into [`Presented`] and turns the result into a response.
 
 mod authenticate;
+mod forward_auth;
+mod gateway;
+pub mod identity;
 pub mod validate;
 
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::post;
+use axum::routing::{any, post};
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use super::ValidatorState;
+use super::{EndpointSettings, ValidatorState};
+pub use crate::domain::credential_type::CredentialType;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use authenticate::authenticate;
+pub use forward_auth::verdicts_only;
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
 const MISSING_KEY_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -32,7 +37,7 @@ pub struct Endpoint {
     /// The requests, and the part of them that is authenticated, in Markdown.
     pub serves: &'static str,
     /// The credential types that it accepts.
-    pub accepts: &'static [CredentialType],
+    pub accepts: Accepts,
     /// Where the client comes from that an appUserIdToken is validated for, in Markdown. Empty if
     /// it accepts none.
     pub client_from: &'static str,
@@ -41,14 +46,24 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 3] = [&VALIDATE, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 4] = [&VALIDATE, &AUTH, &ORG, &LINK];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
     name: "validate",
     serves: "`POST /v1/validate`",
-    accepts: &CredentialType::ALL,
+    accepts: Accepts::Only(&CredentialType::ALL),
     client_from: "the caller: `X-Anon-Sdk-Client-Id`, or `sdkClientId` in the body",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// A gateway in front of a backend. The client is part of the gateway's configuration: the original
+/// request cannot select another.
+const AUTH: Endpoint = Endpoint {
+    name: "auth",
+    serves: "`/v1/auth/client/{clientId}`, any method: the original request of a gateway",
+    accepts: Accepts::AsConfigured,
+    client_from: "the configuration of the gateway: the path",
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
@@ -56,7 +71,7 @@ const VALIDATE: Endpoint = Endpoint {
 pub const ORG: Endpoint = Endpoint {
     name: "org",
     serves: "`/org/*` and `GET /link/url`: the caller",
-    accepts: &[CredentialType::ApiKey, CredentialType::SessionToken],
+    accepts: Accepts::Only(&[CredentialType::ApiKey, CredentialType::SessionToken]),
     client_from: "",
     waits_for_missing_key: None,
 };
@@ -66,33 +81,36 @@ pub const ORG: Endpoint = Endpoint {
 pub const LINK: Endpoint = Endpoint {
     name: "link",
     serves: "`GET /link/url`: the end user, in `appUserIdToken`",
-    accepts: &[CredentialType::AppUserIdToken],
+    accepts: Accepts::Only(&[CredentialType::AppUserIdToken]),
     client_from: "`clientId`, otherwise the token's own or the organization's default client",
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
-/// The types of credential.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CredentialType {
-    /// JWTs of end users.
-    AppUserIdToken,
-    /// API keys of backends.
-    ApiKey,
-    /// Session tokens of members.
-    SessionToken,
+/// The credential types that an endpoint accepts.
+#[derive(Clone, Copy, Debug)]
+pub enum Accepts {
+    /// These.
+    Only(&'static [CredentialType]),
+    /// Those of `--gateway-accepts`.
+    AsConfigured,
 }
 
-impl CredentialType {
-    const ALL: [Self; 3] = [Self::AppUserIdToken, Self::ApiKey, Self::SessionToken];
-
-    /// Its name in the documentation.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
+impl Accepts {
+    fn types(self, settings: &EndpointSettings) -> &[CredentialType] {
         match self {
-            Self::AppUserIdToken => "appUserIdToken",
-            Self::ApiKey => "API key",
-            Self::SessionToken => "session token",
+            Self::Only(types) => types,
+            Self::AsConfigured => &settings.gateway_accepts,
         }
+    }
+
+    /// The types, in Markdown.
+    #[must_use]
+    pub fn documentation(self) -> String {
+        let types: Vec<_> = match self {
+            Self::Only(types) => types.iter().map(|it| it.as_str()).collect(),
+            Self::AsConfigured => vec!["appUserIdToken; others with `--gateway-accepts`"],
+        };
+        types.join(", ")
     }
 }
 
@@ -135,7 +153,8 @@ impl Endpoint {
         presented: &Presented,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
-        let verdict = || authenticate(state, self.accepts, presented);
+        let accepts = self.accepts.types(&state.settings);
+        let verdict = || authenticate(state, accepts, presented);
         let Some(limit) = self.waits_for_missing_key else { return verdict() };
         // Before the first verdict, so that no change after it is missed.
         let mut changes = reader.applied().subscribe();
@@ -162,6 +181,14 @@ pub fn routes() -> Router<ValidatorState> {
     Router::new().route("/v1/validate", post(validate::validate))
 }
 
+/// The routes for gateways, which are served behind [`verdicts_only`].
+pub fn gateway_routes() -> Router<ValidatorState> {
+    // A client that is missing or malformed is a verdict, too.
+    Router::new()
+        .route(forward_auth::PREFIX, any(forward_auth::authorize))
+        .route(forward_auth::ROUTE, any(forward_auth::authorize))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +196,9 @@ mod tests {
     #[test]
     fn endpoints_for_app_users_declare_where_the_client_comes_from() {
         for endpoint in ENDPOINTS {
-            let app_users = endpoint.accepts.contains(&CredentialType::AppUserIdToken);
+            let settings = EndpointSettings::default();
+            let types = endpoint.accepts.types(&settings);
+            let app_users = types.contains(&CredentialType::AppUserIdToken);
             assert_eq!(app_users, !endpoint.client_from.is_empty(), "{}", endpoint.name);
             assert!(app_users || endpoint.waits_for_missing_key.is_none(), "{}", endpoint.name);
         }

@@ -75,6 +75,13 @@ pub struct Inactive {
     message: &'static str,
 }
 
+impl Inactive {
+    /// The response with the error `name`.
+    pub fn new(name: &'static str, reason: Reason) -> Self {
+        Self { active: false, name, reason: reason.as_str(), message: reason.message() }
+    }
+}
+
 /// Validates the credential of a request.
 pub async fn validate(
     State(state): State<ValidatorState>,
@@ -129,13 +136,7 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
         Ok(verified) => verified,
         Err(reason) => {
             let (status, name) = class_of(reason.class());
-            let body = Inactive {
-                active: false,
-                name,
-                reason: reason.as_str(),
-                message: reason.message(),
-            };
-            return finish(status, Json(body).into_response());
+            return finish(status, Json(Inactive::new(name, *reason)).into_response());
         }
     };
     let organization_id = verified.organization().to_string();

@@ -17,7 +17,7 @@ use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
-use crate::server::endpoints::validate;
+use crate::server::endpoints::{identity, validate};
 use crate::server::public::cacheable::shared;
 use crate::server::public::{clients, keys};
 
@@ -222,6 +222,9 @@ impl Components {
             },
         });
         add(paths, "/v1/validate", "POST", validate);
+        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
+            add(paths, "/v1/auth/client/{clientId}", method, forward_auth(method, &inactive));
+        }
         let json = "application/json";
         let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
         let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);
@@ -246,6 +249,29 @@ impl Components {
         });
         add(paths, "/openapi.json", "GET", document);
     }
+}
+
+/// The endpoint for gateways, which is the same for every method. `inactive` describes a rejection.
+fn forward_auth(method: &str, inactive: &impl Fn(&str, u16) -> Value) -> Value {
+    let mut headers = Map::new();
+    for (name, description) in identity::DOCUMENTATION {
+        let header = json!({
+            "description": description, "required": true, "schema": { "type": "string" },
+        });
+        headers.insert(name.to_owned(), header);
+    }
+    json!({
+        "operationId": format!("Authorize{}", sentence(&method.to_lowercase())),
+        "summary": "Allow or reject the original request of a gateway",
+        "description": "For nginx `auth_request`, Caddy `forward_auth`, Traefik ForwardAuth, HAProxy and Envoy `ext_authz` over HTTP. The gateway's configuration sets the path; `/-/` and anything else may follow the clientId, and is ignored. Every method is accepted, also those that this document cannot describe; the query, the body, and all headers but `Authorization` are ignored. Of responses to HEAD, the body is left out.",
+        "security": [{ "bearer": [] }],
+        "responses": {
+            "200": { "description": "Allowed; the headers identify the caller", "headers": headers },
+            "401": inactive("The credential is missing or invalid", 401),
+            "403": inactive("The client is unknown, suspended or no webapp", 403),
+            "503": inactive("The result is currently unknown; deny access and try again", 503),
+        },
+    })
 }
 
 /// A public document that caches may keep.

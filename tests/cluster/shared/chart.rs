@@ -57,6 +57,9 @@ fn values_reach_what_they_are_for() {
     assert!(render("orphanGrace=2h").contains("2h"));
     assert!(render("idleTimeout=5m30s").contains("--idle-timeout=5m30s"));
     assert!(render("api.linkUrl=https://link.example").contains("--link-url=https://link.example"));
+    assert!(render("publicUrl=").contains("--gateway-accepts=appUserIdToken\n"));
+    let accepts = render("gateways.accept={appUserIdToken,apiKey}");
+    assert!(accepts.contains("--gateway-accepts=appUserIdToken,apiKey\n"));
     let origins = render("api.allowedOrigins={https://a.example,http://localhost:3000}");
     assert!(origins.contains("--api-allowed-origin=http://localhost:3000"));
     assert!(render("api.trustedProxyHops=2").contains("--trusted-proxy-hops=2"));
@@ -275,6 +278,8 @@ fn a_value_that_cannot_be_is_refused_by_name() {
         "remoteKeySets.maxAge=1d",
         "orphanGrace=30m1h",
         "orphanGrace=1h1h",
+        "gateways.accept={jwt}",
+        "gateways.accept={}",
         "idleTimeout=9s",
         "idleTimeout=24h1s",
         "image.repository=registry.example.com/anon:1.0",

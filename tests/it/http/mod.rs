@@ -3,6 +3,7 @@
 mod admin;
 mod audit;
 mod cors;
+mod forward_auth;
 mod frame;
 mod junk;
 mod keys;

@@ -86,6 +86,7 @@ impl World {
             clock: clock.clone(),
             metrics: Arc::new(Metrics::default()),
             public_url: objects::PUBLIC_URL.into(),
+            settings: Arc::default(),
         };
         let state = api_state(validator, &api, PlatformSettings::default());
         Self { index, clock, state, api }
