@@ -65,7 +65,7 @@ fn configurations_specify_the_client_of_the_quickstart() {
 
 #[test]
 fn configurations_listen_on_loopback_only() {
-    let address = Regex::new(r"(?m)\b(?:0\.0\.0\.0|\[::\]|listen \d|bind [*:])").unwrap();
+    let address = Regex::new(r"(?m)0\.0\.0\.0|\[::\]|listen \d+;|bind [*:]|address: :").unwrap();
     for configuration in configurations() {
         let text = fs::read_to_string(root().join(&configuration)).unwrap();
         assert!(!address.is_match(&text), "{configuration}");
