@@ -18,6 +18,8 @@ import urllib.parse
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
+import apiserver
+import introspection
 import net
 from proxies import all_proxies
 from world import REVOKED_TOKEN, REVOKED_USER, Operator, Organization, derived_id, unreachable_kubeconfig
@@ -295,20 +297,26 @@ def main():
             proxy.start(scratch)
         with concurrent.futures.ThreadPoolExecutor() as pool:
             acme, globex = pool.map(Organization, ("acme", "globex"))
-        operator = Operator(scratch, "default")
+        operator = Operator(scratch, "default", f"--token-review-client={acme.client}")
         started.append(operator)
         operator.wait_until_ready()
         address.set_target(operator.port)
+        api_server = apiserver.ApiServer(scratch)
+        started.append(api_server)
         for proxy in proxies:
             proxy.wait()
 
         step(f"credentials, headers and requests: {', '.join(proxy.name for proxy in proxies)}")
         for test in (test_credentials, test_headers, test_requests):
             in_parallel(test, callers, acme, globex)
+        step("kube-apiserver and introspection")
+        introspection.test(operator.port, acme, globex, invalid_credentials(acme, globex), SUBJECTS, check)
+        apiserver.test(api_server, acme, globex, invalid_credentials(acme, globex), SUBJECTS, check)
 
         step("the operator stops")
         operator.stop()
         in_parallel(test_outage, callers, acme, "stopped")
+        apiserver.test_outage(api_server, acme, check)
         for fault in ("refuse", "close", "hang", 500, 503, 404, 302):
             address.set_fault(fault)
             in_parallel(test_outage, callers, acme, fault)
@@ -319,6 +327,7 @@ def main():
         net.wait_for_port(unready.port, unready.process)
         address.set_target(unready.port)
         in_parallel(test_outage, callers, acme, "not ready")
+        introspection.test_outage(unready.port, acme, check)
         check(not unready.is_ready(), "the operator without API server", "is ready")
         unready.stop()
 

@@ -17,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 import net
 
 PASSWORD = "correct horse"
+# kube-apiserver accepts only tokens that have it as an audience, too.
+AUDIENCES = ["shop", "https://kubernetes.default.svc"]
 NAMESPACE_OF_IDS = uuid.UUID(int=0x85E7FDA7BE0A43C5B5B4B68A762C019E)
 # The users whose tokens are revoked in every organization.
 REVOKED_USER, REVOKED_TOKEN = "revoked-user", "revoked-token"
@@ -48,7 +50,7 @@ class Issuer:
 
     def token(self, subject="user-123", key=None, algorithm="ES256", **claims):
         now = int(time.time())
-        claims = {"sub": subject, "aud": "shop", "iss": self.name, "iat": now, "exp": now + 3600} | claims
+        claims = {"sub": subject, "aud": AUDIENCES, "iss": self.name, "iat": now, "exp": now + 3600} | claims
         return jwt.encode(claims, key or self.key, algorithm, headers={"kid": "key"})
 
 
@@ -84,7 +86,7 @@ class Organization:
             objects += [
                 self._object("UserPool", pool, {
                     "inline": {"jwks": issuer.jwks()},
-                    "audiences": ["shop"],
+                    "audiences": AUDIENCES,
                     "issuers": [issuer.name],
                 }),
                 self._object("SdkClient", client, {"webapp": {"userPoolRef": {"name": pool}}}),
