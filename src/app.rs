@@ -159,7 +159,10 @@ fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimi
 }
 
 fn endpoint_settings(config: &Config) -> EndpointSettings {
-    EndpointSettings { gateway_accepts: config.gateway_accepts.clone() }
+    EndpointSettings {
+        gateway_accepts: config.gateway_accepts.clone(),
+        token_review_clients: config.token_review_client.clone(),
+    }
 }
 
 fn platform(config: &Config, replicas: &Arc<ReplicaTracker>) -> PlatformSettings {

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use crate::domain;
 use crate::domain::client::Origin;
 use crate::domain::credential_type::CredentialType;
+use crate::domain::ids::SdkClientId;
 use crate::telemetry::{self, LogFormat};
 
 /// Flags of `anon-operator run`.
@@ -68,6 +69,17 @@ pub struct Config {
         value_parser = credential_type
     )]
     pub gateway_accepts: Vec<CredentialType>,
+
+    /// clientId for which `POST /v1/tokenreview/{clientId}` authenticates end users as Kubernetes
+    /// users `anon:...`; can be repeated; if unset, the endpoint is not served
+    #[arg(
+        long,
+        value_name = "CLIENT_ID",
+        env = "ANON_TOKEN_REVIEW_CLIENT",
+        value_delimiter = ',',
+        value_parser = client_id
+    )]
+    pub token_review_client: Vec<SdkClientId>,
 
     /// Let anyone create an organization, with a namespace of its own, at `POST /org/organization`
     #[arg(long, env = "ANON_ALLOW_SIGN_UP")]
@@ -214,6 +226,10 @@ fn origin(text: &str) -> Result<Origin, String> {
 fn credential_type(text: &str) -> Result<CredentialType, String> {
     let error = || "must be `appUserIdToken`, `apiKey` or `sessionToken`".to_owned();
     CredentialType::parse(text).ok_or_else(error)
+}
+
+fn client_id(text: &str) -> Result<SdkClientId, String> {
+    SdkClientId::parse(text).ok_or_else(|| "must be a clientId, which is a UUID".to_owned())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -3,6 +3,7 @@
 //! Each module has the arguments of a command and the code that runs it. Streams and time are passed
 //! in, so that tests need no process.
 
+mod explain;
 mod inspect;
 mod jwks;
 mod key;
@@ -22,7 +23,7 @@ use output::Format;
 
 /// Manage anon-operator tokens and API keys
 ///
-/// Only `key rotate` connects to a cluster. If `kubectl-anon` is on the PATH, it is also a kubectl
+/// Only `key rotate` connects to a cluster, and only `token explain` to the operator. If `kubectl-anon` is on the PATH, it is also a kubectl
 /// plugin: `kubectl anon …`.
 #[derive(Debug, Parser)]
 #[command(name = "kubectl-anon", version, bin_name = "kubectl anon")]
@@ -33,7 +34,7 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Mint tokens with your own key, and inspect tokens
+    /// Mint tokens with your own key, inspect tokens, and explain verdicts
     #[command(subcommand)]
     Token(Token),
     /// Generate, identify and rotate API keys
@@ -57,6 +58,9 @@ enum Token {
     /// Decode a token or check the format of an API key, without verifying it
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::Inspect),
+    /// Show why the operator accepts or rejects a credential, step by step
+    #[command(after_long_help = explain::EXAMPLES)]
+    Explain(Box<explain::Explain>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -95,6 +99,7 @@ pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result
     match cli.command {
         Command::Token(Token::Mint(args)) => mint::run(&args, &mut streams, now)?,
         Command::Token(Token::Inspect(args)) => inspect::run(&args, &mut streams, now)?,
+        Command::Token(Token::Explain(args)) => explain::run(&args, &mut streams)?,
         Command::Key(command) => key::run(&command, &mut streams, now)?,
         Command::Version(args) => version(&args, &mut streams)?,
         Command::Completions { shell } => completions(shell, &mut streams)?,

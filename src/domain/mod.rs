@@ -9,6 +9,7 @@ pub mod credential_type;
 pub mod digest;
 pub mod document;
 pub mod duration;
+pub mod explanation;
 pub mod fetch_error;
 pub mod ids;
 pub mod json;

@@ -139,13 +139,16 @@ operations! {
     /// `GET /link/url`.
     GetLinkUrl = GET "/link/url", Some(Role::Member),
         "build the Link URL for an end user";
+    /// `POST /v1/explain`.
+    Explain = POST "/v1/explain", Some(Role::Admin),
+        "explain the verdict on a credential of the organization";
 }
 
 impl Operation {
     /// Whether it changes anything or issues a credential.
     #[must_use]
     pub fn writes(self) -> bool {
-        self.method() != "GET"
+        self.method() != "GET" && self != Self::Explain
     }
 
     /// Whether a caller with this role may do it.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::clock::SharedClock;
 use crate::domain::credential_type::CredentialType;
+use crate::domain::ids::SdkClientId;
 use crate::index::Reader;
 use crate::metrics::Metrics;
 
@@ -29,10 +30,15 @@ pub struct ValidatorState {
 pub struct EndpointSettings {
     /// The credential types that the endpoints for gateways accept.
     pub gateway_accepts: Vec<CredentialType>,
+    /// The clients for which tokens are reviewed for kube-apiserver.
+    pub token_review_clients: Vec<SdkClientId>,
 }
 
 impl Default for EndpointSettings {
     fn default() -> Self {
-        Self { gateway_accepts: vec![CredentialType::AppUserIdToken] }
+        Self {
+            gateway_accepts: vec![CredentialType::AppUserIdToken],
+            token_review_clients: Vec::new(),
+        }
     }
 }

@@ -50,7 +50,8 @@ pub fn authenticate(
     }
 }
 
-fn type_of(credential: &str) -> Option<CredentialType> {
+/// The type of a credential, by its shape.
+pub fn type_of(credential: &str) -> Option<CredentialType> {
     if credential.starts_with(ApiKeys::PREFIX) {
         Some(CredentialType::ApiKey)
     } else if credential.starts_with(SessionTokens::PREFIX) {

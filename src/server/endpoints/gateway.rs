@@ -20,10 +20,12 @@ use crate::server::request::bearer;
 ///
 /// # Errors
 /// There is no such client, it is suspended or is no webapp, or that cannot be determined.
-pub fn bound_client(state: &ValidatorState, client: &str) -> Result<Arc<SdkClient>, Reason> {
+pub fn bound_client(
+    state: &ValidatorState,
+    client: Option<SdkClientId>,
+) -> Result<Arc<SdkClient>, Reason> {
     state.reader.answers()?;
-    let id = SdkClientId::parse(client).ok_or(Reason::ClientUnknown)?;
-    let client = state.reader.client(id).ok_or(Reason::ClientUnknown)?;
+    let client = client.and_then(|id| state.reader.client(id)).ok_or(Reason::ClientUnknown)?;
     client.live_pool()?;
     Ok(client)
 }
@@ -37,7 +39,7 @@ pub fn presented(
     client: &str,
     headers: &HeaderMap,
 ) -> Result<Presented, Reason> {
-    let client = bound_client(state, client)?;
+    let client = bound_client(state, SdkClientId::parse(client))?;
     let credential = bearer(headers)?;
     if credential.len() > MAX_TOKEN_BYTES {
         return Err(Reason::CredentialTooLarge);

@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use axum::http::HeaderName;
+use serde_json::{Map, Value};
 
-use crate::domain::principal::{Principal, Verified};
+use crate::domain::principal::{AppUser, Principal, Verified};
 
 /// The type of the principal: `appUser`, `apiKey` or `member`.
 const PRINCIPAL_TYPE: HeaderName = HeaderName::from_static("x-anon-principal-type");
@@ -52,6 +53,11 @@ pub fn headers(verified: &Verified) -> [(HeaderName, String); 7] {
         (MEMBER_ID, member),
         (ROLE, role.to_owned()),
     ]
+}
+
+/// The claims of a token.
+pub fn claims(user: &AppUser) -> Map<String, Value> {
+    user.claims.clone()
 }
 
 /// Percent-encodes (RFC 3986 section 2.1) every byte of a text outside 0x21 to 0x7E, and `%`. The

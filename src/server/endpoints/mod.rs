@@ -10,6 +10,9 @@ mod authenticate;
 mod forward_auth;
 mod gateway;
 pub mod identity;
+pub mod introspect;
+pub mod own_client;
+pub mod token_review;
 pub mod validate;
 
 use std::time::Duration;
@@ -24,6 +27,7 @@ pub use crate::domain::credential_type::CredentialType;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use authenticate::authenticate;
+pub use authenticate::type_of;
 pub use forward_auth::verdicts_only;
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
@@ -46,7 +50,8 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 4] = [&VALIDATE, &AUTH, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 8] =
+    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &TOKEN_REVIEW, &EXPLAIN, &ORG, &LINK];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
@@ -67,10 +72,46 @@ const AUTH: Endpoint = Endpoint {
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
+/// The resource server that introspects credentials.
+const INTROSPECT_CALLER: Endpoint = Endpoint {
+    name: "introspect_caller",
+    serves: "`POST /v1/introspect`: the caller",
+    accepts: Accepts::Only(&[CredentialType::ApiKey]),
+    client_from: "",
+    waits_for_missing_key: None,
+};
+
+/// The credential that it introspects. The caller can specify only clients of its own organization.
+const INTROSPECT: Endpoint = Endpoint {
+    name: "introspect",
+    serves: "`POST /v1/introspect`: `token`",
+    accepts: Accepts::Only(&CredentialType::ALL),
+    client_from: "`client_id`, otherwise the token's own or the organization's default client",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// kube-apiserver. The platform administrator lists the clients for which this is served.
+const TOKEN_REVIEW: Endpoint = Endpoint {
+    name: "token_review",
+    serves: "`POST /v1/tokenreview/{clientId}`: `spec.token`",
+    accepts: Accepts::Only(&[CredentialType::AppUserIdToken]),
+    client_from: "the configuration of kube-apiserver: the path; only those of `--token-review-client`",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// An Admin who wants to know why a credential is rejected.
+pub const EXPLAIN: Endpoint = Endpoint {
+    name: "explain",
+    serves: "`POST /v1/explain`: `token`",
+    accepts: Accepts::Only(&CredentialType::ALL),
+    client_from: "`sdkClientId`, otherwise the token's own or the organization's default client",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
 /// The callers of the REST API.
 pub const ORG: Endpoint = Endpoint {
     name: "org",
-    serves: "`/org/*` and `GET /link/url`: the caller",
+    serves: "`/org/*`, `GET /link/url` and `POST /v1/explain`: the caller",
     accepts: Accepts::Only(&[CredentialType::ApiKey, CredentialType::SessionToken]),
     client_from: "",
     waits_for_missing_key: None,
@@ -178,7 +219,10 @@ impl Endpoint {
 
 /// The routes of the endpoints that are not part of the REST API.
 pub fn routes() -> Router<ValidatorState> {
-    Router::new().route("/v1/validate", post(validate::validate))
+    Router::new()
+        .route("/v1/validate", post(validate::validate))
+        .route("/v1/introspect", post(introspect::introspect))
+        .route("/v1/tokenreview/{clientId}", post(token_review::review))
 }
 
 /// The routes for gateways, which are served behind [`verdicts_only`].

@@ -7,6 +7,7 @@ mod client_id;
 mod client_kind;
 mod cors;
 mod events;
+mod explain;
 mod fields;
 mod gitops;
 mod hash_workers;
@@ -238,5 +239,6 @@ pub fn route(operation: Operation) -> Route {
         Operation::ListEvents => route::route(method, events::list),
         Operation::MintAppUserIdToken => route::route(method, app_user_id_token::mint),
         Operation::GetLinkUrl => route::route(method, link::url),
+        Operation::Explain => route::route(method, explain::explain),
     }
 }

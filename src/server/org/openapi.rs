@@ -1,6 +1,7 @@
 //! The OpenAPI 3.1 document of every public path, derived from the operation table, the routes and
 //! the types of requests and responses.
 
+mod endpoints;
 mod error_responses;
 
 use std::sync::LazyLock;
@@ -17,7 +18,7 @@ use crate::domain::document::Document;
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
 use crate::server::ApiError;
-use crate::server::endpoints::{identity, validate};
+use crate::server::endpoints::validate;
 use crate::server::public::cacheable::shared;
 use crate::server::public::{clients, keys};
 
@@ -87,7 +88,10 @@ fn build() -> Value {
         "tags": TAGS.iter().map(|(_, name, text)| json!({ "name": name, "description": text })).collect::<Vec<_>>(),
         "paths": paths,
         "components": {
-            "securitySchemes": { "bearer": {
+            "securitySchemes": { "basic": {
+                "type": "http", "scheme": "basic",
+                "description": "The clientId of a service client, and its API key",
+            }, "bearer": {
                 "type": "http", "scheme": "bearer",
                 "description": "A session token of a member, or an API key of a service client",
             } },
@@ -223,8 +227,17 @@ impl Components {
         });
         add(paths, "/v1/validate", "POST", validate);
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
-            add(paths, "/v1/auth/client/{clientId}", method, forward_auth(method, &inactive));
+            add(
+                paths,
+                "/v1/auth/client/{clientId}",
+                method,
+                endpoints::forward_auth(method, &inactive),
+            );
         }
+        let introspect = self.introspection();
+        add(paths, "/v1/introspect", "POST", introspect);
+        let review = self.token_review();
+        add(paths, "/v1/tokenreview/{clientId}", "POST", review);
         let json = "application/json";
         let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
         let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);
@@ -249,29 +262,6 @@ impl Components {
         });
         add(paths, "/openapi.json", "GET", document);
     }
-}
-
-/// The endpoint for gateways, which is the same for every method. `inactive` describes a rejection.
-fn forward_auth(method: &str, inactive: &impl Fn(&str, u16) -> Value) -> Value {
-    let mut headers = Map::new();
-    for (name, description) in identity::DOCUMENTATION {
-        let header = json!({
-            "description": description, "required": true, "schema": { "type": "string" },
-        });
-        headers.insert(name.to_owned(), header);
-    }
-    json!({
-        "operationId": format!("Authorize{}", sentence(&method.to_lowercase())),
-        "summary": "Allow or reject the original request of a gateway",
-        "description": "For nginx `auth_request`, Caddy `forward_auth`, Traefik ForwardAuth, HAProxy and Envoy `ext_authz` over HTTP. The gateway's configuration sets the path; `/-/` and anything else may follow the clientId, and is ignored. Every method is accepted, also those that this document cannot describe; the query, the body, and all headers but `Authorization` are ignored. Of responses to HEAD, the body is left out.",
-        "security": [{ "bearer": [] }],
-        "responses": {
-            "200": { "description": "Allowed; the headers identify the caller", "headers": headers },
-            "401": inactive("The credential is missing or invalid", 401),
-            "403": inactive("The client is unknown, suspended or no webapp", 403),
-            "503": inactive("The result is currently unknown; deny access and try again", 503),
-        },
-    })
 }
 
 /// A public document that caches may keep.

@@ -60,6 +60,9 @@ fn values_reach_what_they_are_for() {
     assert!(render("publicUrl=").contains("--gateway-accepts=appUserIdToken\n"));
     let accepts = render("gateways.accept={appUserIdToken,apiKey}");
     assert!(accepts.contains("--gateway-accepts=appUserIdToken,apiKey\n"));
+    let id = "fb18ec6c-7b4e-5bff-8551-f3fbf9c8f841";
+    let reviews = render(&format!("tokenReview.clients={{{id}}}"));
+    assert!(reviews.contains(&format!("--token-review-client={id}")));
     let origins = render("api.allowedOrigins={https://a.example,http://localhost:3000}");
     assert!(origins.contains("--api-allowed-origin=http://localhost:3000"));
     assert!(render("api.trustedProxyHops=2").contains("--trusted-proxy-hops=2"));
@@ -278,6 +281,7 @@ fn a_value_that_cannot_be_is_refused_by_name() {
         "remoteKeySets.maxAge=1d",
         "orphanGrace=30m1h",
         "orphanGrace=1h1h",
+        "tokenReview.clients={web}",
         "gateways.accept={jwt}",
         "gateways.accept={}",
         "idleTimeout=9s",

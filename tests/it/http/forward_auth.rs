@@ -48,7 +48,8 @@ fn identity(reply: &Reply) -> Vec<&str> {
 fn accepting_all() -> (World, Acme) {
     let (mut world, acme) = World::acme();
     let gateway_accepts = CredentialType::ALL.to_vec();
-    world.state.validator.settings = Arc::new(EndpointSettings { gateway_accepts });
+    world.state.validator.settings =
+        Arc::new(EndpointSettings { gateway_accepts, ..EndpointSettings::default() });
     (world, acme)
 }
 

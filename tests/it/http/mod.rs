@@ -3,8 +3,10 @@
 mod admin;
 mod audit;
 mod cors;
+mod explain;
 mod forward_auth;
 mod frame;
+mod introspect;
 mod junk;
 mod keys;
 mod link;
@@ -18,5 +20,6 @@ mod reasons;
 mod refusals;
 mod serve;
 mod staff;
+mod token_review;
 mod unread;
 mod validate;

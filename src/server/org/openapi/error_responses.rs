@@ -83,7 +83,7 @@ fn may_reply(operation: Operation, has_body: bool, status: u16) -> bool {
 fn writes_resources(operation: Operation) -> bool {
     let others =
         [Operation::Login, Operation::Logout, Operation::LogoutAll, Operation::MintAppUserIdToken];
-    operation.method() != "GET" && !others.contains(&operation)
+    operation.writes() && !others.contains(&operation)
 }
 
 /// All error responses, as `components.responses`.

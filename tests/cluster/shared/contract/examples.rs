@@ -48,6 +48,9 @@ pub fn body(operation: &Operation, company: &Company) -> Option<Value> {
             "sdkClientId": company.backend, "keyIds": ["0123456789abcdef"], "reason": "a test",
             "organizationId": company.organization,
         }),
+        "Explain" => json!({
+            "token": company.key, "sdkClientId": company.web, "organizationId": company.organization,
+        }),
         "Validate" => json!({
             "token": company.key, "sdkClientId": "", "organizationId": company.organization,
         }),
