@@ -14,9 +14,9 @@ use serde_json::json;
 use super::output::{self, Format};
 use super::{Streams, read_input};
 use crate::crd::ApiKeyHash;
-use crate::domain::client::StoredApiKey;
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
+use crate::domain::rotation::api_keys::StoredApiKey;
 use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
 
 /// Commands for API keys.

@@ -203,7 +203,7 @@ async fn reconcile_valid<K: Reconcile>(
             }
             let version = status::write(context, object, status, &readiness).await?;
             if let Some(next) = context.reminders.next(object) {
-                plan.requeue = plan.requeue.no_later_than(next, context.clock.now());
+                plan.requeue = plan.requeue.or_sooner(Requeue::At(next), context.clock.now());
             }
             version
         }

@@ -45,26 +45,16 @@ impl Requeue {
         Action::requeue(left)
     }
 
-    /// This, or at `time` if that is sooner.
+    /// The sooner of the two; `other`, if they are equally soon.
     #[must_use]
-    pub fn no_later_than(self, time: Timestamp, now: Timestamp) -> Self {
-        let is_sooner = match self {
-            Self::Soon => true,
-            Self::Later => time.duration_since(now) > POLL_INTERVAL,
-            Self::At(own) => own <= time,
-            Self::OnChange => false,
+    pub fn or_sooner(self, other: Self, now: Timestamp) -> Self {
+        let left = |requeue| match requeue {
+            Self::Soon => SignedDuration::MIN,
+            Self::Later => POLL_INTERVAL,
+            Self::At(time) => time.duration_since(now),
+            Self::OnChange => SignedDuration::MAX,
         };
-        if is_sooner { self } else { Self::At(time) }
-    }
-
-    /// This, or [`Self::Later`] if that is sooner.
-    #[must_use]
-    pub fn at_latest_later(self, now: Timestamp) -> Self {
-        match self {
-            Self::Soon => self,
-            Self::At(time) if time.duration_since(now) < POLL_INTERVAL => self,
-            _ => Self::Later,
-        }
+        if left(self) < left(other) { self } else { other }
     }
 }
 

@@ -11,7 +11,7 @@ use super::principal::{ApiKeyHolder, Principal, Verified};
 use super::reason::Reason;
 use super::revocation::Revocation;
 use super::role::Role;
-use super::rotation::api_keys::{ApiKeyState, Policy};
+use super::rotation::api_keys::{Policy, StoredApiKey};
 
 /// An application of an organization.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,47 +123,6 @@ pub struct Entries {
     pub organization_id: String,
 }
 
-/// An API key as it is stored: only its hash is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredApiKey {
-    /// SHA-256 of the key.
-    pub hash: KeyHash,
-    /// The state of the key. Keys created elsewhere are always Current.
-    pub state: ApiKeyState,
-    /// When it was created. If unknown, the key is treated as older than any other.
-    pub created_at: Option<Timestamp>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-}
-
-impl StoredApiKey {
-    /// A key that is created elsewhere, and listed by its hash.
-    #[must_use]
-    pub const fn listed(
-        hash: KeyHash,
-        created_at: Option<Timestamp>,
-        expires_at: Option<Timestamp>,
-    ) -> Self {
-        Self { hash, state: ApiKeyState::Current, created_at, expires_at }
-    }
-
-    /// This key with the more restrictive of its own times and those of `other`. An unknown
-    /// creation time is earlier than any other, and a key without an expiry never expires.
-    #[must_use]
-    pub fn restricted_by(&self, other: &Self) -> Self {
-        let created_at = self.created_at.zip(other.created_at);
-        let expires_at = match (self.expires_at, other.expires_at) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
-        Self {
-            created_at: created_at.map(|(one, other)| one.min(other)),
-            expires_at,
-            ..self.clone()
-        }
-    }
-}
-
 /// An origin in the form in which browsers send it (RFC 6454 section 6.2): scheme and host in lower
 /// case, and no default port. So origins can be compared byte by byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,26 +217,6 @@ impl SdkClient {
 mod tests {
     use super::*;
     use crate::domain::credential::ApiKey;
-
-    #[test]
-    fn the_more_restrictive_time_wins() {
-        let at = |second| Some(Timestamp::from_second(second).unwrap());
-        let hash = ApiKey::generate().unwrap().hash();
-        let key = |created_at, expires_at| StoredApiKey {
-            hash,
-            state: ApiKeyState::Current,
-            created_at,
-            expires_at,
-        };
-        for (one, other, both) in [
-            (key(at(1), at(9)), key(at(2), at(8)), key(at(1), at(8))),
-            (key(None, None), key(at(2), at(8)), key(None, at(8))),
-            (key(at(1), None), key(at(1), None), key(at(1), None)),
-        ] {
-            assert_eq!(one.restricted_by(&other), both);
-            assert_eq!(other.restricted_by(&one), both);
-        }
-    }
 
     #[test]
     fn origins_are_as_browsers_write_them() {

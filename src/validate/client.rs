@@ -5,14 +5,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use super::{Violation, Violations, displayed, object_name, requested_rotation, violation};
 use crate::crd;
 use crate::domain::client::{
-    ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, StoredApiKey, Webapp,
+    ClientKind, Delivery, Entries, KeySource, Origin, SdkClient, Service, Webapp,
 };
-use crate::domain::credential::KeyHash;
 use crate::domain::duration;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::role::Role;
 use crate::domain::rotation::DEFAULT_OVERLAP;
-use crate::domain::rotation::api_keys::Policy;
+use crate::domain::rotation::api_keys::{Policy, StoredApiKey};
 
 /// A client with the keys that its status lists: those delivered into the Secret that the spec
 /// names, or those whose hashes the spec lists as well.
@@ -160,15 +159,8 @@ fn accepted(object: &crd::SdkClient, listed: &[StoredApiKey]) -> Vec<StoredApiKe
 
 /// The keys that the status lists.
 fn recorded(object: &crd::SdkClient) -> Vec<StoredApiKey> {
-    let parse = |key: &crd::ApiKeyStatus| {
-        Some(StoredApiKey {
-            hash: KeyHash::parse(&key.sha256)?,
-            state: key.state,
-            created_at: key.created_at.as_ref().map(|Time(time)| *time),
-            expires_at: key.expires_at.as_ref().map(|Time(time)| *time),
-        })
-    };
-    object.status.iter().flat_map(|status| &status.keys).filter_map(parse).collect()
+    let listed = object.status.iter().flat_map(|status| &status.keys);
+    listed.filter_map(crd::ApiKeyStatus::key).collect()
 }
 
 fn parse_hashes(hashes: &[crd::ApiKeyHash]) -> Result<Vec<StoredApiKey>, Violations> {

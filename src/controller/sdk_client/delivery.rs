@@ -12,10 +12,10 @@ use kube::api::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use crate::controller::Error;
-use crate::domain::client::{Delivery, SdkClient, StoredApiKey};
+use crate::domain::client::{Delivery, SdkClient};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::{RecordKeys, SignedBy, Subject};
-use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey};
+use crate::domain::rotation::api_keys::{ApiKeyState, StoredApiKey};
 use crate::names;
 
 /// The delivery Secret of a client.
@@ -40,7 +40,7 @@ pub struct Contents {
     /// The key. A value in any other format is treated as deleted.
     pub key: Option<ApiKey>,
     /// The delivered keys, of which the key above is the Current one.
-    pub delivered: Vec<DeliveredKey>,
+    pub delivered: Vec<StoredApiKey>,
     /// The hashes in the record, if its MAC is valid.
     pub recorded: HashSet<KeyHash>,
     /// The MAC key of the record, if its MAC is valid.
@@ -54,7 +54,7 @@ pub struct Desired<'k> {
     /// The key to deliver.
     pub key: &'k ApiKey,
     /// The keys to record.
-    pub delivered: &'k [DeliveredKey],
+    pub delivered: &'k [StoredApiKey],
     /// The last completed rotation request; empty for none.
     pub rotated: &'k str,
 }
@@ -130,9 +130,9 @@ impl<'c> DeliverySecret<'c> {
             namespace: &self.client.name.namespace,
             secret: self.name(),
         };
-        let record = record_of(&secret.metadata, subject, self.record_keys);
-        let signed_by = record.as_ref().map(|(_, signed_by)| *signed_by);
-        let records = record.map_or_else(|| known.iter().map(record_of_known).collect(), |it| it.0);
+        let signed = record_of(&secret.metadata, subject, self.record_keys);
+        let signed_by = signed.as_ref().map(|(_, signed_by)| *signed_by);
+        let records = signed.map_or_else(|| known.iter().map(record).collect(), |it| it.0);
         let key = self.key_in(secret, &records);
         let hash = key.as_ref().map(ApiKey::hash);
         let labelled = secret.metadata.labels.as_ref().and_then(|all| all.get(names::ID));
@@ -157,9 +157,9 @@ impl<'c> DeliverySecret<'c> {
 
     /// The delivered keys, given the one in the Secret. That is the Current key, whatever the
     /// record contains; another Current key of the record is treated as deleted.
-    fn delivered(&self, records: &[Record], current: KeyHash) -> Vec<DeliveredKey> {
+    fn delivered(&self, records: &[Record], current: KeyHash) -> Vec<StoredApiKey> {
         let parse = |record: &Record| {
-            Some(DeliveredKey {
+            Some(StoredApiKey {
                 hash: KeyHash::parse(&record.sha256)?,
                 state: record.state,
                 created_at: record.created_at,
@@ -172,14 +172,14 @@ impl<'c> DeliverySecret<'c> {
         let in_secret = match in_secret {
             Some(key) if key.state == ApiKeyState::Current => Some(key),
             // Only status has a Next key: the operator crashed just after it had delivered the key.
-            Some(key) if key.state == ApiKeyState::Next => Some(DeliveredKey {
+            Some(key) if key.state == ApiKeyState::Next => Some(StoredApiKey {
                 state: ApiKeyState::Current,
                 expires_at: key.created_at.and_then(|at| self.delivery.rotation.expiry(at)),
                 ..key
             }),
             _ => None,
         };
-        keys.push(in_secret.unwrap_or(DeliveredKey {
+        keys.push(in_secret.unwrap_or(StoredApiKey {
             hash: current,
             state: ApiKeyState::Current,
             created_at: None,
@@ -235,7 +235,7 @@ impl<'c> DeliverySecret<'c> {
     fn labels(&self, desired: &Desired<'_>) -> BTreeMap<String, String> {
         let mut labels = self.delivery.labels.clone();
         labels.extend(names::labels(names::API_KEY, &self.client.id));
-        let key_label = |key: &DeliveredKey| (names::key_label(&key.hash.id()), String::new());
+        let key_label = |key: &StoredApiKey| (names::key_label(&key.hash.id()), String::new());
         labels.extend(desired.delivered.iter().map(key_label));
         labels
     }
@@ -293,17 +293,7 @@ fn encode<T: Serialize>(value: &T) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|source| Error::Encode { what: "key record", source })
 }
 
-fn record(key: &DeliveredKey) -> Record {
-    Record {
-        id: key.hash.id(),
-        sha256: key.hash.to_string(),
-        state: key.state,
-        created_at: key.created_at,
-        expires_at: key.expires_at,
-    }
-}
-
-fn record_of_known(key: &StoredApiKey) -> Record {
+fn record(key: &StoredApiKey) -> Record {
     Record {
         id: key.hash.id(),
         sha256: key.hash.to_string(),

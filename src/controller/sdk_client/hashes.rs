@@ -2,16 +2,15 @@
 //! status, on which validators rely, unless they belong to another client.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{ClientPlan, ownership};
 use crate::controller::{Context, Error};
-use crate::crd::ApiKeyStatus;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::ReadyReason;
-use crate::domain::client::{SdkClient, Service, StoredApiKey};
+use crate::domain::client::{SdkClient, Service};
 use crate::domain::key_ownership::{Evidence, Ruling};
 use crate::domain::revocation::plausible;
+use crate::domain::rotation::api_keys::StoredApiKey;
 
 /// What was determined about a listed hash.
 #[derive(Clone, Copy)]
@@ -70,13 +69,7 @@ pub fn plan(listed: &[StoredApiKey], determined: &[Listed]) -> ClientPlan {
     for (key, it) in listed.iter().zip(determined) {
         conflict = conflict.or(it.conflict.then_some(key.hash));
         if it.accepted {
-            keys.push(ApiKeyStatus {
-                id: key.hash.id(),
-                sha256: key.hash.to_string(),
-                state: key.state,
-                created_at: it.created_at.map(Time),
-                expires_at: key.expires_at.map(Time),
-            });
+            keys.push((&StoredApiKey { created_at: it.created_at, ..key.clone() }).into());
         }
     }
     let readiness = if listed.is_empty() {

@@ -253,7 +253,7 @@ impl SdkClient {
         }
         // The outcome depends on something that is not watched.
         if planned.conflict.is_some() || client.id.is_chosen() {
-            requeue = requeue.at_latest_later(now);
+            requeue = requeue.or_sooner(Requeue::Later, now);
         }
         if client.suspended && readiness.state() == ReadyState::Ready {
             readiness.reason = ReadyReason::Suspended;

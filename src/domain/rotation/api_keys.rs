@@ -29,18 +29,46 @@ pub enum ApiKeyState {
     Previous,
 }
 
-/// The record of a delivered key.
+/// An API key as it is stored: only its hash is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeliveredKey {
+pub struct StoredApiKey {
     /// SHA-256 of the key.
     pub hash: KeyHash,
-    /// Current or Previous.
+    /// The state of the key. Keys created elsewhere are always Current.
     pub state: ApiKeyState,
-    /// When it was delivered. Unknown for a key that was put into the Secret by hand, without a
-    /// record; such a key is treated as older than any other.
+    /// When it was created or delivered. If unknown, as for a key that was put into a Secret by hand,
+    /// the key is treated as older than any other.
     pub created_at: Option<Timestamp>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
+}
+
+impl StoredApiKey {
+    /// A key that is created elsewhere, and listed by its hash.
+    #[must_use]
+    pub const fn listed(
+        hash: KeyHash,
+        created_at: Option<Timestamp>,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
+        Self { hash, state: ApiKeyState::Current, created_at, expires_at }
+    }
+
+    /// This key with the more restrictive of its own times and those of `other`. An unknown
+    /// creation time is earlier than any other, and a key without an expiry never expires.
+    #[must_use]
+    pub fn restricted_by(&self, other: &Self) -> Self {
+        let created_at = self.created_at.zip(other.created_at);
+        let expires_at = match (self.expires_at, other.expires_at) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        Self {
+            created_at: created_at.map(|(one, other)| one.min(other)),
+            expires_at,
+            ..self.clone()
+        }
+    }
 }
 
 /// What the spec of the client asks for.
@@ -58,7 +86,7 @@ pub struct Policy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The delivered keys that are still valid, oldest first.
-    pub live: Vec<DeliveredKey>,
+    pub live: Vec<StoredApiKey>,
     /// What to do about the Next key.
     pub next: NextKey,
     /// When the next rotation is due by schedule.
@@ -89,12 +117,12 @@ impl Policy {
     pub fn step(
         &self,
         client: SdkClientId,
-        delivered: &[DeliveredKey],
+        delivered: &[StoredApiKey],
         requested: bool,
         reach: Reach,
         now: Timestamp,
     ) -> Step {
-        let counts = |key: &&DeliveredKey| {
+        let counts = |key: &&StoredApiKey| {
             key.state == ApiKeyState::Current || key.expires_at.is_some_and(|end| end > now)
         };
         let live: Vec<_> = delivered.iter().filter(counts).cloned().collect();
@@ -124,12 +152,12 @@ impl Policy {
     /// A key that is replaced at `now`: valid until the end of the overlap, which starts with the
     /// delivery of the new key, so neither a restart nor a late delivery shortens it.
     #[must_use]
-    pub fn retire(&self, key: &DeliveredKey, now: Timestamp) -> DeliveredKey {
+    pub fn retire(&self, key: &StoredApiKey, now: Timestamp) -> StoredApiKey {
         if key.state == ApiKeyState::Previous {
             return key.clone();
         }
         let end = later(now, self.overlap);
-        DeliveredKey {
+        StoredApiKey {
             state: ApiKeyState::Previous,
             expires_at: Some(key.expires_at.map_or(end, |expiry| expiry.min(end))),
             ..key.clone()
@@ -140,16 +168,16 @@ impl Policy {
     #[must_use]
     pub fn deliver(
         &self,
-        live: &[DeliveredKey],
+        live: &[StoredApiKey],
         new: KeyHash,
         now: Timestamp,
-    ) -> Vec<DeliveredKey> {
+    ) -> Vec<StoredApiKey> {
         let replaced = live.iter().filter(|key| key.hash != new);
         let mut keys: Vec<_> = replaced.map(|key| self.retire(key, now)).collect();
         keys.retain(|key| key.expires_at.is_none_or(|end| end > now));
         // Only a new Secret can exceed this, because a rotation is deferred instead.
         keys.drain(..keys.len().saturating_sub(MAX_PREVIOUS));
-        keys.push(DeliveredKey {
+        keys.push(StoredApiKey {
             hash: new,
             state: ApiKeyState::Current,
             created_at: Some(now),
@@ -160,7 +188,7 @@ impl Policy {
 
     /// Up to 10% earlier than an interval after delivery, but never later: a lifetime may be as
     /// short as interval plus overlap. A key of unknown age is due now.
-    fn next_rotation(&self, client: SdkClientId, key: &DeliveredKey) -> Option<Timestamp> {
+    fn next_rotation(&self, client: SdkClientId, key: &StoredApiKey) -> Option<Timestamp> {
         let interval = self.interval?;
         let Some(created_at) = key.created_at else {
             return Some(Timestamp::UNIX_EPOCH);
@@ -194,6 +222,26 @@ mod tests {
             lifetime: None,
             interval: Some(SignedDuration::from_secs(interval)),
             overlap: SignedDuration::from_secs(overlap),
+        }
+    }
+
+    #[test]
+    fn the_more_restrictive_time_wins() {
+        let at = |second| Some(at(second));
+        let hash = hash();
+        let key = |created_at, expires_at| StoredApiKey {
+            hash,
+            state: ApiKeyState::Current,
+            created_at,
+            expires_at,
+        };
+        for (one, other, both) in [
+            (key(at(1), at(9)), key(at(2), at(8)), key(at(1), at(8))),
+            (key(None, None), key(at(2), at(8)), key(None, at(8))),
+            (key(at(1), None), key(at(1), None), key(at(1), None)),
+        ] {
+            assert_eq!(one.restricted_by(&other), both);
+            assert_eq!(other.restricted_by(&one), both);
         }
     }
 

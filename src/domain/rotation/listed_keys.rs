@@ -6,7 +6,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::domain::client::StoredApiKey;
+use super::api_keys::StoredApiKey;
 use crate::domain::duration::later;
 
 /// The maximum number of hashes of a client, expired ones included.

@@ -11,23 +11,23 @@ use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::record_mac::SignedBy;
 use crate::domain::revocation::Revocation;
 use crate::domain::rotation::Reach;
-use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey, MAX_PREVIOUS, Step};
+use crate::domain::rotation::api_keys::{ApiKeyState, MAX_PREVIOUS, Step, StoredApiKey};
 
 /// What to do.
 pub enum Decision {
     /// The Secret was not created for this client. Keys of a former one are still valid.
-    Foreign { former: Vec<DeliveredKey> },
+    Foreign { former: Vec<StoredApiKey> },
     /// It does not exist. Keys of a former one are still valid.
-    Create { former: Vec<DeliveredKey> },
+    Create { former: Vec<StoredApiKey> },
     /// It is not known yet to which client a key belongs.
     Wait,
     /// Immediately replaces a key that was deleted, is malformed or is revoked. Previous keys that
     /// are not revoked remain valid.
-    Replace { previous: Vec<DeliveredKey>, why: &'static str },
+    Replace { previous: Vec<StoredApiKey>, why: &'static str },
     /// The key in the Secret belongs to another client. It is not overwritten.
-    Conflict { previous: Vec<DeliveredKey>, hash: KeyHash },
+    Conflict { previous: Vec<StoredApiKey>, hash: KeyHash },
     /// These belong to the client, but must be in status before they are recorded with a MAC.
-    Adopt { delivered: Vec<DeliveredKey>, conflict: Option<KeyHash> },
+    Adopt { delivered: Vec<StoredApiKey>, conflict: Option<KeyHash> },
     /// All keys belong to the client: its next step.
     Step(Box<Ready>),
 }
@@ -50,9 +50,9 @@ pub struct Ready {
 /// The Secret of the client as it was read.
 pub enum Stored {
     /// It does not exist.
-    Missing { former: Vec<DeliveredKey> },
+    Missing { former: Vec<StoredApiKey> },
     /// It was not created for this client.
-    Foreign { former: Vec<DeliveredKey> },
+    Foreign { former: Vec<StoredApiKey> },
     /// Its content, with the keys of a former Secret and without keys that are revoked or whose
     /// overlap has ended.
     Ours { contents: Contents, is_expected: bool },
@@ -102,9 +102,9 @@ impl Planner<'_> {
         let Some(key) = key else {
             return Decision::Replace { previous: delivered, why: "was missing or malformed" };
         };
-        let is_owned = |key: &DeliveredKey| owned.all.contains(&key.hash);
+        let is_owned = |key: &StoredApiKey| owned.all.contains(&key.hash);
         let has_current =
-            |keys: &[DeliveredKey]| keys.iter().any(|key| key.state == ApiKeyState::Current);
+            |keys: &[StoredApiKey]| keys.iter().any(|key| key.state == ApiKeyState::Current);
         if !has_current(&delivered) {
             delivered.retain(is_owned);
             return Decision::Replace { previous: delivered, why: "was revoked" };
@@ -115,8 +115,8 @@ impl Planner<'_> {
         }
         // A hash that may belong to another client must not be recorded with a MAC.
         let own =
-            |key: &DeliveredKey| recorded.contains(&key.hash) || self.service.lists(&key.hash);
-        let contested = |key: &DeliveredKey| self.facts.contested.contains(&key.hash);
+            |key: &StoredApiKey| recorded.contains(&key.hash) || self.service.lists(&key.hash);
+        let contested = |key: &StoredApiKey| self.facts.contested.contains(&key.hash);
         if delivered.iter().any(contested) || !delivered.iter().all(own) {
             return Decision::Adopt { delivered, conflict: owned.conflict };
         }
@@ -130,7 +130,7 @@ impl Planner<'_> {
     }
 
     /// The next step of the delivered keys.
-    pub(super) fn step(&self, delivered: &[DeliveredKey], requested: bool) -> Step {
+    pub(super) fn step(&self, delivered: &[StoredApiKey], requested: bool) -> Step {
         let reach = self.facts.next.as_ref().map_or(Reach::Nowhere, |next| next.reach);
         self.delivery.rotation.step(self.client.id, delivered, requested, reach, self.facts.now)
     }
@@ -140,11 +140,11 @@ impl Planner<'_> {
     }
 
     /// Whether the key was replaced and its overlap has ended.
-    pub(super) fn is_over(&self, key: &DeliveredKey) -> bool {
+    pub(super) fn is_over(&self, key: &StoredApiKey) -> bool {
         key.state == ApiKeyState::Previous && key.expires_at.is_none_or(|end| end <= self.facts.now)
     }
 
-    pub(super) fn is_revoked(&self, key: &DeliveredKey) -> bool {
+    pub(super) fn is_revoked(&self, key: &StoredApiKey) -> bool {
         let covers =
             |it: &Arc<Revocation>| it.covers_key(&key.hash.id(), key.created_at, self.facts.now);
         self.facts.revocations.iter().any(covers)

@@ -5,8 +5,7 @@ use k8s_openapi::api::core::v1::Secret;
 
 use super::Planner;
 use crate::controller::sdk_client::delivery::Observed;
-use crate::domain::client::StoredApiKey;
-use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey};
+use crate::domain::rotation::api_keys::{ApiKeyState, StoredApiKey};
 
 impl Planner<'_> {
     /// The name of the former Secret, if the spec names another one.
@@ -17,7 +16,7 @@ impl Planner<'_> {
 
     /// The keys of a former Secret that are still valid. Status lists them. A Secret that a user has
     /// deleted is not a former one: its keys are rejected.
-    pub(super) fn former_keys(&self) -> Vec<DeliveredKey> {
+    pub(super) fn former_keys(&self) -> Vec<StoredApiKey> {
         let listed = &self.service.keys;
         let last = self.former_name().map_or(&self.facts.stored, |_| &self.facts.former);
         let found: Vec<_> = match (last, self.former_name()) {
@@ -29,8 +28,7 @@ impl Planner<'_> {
             _ => Vec::new(),
         };
         let (policy, now) = (&self.delivery.rotation, self.facts.now);
-        let mut keys: Vec<_> =
-            found.into_iter().map(|key| policy.retire(&delivered(key), now)).collect();
+        let mut keys: Vec<_> = found.into_iter().map(|key| policy.retire(key, now)).collect();
         keys.retain(|key| {
             !self.is_over(key) && !self.is_revoked(key) && !self.facts.contested.contains(&key.hash)
         });
@@ -46,14 +44,5 @@ impl Planner<'_> {
         // With the times of status: those that it has once are not extended by the next plan.
         let is_in = |key: &&StoredApiKey| contents.delivered.iter().any(|it| it.hash == key.hash);
         listed.iter().filter(is_in).collect()
-    }
-}
-
-fn delivered(key: &StoredApiKey) -> DeliveredKey {
-    DeliveredKey {
-        hash: key.hash,
-        state: key.state,
-        created_at: key.created_at,
-        expires_at: key.expires_at,
     }
 }

@@ -15,7 +15,7 @@ use crate::crd::condition::ExtraCondition;
 use crate::crd::reasons::{EventReason, ExtraReason};
 use crate::domain::credential::{ApiKey, KeyHash};
 use crate::domain::duration::later;
-use crate::domain::rotation::api_keys::{DeliveredKey, NextKey};
+use crate::domain::rotation::api_keys::{NextKey, StoredApiKey};
 
 /// How the stored Secret gets its desired content.
 enum Correction {
@@ -30,7 +30,7 @@ impl Planner<'_> {
     /// has.
     pub(super) fn create(
         &self,
-        former: &[DeliveredKey],
+        former: &[StoredApiKey],
         key: &ApiKey,
     ) -> Result<ClientPlan, Error> {
         let delivered = self.delivery.rotation.deliver(former, key.hash(), self.facts.now);
@@ -44,7 +44,7 @@ impl Planner<'_> {
     }
 
     /// Reports that a Secret which did not exist any more contains a new key.
-    fn re_created(&self, delivered: &[DeliveredKey]) -> EventNote {
+    fn re_created(&self, delivered: &[StoredApiKey]) -> EventNote {
         let name = self.secret.name();
         let note = if self.facts.replacing.is_some() {
             format!(
@@ -62,7 +62,7 @@ impl Planner<'_> {
     /// Replaces the key immediately.
     pub(super) fn replace(
         &self,
-        previous: &[DeliveredKey],
+        previous: &[StoredApiKey],
         why: &str,
         key: &ApiKey,
     ) -> Result<ClientPlan, Error> {

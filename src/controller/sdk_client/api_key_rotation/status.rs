@@ -1,7 +1,6 @@
 //! The status of the client after a plan. Pure.
 
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 
 use super::Planner;
@@ -10,11 +9,10 @@ use crate::controller::Requeue;
 use crate::controller::events::EventNote;
 use crate::controller::expectations::Children;
 use crate::controller::sdk_client::ClientPlan;
-use crate::crd;
 use crate::crd::condition::Readiness;
 use crate::crd::reasons::{EventReason, ReadyReason};
 use crate::domain::credential::KeyHash;
-use crate::domain::rotation::api_keys::{ApiKeyState, DeliveredKey, Step};
+use crate::domain::rotation::api_keys::{ApiKeyState, Step, StoredApiKey};
 
 impl Planner<'_> {
     /// While the Next key is being propagated.
@@ -26,14 +24,10 @@ impl Planner<'_> {
     ) -> ClientPlan {
         let mut planned = self.deliver_status(&ready.step.live, Requeue::Soon);
         planned.readiness.message.push_str("; the next key is being propagated");
-        planned.keys.push(crd::ApiKeyStatus {
-            id: next.id(),
-            sha256: next.to_string(),
-            state: ApiKeyState::Next,
-            // A key of unknown age would be covered by every Revocation by age.
-            created_at: created_at.map(Time),
-            expires_at: None,
-        });
+        // A key of unknown age would be covered by every Revocation by age.
+        let next_key =
+            StoredApiKey { hash: next, state: ApiKeyState::Next, created_at, expires_at: None };
+        planned.keys.push((&next_key).into());
         ClientPlan {
             next_rotation: ready.step.next_rotation,
             children: Some(self.stored_version()),
@@ -54,7 +48,7 @@ impl Planner<'_> {
 
     pub(super) fn deliver_status(
         &self,
-        delivered: &[DeliveredKey],
+        delivered: &[StoredApiKey],
         requeue: Requeue,
     ) -> ClientPlan {
         let current = delivered.iter().find(|key| key.state == ApiKeyState::Current);
@@ -74,14 +68,14 @@ impl Planner<'_> {
         };
         ClientPlan {
             secret_name: Some(name.to_owned()),
-            keys: delivered.iter().map(status).collect(),
+            keys: delivered.iter().map(Into::into).collect(),
             requeue,
             ..ClientPlan::of(readiness)
         }
     }
 
     /// The Secret is not ours. The keys of the former one are valid until the end of their overlap.
-    pub(super) fn foreign(&self, former: &[DeliveredKey]) -> ClientPlan {
+    pub(super) fn foreign(&self, former: &[StoredApiKey]) -> ClientPlan {
         let name = self.secret.name();
         let readiness = Readiness::new(
             ReadyReason::SecretConflict,
@@ -90,7 +84,7 @@ impl Planner<'_> {
                 still_valid(former)
             ),
         );
-        let keys = former.iter().map(status).collect();
+        let keys = former.iter().map(Into::into).collect();
         self.in_former(ClientPlan { keys, ..ClientPlan::of(readiness) })
     }
 
@@ -123,7 +117,7 @@ impl Planner<'_> {
     }
 
     /// Reports that the keys are in another Secret than before.
-    pub(super) fn moved(&self, delivered: &[DeliveredKey]) -> Option<EventNote> {
+    pub(super) fn moved(&self, delivered: &[StoredApiKey]) -> Option<EventNote> {
         let (former, name) = (self.former_name()?, self.secret.name());
         let note = format!(
             "secretName has changed from `{former}` to `{name}`, which contains the API key{}",
@@ -139,20 +133,10 @@ impl Planner<'_> {
 }
 
 /// How many keys that were replaced are still valid, for messages; empty if none is.
-pub(super) fn still_valid(delivered: &[DeliveredKey]) -> String {
+pub(super) fn still_valid(delivered: &[StoredApiKey]) -> String {
     let previous = delivered.iter().filter(|key| key.state == ApiKeyState::Previous);
     match previous.count() {
         0 => String::new(),
         count => format!("; previous keys still valid: {count}"),
-    }
-}
-
-fn status(key: &DeliveredKey) -> crd::ApiKeyStatus {
-    crd::ApiKeyStatus {
-        id: key.hash.id(),
-        sha256: key.hash.to_string(),
-        state: key.state,
-        created_at: key.created_at.map(Time),
-        expires_at: key.expires_at.map(Time),
     }
 }
