@@ -1,7 +1,7 @@
 //! `token explain`: shows why the operator accepts or rejects a credential.
 
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::Read;
 
 use anyhow::{Context as _, bail};
 use http_body_util::{BodyExt as _, Limited};

@@ -23,7 +23,6 @@ use crate::server::{ApiError, ApiState};
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ExplainRequest {
     /// An appUserIdToken, an API key or a session token.
-    #[schemars(length(min = 1), example = "eyJhbGciOi…".to_owned())]
     token: String,
     /// The client that an appUserIdToken is validated for. By default, the one that the token was
     /// issued for, or the organization's default client.
