@@ -32,7 +32,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-outside ## Runs lint, then all tests
+test: lint test-unit test-cluster test-launcher test-integrations test-outside ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
@@ -63,6 +63,12 @@ test-cluster: prerequisites ## Tests on a real API server
 test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interruption
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/launcher/run
+
+.PHONY: test-integrations
+test-integrations: ## Tests of examples/integrations with the real proxies
+	@dev/prerequisites integrations
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) dev/cluster run tests/integrations/run
 
 .PHONY: test-outside
 test-outside: ## Tests with third-party tools: an API tester, a generated client, five JOSE libraries

@@ -32,7 +32,8 @@ fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
 
 /// Every Markdown file of the repository, but for those of dependencies and builds.
 fn pages() -> Vec<PathBuf> {
-    let below = ["docs", "dev", "charts"].map(|directory| files(&root().join(directory), "md"));
+    let below =
+        ["docs", "dev", "charts", "examples"].map(|directory| files(&root().join(directory), "md"));
     let top = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path());
     let top = top.filter(|path| path.extension().is_some_and(|extension| extension == "md"));
     below.into_iter().flatten().chain(top).collect()
@@ -102,7 +103,7 @@ fn the_readme_shows_the_quickstart_as_it_is() {
 }
 
 /// Compares, or writes, the table between the two comments `name: written by …` and `end of name`.
-fn check_table(page: &str, name: &str, table: &str) {
+pub fn check_table(page: &str, name: &str, table: &str) {
     let (begin, end) = (
         format!("<!-- {name}: written by `make generate` -->\n"),
         format!("<!-- end of {name} -->\n"),

@@ -24,6 +24,7 @@ mod http;
 #[path = "../idp/mod.rs"]
 mod idp;
 mod imports;
+mod integrations;
 mod jwks;
 mod key;
 mod layering;

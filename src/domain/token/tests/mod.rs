@@ -1,7 +1,7 @@
 //! Tests of the token path with real signatures: the checks before a key is looked up (`header`),
-//! the validation of claims (`claims`), what
-//! the context adds (`context`), the requirements of pools (`policy`), test vectors of the
-//! RFCs and of another library (`vectors`), and random input (`fuzz`).
+//! the validation of claims (`claims`), what the context adds (`context`), the requirements of pools
+//! (`policy`), all rules together (`rules`), examples of the RFCs (`rfcs`), test vectors of Project
+//! Wycheproof (`wycheproof`) and of other libraries (`vectors`), and random input (`fuzz`).
 
 #![expect(clippy::string_slice, reason = "tokens are ASCII")]
 
@@ -10,7 +10,10 @@ mod context;
 mod fuzz;
 mod header;
 mod policy;
+mod rfcs;
+mod rules;
 mod vectors;
+mod wycheproof;
 
 use std::sync::{Arc, LazyLock};
 
