@@ -200,7 +200,7 @@ fn manager() -> String {
 }
 
 /// Logs the readiness, and publishes an Event if the object has become stalled, or ready again. The
-/// first Ready of an object is not worth an Event.
+/// first Ready of an object is not worth an Event, except that a Revocation is enforced.
 async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
@@ -216,7 +216,10 @@ async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readine
         info!(%kind, %namespace, %name, reason, ready, "{}", readiness.message);
     }
     let is_news = match readiness.state() {
-        ReadyState::Ready => before.is_some_and(|ready| ready.status == "False"),
+        ReadyState::Ready => {
+            let was = |status: &str| before.is_some_and(|ready| ready.status == status);
+            was("False") || (readiness.reason == ReadyReason::Revoked && !was("True"))
+        }
         ReadyState::Stalled => before.is_none_or(|ready| ready.reason != reason),
         ReadyState::Unknown | ReadyState::Reconciling => false,
     };

@@ -106,42 +106,6 @@ async fn nothing_is_written_twice() {
     assert_eq!(after[2..], ["update sdkclients/status 200"]);
 }
 
-/// Neither the list of the Secrets nor the write of status triggers another reconciliation.
-#[tokio::test]
-async fn each_client_is_reconciled_once_after_a_start() {
-    let _turn = alone().await;
-    let operator = Operator::start(&[]).await;
-    let space = Space::new("writes-once").await;
-    for number in 0..20 {
-        let name = format!("delivered-{number}");
-        space.apply(&service(&name, "Member", &name)).await;
-    }
-    for number in 0..20 {
-        space.ready::<SdkClient>(&format!("delivered-{number}")).await;
-    }
-    assert!(operator.stop().await.success());
-    // These have no status yet.
-    for number in 0..20 {
-        let hash = format!("{number:064x}");
-        let hashes = json!({"hashes": [{"id": &hash[..16], "sha256": hash}]});
-        let client = service(&format!("listing-{number}"), "Member", "x");
-        space.apply(&with(client, "/spec/service/apiKey", hashes)).await;
-    }
-    let restarted = Operator::start(&[]).await;
-    for number in 0..20 {
-        space.ready::<SdkClient>(&format!("listing-{number}")).await;
-    }
-    reconciled(&restarted).await;
-    let all: Api<SdkClient> = Api::all(admin().await);
-    let clients = all.list(&ListParams::default()).await.unwrap().items.len();
-    let text = crate::harness::http::get(&restarted.admin_url("/metrics")).await.unwrap().body;
-    let text = String::from_utf8(text.to_vec()).unwrap();
-    let of_clients = r#"anon_reconciles_total{kind="SdkClient""#;
-    let counters = text.lines().filter(|line| line.starts_with(of_clients));
-    let counts = counters.filter_map(|line| line.rsplit(' ').next()?.parse::<usize>().ok());
-    assert_eq!(counts.sum::<usize>(), clients, "{text}");
-}
-
 /// Waits until every object has been looked at and nothing is in progress: the counters of
 /// reconciliations stand still.
 async fn reconciled(operator: &Operator) {
