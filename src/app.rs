@@ -235,7 +235,7 @@ async fn control(
         let leading = Leading::start(Arc::clone(&state.metrics));
         async move {
             let _leading = leading;
-            controller::run(Arc::new(context)).await;
+            Box::pin(controller::run(Arc::new(context))).await;
         }
     };
     Box::pin(leader::campaign(client.clone(), &config.namespace, &me, stop, lead)).await;

@@ -181,6 +181,7 @@ fn register(registry: &mut Registry, description: &Description, metric: impl Met
 
 impl Metrics {
     /// The requests of an endpoint, which are exposed from now on.
+    #[must_use]
     pub fn requests(&self, endpoint: &'static str) -> Arc<EndpointRequests> {
         self.requests.of(endpoint)
     }

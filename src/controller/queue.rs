@@ -211,8 +211,8 @@ impl<T> Queue<T> {
 
     /// An object was listed, created or modified.
     pub fn apply(&mut self, name: ObjectName, object: T, summary: Summary) {
-        let list = self.list;
-        let slot = self.slots.entry(Arc::new(name.clone())).or_insert_with(|| Slot::new(list));
+        let (name, list) = (Arc::new(name), self.list);
+        let slot = self.slots.entry(Arc::clone(&name)).or_insert_with(|| Slot::new(list));
         (slot.summary, slot.is_deleted, slot.list) = (summary, false, list);
         self.retain(&name, Some(object));
         self.enqueue(&name);

@@ -24,7 +24,7 @@ use tracing::warn;
 
 use super::Guarded;
 use super::kind::HasStatus;
-use super::queue::{Objects, Reference, Summary, Work};
+use super::queue::{Objects, Queue, Reference, Summary, Work};
 use crate::crd::condition::is_ready;
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::name::object_name;
@@ -200,12 +200,12 @@ fn note<K: HasStatus>(
     event: Event<Guarded<K>>,
 ) {
     match event {
-        Event::Init => objects.with(|queue| queue.begin_list()),
+        Event::Init => objects.with(Queue::begin_list),
         Event::InitApply(object) | Event::Apply(object) => {
             let summary = summarize.summary(&object);
             objects.with(|queue| queue.apply(object_name(&object), object, summary));
         }
-        Event::InitDone => objects.with(|queue| queue.end_list()),
+        Event::InitDone => objects.with(Queue::end_list),
         Event::Delete(object) => objects.with(|queue| queue.delete(&object_name(&object))),
     }
 }

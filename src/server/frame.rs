@@ -75,15 +75,12 @@ where
         let id = request_id::ensure(&mut request);
         // Most requests have no body and find a free place.
         let slot = request.body().is_end_stream().then(|| self.frame.limiter.try_enter()).flatten();
-        let work = match slot {
-            Some(slot) => {
-                occupy(&mut request, &slot);
-                in_time(holding(slot, self.inner.call(request))).left_future()
-            }
-            None => {
-                let limiter = self.frame.limiter.clone();
-                queued(limiter, request, self.inner.clone()).right_future()
-            }
+        let work = if let Some(slot) = slot {
+            occupy(&mut request, &slot);
+            in_time(holding(slot, self.inner.call(request))).left_future()
+        } else {
+            let limiter = self.frame.limiter.clone();
+            queued(limiter, request, self.inner.clone()).right_future()
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let requests = Arc::clone(&self.frame.requests);

@@ -262,7 +262,7 @@ fn hashes(object: &SdkClient) -> &[ApiKeyHash] {
 /// room. The previous keys have no end: only people know when their consumers no longer use them.
 fn with_key(object: &SdkClient, key: &StoredApiKey, now: Timestamp) -> Option<serde_json::Value> {
     let listed: Vec<_> = hashes(object).iter().filter_map(ApiKeyHash::key).collect();
-    let rotated = listed_keys::rotate(&listed, key.clone(), None, now).ok()?;
+    let rotated = listed_keys::rotate(&listed, *key, None, now).ok()?;
     let all: Vec<_> = rotated.into_iter().map(ApiKeyHash::from).collect();
     Some(json!({
         "metadata": {"resourceVersion": object.metadata.resource_version},

@@ -183,9 +183,11 @@ fn objects_are_found_by_what_they_refer_to() {
         queue.delete(&name("c"));
     });
     assert_eq!(objects.referrers("acme", &Reference::secret("key")), [name("a")]);
-    assert_eq!(objects.referrers("globex", &Reference::secret("key")), [in_globex.clone()]);
+    let in_globex = [in_globex];
+    assert_eq!(objects.referrers("globex", &Reference::secret("key")), in_globex);
     assert!(objects.has(&name("a"), |_, to| to == Some(&Reference::secret("key"))));
     assert!(!objects.has(&name("c"), |_, _| true));
+    let [in_globex] = in_globex;
     assert_eq!(objects.find(|it| it.namespace == "globex"), Some(in_globex));
     assert_eq!(objects.find(|it| it.name == "c"), None);
 }

@@ -65,11 +65,7 @@ impl Fault {
         };
         match self {
             F::ClientMismatch => {
-                let ClientKind::Webapp(webapp) = &mut Arc::make_mut(&mut context.client).kind
-                else {
-                    panic!("a webapp");
-                };
-                webapp.strict = true;
+                context.client.strict = true;
                 claims["sdkClientId"] = json!(sibling());
             }
             F::ExpiryMissing => drop(claims.as_object_mut().unwrap().remove("exp")),
