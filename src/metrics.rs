@@ -31,9 +31,10 @@ use sampled::{Sample, Sampled};
 const REVISION: Option<&str> = option_env!("ANON_REVISION");
 
 /// The names of the endpoints that authenticate.
-pub const ENDPOINTS: [&str; 8] = [
+pub const ENDPOINTS: [&str; 9] = [
     "validate",
     "auth",
+    "ext_authz",
     "introspect_caller",
     "introspect",
     "token_review",

@@ -144,6 +144,12 @@ pub mod server {
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};
+        pub mod ext_authz {
+            pub use crate::server::endpoints::ext_authz::messages::{
+                AttributeContext, CheckRequest, CheckResponse, Header, HeaderList, HeaderOption,
+                HttpRequest, HttpResponse, Kind, OkHttpResponse, RequestAttributes,
+            };
+        }
     }
 }
 pub mod watch {

@@ -85,7 +85,7 @@ macro_rules! catalog {
 
 catalog! {
     REQUESTS = "anon_requests", Counter, ["endpoint", "result"], EveryReplica,
-        "Requests by endpoint and result. Endpoints: `validate` (`/v1/validate`, `/v1/introspect` and `/v1/tokenreview`), `auth` (gateways), `documents` (public documents: key sets, discovery, clients), `org` (the REST API, `/link/url`, `/v1/explain` and `/openapi.json`) and `other` (unknown paths). Results: `ok` (status below 400), `rejected` (401 and 403), `client_error` (other 4xx), `rate_limited` (429), `unavailable` (503) and `error` (other 5xx)";
+        "Requests by endpoint and result. Endpoints: `validate` (`/v1/validate`, `/v1/introspect` and `/v1/tokenreview`), `auth` (gateways), `ext_authz` (Envoy over gRPC), `documents` (public documents: key sets, discovery, clients), `org` (the REST API, `/link/url`, `/v1/explain` and `/openapi.json`) and `other` (unknown paths). Results: `ok` (status below 400), `rejected` (401 and 403), `client_error` (other 4xx), `rate_limited` (429), `unavailable` (503) and `error` (other 5xx)";
     REQUEST_DURATION = "anon_request_duration_seconds", Histogram, ["endpoint", "result"], EveryReplica,
         "Duration of a request from its head to the start of its response, including the wait for its body and for a place; buckets from 0.1 ms to 5 s. `_count` is `anon_requests_total`";
     REQUESTS_IN_PROGRESS = "anon_requests_in_progress", Gauge, ["part"], EveryReplica,

@@ -64,9 +64,12 @@ pub fn router(
         let routes = framed("validate", endpoints::routes());
         let routes = routes.merge(framed("documents", public::routes()));
         let gateways = framed("auth", endpoints::gateway_routes());
+        let envoy = framed("ext_authz", endpoints::envoy_routes());
         let state = Arc::new(state);
         router = router.merge(routes.with_state(Arc::clone(&state)));
-        router = router.merge(endpoints::verdicts_only(gateways.with_state(state)));
+        let gateways = gateways.with_state(Arc::clone(&state));
+        router = router.merge(endpoints::verdicts_only(gateways));
+        router = router.merge(endpoints::ext_authz::verdicts_only(envoy.with_state(state)));
     }
     if let Some(state) = api {
         let limiter = limiter("api", limits, &state.metrics);

@@ -67,4 +67,5 @@ def all_proxies():
         Proxy("haproxy", 18103, "haproxy", "haproxy", "-db", "-f", "haproxy.cfg"),
         Proxy("traefik", 18104, "traefik", "traefik", "--configFile=traefik.yaml"),
         Proxy("envoy-http", 18105, "envoy", *envoy, "http.yaml"),
+        Proxy("envoy-grpc", 18106, "envoy", *envoy, "grpc.yaml"),
     ]

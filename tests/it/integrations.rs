@@ -39,7 +39,7 @@ fn language(configuration: &str) -> &str {
 #[test]
 fn generated_configurations_in_the_pages_of_integrations() {
     let configurations = configurations();
-    assert!(configurations.len() >= 8, "{configurations:?}");
+    assert!(configurations.len() >= 9, "{configurations:?}");
     for configuration in configurations {
         let text = fs::read_to_string(root().join(&configuration)).unwrap();
         let block = format!("```{}\n{text}```\n", language(&configuration));

@@ -7,6 +7,7 @@
 //! that reads the request into [`Presented`] and turns the result into a response.
 
 mod authenticate;
+pub mod ext_authz;
 mod forward_auth;
 mod gateway;
 pub mod identity;
@@ -53,8 +54,17 @@ pub struct Endpoint {
 }
 
 /// Every endpoint, as in the table of README.md.
-pub const ENDPOINTS: [&Endpoint; 8] =
-    [&VALIDATE, &AUTH, &INTROSPECT_CALLER, &INTROSPECT, &TOKEN_REVIEW, &EXPLAIN, &ORG, &LINK];
+pub const ENDPOINTS: [&Endpoint; 9] = [
+    &VALIDATE,
+    &AUTH,
+    &EXT_AUTHZ,
+    &INTROSPECT_CALLER,
+    &INTROSPECT,
+    &TOKEN_REVIEW,
+    &EXPLAIN,
+    &ORG,
+    &LINK,
+];
 
 /// The caller is trusted to specify the client.
 const VALIDATE: Endpoint = Endpoint {
@@ -72,6 +82,15 @@ const AUTH: Endpoint = Endpoint {
     serves: "`/v1/auth/client/{clientId}`, any method: the original request of a gateway",
     accepts: Accepts::AsConfigured,
     client_from: "the configuration of the gateway: the path",
+    waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
+};
+
+/// Envoy. The client is part of the configuration of the route.
+const EXT_AUTHZ: Endpoint = Endpoint {
+    name: "ext_authz",
+    serves: "`envoy.service.auth.v3.Authorization/Check` (gRPC): the original request of Envoy",
+    accepts: Accepts::AsConfigured,
+    client_from: "the configuration of Envoy: `sdkClientId` in `context_extensions` of the route",
     waits_for_missing_key: Some(MISSING_KEY_TIMEOUT),
 };
 
@@ -247,6 +266,11 @@ pub fn gateway_routes() -> Router<Arc<ValidatorState>> {
     Router::new()
         .route(forward_auth::PREFIX, any(forward_auth::authorize))
         .route(forward_auth::ROUTE, any(forward_auth::authorize))
+}
+
+/// The route for Envoy, which is served behind [`ext_authz::verdicts_only`].
+pub fn envoy_routes() -> Router<Arc<ValidatorState>> {
+    Router::new().route(ext_authz::PATH, post(ext_authz::check))
 }
 
 #[cfg(test)]

@@ -71,7 +71,7 @@ pub struct Active<'v> {
     claims: Option<&'v Claims>,
 }
 
-impl Active<'_> {
+impl<'v> Active<'v> {
     const fn new(principal: &'static str, organization_id: OrganizationId) -> Self {
         Self {
             active: true,
@@ -86,6 +86,37 @@ impl Active<'_> {
             issued_at: None,
             expires_at: None,
             claims: None,
+        }
+    }
+
+    /// The response for a valid credential.
+    pub fn of(verified: &'v Verified) -> Self {
+        let active = |principal| Self::new(principal, verified.organization());
+        match verified.principal() {
+            Principal::AppUser(user) => Self {
+                user_pool_id: Some(user.pool),
+                sdk_client_id: Some(user.client),
+                app_user_id: Some(&user.app_user_id),
+                issued_at: user.issued_at,
+                expires_at: Some(user.expires_at),
+                claims: Some(&user.claims),
+                ..active("appUser")
+            },
+            Principal::ApiKey(key) => Self {
+                sdk_client_id: Some(key.client),
+                role: Some(key.role.as_str()),
+                key_id: Some(&key.key_id),
+                issued_at: key.created_at,
+                expires_at: key.expires_at,
+                ..active("apiKey")
+            },
+            Principal::Member(session) => Self {
+                member_id: Some(session.member),
+                role: Some(session.role.as_str()),
+                issued_at: Some(session.created_at),
+                expires_at: Some(session.expires_at),
+                ..active("member")
+            },
         }
     }
 }
@@ -159,39 +190,11 @@ fn presented(headers: HeaderMap, request: ValidateRequest) -> Result<Presented, 
 }
 
 fn reply(verdict: &Result<Verified, Reason>) -> Response {
-    let verified = match verdict {
-        Ok(verified) => verified,
+    match verdict {
+        Ok(verified) => finish(StatusCode::OK, Json(Active::of(verified)).into_response()),
         Err(reason) => {
             let (status, name) = class_of(reason.class());
-            return finish(status, Json(Inactive::new(name, *reason)).into_response());
+            finish(status, Json(Inactive::new(name, *reason)).into_response())
         }
-    };
-    let active = |principal| Active::new(principal, verified.organization());
-    let body = match verified.principal() {
-        Principal::AppUser(user) => Active {
-            user_pool_id: Some(user.pool),
-            sdk_client_id: Some(user.client),
-            app_user_id: Some(&user.app_user_id),
-            issued_at: user.issued_at,
-            expires_at: Some(user.expires_at),
-            claims: Some(&user.claims),
-            ..active("appUser")
-        },
-        Principal::ApiKey(key) => Active {
-            sdk_client_id: Some(key.client),
-            role: Some(key.role.as_str()),
-            key_id: Some(&key.key_id),
-            issued_at: key.created_at,
-            expires_at: key.expires_at,
-            ..active("apiKey")
-        },
-        Principal::Member(session) => Active {
-            member_id: Some(session.member),
-            role: Some(session.role.as_str()),
-            issued_at: Some(session.created_at),
-            expires_at: Some(session.expires_at),
-            ..active("member")
-        },
-    };
-    finish(StatusCode::OK, Json(body).into_response())
+    }
 }

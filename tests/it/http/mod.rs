@@ -5,6 +5,7 @@ mod admin;
 mod audit;
 mod cors;
 mod explain;
+mod ext_authz;
 mod flood;
 mod forward_auth;
 mod frame;
