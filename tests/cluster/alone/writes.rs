@@ -1,11 +1,9 @@
 //! What the operator writes, counted by the API server's audit log.
 
 use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
-use kube::api::{Api, ListParams};
 use serde_json::json;
 
 use crate::harness::audit::{Write, has_seen, operator_writes_for};
-use crate::harness::cluster::admin;
 use crate::harness::{
     Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp, with,
 };
