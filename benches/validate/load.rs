@@ -1,4 +1,4 @@
-//! The load generator: HTTP/1.1 on keep-alive connections, each of which sends its next request when
+//! The load generator: HTTP/1.1 on keep-alive connections ([`grpc`] for gRPC), each of which sends its next request when
 //! it has received a response. It runs on a thread with a CPU of its own, so that it takes no time
 //! from the server that is measured.
 
@@ -10,18 +10,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use axum::body::Bytes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::grpc;
+
 /// The CPU of the servers that are measured.
 pub const SERVER_CORE: usize = 0;
 /// The CPU of the load generator.
 const LOAD_CORE: usize = 1;
 /// How long to wait before a connection that failed is opened again.
-const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
+pub const RECONNECT_PAUSE: Duration = Duration::from_millis(10);
 
 /// The requests of a load: all are the same except for the credential.
 pub struct Requests {
@@ -32,6 +35,8 @@ pub struct Requests {
     once: bool,
     /// The status of the responses; others are counted as failures.
     pub expected: u16,
+    /// The call that is sent instead, over gRPC.
+    call: Option<Bytes>,
 }
 
 impl Requests {
@@ -44,6 +49,7 @@ impl Requests {
             next: AtomicUsize::new(0),
             once: false,
             expected: 200,
+            call: None,
         }
     }
 
@@ -68,14 +74,28 @@ impl Requests {
 
     /// `POST` of a JSON body with one credential.
     pub fn post(path: &str, credential: String, body: &str) -> Self {
+        Self::post_as("application/json", path, credential, body)
+    }
+
+    /// `POST` of a form with one credential.
+    pub fn post_form(path: &str, credential: String, form: &str) -> Self {
+        Self::post_as("application/x-www-form-urlencoded", path, credential, form)
+    }
+
+    fn post_as(media_type: &str, path: &str, credential: String, body: &str) -> Self {
         Self {
             before: format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer "),
             after: format!(
-                "\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                "\r\nContent-Type: {media_type}\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             ),
             ..Self::get("/", vec![credential])
         }
+    }
+
+    /// `Check` of Envoy's ext_authz, over gRPC.
+    pub fn ext_authz(token: &str, client: &str) -> Self {
+        Self { call: Some(grpc::check(token, client).into()), ..Self::get("/", Vec::new()) }
     }
 
     /// Each credential is sent once; the load ends with the last one.
@@ -130,7 +150,7 @@ impl Outcome {
         self.latencies.len()
     }
 
-    fn record(&mut self, expected: bool, milliseconds: f64) {
+    pub fn record(&mut self, expected: bool, milliseconds: f64) {
         if expected {
             self.latencies.push(milliseconds);
         } else {
@@ -171,6 +191,10 @@ async fn all(loads: Vec<Load>, duration: Duration) -> anyhow::Result<Vec<Outcome
     for (load, outcome) in loads.iter().zip(&outcomes) {
         for _ in 0..load.connections {
             let (requests, outcome) = (Arc::clone(&load.requests), Arc::clone(outcome));
+            if let Some(call) = &requests.call {
+                tasks.spawn(grpc::connection(load.address, call.clone(), deadline, outcome));
+                continue;
+            }
             tasks.spawn(connection(load.address, requests, load.pause, deadline, outcome));
         }
     }

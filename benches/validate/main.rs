@@ -15,6 +15,7 @@ mod baseline;
 mod envoy;
 mod etcd;
 mod flood;
+mod grpc;
 mod keys;
 mod load;
 mod mixed;

@@ -26,6 +26,10 @@ pub const CASES: &[&str] = &[
     "jwt-eddsa-uncached",
     "apikey-1",
     "session",
+    "forward-auth",
+    "introspect",
+    "token-review",
+    "ext-authz",
     "connections-8",
     "connections-512",
     "churn-1000",
@@ -59,7 +63,8 @@ struct Setup {
 pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<Case>> {
     let mut setup = setup(bench).await?;
     let mut cases = Vec::new();
-    let launch = Launch::validator(Some(SERVER_CORE));
+    let mut launch = Launch::validator(Some(SERVER_CORE));
+    launch.flags.push(format!("--token-review-client={}", setup.rs256.1));
     let operator = Operator::launch(&bench.cluster, &launch).await?;
     let comparison = bench.comparison(&operator, &setup.rs256.1);
     no_auth(bench, &comparison, &mut cases).await?;
@@ -75,6 +80,7 @@ pub async fn measure(bench: &Bench) -> anyhow::Result<Vec<Case>> {
             cases.push(comparison.case(name, title, &subject).await?);
         }
     }
+    integrations(bench, &operator, &comparison, &mut setup, &mut cases).await?;
     if bench.options.wants(&["churn-1000"]) {
         cases.push(churn(bench, &operator, &comparison, &mut setup).await?);
     }
@@ -207,6 +213,52 @@ async fn uncached(
             cases.push(envoy::case("envoy-uncached", title, &case, &measured));
         }
         cases.push(case);
+    }
+    Ok(())
+}
+
+/// The endpoints for proxies, resource servers and kube-apiserver, with cached tokens.
+async fn integrations(
+    bench: &Bench,
+    operator: &Operator,
+    comparison: &Comparison<'_>,
+    setup: &mut Setup,
+    cases: &mut Vec<Case>,
+) -> anyhow::Result<()> {
+    let (issuer, client) = &mut setup.rs256;
+    let token = issuer.issue(1)?.pop().unwrap_or_default();
+    let review = json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
+    });
+    let form = format!("token={token}&client_id={client}");
+    let (path, key) = (format!("/v1/tokenreview/{client}"), setup.api_key.clone());
+    for (name, title, requests) in [
+        (
+            "forward-auth",
+            "`GET /v1/auth/client/{clientId}`",
+            Requests::get(&format!("/v1/auth/client/{client}"), vec![token.clone()]),
+        ),
+        (
+            "ext-authz",
+            "`Check` of Envoy's ext_authz, over gRPC",
+            Requests::ext_authz(&token, client),
+        ),
+        (
+            "introspect",
+            "`POST /v1/introspect`",
+            Requests::post_form("/v1/introspect", key.clone(), &form),
+        ),
+        (
+            "token-review",
+            "`POST /v1/tokenreview/{clientId}`",
+            Requests::post(&path, key, &review.to_string()),
+        ),
+    ] {
+        if bench.options.wants(&[name]) {
+            let subject = Subject::new(operator, requests);
+            subject.measure(WARM_UP).await?;
+            cases.push(comparison.case(name, title, &subject).await?);
+        }
     }
     Ok(())
 }
