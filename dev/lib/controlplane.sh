@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# etcd, kube-apiserver and kube-controller-manager. There is no scheduler and no
-# kubelet: Deployments create Pods, and the Pods stay Pending.
+# etcd, kube-apiserver and kube-controller-manager. Without a node, there is no
+# scheduler and no kubelet: Deployments create Pods, and the Pods stay Pending.
 
 readonly CONTROL_PLANE=(controller-manager apiserver etcd)
 
@@ -26,7 +26,7 @@ start_controlplane() {
 # start_apiserver: starts etcd and kube-apiserver. Fails if one of them exits, or
 # if they are not ready in time.
 start_apiserver() {
-  local pki=$DIR/pki etcd_port peer_port
+  local pki=$DIR/pki etcd_port peer_port flags
   API_PORT=$(free_port)
   etcd_port=$(free_port)
   peer_port=$(free_port)
@@ -46,15 +46,25 @@ start_apiserver() {
     --peer-cert-file="$pki/server.crt" --peer-key-file="$pki/server.key" \
     --peer-trusted-ca-file="$pki/ca.crt" --peer-client-cert-auth
 
-  # --advertise-address and --endpoint-reconciler-type: kube-apiserver refuses to
-  # publish a loopback address for the `kubernetes` Service, so it publishes none.
+  if [[ $NODE == yes ]]; then
+    # Pods reach it through the `kubernetes` Service.
+    API_HOST=$NODE_ADDRESS
+    flags=(--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction
+      --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key"
+      --kubelet-certificate-authority="$pki/ca.crt" --kubelet-preferred-address-types=InternalIP)
+  else
+    # kube-apiserver refuses to publish a loopback address for the `kubernetes`
+    # Service, so it publishes none.
+    API_HOST=127.0.0.1
+    flags=(--authorization-mode=RBAC --endpoint-reconciler-type=none)
+  fi
   spawn apiserver "${PROGRAM[kube-apiserver]}" \
-    --bind-address=127.0.0.1 --secure-port="$API_PORT" \
-    --advertise-address=127.0.0.1 --endpoint-reconciler-type=none \
+    --bind-address="$API_HOST" --secure-port="$API_PORT" \
+    --advertise-address="$API_HOST" "${flags[@]}" \
     --etcd-servers="https://127.0.0.1:$etcd_port" --etcd-cafile="$pki/ca.crt" \
     --etcd-certfile="$pki/admin.crt" --etcd-keyfile="$pki/admin.key" \
     --tls-cert-file="$pki/server.crt" --tls-private-key-file="$pki/server.key" \
-    --client-ca-file="$pki/ca.crt" --authorization-mode=RBAC \
+    --client-ca-file="$pki/ca.crt" \
     --service-account-issuer=https://kubernetes.default.svc \
     --service-account-key-file="$pki/sa.pub" \
     --service-account-signing-key-file="$pki/sa.key" \
@@ -74,7 +84,7 @@ apiserver_settled() {
 # cluster on the same port.
 apiserver_ready() {
   [[ $(curl -s --max-time 5 --noproxy '*' --cacert "$DIR/pki/ca.crt" \
-    "https://127.0.0.1:$API_PORT/readyz") == ok ]]
+    "https://$API_HOST:$API_PORT/readyz") == ok ]]
 }
 
 # start_controller_manager: without it there is no garbage collection, Deployments
@@ -82,11 +92,13 @@ apiserver_ready() {
 # (port 0): its metrics are not needed, and every port may already be in use. With
 # its default rate limit, the start would take four seconds longer.
 start_controller_manager() {
+  local flags=()
+  [[ $NODE == no ]] || flags=(--allocate-node-cidrs=true --cluster-cidr="$POD_NETWORK" --node-cidr-mask-size=24)
   kubeconfig_of controller-manager | write_private "$DIR/pki/controller-manager.kubeconfig"
   spawn controller-manager "${PROGRAM[kube-controller-manager]}" \
     --kubeconfig="$DIR/pki/controller-manager.kubeconfig" \
     --bind-address=127.0.0.1 --secure-port=0 --leader-elect=false \
-    --kube-api-qps=500 --kube-api-burst=1000 \
+    --kube-api-qps=500 --kube-api-burst=1000 "${flags[@]}" \
     --use-service-account-credentials=true \
     --service-account-private-key-file="$DIR/pki/sa.key" --root-ca-file="$DIR/pki/ca.crt"
 }

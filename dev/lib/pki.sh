@@ -10,7 +10,7 @@ create_pki() {
   # clientAuth too, because etcd's internal gateway uses this certificate as a
   # client of etcd.
   signed_certificate "$pki/server" '/CN=kube-apiserver' \
-    'subjectAltName = IP:127.0.0.1, IP:10.0.0.1, DNS:localhost, DNS:kubernetes.default.svc' \
+    "subjectAltName = IP:127.0.0.1, IP:10.0.0.1, IP:$NODE_ADDRESS, DNS:localhost, DNS:kubernetes.default.svc" \
     'extendedKeyUsage = serverAuth, clientAuth'
   signed_certificate "$pki/admin" '/O=system:masters/CN=admin' 'extendedKeyUsage = clientAuth'
   signed_certificate "$pki/controller-manager" '/CN=system:kube-controller-manager' \
@@ -69,7 +69,7 @@ contexts:
 clusters:
   - name: anon-dev
     cluster:
-      server: https://127.0.0.1:$API_PORT
+      server: https://$API_HOST:$API_PORT
       certificate-authority-data: $(base64 -w0 "$DIR/pki/ca.crt")
 users:
   - name: $user

@@ -34,9 +34,15 @@ bring_up() {
     stop_cluster
     remove_directory
     create_directory
+    [[ $NODE == no ]] || prepare_node
     say 'starting etcd, kube-apiserver and kube-controller-manager'
     choose_operator_ports
     start_controlplane
+  fi
+  if [[ $NODE == yes ]]; then
+    start_node
+    write_environment
+    return
   fi
   install_chart
   create_identities
@@ -55,7 +61,7 @@ resume() {
 }
 
 write_state() {
-  printf '%s\n' "API_PORT=$API_PORT" "HTTP_PORT=$HTTP_PORT" "ADMIN_PORT=$ADMIN_PORT" >"$DIR/state"
+  printf '%s\n' "API_HOST=$API_HOST" "API_PORT=$API_PORT" "HTTP_PORT=$HTTP_PORT" "ADMIN_PORT=$ADMIN_PORT" >"$DIR/state"
 }
 
 # write_environment: writes DIR/env, to be sourced, and DIR/bin for its PATH.
@@ -74,9 +80,11 @@ write_environment() {
     printf 'export PATH=%s:"$PATH"\n' "$(quote "$DIR/bin:${OPERATOR_BIN%/*}")"
     export_line ANON_DEV_DIR "$DIR"
     export_line ANON_AUDIT_LOG "$DIR/audit.log"
-    export_line ANON_OPERATOR_ACCOUNT "$NAMESPACE:$ACCOUNT"
-    export_line ANON_OPERATOR_PODS "$(join_colons "${PODS[@]}")"
-    export_line ANON_OPERATOR_KUBECONFIGS "$(join_colons "$DIR"/operator-*.kubeconfig)"
+    if [[ $NODE == no ]]; then
+      export_line ANON_OPERATOR_ACCOUNT "$NAMESPACE:$ACCOUNT"
+      export_line ANON_OPERATOR_PODS "$(join_colons "${PODS[@]}")"
+      export_line ANON_OPERATOR_KUBECONFIGS "$(join_colons "$DIR"/operator-*.kubeconfig)"
+    fi
     if [[ $START_OPERATOR == yes ]]; then
       export_line ANON_API_URL "$(operator_url)"
       export_line ANON_VALIDATOR_URL "$(operator_url)"
@@ -105,7 +113,11 @@ stop_cluster() {
   local role
   # Each process before the ones it depends on: the operator releases its Lease,
   # and an API server without its etcd takes long to exit.
-  for role in command operator controller-manager apiserver etcd; do
+  for role in command operator; do
+    terminate 10 "$role@$DIR"
+  done
+  stop_node
+  for role in controller-manager apiserver etcd; do
     terminate 10 "$role@$DIR"
   done
 }
@@ -147,7 +159,7 @@ show_summary() {
   here=$(realpath --relative-base="$PWD" "$DIR")
   [[ $here =~ ^[A-Za-z0-9_./-]+$ ]] || here=$(quote "$here")
   [[ $DIR == "$DEFAULT_DIR" ]] || stop="dev/cluster down --dir $here"
-  printf '\nKubernetes API server: https://127.0.0.1:%s\n' "$API_PORT"
+  printf '\nKubernetes API server: https://%s:%s\n' "$API_HOST" "$API_PORT"
   if [[ $START_OPERATOR == yes ]]; then
     printf 'anon-operator:         %s\n' "$(operator_url)"
   fi
