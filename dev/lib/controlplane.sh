@@ -49,7 +49,7 @@ start_apiserver() {
   if [[ $NODE == yes ]]; then
     # Pods reach it through the `kubernetes` Service.
     API_HOST=$NODE_ADDRESS
-    flags=(--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction
+    flags=('--authorization-mode=Node,RBAC' --enable-admission-plugins=NodeRestriction
       --kubelet-client-certificate="$pki/admin.crt" --kubelet-client-key="$pki/admin.key"
       --kubelet-certificate-authority="$pki/ca.crt" --kubelet-preferred-address-types=InternalIP)
   else
@@ -92,13 +92,11 @@ apiserver_ready() {
 # (port 0): its metrics are not needed, and every port may already be in use. With
 # its default rate limit, the start would take four seconds longer.
 start_controller_manager() {
-  local flags=()
-  [[ $NODE == no ]] || flags=(--allocate-node-cidrs=true --cluster-cidr="$POD_NETWORK" --node-cidr-mask-size=24)
   kubeconfig_of controller-manager | write_private "$DIR/pki/controller-manager.kubeconfig"
   spawn controller-manager "${PROGRAM[kube-controller-manager]}" \
     --kubeconfig="$DIR/pki/controller-manager.kubeconfig" \
     --bind-address=127.0.0.1 --secure-port=0 --leader-elect=false \
-    --kube-api-qps=500 --kube-api-burst=1000 "${flags[@]}" \
+    --kube-api-qps=500 --kube-api-burst=1000 \
     --use-service-account-credentials=true \
     --service-account-private-key-file="$DIR/pki/sa.key" --root-ca-file="$DIR/pki/ca.crt"
 }

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# A node for `run --node`: containerd, kubelet, kube-proxy and kube-scheduler, so
-# that Pods run.
+# Two nodes for `run --node`, so that Pods run and a node can be drained: for each,
+# containerd and kubelet; for both, kube-proxy and kube-scheduler.
 #
 # Everything, including the launcher and its command, is in a network namespace
 # and a mount namespace of its own. There is no way out of that network, and no
@@ -10,11 +10,10 @@
 # Only cgroups outlive their processes. Those of a cluster are below one that is
 # named after its directory.
 
-readonly NODE_NAME=node1
-# Of the node and the API server. Private addresses that no test uses otherwise.
+readonly NODES=(1 2)
+# Of the API server, and of the first node.
 readonly NODE_ADDRESS=10.250.0.1
-readonly POD_NETWORK=10.244.0.0/24
-readonly NODE_ROLES=(kubelet kube-proxy scheduler containerd)
+readonly NODE_ROLES=(kubelet-1 kubelet-2 kube-proxy scheduler containerd-1 containerd-2)
 
 # node_refusal: prints why no node can run on this machine; nothing if it can.
 node_refusal() {
@@ -53,18 +52,22 @@ enter_namespaces() {
     env ANON_DEV_NAMESPACES="$$" PATH="$PATH:/usr/sbin" "$ROOT/dev/cluster" "$@"
 }
 
-# prepare_node: sets up the namespaces, and creates the files of the node.
-prepare_node() {
+# prepare_nodes: sets up the namespaces.
+prepare_nodes() {
+  local node
   # Mounts of the kubelet are visible in containers and the other way round.
   mount --make-rshared /
   NODE_DIR=$DIR/node
   mkdir -p "$NODE_DIR"
   # On tmpfs, overlayfs works wherever TMPDIR is.
   mount -t tmpfs -o mode=700 tmpfs "$NODE_DIR"
+  for node in "${NODES[@]}"; do
+    mkdir "$NODE_DIR/$node"
+  done
   hide_directories
   hide_sysctls
   create_network
-  create_cgroup
+  create_cgroups
 }
 
 # hide_directories: the node writes to some fixed paths, which the machine may use
@@ -93,10 +96,13 @@ hide_sysctls() {
 }
 
 create_network() {
+  local node
   ip link set lo up
   # A bridge without ports, because the kernel of a container may lack dummy links.
   ip link add k8s0 type bridge
-  ip address add "$NODE_ADDRESS/32" dev k8s0
+  for node in "${NODES[@]}"; do
+    ip address add "10.250.0.$node/32" dev k8s0
+  done
   ip link set k8s0 up
   # The address of a Service needs a route before nftables replaces it.
   ip route add default dev k8s0
@@ -118,16 +124,24 @@ cgroup_roots() {
 # The cgroup of the cluster in $DIR.
 cgroup() { printf '%s' "${DIR##*/}"; }
 
-# create_cgroup: the kubelet expects it in every hierarchy.
-create_cgroup() {
-  local root file
+# create_cgroups: each kubelet expects its own in every hierarchy.
+create_cgroups() {
+  local root node
   for root in $(cgroup_roots); do
-    mkdir -p "$root/$(cgroup)"
-    # Version 1 does not inherit these, and no process can enter without.
-    for file in cpuset.cpus cpuset.mems; do
-      [[ ! -e $root/cgroup.clone_children || ! -e $root/$file ]] ||
-        cat "$root/$file" >"$root/$(cgroup)/$file"
+    create_cgroup "$root" "$(cgroup)"
+    for node in "${NODES[@]}"; do
+      create_cgroup "$root/$(cgroup)" "$node"
     done
+  done
+}
+
+# create_cgroup PARENT NAME
+create_cgroup() {
+  local file
+  mkdir "$1/$2"
+  # Version 1 does not inherit these, and no process can enter without.
+  for file in cpuset.cpus cpuset.mems; do
+    [[ ! -e $1/cgroup.clone_children || ! -e $1/$file ]] || cat "$1/$file" >"$1/$2/$file"
   done
 }
 
@@ -150,66 +164,90 @@ empty_cgroup() {
 
 # --- the processes ------------------------------------------------------------
 
-# start_node: starts its processes, and waits until the node is Ready.
-start_node() {
+# start_nodes: starts the processes, and waits until the nodes are Ready.
+start_nodes() {
+  local node
+  say 'building the images of the operator and of the tests'
+  build_images
   say 'starting containerd, kubelet, kube-proxy and kube-scheduler'
-  create_node_pki
-  start_containerd
-  start_kubelet
+  for node in "${NODES[@]}"; do
+    start_containerd "$node"
+  done
+  import_images
+  for node in "${NODES[@]}"; do
+    start_kubelet "$node"
+  done
   start_kube_proxy
   start_scheduler
-  until_deadline 60 node_settled || true
-  node_ready || {
-    show_log "$DIR"/{containerd,kubelet,kube-proxy,scheduler}.log
-    die 'the node did not become Ready'
+  until_deadline 60 nodes_settled || true
+  nodes_ready || {
+    show_log "${NODE_ROLES[@]/#/$DIR/}"
+    die 'the nodes did not become Ready'
   }
 }
 
-node_ready() {
-  [[ $(kubectl get node "$NODE_NAME" \
-    --output=jsonpath='{.status.conditions[?(@.type=="Ready")].status}' 2>/dev/null) == True ]]
+nodes_ready() {
+  [[ $(kubectl get nodes 2>/dev/null \
+    --output=jsonpath='{.items[*].status.conditions[?(@.type=="Ready")].status}') == 'True True' ]]
 }
 
-# node_settled: it is ready, or one of its processes has exited.
-node_settled() {
+# nodes_settled: they are ready, or one of the processes has exited.
+nodes_settled() {
   local role
-  node_ready && return
+  nodes_ready && return
   for role in "${NODE_ROLES[@]}"; do
     runs "$role@$DIR" || return 0
   done
   return 1
 }
 
-create_node_pki() {
-  local user
-  signed_certificate "$DIR/pki/kubelet" "/O=system:nodes/CN=system:node:$NODE_NAME" \
-    "subjectAltName = DNS:$NODE_NAME, IP:$NODE_ADDRESS" 'extendedKeyUsage = serverAuth, clientAuth'
-  for user in kube-proxy scheduler; do
-    signed_certificate "$DIR/pki/$user" "/CN=system:kube-${user#kube-}" 'extendedKeyUsage = clientAuth'
-  done
-  for user in kubelet kube-proxy scheduler; do
-    kubeconfig_of "$user" | write_private "$DIR/pki/$user.kubeconfig"
+# client_certificate USER SUBJECT EXTENSION…: with a kubeconfig.
+client_certificate() {
+  signed_certificate "$DIR/pki/$1" "${@:2}"
+  kubeconfig_of "$1" | write_private "$DIR/pki/$1.kubeconfig"
+}
+
+build_images() {
+  local image
+  for image in pause operator client; do
+    ANON_OPERATOR_BIN=$OPERATOR_BIN run_helper "$ROOT/dev/image" "$image" "$NODE_DIR/$image.tar" ||
+      die "could not build the image $image"
   done
 }
 
+import_images() {
+  local node archive
+  for node in "${NODES[@]}"; do
+    for archive in "$NODE_DIR"/*.tar; do
+      run_helper_into "$DIR/import.log" "${PROGRAM[ctr]}" --address="$NODE_DIR/$node/containerd.sock" \
+        --namespace=k8s.io images import --local=true "$archive" || {
+        show_log "$DIR/import.log" "$DIR/containerd-$node.log"
+        die "could not import $archive"
+      }
+    done
+  done
+}
+
+# start_containerd NODE
 start_containerd() {
-  local folder=$NODE_DIR/containerd
-  mkdir -p "$folder/cni"
+  local folder=$NODE_DIR/$1
+  mkdir "$folder/cni"
   # Routed, not bridged: otherwise the response of a Service to a Pod of the same
   # node would bypass nftables, and arrive from another address.
   cat >"$folder/cni/10-pods.conflist" <<CNI
 {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "ptp", "ipam": {
-  "type": "host-local", "dataDir": "$NODE_DIR/cni",
-  "ranges": [[{"subnet": "$POD_NETWORK"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
+  "type": "host-local", "dataDir": "$folder/addresses",
+  "ranges": [[{"subnet": "10.244.$1.0/24"}]], "routes": [{"dst": "0.0.0.0/0"}]}}]}
 CNI
   # restrict_oom_score_adj: without it, no sandbox starts where CAP_SYS_RESOURCE is
   # missing.
-  cat >"$folder/config.toml" <<TOML
+  cat >"$folder/containerd.toml" <<TOML
 version = 3
-root = "$folder/root"
-state = "$folder/state"
+root = "$folder/containerd"
+state = "$folder/containerd-state"
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 [grpc]
-  address = "$folder/socket"
+  address = "$folder/containerd.sock"
 [plugins."io.containerd.cri.v1.images"]
   snapshotter = "overlayfs"
   [plugins."io.containerd.cri.v1.images".pinned_images]
@@ -229,40 +267,33 @@ state = "$folder/state"
         SystemdCgroup = false
 TOML
   # containerd looks for its shim in PATH.
-  spawn containerd env PATH="${PROGRAM[containerd-shim-runc-v2]%/*}:$PATH" \
-    "${PROGRAM[containerd]}" --config="$folder/config.toml"
-  until_deadline 60 containerd_ready || {
-    show_log "$DIR/containerd.log"
+  spawn "containerd-$1" env PATH="${PROGRAM[containerd-shim-runc-v2]%/*}:$PATH" \
+    "${PROGRAM[containerd]}" --config="$folder/containerd.toml"
+  until_deadline 60 containerd_ready "$1" || {
+    show_log "$DIR/containerd-$1.log"
     die 'containerd did not start'
   }
-  import_image pause
-  import_image operator
-  import_image client
 }
 
-ctr() { "${PROGRAM[ctr]}" --address="$NODE_DIR/containerd/socket" --namespace=k8s.io "$@"; }
+containerd_ready() { "${PROGRAM[ctr]}" --address="$NODE_DIR/$1/containerd.sock" version >/dev/null 2>&1; }
 
-containerd_ready() { ctr version >/dev/null 2>&1; }
-
-# import_image NAME: one of those that dev/image builds.
-import_image() {
-  ANON_OPERATOR_BIN=$OPERATOR_BIN run_helper "$ROOT/dev/image" "$1" "$NODE_DIR/$1.tar" &&
-    ctr images import --local=true "$NODE_DIR/$1.tar" >/dev/null || die "could not import the image of the $1"
-}
-
+# start_kubelet NODE
 start_kubelet() {
-  mkdir -p "$NODE_DIR/kubelet"
-  cat >"$NODE_DIR/kubelet/config.yaml" <<YAML
+  local folder=$NODE_DIR/$1 name=node$1 address=10.250.0.$1
+  client_certificate "kubelet-$1" "/O=system:nodes/CN=system:node:$name" \
+    "subjectAltName = DNS:$name, IP:$address" 'extendedKeyUsage = serverAuth, clientAuth'
+  cat >"$folder/kubelet.yaml" <<YAML
 apiVersion: kubelet.config.k8s.io/v1beta1
 kind: KubeletConfiguration
-containerRuntimeEndpoint: unix://$NODE_DIR/containerd/socket
+containerRuntimeEndpoint: unix://$folder/containerd.sock
 authentication: {anonymous: {enabled: false}, webhook: {enabled: true}, x509: {clientCAFile: $DIR/pki/ca.crt}}
 authorization: {mode: Webhook}
-tlsCertFile: $DIR/pki/kubelet.crt
-tlsPrivateKeyFile: $DIR/pki/kubelet.key
-address: $NODE_ADDRESS
+tlsCertFile: $DIR/pki/kubelet-$1.crt
+tlsPrivateKeyFile: $DIR/pki/kubelet-$1.key
+address: $address
+healthzPort: 0
 cgroupDriver: cgroupfs
-cgroupRoot: /$(cgroup)
+cgroupRoot: /$(cgroup)/$1
 failCgroupV1: false
 failSwapOn: false
 oomScoreAdj: 0
@@ -270,23 +301,25 @@ maxOpenFiles: 20000
 resolvConf: ""
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%}
 configMapAndSecretChangeDetectionStrategy: Watch
-volumePluginDir: $NODE_DIR/kubelet/plugins-exec
-podLogsDir: $NODE_DIR/kubelet/logs
+volumePluginDir: $folder/volume-plugins
+podLogsDir: $folder/logs
 YAML
-  spawn kubelet "${PROGRAM[kubelet]}" --config="$NODE_DIR/kubelet/config.yaml" \
-    --kubeconfig="$DIR/pki/kubelet.kubeconfig" --hostname-override="$NODE_NAME" \
-    --node-ip="$NODE_ADDRESS" --root-dir="$NODE_DIR/kubelet" --cert-dir="$NODE_DIR/kubelet/pki"
+  spawn "kubelet-$1" "${PROGRAM[kubelet]}" --config="$folder/kubelet.yaml" \
+    --kubeconfig="$DIR/pki/kubelet-$1.kubeconfig" --hostname-override="$name" \
+    --node-ip="$address" --root-dir="$folder/kubelet" --cert-dir="$folder/kubelet-pki"
 }
 
+# start_kube_proxy: one for both nodes, because they have one network namespace.
 start_kube_proxy() {
+  client_certificate kube-proxy /CN=system:kube-proxy 'extendedKeyUsage = clientAuth'
   cat >"$NODE_DIR/kube-proxy.yaml" <<YAML
 apiVersion: kubeproxy.config.k8s.io/v1alpha1
 kind: KubeProxyConfiguration
 clientConnection: {kubeconfig: $DIR/pki/kube-proxy.kubeconfig}
 mode: nftables
 bindAddress: $NODE_ADDRESS
-hostnameOverride: $NODE_NAME
-clusterCIDR: $POD_NETWORK
+hostnameOverride: node1
+clusterCIDR: 10.244.0.0/16
 nodePortAddresses: [$NODE_ADDRESS/32]
 oomScoreAdj: 0
 conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
@@ -296,18 +329,19 @@ YAML
 
 start_scheduler() {
   local kubeconfig=$DIR/pki/scheduler.kubeconfig
+  client_certificate scheduler /CN=system:kube-scheduler 'extendedKeyUsage = clientAuth'
   spawn scheduler "${PROGRAM[kube-scheduler]}" --kubeconfig="$kubeconfig" \
     --authentication-kubeconfig="$kubeconfig" --authorization-kubeconfig="$kubeconfig" \
     --bind-address=127.0.0.1 --leader-elect=false
 }
 
-# stop_node: terminates its processes and the containers.
-stop_node() {
-  # The kubelet first, because it would restart what is killed next. The shims have
-  # the mark of containerd.
-  terminate 10 "kubelet@$DIR" "kube-proxy@$DIR" "scheduler@$DIR"
+# stop_nodes: terminates the processes and the containers.
+stop_nodes() {
+  # The kubelets first, because they would restart what is killed next. The shims
+  # have the mark of containerd.
+  terminate 10 "kubelet-1@$DIR" "kubelet-2@$DIR" "kube-proxy@$DIR" "scheduler@$DIR"
   remove_cgroup
-  terminate 10 "containerd@$DIR"
+  terminate 10 "containerd-1@$DIR" "containerd-2@$DIR"
   # So that the directory can be removed. In other mount namespaces, it is empty.
   umount --recursive --lazy "$DIR/node" 2>/dev/null || true
 }

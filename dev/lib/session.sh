@@ -34,13 +34,13 @@ bring_up() {
     stop_cluster
     remove_directory
     create_directory
-    [[ $NODE == no ]] || prepare_node
+    [[ $NODE == no ]] || prepare_nodes
     say 'starting etcd, kube-apiserver and kube-controller-manager'
     choose_operator_ports
     start_controlplane
   fi
   if [[ $NODE == yes ]]; then
-    start_node
+    start_nodes
     write_environment
     return
   fi
@@ -116,7 +116,7 @@ stop_cluster() {
   for role in command operator; do
     terminate 10 "$role@$DIR"
   done
-  stop_node
+  stop_nodes
   for role in controller-manager apiserver etcd; do
     terminate 10 "$role@$DIR"
   done
