@@ -26,6 +26,11 @@ use super::worker_slot::WorkerSlot;
 /// How long a client may take to read a response, counted from its start.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How long an HTTP/1.1 connection has to be idle before it is closed gracefully. A client that uses
+/// it all the time may be sending the next request just now, and would lose it; this request is
+/// answered instead, with `Connection: close`.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// What the connections of a listener may take.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionLimits {
@@ -271,6 +276,10 @@ impl State {
             return Step::Close(Close::Now);
         }
         if !draining && self.head_since.is_none() && (due || self.drain) {
+            let quiet = if due { now } else { self.quiet_from() };
+            if quiet > now {
+                return Step::Wait(quiet - now);
+            }
             self.draining_since = Some(now);
             self.drain = true;
             return Step::Close(Close::Gracefully);
@@ -278,6 +287,17 @@ impl State {
         // Whatever happens meanwhile sets no deadline that is earlier than this.
         let soon = limits.head_timeout.min(limits.idle_timeout).min(READ_TIMEOUT);
         Step::Wait(left.map_or(soon, |left| left.min(soon)))
+    }
+
+    /// From when on the connection can be closed gracefully without losing a request that its client
+    /// is likely to send. HTTP/2 tells the client (GOAWAY), and so does a response in flight.
+    fn quiet_from(&self) -> Instant {
+        let quiet = if self.wire.is_http1() && self.requests > 0 && self.in_flight.is_empty() {
+            QUIET
+        } else {
+            Duration::ZERO
+        };
+        self.idle_since + quiet
     }
 
     /// When the connection has to be closed if nothing else happens. `None` while requests are

@@ -297,6 +297,27 @@ async fn shutdown_closes_idle_connections_at_once() {
     }
 }
 
+/// A client cannot know that the server is closing the connection on which it sends.
+#[tokio::test(start_paused = true)]
+async fn shutdown_answers_the_next_request_of_a_connection_in_use() {
+    for protocol in PROTOCOLS.into_iter().filter(|protocol| !protocol.http2) {
+        let server = server();
+        let mut in_use = Client::connect(&server, protocol).await;
+        assert!(in_use.get("/").await);
+        let mut idle = Client::connect(&server, protocol).await;
+        assert!(idle.get("/").await);
+
+        server.connections.drain();
+        in_use.pause(Duration::from_millis(900)).await;
+        assert!(in_use.get("/").await, "{protocol:?}");
+        assert!(in_use.goodbye, "{protocol:?}: Connection: close");
+        assert_seconds(in_use.closed().await, 0, &format!("{protocol:?}: in use"));
+        let start = Instant::now();
+        idle.closed().await;
+        assert!(start.elapsed() <= Duration::from_millis(101), "{protocol:?}: idle for a second");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn shutdown_answers_what_has_begun_and_says_goodbye() {
     let server = server();
