@@ -32,7 +32,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-integrations test-outside ## Runs lint, then all tests
+test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-outside ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
@@ -63,6 +63,16 @@ test-cluster: prerequisites ## Tests on a real API server
 test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interruption
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/launcher/run
+
+# Where no node can run, it says so, and fails only if CI=true.
+.PHONY: test-e2e
+test-e2e: prerequisites ## An installation on real Pods, from helm install to uninstall, under load; only as root
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/e2e/on-node
+
+.PHONY: e2e
+e2e: ## The same on your own cluster, such as kind: KUBECONFIG=… IMAGE=…
+	tests/e2e/run
 
 .PHONY: test-integrations
 test-integrations: ## Tests of examples/integrations with the real proxies

@@ -18,7 +18,7 @@ fails() { ! "$@" >"$SCRATCH/output" 2>&1; }
 helm_quietly() {
   quietly helm "$1" anon-operator "$CHART" --namespace="$NAMESPACE" --create-namespace \
     --set="image.repository=${IMAGE%:*}" --set="image.tag=${IMAGE##*:}" --set=api.allowSignUp=true \
-    --set=orphanGrace=2s --wait --timeout=3m "${@:2}"
+    --set=orphanGrace=10s --wait --timeout=3m "${@:2}"
 }
 
 # --- Pods ---------------------------------------------------------------------
@@ -152,5 +152,5 @@ clean_up() {
 show_cluster() {
   kubectl get anon,pods --all-namespaces --output=wide
   kubectl get events -n "$NAMESPACE" | tail -n 20
-  kubectl logs -n "$NAMESPACE" --selector="$SELECTOR" --tail=15 --prefix
+  kubectl logs -n "$NAMESPACE" --selector="$SELECTOR" --tail=5 --prefix
 }
