@@ -71,12 +71,31 @@ programs() {
   [[ $NODE == no ]] || printf '%s\n' "$NODE_PROGRAMS"
 }
 
-# find_programs: sets PROGRAM to the path at which each program is, or will be.
+# installed NAME MODULE PACKAGE: prints the path of a program of the control plane
+# that is on the PATH, if its minor version is the pinned one (of Helm: the major
+# version).
+installed() {
+  local path arguments=(--version) found pinned
+  path=$(type -P "$1") || return
+  case $1 in
+    kubectl) arguments=(version --client) ;;
+    helm) arguments=(version --short) ;;
+  esac
+  found=$("$path" "${arguments[@]}" 2>/dev/null | grep -oEm 1 '[0-9]+\.[0-9]+\.[0-9]+') || return
+  pinned=$(version_of "$2" "$(module_of "$3")")
+  found=${found%.*} pinned=${pinned#v} pinned=${pinned%.*}
+  [[ $1 != helm ]] || found=${found%.*} pinned=${pinned%.*}
+  # Resolved, because it may be the link in the directory of a cluster.
+  [[ $found == "$pinned" ]] && readlink -f "$path"
+}
+
+# find_programs: sets PROGRAM to the path at which each program is, or will be: in
+# $KUBEBUILDER_ASSETS, on the PATH, or in the cache.
 find_programs() {
-  local name module assets=''
+  local name module package path assets=''
   # Absolute, because it is used in DIR/bin and PATH.
   [[ ! ${KUBEBUILDER_ASSETS:-} ]] || assets=$(realpath -ms -- "$KUBEBUILDER_ASSETS")
-  while read -r name module _; do
+  while read -r name module package; do
     # The directory of envtest contains these three, so they need not be built.
     case $name in
       etcd | kube-apiserver | kubectl)
@@ -86,7 +105,9 @@ find_programs() {
         fi
         ;;
     esac
-    PROGRAM[$name]=$(bin_of "$module")/$name
+    path=$(bin_of "$module")/$name
+    [[ -x $path ]] || path=$(installed "$name" "$module" "$package") || path=$(bin_of "$module")/$name
+    PROGRAM[$name]=$path
   done < <(programs)
 }
 
