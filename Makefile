@@ -15,13 +15,17 @@ BUILT_OPERATOR = $(abspath $(or $(CARGO_TARGET_DIR),target)/$(if $(CARGO_PROFILE
 # Operator flags for `make up`, for example: make up ARGS="--log-level debug"
 ARGS ?=
 
+# Whether KUBECONFIG is on the command line of make, which passes it to the recipes. That of the
+# environment may be a cluster in production.
+OWN_CLUSTER = $(findstring command line,$(origin KUBECONFIG))
+
 .PHONY: help
 help: ## Shows this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: prerequisites ## Runs the complete flow on a real API server, as a transcript
-	dev/demo.sh
+demo: $(if $(OWN_CLUSTER),,prerequisites) ## Runs the complete flow, as a transcript; KUBECONFIG=… IMAGE=… on a cluster that you have
+	dev/demo.sh $(if $(OWN_CLUSTER),--on-cluster)
 
 .PHONY: up
 up: ## Starts an API server and the operator, and leaves them running; ARGS="--…" passes operator flags
@@ -71,7 +75,8 @@ test-e2e: prerequisites ## An installation on real Pods, from helm install to un
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) tests/e2e/on-node
 
 .PHONY: e2e
-e2e: ## The same on your own cluster, such as kind: KUBECONFIG=… IMAGE=…
+e2e: ## The same on a cluster that you have, such as kind: KUBECONFIG=… IMAGE=…
+	$(if $(OWN_CLUSTER),,$(error KUBECONFIG is missing: make e2e KUBECONFIG=… IMAGE=…))
 	tests/e2e/run
 
 .PHONY: test-integrations

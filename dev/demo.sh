@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the complete flow, step by step, on a real API server: `make demo`.
+# Runs the complete flow, step by step, on a real API server: `make demo`; or on a
+# cluster that you have: `make demo KUBECONFIG=… IMAGE=…`.
 #
 # Every printed command is the command that is run (`type_in` evaluates the text
 # that it prints), followed by its output. Every "ok" is the result of a check.
@@ -288,6 +289,52 @@ main() {
   printf '\n%s\n' "${BOLD}All checks passed in $((SECONDS - started)) s.$PLAIN To try it yourself: make up"
 }
 
+# --- or a cluster of the user -------------------------------------------------
+
+# on_cluster: installs the chart on the cluster of $KUBECONFIG, forwards a port of
+# this machine to it, and removes everything afterwards.
+on_cluster() {
+  local started=$SECONDS program
+  for program in kubectl helm curl openssl jq; do
+    command -v "$program" >/dev/null || fail "$program is installed"
+  done
+  : "${IMAGE:?IMAGE is not set: the image of the operator, which the nodes have or can pull}"
+  [[ ! $(kubectl get crd userpools.anon.dev --ignore-not-found --output=name) ]] || fail 'the cluster has no anon-operator yet'
+  [[ ! $(kubectl get namespace acme anon-system --ignore-not-found --output=name) ]] ||
+    fail 'the cluster has no namespace acme or anon-system'
+  INSTALLED=yes
+
+  # One replica, because the port is forwarded to one Pod.
+  ANON_API_URL=http://127.0.0.1:$((20000 + SRANDOM % 12000))
+  export ANON_API_URL ANON_VALIDATOR_URL=$ANON_API_URL
+  printf 'Installing the chart on the cluster of %s.\n' "${KUBECONFIG:-your kubeconfig}"
+  helm install anon-operator "$ROOT/charts/anon-operator" --namespace=anon-system --create-namespace \
+    --set="image.repository=${IMAGE%:*}" --set="image.tag=${IMAGE##*:}" --set=replicas=1 \
+    --set="publicUrl=$ANON_API_URL" --wait --timeout=3m >"$WORK/helm.log" || fail 'helm install succeeds'
+  kubectl port-forward service/anon-operator "${ANON_API_URL##*:}:8080" -n anon-system >"$WORK/forward.log" 2>&1 &
+  FORWARD=$!
+  until curl -sf --noproxy '*' --max-time 5 -o /dev/null "$ANON_API_URL/openapi.json"; do
+    kill -0 "$FORWARD" 2>/dev/null || fail "kubectl port-forward succeeds: $(<"$WORK/forward.log")"
+    sleep 0.2
+  done
+  steps
+  printf '\n%s\n' "${BOLD}All checks passed in $((SECONDS - started)) s.$PLAIN Removing what was installed."
+}
+
+# shellcheck disable=SC2317,SC2329 # invoked by the trap
+uninstall() {
+  local code=$?
+  [[ ! ${FORWARD:-} ]] || kill "$FORWARD" 2>/dev/null
+  if [[ ${INSTALLED:-} ]]; then
+    kubectl delete namespace acme --ignore-not-found
+    helm uninstall anon-operator --namespace=anon-system --ignore-not-found --wait
+    kubectl delete crd {organizations,members,userpools,sdkclients,revocations}.anon.dev --ignore-not-found
+    kubectl delete namespace anon-system --ignore-not-found
+  fi >/dev/null 2>&1
+  rm -rf "$WORK"
+  exit "$code"
+}
+
 # all_stopped: checks that the cluster has left neither a process nor a file.
 all_stopped() {
   local directory url
@@ -306,6 +353,13 @@ case ${1:-} in
     trap 'rm -rf "$WORK"' EXIT
     main
     ;;
+  --on-cluster)
+    WORK=$(mktemp -d "${TMPDIR:-/tmp}/anon-demo.XXXXXX")
+    trap uninstall EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    on_cluster
+    ;;
   --steps)
     WORK=$2
     printf '%s\n' "$ANON_DEV_DIR" "$ANON_API_URL" >"$WORK/cluster"
@@ -313,7 +367,7 @@ case ${1:-} in
     echo "$STEP" >"$WORK/step"
     ;;
   *)
-    echo 'dev/demo.sh takes no arguments' >&2
+    echo 'dev/demo.sh takes no arguments but --on-cluster' >&2
     exit 2
     ;;
 esac

@@ -29,7 +29,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long an HTTP/1.1 connection has to be idle before it is closed gracefully. A client that uses
 /// it all the time may be sending the next request just now, and would lose it; this request is
 /// answered instead, with `Connection: close`.
-const QUIET: Duration = Duration::from_secs(1);
+const LAST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the connections of a listener may take.
 #[derive(Clone, Copy, Debug)]
@@ -293,7 +293,7 @@ impl State {
     /// is likely to send. HTTP/2 tells the client (GOAWAY), and so does a response in flight.
     fn quiet_from(&self) -> Instant {
         let quiet = if self.wire.is_http1() && self.requests > 0 && self.in_flight.is_empty() {
-            QUIET
+            LAST_REQUEST_GRACE
         } else {
             Duration::ZERO
         };

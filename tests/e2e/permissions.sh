@@ -71,8 +71,20 @@ YAML
   api POST /org/login 200 "{\"kubernetesToken\": \"$(kubectl create token ci -n acme --audience=anon-operator)\"}"
   ok 'a Kubernetes identity logs in'
   check 'a Revocation is deleted when it has expired' quietly kubectl wait revocation/short -n acme --for=delete --timeout=60s
+
+  quietly kubectl patch member/ci -n acme --type=merge --patch='{"spec": {"role": "Member"}}'
+  check 'a RoleBinding is replaced if the role changes' within 60 bound_to anon-member
+  quietly kubectl patch configmap/users-jwks -n acme --type=merge --patch='{"data": {"jwks.json": "{}"}}'
+  check 'a ConfigMap that was changed is repaired' within 60 publishes_keys
   quietly kubectl delete member/ci userpool/short -n acme
-  check 'so is the RoleBinding of a deleted Member' within 60 deleted_with_owner rolebinding
+  check 'the RoleBinding of a deleted Member is deleted' within 60 deleted_with_owner rolebinding
+}
+
+# bound_to ROLE: some RoleBinding in acme is.
+bound_to() { kubectl get rolebindings -n acme --output=jsonpath='{.items[*].roleRef.name}' | grep -qw "$1"; }
+
+publishes_keys() {
+  kubectl get configmap users-jwks -n acme --output=jsonpath='{.data.jwks\.json}' | jq -e '.keys | length > 0' >/dev/null
 }
 
 # deleted_with_owner RESOURCE: only those of the quickstart are left in acme.
@@ -93,7 +105,7 @@ permissions() {
   same 'no request was forbidden' '' "$(awk '$1 == "forbid"' "$SCRATCH/used")"
   check 'there are permissions' test -s "$SCRATCH/granted"
   unused=$(unused)
-  grep -v '^#' "$HERE/unused-permissions.txt" | cut -d'#' -f1 | awk 'NF { $1 = $1; print }' | sort >"$SCRATCH/expected"
+  sed 's/#.*//' "$HERE/unused-permissions.txt" | awk 'NF { $1 = $1; print }' | sort >"$SCRATCH/expected"
   same 'every other permission than those in unused-permissions.txt was used' '' "$(comm -23 <(echo "$unused") "$SCRATCH/expected")"
   same 'every one in that list is granted, and was not used' '' "$(comm -13 <(echo "$unused") "$SCRATCH/expected")"
 }
