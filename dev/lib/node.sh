@@ -122,7 +122,7 @@ cgroup_roots() {
 }
 
 # The cgroup of the cluster in $DIR.
-cgroup() { printf '%s' "${DIR##*/}"; }
+cgroup() { printf 'anon-dev-%s' "${DIR##*/}"; }
 
 # create_cgroups: each kubelet expects its own in every hierarchy.
 create_cgroups() {
@@ -154,8 +154,8 @@ remove_cgroup() {
 # empty_cgroup: one attempt. A killed process takes a moment to leave.
 empty_cgroup() {
   local directories found
-  # A cgroup root, a hierarchy of version 1, or version 2 beside version 1.
-  mapfile -t directories < <(compgen -G "/sys/fs/cgroup/$(cgroup)"; compgen -G "/sys/fs/cgroup/*/$(cgroup)")
+  # In version 2, or in the hierarchies of version 1 (and of version 2 beside it).
+  mapfile -t directories < <(find /sys/fs/cgroup -maxdepth 2 -type d -name "$(cgroup)" 2>/dev/null)
   ((${#directories[@]})) || return 0
   mapfile -t found < <(find "${directories[@]}" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -u)
   ((${#found[@]} == 0)) || kill -s KILL "${found[@]}" 2>/dev/null || true

@@ -89,7 +89,7 @@ with_environment() {
 # started, and those that are marked as processes of the cluster in DIR.
 processes_of() {
   with_environment "ANON_LAUNCHER_TEST=$SCRATCH/$1" \
-    ANON_DEV_PROCESS={janitor,command,operator,controller-manager,apiserver,etcd}@"$2"
+    ANON_DEV_PROCESS={janitor,command,operator,{containerd,kubelet}-{1,2},kube-proxy,scheduler,controller-manager,apiserver,etcd}@"$2"
 }
 
 # all_processes: prints all processes that the test started.
