@@ -113,16 +113,38 @@ impl World {
         world
     }
 
+    /// The organization `acme` on a replica whose index becomes stale this long after it was heard
+    /// of.
+    pub fn acme_stale_after(limit: std::time::Duration) -> (Self, Acme) {
+        let world = Self::of(IndexSettings { max_staleness: Some(limit), ..UNLIMITED }).list();
+        let acme = world.add_acme();
+        (world, acme)
+    }
+
+    /// The replica has just heard of every kind, and reported that.
+    pub fn hear(&self) {
+        let applied = self.state.reader.applied();
+        for kind in Kind::ALL {
+            applied.advanced(kind, "1");
+        }
+        applied.reported(std::time::Instant::now());
+    }
+
     /// The organization `acme` with pool `users`, its webapp `web` and its backend `backend`.
     pub fn acme() -> (Self, Acme) {
         let world = Self::new();
+        let acme = world.add_acme();
+        (world, acme)
+    }
+
+    fn add_acme(&self) -> Acme {
         let web = SdkClientId::derive("acme", "web");
         let acme =
             Acme { web, signing: objects::signing_key(), api_key: ApiKey::generate().unwrap() };
-        world.add(&objects::pool("acme", "users", acme.signing));
-        world.add(&objects::webapp("acme", "web", "users"));
-        world.add(&objects::service("acme", "backend", "Member", &acme.api_key));
-        (world, acme)
+        self.add(&objects::pool("acme", "users", acme.signing));
+        self.add(&objects::webapp("acme", "web", "users"));
+        self.add(&objects::service("acme", "backend", "Member", &acme.api_key));
+        acme
     }
 
     pub fn add<K: Indexed>(&self, object: &K) {
