@@ -36,10 +36,10 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
     let client = &context.client;
     let hashes: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let bindings: Api<GuardedMeta<RoleBinding>> = Api::all(client.clone());
-    let passwords: Api<GuardedMeta<Secret>> = Api::all(client.clone());
-    let revocations: Api<Guarded<crd::Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<Member>(Api::all(client.clone()), |member| {
+    let bindings: Vec<Api<GuardedMeta<RoleBinding>>> = context.apis();
+    let passwords: Vec<Api<GuardedMeta<Secret>>> = context.apis();
+    let revocations: Vec<Api<Guarded<crd::Revocation>>> = context.apis();
+    let controller = triggers::controller::<Member>(client, &context.settings.scope, |member| {
         let reference = member.spec.password_secret_ref.as_ref()?;
         Some(Reference::secret(&reference.name))
     });
@@ -58,7 +58,7 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
             }
             owner
         })
-        .watches(hashes, ours(names::PASSWORD), move |secret| {
+        .watches(vec![hashes], ours(names::PASSWORD), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
             owner::of_id(&hashed, &secret, id)
         })

@@ -30,10 +30,10 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
     let client = &context.client;
     let signing: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let config_maps: Api<GuardedMeta<ConfigMap>> = Api::all(client.clone());
-    let consenting: Api<GuardedMeta<Secret>> = Api::all(client.clone());
-    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<UserPool>(Api::all(client.clone()), secret)
+    let config_maps: Vec<Api<GuardedMeta<ConfigMap>>> = context.apis();
+    let consenting: Vec<Api<GuardedMeta<Secret>>> = context.apis();
+    let revocations: Vec<Api<Guarded<Revocation>>> = context.apis();
+    let controller = triggers::controller::<UserPool>(client, &context.settings.scope, secret)
         .retaining(gauges::signing_since);
     let (published, signers) = (controller.objects(), controller.objects());
     let referrers = labelled_secret::referrers(controller.objects());
@@ -54,7 +54,7 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
             }),
         )
         .watches(
-            signing,
+            vec![signing],
             ours(names::SIGNING_KEYS),
             observing.observing::<UserPool, _, _>(move |secret: GuardedMeta<Secret>| {
                 let id =
