@@ -1,6 +1,7 @@
 //! The chart: clean, and rendered with the defaults and with each value changed. That it works is
 //! what every other test here shows, for each runs under what it installs.
 
+use std::fs;
 use std::process::Command;
 
 use anon_operator::testing::config::Config;
@@ -15,20 +16,13 @@ use crate::harness::kubectl::kubectl_with;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/anon-operator");
 
-/// Values that render every template and every branch that adds something to an object.
-const VARIANTS: [&str; 9] = [
-    "replicas=3",
-    "allInOne=true,api.allowSignUp=true,publicUrl=https://anon.example.com",
-    "crds.install=false,admissionPolicies.install=false,userRoles.install=false",
-    "watchNamespaces={default,kube-public}",
-    "autoscaling.enabled=true,controller.replicas=1,validator.podDisruptionBudget.maxUnavailable=25%",
-    "tls.enabled=true,tls.dnsNames={anon.example.com},caBundle.configMapName=cas",
-    "tls.enabled=true,tls.certManager.enabled=true,tls.certManager.issuerRef.name=ca",
-    "ingress.enabled=true,ingress.hosts={anon.example.com},ingress.className=nginx,\
-     httpRoute.enabled=true,httpRoute.parentRefs[0].name=gw,networkPolicy.enabled=true",
-    "monitoring.serviceMonitor.enabled=true,monitoring.podMonitor.enabled=true,\
-     monitoring.prometheusRule.enabled=true,monitoring.dashboard.enabled=true",
-];
+/// The files with values that render every template and every branch that adds something to an
+/// object. `dev/lint-chart` checks them, too.
+fn variants() -> Vec<String> {
+    let files = fs::read_dir(format!("{CHART}/ci")).unwrap();
+    let paths = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
+    paths.collect()
+}
 
 /// Whether the API server knows the kind without further CustomResourceDefinitions.
 fn is_built_in(object: &Value) -> bool {
@@ -61,11 +55,17 @@ fn it_is_clean() {
 
 #[test]
 fn what_it_renders_is_accepted() {
-    for set in VARIANTS {
+    let variants = variants();
+    assert!(variants.len() > 5, "{variants:?}");
+    for set in &variants {
         // The Namespace exists, and server-side apply does not mind what the release owns.
         let arguments =
             ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-        let known = objects(set).into_iter().filter(is_built_in).map(|object| object.to_string());
+        let (success, rendered) =
+            helm(&["template", "anon-operator", CHART, "--namespace=anon-system", "--values", set]);
+        assert!(success, "{set}: {rendered}");
+        let known =
+            parsed(&rendered).into_iter().filter(is_built_in).map(|object| object.to_string());
         let said = kubectl_with(&arguments, &known.collect::<Vec<_>>().join("\n---\n"));
         assert!(said.success, "{set}: {said:?}");
         assert!(!said.stderr.contains("Warning"), "{set}: {said:?}");
@@ -170,7 +170,11 @@ fn objects(set: &str) -> Vec<Value> {
 
 /// The objects that are rendered for an installation in this namespace.
 pub fn objects_in(namespace: &str, set: &str) -> Vec<Value> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&render_in(namespace, set)).unwrap();
+    parsed(&render_in(namespace, set))
+}
+
+fn parsed(rendered: &str) -> Vec<Value> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
     objects.into_iter().filter(|object| !object.is_null()).collect()
 }
 
