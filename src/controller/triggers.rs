@@ -111,7 +111,7 @@ where
     pub fn watches<C, O>(
         mut self,
         apis: Vec<Api<Guarded<C>>>,
-        config: watcher::Config,
+        config: &watcher::Config,
         owners: impl Fn(Guarded<C>) -> O + Send + Sync + 'static,
     ) -> Self
     where
@@ -291,7 +291,7 @@ mod tests {
         let refused: Api<Guarded<Revocation>> = Api::all(client.clone());
         let (seen, mut reconciled) = unbounded();
         let running = controller::<Organization>(&client, &Scope::CLUSTER, |_| None)
-            .watches(vec![refused], watcher::Config::default(), |_| None)
+            .watches(vec![refused], &watcher::Config::default(), |_| None)
             .run(move |work| {
                 seen.unbounded_send(work.name.name.clone()).unwrap();
                 ready(None)

@@ -128,7 +128,7 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
         .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
         .watches(
             delivered,
-            ours(names::API_KEY),
+            &ours(names::API_KEY),
             observing.observing::<SdkClient, _, _>(move |secret: GuardedMeta<Secret>| {
                 let (namespace, name) = (secret.namespace()?, secret.name_any());
                 let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
@@ -138,14 +138,14 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
         )
         .watches(
             revocations,
-            all(),
+            &all(),
             observing.observing::<SdkClient, _, _>(|revocation: Guarded<Revocation>| {
                 revoked(&revocation, RevocationTarget::SdkClient)
             }),
         )
         .watches(
             pools,
-            all(),
+            &all(),
             observing.observing::<SdkClient, _, _>(move |pool: Guarded<UserPool>| {
                 let namespace = pool.namespace().unwrap_or_default();
                 clients.referrers(&namespace, &Reference::UserPool(pool.name_any().into()))

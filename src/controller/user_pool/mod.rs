@@ -44,7 +44,7 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
         .reconcile_on(observing.acknowledged::<UserPool>(&context.replicas))
         .watches(
             config_maps,
-            ours(names::JWKS),
+            &ours(names::JWKS),
             observing.observing::<UserPool, _, _>(move |map: GuardedMeta<ConfigMap>| {
                 let (name, noted) = (map.name_any(), owner::controller_of(&map));
                 let noted = noted.map(|owner| &*owner.name);
@@ -55,7 +55,7 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
         )
         .watches(
             vec![signing],
-            ours(names::SIGNING_KEYS),
+            &ours(names::SIGNING_KEYS),
             observing.observing::<UserPool, _, _>(move |secret: GuardedMeta<Secret>| {
                 let id =
                     |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
@@ -64,12 +64,16 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
         )
         .watches(
             revocations,
-            watcher::Config::default(),
+            &watcher::Config::default(),
             observing.observing::<UserPool, _, _>(|revocation: Guarded<Revocation>| {
                 revoked(&revocation, RevocationTarget::UserPool)
             }),
         )
-        .watches(consenting, labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]), referrers)
+        .watches(
+            consenting,
+            &labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]),
+            referrers,
+        )
 }
 
 /// The Secret that a pool needs: of its keys, or of the CA of its provider.
