@@ -15,6 +15,7 @@ use anon_operator::testing::config::Role;
 use anon_operator::testing::crd::Kind;
 use anon_operator::testing::domain::credential::ApiKey;
 use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::domain::scope::Scope;
 use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
@@ -42,7 +43,7 @@ pub const MAX_JWKS_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// An index that is never stale, because no API server feeds it.
 pub const UNLIMITED: IndexSettings =
-    IndexSettings { max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
+    IndexSettings { scope: Scope::CLUSTER, max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
 
 /// A clock that stands still until it is set.
 pub struct TestClock(AtomicI64);
@@ -70,7 +71,7 @@ impl World {
 
     fn list(self) -> Self {
         for kind in Kind::ALL {
-            self.index.listed(kind);
+            self.index.listed(kind, None);
         }
         self.index.namespaces_listed([]);
         self
