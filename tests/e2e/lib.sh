@@ -37,8 +37,12 @@ ready_pods() {
     | select((.metadata.deletionTimestamp | not) and any(.status.conditions[]?; .type == "Ready" and .status == "True"))] | length'
 }
 
-# all_ready COUNT: so many, and no other.
-all_ready() { [[ $(ready_pods) == "$1" && $(pods | wc -l) == "$1" ]]; }
+# all_ready REPLICAS: so many of each Deployment are ready, and there is no other Pod.
+all_ready() {
+  local deployments
+  deployments=$(kubectl get deployments -n "$NAMESPACE" --selector="$SELECTOR" --output=name | wc -l)
+  [[ $(ready_pods) == $(($1 * deployments)) && $(pods | wc -l) == $(($1 * deployments)) ]]
+}
 
 # evict POD: fails while a PodDisruptionBudget forbids it.
 evict() {
@@ -85,16 +89,23 @@ start_pod() {
   quietly kubectl wait "pod/$1" -n "$CLIENTS" --for=condition=Ready --timeout=120s || fail "Pod $1 starts"
 }
 
-# call METHOD PATH [BODY [HEADER…]]: sends a request through the Service, and sets
-# OUT to status and body.
+# find_services: sets API and VALIDATOR to the URLs of the Services. By address,
+# because the nodes of dev/cluster have no DNS.
+find_services() {
+  API=http://$(address_of anon-operator):8080
+  VALIDATOR=http://$(address_of anon-operator-validator):8080
+}
+
+address_of() { kubectl get service "$1" -n "$NAMESPACE" --output=jsonpath='{.spec.clusterIP}'; }
+
+# call METHOD URL [BODY [HEADER…]]: sends a request, and sets OUT to status and body.
 call() {
-  OUT=$(kubectl exec client -n "$CLIENTS" -- python3 /scripts/call.py "$1" "$SERVICE$2" "${@:3}") ||
-    fail "$1 $2 is answered" "$OUT"
+  OUT=$(kubectl exec client -n "$CLIENTS" -- python3 /scripts/call.py "$@") || fail "$1 $2 is answered" "$OUT"
 }
 
 # validate CREDENTIAL: prints status and body.
 validate() {
-  call POST /v1/validate '' "Authorization:Bearer $1" "X-Anon-Sdk-Client-Id:$WEB"
+  call POST "$VALIDATOR/v1/validate" '' "Authorization:Bearer $1" "X-Anon-Sdk-Client-Id:$WEB"
   echo "$OUT"
 }
 
@@ -108,7 +119,7 @@ start_load() {
     {name: "edited token", status: 401, contains: "signature_invalid", headers: {authorization: $edited, "x-anon-sdk-client-id": $web}},
     {name: "API key", status: 200, contains: "\"principal\":\"apiKey\"", headers: {authorization: $key}}
   ]')
-  start_pod load 'import runpy; runpy.run_path("/scripts/load.py")' "URL=$SERVICE/v1/validate" "CASES=$cases"
+  start_pod load 'import runpy; runpy.run_path("/scripts/load.py")' "URL=$VALIDATOR/v1/validate" "CASES=$cases"
   ok 'it is running'
 }
 

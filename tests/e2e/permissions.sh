@@ -4,7 +4,7 @@
 
 # api METHOD PATH STATUS [BODY]: a request of $BEARER, with this response.
 api() {
-  call "$1" "$2" "${4:-}" ${BEARER:+"Authorization:Bearer $BEARER"}
+  call "$1" "$API$2" "${4:-}" ${BEARER:+"Authorization:Bearer $BEARER"}
   [[ $OUT == "$3 "* ]] || fail "$1 $2 is answered with $3" "$OUT"
   OUT=${OUT#* }
 }
@@ -94,6 +94,7 @@ deleted_with_owner() {
 
 # permissions: every request was allowed, and every permission was used.
 permissions() {
+  for a in controller api validator; do kubectl auth can-i --list -n anon-system --as=system:serviceaccount:anon-system:anon-operator-$a >"$ANON_DEV_DIR/cani-$a.log"; done #TMP
   local unused
   section "The permissions of the operator's accounts"
   if [[ ! ${ANON_AUDIT_LOG:-} ]]; then
