@@ -94,7 +94,6 @@ deleted_with_owner() {
 
 # permissions: every request was allowed, and every permission was used.
 permissions() {
-  for a in controller api validator; do kubectl auth can-i --list -n anon-system --as=system:serviceaccount:anon-system:anon-operator-$a >"$ANON_DEV_DIR/cani-$a.log"; done #TMP
   local unused
   section "The permissions of the operator's accounts"
   if [[ ! ${ANON_AUDIT_LOG:-} ]]; then
