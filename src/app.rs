@@ -27,8 +27,8 @@ use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{
-    self, ApiState, ConnectionLimits, EndpointSettings, Listener, PlatformSettings, RequestLimits,
-    TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
+    self, ApiState, Certificate, ConnectionLimits, EndpointSettings, Listener, PlatformSettings,
+    RequestLimits, TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
 };
 use crate::watch;
 
@@ -105,7 +105,17 @@ pub async fn run(
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
         let router = server::router(validator, api.transpose()?, request_limits(&config));
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
-        let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
+        let tls = tls.map(|(cert, key)| {
+            let files = TlsFiles { cert, key };
+            let certificate = certificate("public", &state);
+            certificate.offer(files.read());
+            if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
+                anyhow::bail!("{problem} (--tls-cert, --tls-key)");
+            }
+            spawn_follow(&mut tasks, files, &certificate, &shutdown);
+            Ok(certificate)
+        });
+        let tls = tls.transpose()?;
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
@@ -160,6 +170,25 @@ pub async fn run(
         lease.delete().await;
     }
     outcome
+}
+
+/// The certificate of a listener, without one yet.
+fn certificate(listener: &'static str, state: &ValidatorState) -> Arc<Certificate> {
+    Certificate::new(listener, Arc::clone(&state.clock), Arc::clone(&state.metrics))
+}
+
+/// Spawns the task that offers to a listener the certificate in the files.
+fn spawn_follow(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    files: TlsFiles,
+    certificate: &Arc<Certificate>,
+    shutdown: &CancellationToken,
+) {
+    let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(files.follow(&certificate)).await;
+        Ok(())
+    });
 }
 
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {

@@ -110,6 +110,10 @@ catalog! {
         "Requests that exceeded a rate limit, by limit: `login_email`, `login_peer`, `sign_up_email`, `sign_up_peer`, `member` and `organization`";
     INDEX_OBJECTS = "anon_index_objects", Gauge, ["kind"], EveryReplica,
         "Objects that the replica serves";
+    TLS_CERTIFICATES = "anon_tls_certificates", Counter, ["listener", "outcome"], EveryReplica,
+        "Certificates for TLS that were read for a listener (`public` or `webhook`), by outcome: `loaded`, or `rejected` because the pair is unreadable, does not belong together or is not valid now; the previous one remains in use, and the log has the reason";
+    TLS_CERTIFICATE_EXPIRY = "anon_tls_certificate_expiry_timestamp_seconds", Gauge, ["listener"], EveryReplica,
+        "When the certificate that the listener uses expires, in seconds since 1970";
     LEADER = "anon_leader", Gauge, [], EveryReplica,
         "1 on the leader, 0 on the other replicas";
     OBJECTS = "anon_objects", Gauge, ["kind", "ready"], Leader,

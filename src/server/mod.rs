@@ -41,7 +41,7 @@ pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
 pub use request_id::REQUEST_ID;
 pub use state::{EndpointSettings, ValidatorState};
-pub use tls::TlsFiles;
+pub use tls::{Certificate, TlsFiles};
 
 /// The routes of the roles of this process: those with a state. Each part has its own limits.
 pub fn router(
