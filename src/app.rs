@@ -27,10 +27,10 @@ use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{
-    self, ApiState, Certificate, ConnectionLimits, EndpointSettings, Listener, PlatformSettings,
-    RequestLimits, TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
+    self, AdmissionState, ApiState, Certificate, ConnectionLimits, EndpointSettings, Listener,
+    PlatformSettings, RequestLimits, TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
 };
-use crate::watch;
+use crate::watch::{self, webhook_certificate};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -67,6 +67,7 @@ pub async fn run(
     let index = Arc::new(Index::new(IndexSettings {
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
+        for_admission: config.has(Role::Webhook),
     }));
     let replicas = Arc::new(ReplicaTracker::new(config.max_staleness));
     let state = ValidatorState {
@@ -107,7 +108,7 @@ pub async fn run(
         let tls = config.tls_cert.clone().zip(config.tls_key.clone());
         let tls = tls.map(|(cert, key)| {
             let files = TlsFiles { cert, key };
-            let certificate = certificate("public", &state);
+            let certificate = unset_certificate("public", &state);
             certificate.offer(files.read());
             if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
                 anyhow::bail!("{problem} (--tls-cert, --tls-key)");
@@ -120,6 +121,34 @@ pub async fn run(
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
         tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
+    }
+
+    if config.has(Role::Webhook) {
+        let socket = listen(config.webhook_listen, "--webhook-listen")?;
+        let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
+        let router = server::admission(AdmissionState { reader, metrics });
+        let certificate = unset_certificate("webhook", &state);
+        match config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone()) {
+            // Unlike for --listen, a missing certificate is no reason to stop: the API server does
+            // without a webhook.
+            Some((cert, key)) => {
+                spawn_follow(&mut tasks, TlsFiles { cert, key }, &certificate, &shutdown);
+            }
+            None => {
+                let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
+                let (client, namespace) = (client.clone(), config.namespace.clone());
+                tasks.spawn(async move {
+                    let offer = |read| certificate.offer(read);
+                    let follow = webhook_certificate::follow(client, &namespace, offer);
+                    stop.run_until_cancelled(follow).await;
+                    Ok(())
+                });
+            }
+        }
+        let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
+        let served = server::serve(listener, router, Some(certificate), stop, limits);
+        tasks.spawn(async move { Ok(served.await?) });
     }
 
     let (watched, stop) = (client.clone(), shutdown.clone());
@@ -173,7 +202,7 @@ pub async fn run(
 }
 
 /// The certificate of a listener, without one yet.
-fn certificate(listener: &'static str, state: &ValidatorState) -> Arc<Certificate> {
+fn unset_certificate(listener: &'static str, state: &ValidatorState) -> Arc<Certificate> {
     Certificate::new(listener, Arc::clone(&state.clock), Arc::clone(&state.metrics))
 }
 
@@ -246,6 +275,7 @@ async fn control(
         orphan_grace: config.orphan_grace,
         allow_sign_up: config.allow_sign_up,
         max_jwks_age: config.max_jwks_age,
+        webhook_configuration: config.webhook_configuration.clone(),
         fetcher,
     };
     // Two processes with the same Pod name (a restarting container) must not mistake each other for

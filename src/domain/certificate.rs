@@ -1,8 +1,18 @@
-//! The validity of an X.509 certificate (RFC 5280). rustls checks the certificate of a peer, and
-//! nobody checks the one that a server presents: its own.
+//! X.509 certificates (RFC 5280), and how long they are valid. rustls checks the certificate of a
+//! peer, and nobody checks the one that a server presents: its own.
 
 use jiff::Timestamp;
 use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
+
+/// A certificate chain and its private key as they were read, in PEM.
+#[derive(PartialEq, Eq)]
+pub struct PemPair {
+    /// The certificate chain, beginning with the certificate of the server.
+    pub certificate: Vec<u8>,
+    /// The private key.
+    pub key: Zeroizing<Vec<u8>>,
+}
 
 /// The period in which a certificate is valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,21 +22,12 @@ use tracing::{error, info};
 use zeroize::Zeroizing;
 
 use crate::clock::SharedClock;
-use crate::domain::certificate::Validity;
+use crate::domain::certificate::{PemPair, Validity};
 use crate::metrics::{Metrics, catalog};
 
 /// How often files are read. A file watch would miss changes: a Secret volume is updated by
 /// swapping a symbolic link beside the files.
 const READ_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A certificate chain and its private key as they were read, in PEM.
-#[derive(PartialEq, Eq)]
-pub struct PemPair {
-    /// The certificate chain, beginning with the certificate of the server.
-    pub certificate: Vec<u8>,
-    /// The private key.
-    pub key: Zeroizing<Vec<u8>>,
-}
 
 /// The paths of certificate and key.
 #[derive(Clone, Debug)]

@@ -325,6 +325,7 @@ fn every_metric_is_described_and_no_other() {
     metrics.signing_key("published");
     metrics.fetched("refresh", "fetched");
     metrics.certificate_read("public", "loaded");
+    metrics.admission_reviewed("Member", "allowed");
     for gauge in [
         catalog::REQUESTS_IN_PROGRESS,
         catalog::REQUESTS_WAITING,

@@ -1,5 +1,6 @@
 //! Tests that have the cluster to themselves.
 
+mod admission;
 mod crash;
 mod crash_order;
 mod crash_order_keys;

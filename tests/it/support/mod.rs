@@ -42,7 +42,7 @@ pub const MAX_JWKS_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// An index that is never stale, because no API server feeds it.
 pub const UNLIMITED: IndexSettings =
-    IndexSettings { max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
+    IndexSettings { max_jwks_age: MAX_JWKS_AGE, max_staleness: None, for_admission: false };
 
 /// A clock that stands still until it is set.
 pub struct TestClock(AtomicI64);
