@@ -4,6 +4,7 @@ mod admission;
 mod crash;
 mod crash_order;
 mod crash_order_keys;
+mod dead_validator;
 mod key_ownership;
 mod last_admin;
 mod logins;
