@@ -329,7 +329,7 @@ impl ReplicaTracker {
 
 /// Whether the Pod of the validator with this Lease no longer exists. If that is unknown, the Pod may
 /// still run. The name suffices: a new Pod of the same name has the same Lease. The kubelet removes
-/// the Pod object once its processes have ended; whoever deletes it by force, or the Node, vouches
+/// the Pod object once its processes have ended; anyone who deletes it by force, or the Node, vouches
 /// for that.
 async fn is_pod_gone(pods: &Api<PodMeta>, lease: &str) -> bool {
     let Some(pod) = lease.strip_prefix(names::VALIDATOR_LEASE) else { return false };

@@ -1,7 +1,7 @@
 //! The certificate of a listener, which is replaced while the listener serves.
 //!
-//! Whoever provides the pair of certificate and key ([`TlsFiles`], or the Secret of the admission
-//! webhook) only offers what it reads, again and again. [`Certificate::offer`] decides: a pair that
+//! The source of certificate and key ([`TlsFiles`], or the Secret of the admission webhook) only
+//! offers what it reads, again and again. [`Certificate::offer`] decides: a pair that
 //! is half-written, does not belong together or has expired is reported, and the previous one
 //! remains in use.
 
