@@ -105,18 +105,7 @@ pub async fn run(
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
         let router = server::router(validator, api.transpose()?, request_limits(&config));
-        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
-        let tls = tls.map(|(cert, key)| {
-            let files = TlsFiles { cert, key };
-            let certificate = unset_certificate("public", &state);
-            certificate.offer(files.read());
-            if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
-                anyhow::bail!("{problem} (--tls-cert, --tls-key)");
-            }
-            spawn_follow(&mut tasks, files, &certificate, &shutdown);
-            Ok(certificate)
-        });
-        let tls = tls.transpose()?;
+        let tls = public_certificate(&mut tasks, &config, &state, &shutdown)?;
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
@@ -124,31 +113,7 @@ pub async fn run(
     }
 
     if config.has(Role::Webhook) {
-        let socket = listen(config.webhook_listen, "--webhook-listen")?;
-        let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
-        let router = server::admission(AdmissionState { reader, metrics });
-        let certificate = unset_certificate("webhook", &state);
-        match config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone()) {
-            // Unlike for --listen, a missing certificate is no reason to stop: the API server does
-            // without a webhook.
-            Some((cert, key)) => {
-                spawn_follow(&mut tasks, TlsFiles { cert, key }, &certificate, &shutdown);
-            }
-            None => {
-                let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
-                let (client, namespace) = (client.clone(), config.namespace.clone());
-                tasks.spawn(async move {
-                    let offer = |read| certificate.offer(read);
-                    let follow = webhook_certificate::follow(client, &namespace, offer);
-                    stop.run_until_cancelled(follow).await;
-                    Ok(())
-                });
-            }
-        }
-        let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
-        let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
-        let served = server::serve(listener, router, Some(certificate), stop, limits);
-        tasks.spawn(async move { Ok(served.await?) });
+        serve_webhook(&mut tasks, &config, &client, &state, &shutdown)?;
     }
 
     let (watched, stop) = (client.clone(), shutdown.clone());
@@ -199,6 +164,58 @@ pub async fn run(
         lease.delete().await;
     }
     outcome
+}
+
+/// The certificate of --listen, if it has one.
+fn public_certificate(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    state: &ValidatorState,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Arc<Certificate>>> {
+    let files = config.tls_cert.clone().zip(config.tls_key.clone());
+    let Some((cert, key)) = files else { return Ok(None) };
+    let files = TlsFiles { cert, key };
+    let certificate = unset_certificate("public", state);
+    certificate.offer(files.read());
+    if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
+        anyhow::bail!("{problem} (--tls-cert, --tls-key)");
+    }
+    spawn_follow(tasks, files, &certificate, shutdown);
+    Ok(Some(certificate))
+}
+
+/// Serves the admission webhook. Unlike for --listen, a missing certificate is no reason to stop:
+/// the API server does without a webhook.
+fn serve_webhook(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    client: &Client,
+    state: &ValidatorState,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let socket = listen(config.webhook_listen, "--webhook-listen")?;
+    let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
+    let router = server::admission(AdmissionState { reader, metrics });
+    let certificate = unset_certificate("webhook", state);
+    let files = config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone());
+    if let Some((cert, key)) = files {
+        spawn_follow(tasks, TlsFiles { cert, key }, &certificate, shutdown);
+    } else {
+        let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
+        let (client, namespace) = (client.clone(), config.namespace.clone());
+        tasks.spawn(async move {
+            let offer = |read| certificate.offer(read);
+            let follow = webhook_certificate::follow(client, &namespace, offer);
+            stop.run_until_cancelled(follow).await;
+            Ok(())
+        });
+    }
+    let (stop, limits) = (shutdown.clone(), connection_limits(config, config.drain_timeout));
+    let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
+    let served = server::serve(listener, router, Some(certificate), stop, limits);
+    tasks.spawn(async move { Ok(served.await?) });
+    Ok(())
 }
 
 /// The certificate of a listener, without one yet.

@@ -6,12 +6,9 @@
 //! more. A reference to an object that does not exist is a warning, so that the order of manifests
 //! does not matter. Deletions are not reviewed at all.
 
-use kube::Resource;
-use serde::de::DeserializeOwned;
-
 use super::review::Request;
 use super::verdict::Verdict;
-use crate::crd;
+use crate::crd::{self, CustomKind};
 use crate::domain::client::{ClientKind, KeySource};
 use crate::domain::ids::UserPoolId;
 use crate::domain::member::Member;
@@ -51,7 +48,7 @@ pub fn decide(reader: &Reader, request: &Request<'_>) -> Verdict {
 
 /// Reads the objects of the request and applies the rules of their kind. An object that is being
 /// deleted passes.
-fn review<K: Resource + DeserializeOwned>(
+fn review<K: CustomKind>(
     request: &Request<'_>,
     rules: impl FnOnce(&Change<K>) -> Result<Verdict, Violations>,
 ) -> Verdict {

@@ -49,7 +49,7 @@ impl Webhook {
                 webhook["clientConfig"] = json!({"url": url});
                 webhook["failurePolicy"] = json!(failure_policy);
             }
-            applied += &format!("---\n{object}\n");
+            applied.extend(["---\n", &object.to_string(), "\n"]);
         }
         Self::remove().await;
         let said = kubectl_with(&["apply", "-f", "-"], &applied);
@@ -99,6 +99,14 @@ async fn try_dry(space: &Space, manifest: &Value) -> Result<(), String> {
     let parameters = PostParams { dry_run: true, ..PostParams::default() };
     let object = serde_json::from_value(manifest.clone()).unwrap();
     api.create(&parameters, &object).await.map(drop).map_err(|error| error.to_string())
+}
+
+/// What the API server says, without the rest of its status.
+fn message(error: kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message,
+        other => other.to_string(),
+    }
 }
 
 fn is_duplicate(result: &Result<(), String>) -> bool {
@@ -167,7 +175,7 @@ async fn duplicates_are_rejected_and_everything_else_is_applied_in_any_order() {
         (chosen("second", "second-key"), "spec.clientId"),
     ] {
         let rejected = eventually("a duplicate is rejected", async || {
-            let result = space.try_apply(&manifest).await.map(drop).map_err(|it| it.to_string());
+            let result = space.try_apply(&manifest).await.map(drop).map_err(message);
             if is_duplicate(&result) { Ok(result.unwrap_err()) } else { Err(format!("{result:?}")) }
         })
         .await;
