@@ -105,7 +105,7 @@ impl World {
         index.apply(&webapp("acme", "web", &json!({})));
         index.apply(&webapp("acme", "mobile", &json!({})));
         for kind in Kind::ALL {
-            index.listed(kind);
+            index.listed(kind, None);
         }
         index.namespaces_listed([]);
         let token = token(&json!({}));
