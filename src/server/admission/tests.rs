@@ -19,7 +19,7 @@ impl World {
     fn new() -> Self {
         let world = Self::unlisted();
         for kind in Kind::ALL {
-            world.index.listed(kind);
+            world.index.listed(kind, None);
         }
         world.index.namespaces_listed([]);
         world
