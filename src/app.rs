@@ -28,10 +28,10 @@ use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{
-    self, ApiState, ConnectionLimits, EndpointSettings, Listener, PlatformSettings, RequestLimits,
-    TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
+    self, AdmissionState, ApiState, Certificate, ConnectionLimits, EndpointSettings, Listener,
+    PlatformSettings, RequestLimits, TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
 };
-use crate::watch;
+use crate::watch::{self, webhook_certificate};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -75,6 +75,7 @@ pub async fn run(
         scope,
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
+        for_admission: config.has(Role::Webhook),
     }));
     let replicas = Arc::new(ReplicaTracker::new(config.max_staleness));
     let state = ValidatorState {
@@ -112,12 +113,15 @@ pub async fn run(
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
         let router = server::router(validator, api.transpose()?, request_limits(&config));
-        let tls = config.tls_cert.clone().zip(config.tls_key.clone());
-        let tls = tls.map(|(cert, key)| TlsFiles { cert, key });
+        let tls = public_certificate(&mut tasks, &config, &state, &shutdown)?;
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
         tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
+    }
+
+    if config.has(Role::Webhook) {
+        serve_webhook(&mut tasks, &config, &client, &state, &shutdown)?;
     }
 
     let (watched, stop) = (client.clone(), shutdown.clone());
@@ -168,6 +172,77 @@ pub async fn run(
         lease.delete().await;
     }
     outcome
+}
+
+/// The certificate of --listen, if it has one.
+fn public_certificate(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    state: &ValidatorState,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Option<Arc<Certificate>>> {
+    let files = config.tls_cert.clone().zip(config.tls_key.clone());
+    let Some((cert, key)) = files else { return Ok(None) };
+    let files = TlsFiles { cert, key };
+    let certificate = unset_certificate("public", state);
+    certificate.offer(files.read());
+    if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
+        anyhow::bail!("{problem} (--tls-cert, --tls-key)");
+    }
+    spawn_follow(tasks, files, &certificate, shutdown);
+    Ok(Some(certificate))
+}
+
+/// Serves the admission webhook. Unlike for --listen, a missing certificate is no reason to stop:
+/// the API server does without a webhook.
+fn serve_webhook(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    config: &Config,
+    client: &Client,
+    state: &ValidatorState,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let socket = listen(config.webhook_listen, "--webhook-listen")?;
+    let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
+    let router = server::admission(AdmissionState { reader, metrics });
+    let certificate = unset_certificate("webhook", state);
+    let files = config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone());
+    if let Some((cert, key)) = files {
+        spawn_follow(tasks, TlsFiles { cert, key }, &certificate, shutdown);
+    } else {
+        let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
+        let (client, namespace) = (client.clone(), config.namespace.clone());
+        tasks.spawn(async move {
+            let offer = |read| certificate.offer(read);
+            let follow = webhook_certificate::follow(client, &namespace, offer);
+            stop.run_until_cancelled(follow).await;
+            Ok(())
+        });
+    }
+    let (stop, limits) = (shutdown.clone(), connection_limits(config, config.drain_timeout));
+    let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
+    let served = server::serve(listener, router, Some(certificate), stop, limits);
+    tasks.spawn(async move { Ok(served.await?) });
+    Ok(())
+}
+
+/// The certificate of a listener, without one yet.
+fn unset_certificate(listener: &'static str, state: &ValidatorState) -> Arc<Certificate> {
+    Certificate::new(listener, Arc::clone(&state.clock), Arc::clone(&state.metrics))
+}
+
+/// Spawns the task that offers to a listener the certificate in the files.
+fn spawn_follow(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    files: TlsFiles,
+    certificate: &Arc<Certificate>,
+    shutdown: &CancellationToken,
+) {
+    let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
+    tasks.spawn(async move {
+        stop.run_until_cancelled(files.follow(&certificate)).await;
+        Ok(())
+    });
 }
 
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {
@@ -226,6 +301,7 @@ async fn control(
         orphan_grace: config.orphan_grace,
         allow_sign_up: config.allow_sign_up,
         max_jwks_age: config.max_jwks_age,
+        webhook_configuration: config.webhook_configuration.clone(),
         fetcher,
     };
     // Two processes with the same Pod name (a restarting container) must not mistake each other for

@@ -60,6 +60,29 @@ pub struct Config {
     #[arg(long, value_name = "FILE", env = "ANON_TLS_KEY", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
 
+    /// Address for the admission webhook (role webhook), which always serves TLS
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        env = "ANON_WEBHOOK_LISTEN",
+        default_value = "127.0.0.1:8443"
+    )]
+    pub webhook_listen: SocketAddr,
+
+    /// PEM file with the certificate chain for --webhook-listen, reloaded when it changes; if unset,
+    /// the certificate that the leader issues (--webhook-configuration)
+    #[arg(long, value_name = "FILE", env = "ANON_WEBHOOK_TLS_CERT", requires = "webhook_tls_key")]
+    pub webhook_tls_cert: Option<PathBuf>,
+
+    /// PEM file with the private key of --webhook-tls-cert
+    #[arg(long, value_name = "FILE", env = "ANON_WEBHOOK_TLS_KEY", requires = "webhook_tls_cert")]
+    pub webhook_tls_key: Option<PathBuf>,
+
+    /// ValidatingWebhookConfiguration for which the leader issues a certificate and sets the CA
+    /// (role controller); if unset, something else does
+    #[arg(long, value_name = "NAME", env = "ANON_WEBHOOK_CONFIGURATION")]
+    pub webhook_configuration: Option<String>,
+
     /// Types of credential that the endpoints for gateways accept, separated by commas: appUserIdToken,
     /// apiKey, sessionToken; API keys and sessions only of the organization of the gateway's client
     #[arg(
@@ -202,6 +225,8 @@ pub enum Role {
     Api,
     /// Serves the endpoints that validate credentials, and the public key sets.
     Validator,
+    /// Serves the admission webhook.
+    Webhook,
 }
 
 impl Config {

@@ -82,6 +82,20 @@ struct Fetch {
     outcome: &'static str,
 }
 
+/// A kind and the verdict of the admission webhook.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct AdmissionReview {
+    kind: &'static str,
+    verdict: &'static str,
+}
+
+/// A listener and what became of a certificate that was read for it.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CertificateRead {
+    listener: &'static str,
+    outcome: &'static str,
+}
+
 /// A change of a signing key.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Transition {
@@ -106,6 +120,8 @@ pub struct Metrics {
     token_cache_misses: Counter,
     swept: Family<OfKind, Counter>,
     signing_keys: Family<Transition, Counter>,
+    admission_reviews: Family<AdmissionReview, Counter>,
+    certificates: Family<CertificateRead, Counter>,
     leader: Gauge,
     key_set_fetches: Family<Fetch, Counter>,
     key_set_oldest: Gauge,
@@ -139,6 +155,8 @@ impl Default for Metrics {
             token_cache_misses: Counter::default(),
             swept: Family::default(),
             signing_keys: Family::default(),
+            admission_reviews: Family::default(),
+            certificates: Family::default(),
             leader: Gauge::default(),
             key_set_fetches: Family::default(),
             key_set_oldest: Gauge::default(),
@@ -162,6 +180,8 @@ impl Default for Metrics {
         register(registry, &catalog::RECONCILE_DURATION, metrics.reconcile_seconds.clone());
         register(registry, &catalog::SWEPT_SECRETS, metrics.swept.clone());
         register(registry, &catalog::SIGNING_KEY_TRANSITIONS, metrics.signing_keys.clone());
+        register(registry, &catalog::ADMISSION_REVIEWS, metrics.admission_reviews.clone());
+        register(registry, &catalog::TLS_CERTIFICATES, metrics.certificates.clone());
         register(registry, &catalog::LEADER, metrics.leader.clone());
         register(registry, &catalog::KEY_SET_FETCHES, metrics.key_set_fetches.clone());
         register(registry, &catalog::OLDEST_KEY_SET, metrics.key_set_oldest.clone());
@@ -259,6 +279,16 @@ impl Metrics {
     /// Counts a change of a signing key.
     pub fn signing_key(&self, transition: &'static str) {
         self.signing_keys.get_or_create(&Transition { transition }).inc();
+    }
+
+    /// Counts a review of the admission webhook.
+    pub fn admission_reviewed(&self, kind: &'static str, verdict: &'static str) {
+        self.admission_reviews.get_or_create(&AdmissionReview { kind, verdict }).inc();
+    }
+
+    /// Counts a certificate that was read for a listener.
+    pub fn certificate_read(&self, listener: &'static str, outcome: &'static str) {
+        self.certificates.get_or_create(&CertificateRead { listener, outcome }).inc();
     }
 
     /// Sets whether this replica leads.

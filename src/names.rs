@@ -37,6 +37,18 @@ pub const RECORD_KEYS_SECRET: &str = "anon-operator.record-keys";
 /// Value of [`COMPONENT`]: that Secret.
 pub const RECORD_KEYS: &str = "record-keys";
 
+/// Name of the Secret in the operator's namespace that contains the certificate of the admission
+/// webhook. Written by the leader, and read by the replicas that serve the webhook.
+pub const WEBHOOK_SECRET: &str = "anon-operator.webhook-certificate";
+/// Value of [`COMPONENT`]: that Secret.
+pub const WEBHOOK_CERTIFICATE: &str = "webhook-certificate";
+/// Data key of that Secret: the certificate, in PEM.
+pub const TLS_CERTIFICATE: &str = "tls.crt";
+/// Data key of that Secret: the private key, in PEM.
+pub const TLS_KEY: &str = "tls.key";
+/// Data key of that Secret: the certificate of the CA, in PEM.
+pub const CA_CERTIFICATE: &str = "ca.crt";
+
 /// Annotation on an SdkClient or UserPool: any new value requests a rotation.
 pub const ROTATE: &str = "anon.dev/rotate";
 /// Annotation on a delivery Secret: digest of the last [`ROTATE`] that was carried out.

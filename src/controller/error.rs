@@ -51,6 +51,9 @@ pub enum Error {
         names::RECORD_KEYS_SECRET
     )]
     RecordKeys,
+    /// The certificate of the admission webhook could not be issued.
+    #[error("could not issue a certificate: {0}")]
+    Certificate(#[from] rcgen::Error),
     /// A blocking computation panicked or was cancelled.
     #[error("failed to generate a key: {0}")]
     Task(#[from] tokio::task::JoinError),
@@ -104,7 +107,11 @@ impl Error {
             },
             Self::Incomplete { .. } => "incomplete",
             Self::RecordKeys => "record_keys",
-            Self::Signing(_) | Self::Random(_) | Self::Encode { .. } | Self::Task(_) => "internal",
+            Self::Signing(_)
+            | Self::Random(_)
+            | Self::Encode { .. }
+            | Self::Certificate(_)
+            | Self::Task(_) => "internal",
         }
     }
 }

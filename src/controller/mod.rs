@@ -37,6 +37,7 @@ mod sdk_client;
 pub mod status;
 mod triggers;
 mod user_pool;
+mod webhook_certificate;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub allow_sign_up: bool,
     /// Maximum age of a fetched key set.
     pub max_jwks_age: Duration,
+    /// The ValidatingWebhookConfiguration whose certificate is maintained.
+    pub webhook_configuration: Option<String>,
     /// HTTP client for key sets.
     pub fetcher: Fetcher,
 }
@@ -220,6 +223,7 @@ pub async fn run(context: Arc<Context>) {
             .replicas
             .remove_stale_leases(context.client.clone(), &context.settings.operator_namespace),
         context.refresher.run(&context.replicas, &context.reader),
+        webhook_certificate::run(&context),
     );
 }
 

@@ -95,6 +95,15 @@ pub struct SdkClientSpec {
     pub service: Option<Service>,
 }
 
+impl SdkClient {
+    /// The name of the Secret that the spec specifies for API keys.
+    #[must_use]
+    pub fn delivery_secret(&self) -> Option<&str> {
+        let delivery = self.spec.service.as_ref()?.api_key.delivery.as_ref()?;
+        Some(&delivery.secret_name)
+    }
+}
+
 /// A frontend: identifies one of the clients that share a UserPool.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,6 +2,7 @@
 //! client, clock, async, kube or axum; times are passed as arguments.
 
 pub mod algorithm;
+pub mod certificate;
 pub mod client;
 pub mod constraint;
 pub mod credential;

@@ -7,6 +7,8 @@
 //! change.
 
 mod changes;
+mod conflicts;
+mod delivery_secrets;
 mod generations;
 mod key_holders;
 mod ownership;
@@ -35,6 +37,7 @@ use crate::domain::scope::Scope;
 use crate::domain::token::TokenContext;
 use crate::replicas::applied::AppliedVersions;
 use crate::replicas::refetch_requests::RefetchRequests;
+use delivery_secrets::DeliverySecrets;
 use ready::Ready;
 pub use store::Indexed;
 use store::State;
@@ -50,13 +53,19 @@ pub struct IndexSettings {
     /// `None` only for a replica that authenticates no requests: it has no Lease, so nobody waits
     /// for its acknowledgements.
     pub max_staleness: Option<Duration>,
+    /// Whether the replica serves the admission webhook.
+    pub for_admission: bool,
 }
 
 #[cfg(test)]
 impl IndexSettings {
     /// Nothing is ever too old.
-    pub const UNLIMITED: Self =
-        Self { scope: Scope::CLUSTER, max_jwks_age: SignedDuration::MAX, max_staleness: None };
+    pub const UNLIMITED: Self = Self {
+        scope: Scope::CLUSTER,
+        max_jwks_age: SignedDuration::MAX,
+        max_staleness: None,
+        for_admission: false,
+    };
 }
 
 /// The writable side, used by the watches.
@@ -75,7 +84,10 @@ impl Index {
     #[must_use]
     pub fn new(settings: IndexSettings) -> Self {
         Self {
-            state: RwLock::default(),
+            state: RwLock::new(State {
+                delivery_secrets: settings.for_admission.then(DeliverySecrets::default),
+                ..State::default()
+            }),
             ready: Ready::new(settings.scope.clone()),
             applied: Arc::new(AppliedVersions::new(settings.scope, settings.max_staleness)),
             refetch_requests: Arc::default(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Resource;
 
+use super::delivery_secrets::DeliverySecrets;
 use super::generations::Generations;
 use super::key_holders::KeyHolders;
 use super::ownership::{Candidate, release};
@@ -73,6 +74,8 @@ pub struct State {
     pub(super) chosen_ids: HashMap<SdkClientId, BTreeSet<Candidate>>,
     /// The clients that list the hash of an API key.
     pub(super) key_holders: KeyHolders,
+    /// The clients that specify a delivery Secret; `None` if nobody asks.
+    pub(super) delivery_secrets: Option<DeliverySecrets>,
     /// The revocations by the object whose credentials they revoke.
     pub(super) revocations: HashMap<RevocationTarget, HashMap<ObjectName, Vec<Arc<Revocation>>>>,
     /// The object whose credentials each revocation revokes.
@@ -282,6 +285,9 @@ impl Indexed for crd::SdkClient {
             object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref();
         let client = served(object, validate::sdk_client);
         state.key_holders.note(&name, object, client.as_deref());
+        if let Some(secrets) = &mut state.delivery_secrets {
+            secrets.note(&name, object);
+        }
         let client = client.filter(|_| !unconfirmed);
         let holders = state.holders(&name, client.as_ref().map(|client| client.id));
         state.drop_client(&name);
@@ -297,6 +303,9 @@ impl Indexed for crd::SdkClient {
     fn delete(state: &mut State, name: &ObjectName) {
         Self::withdraw(state, name);
         state.key_holders.forget(name);
+        if let Some(secrets) = &mut state.delivery_secrets {
+            secrets.forget(name);
+        }
     }
 
     fn withdraw(state: &mut State, name: &ObjectName) {

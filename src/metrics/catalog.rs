@@ -85,15 +85,15 @@ macro_rules! catalog {
 
 catalog! {
     REQUESTS = "anon_requests", Counter, ["endpoint", "result"], EveryReplica,
-        "Requests by endpoint and result. Endpoints: `validate` (`/v1/validate`, `/v1/introspect` and `/v1/tokenreview`), `auth` (gateways), `ext_authz` (Envoy over gRPC), `documents` (public documents: key sets, discovery, clients), `org` (the REST API, `/link/url`, `/v1/explain` and `/openapi.json`) and `other` (unknown paths). Results: `ok` (status below 400), `rejected` (401 and 403), `client_error` (other 4xx), `rate_limited` (429), `unavailable` (503) and `error` (other 5xx)";
+        "Requests by endpoint and result. Endpoints: `validate` (`/v1/validate`, `/v1/introspect` and `/v1/tokenreview`), `auth` (gateways), `ext_authz` (Envoy over gRPC), `documents` (public documents: key sets, discovery, clients), `org` (the REST API, `/link/url`, `/v1/explain` and `/openapi.json`), `admission` (the admission webhook) and `other` (unknown paths). Results: `ok` (status below 400), `rejected` (401 and 403), `client_error` (other 4xx), `rate_limited` (429), `unavailable` (503) and `error` (other 5xx)";
     REQUEST_DURATION = "anon_request_duration_seconds", Histogram, ["endpoint", "result"], EveryReplica,
         "Duration of a request from its head to the start of its response, including the wait for its body and for a place; buckets from 0.1 ms to 5 s. `_count` is `anon_requests_total`";
     REQUESTS_IN_PROGRESS = "anon_requests_in_progress", Gauge, ["part"], EveryReplica,
-        "Requests that occupy a place, until their response has been sent, by part of the server: `validator`, `api` and `other`. The maximum is `--max-requests-in-progress`";
+        "Requests that occupy a place, until their response has been sent, by part of the server: `validator`, `api`, `other` and `admission`. The maximum is `--max-requests-in-progress`, and 64 for `admission`";
     REQUESTS_WAITING = "anon_requests_waiting", Gauge, ["part"], EveryReplica,
-        "Requests that wait for a place, by part of the server. The maximum is `--max-requests-waiting`; further requests get 503";
+        "Requests that wait for a place, by part of the server. The maximum is `--max-requests-waiting`, and 256 for `admission`; further requests get 503";
     CONNECTIONS = "anon_connections", Gauge, ["listener"], EveryReplica,
-        "Open connections by listener: `public` (`--listen`) and `admin`. The maximum is `--max-connections` for each";
+        "Open connections by listener: `public` (`--listen`), `admin` and `webhook`. The maximum is `--max-connections` for each";
     VERDICTS = "anon_verdicts", Counter, ["endpoint", "verdict"], EveryReplica,
         "Authentications by [endpoint](../README.md#http-endpoints) and result: `active`, or the [reason](validate.md#response-for-an-invalid-credential) for the rejection. The endpoints are those in the first column of the table there";
     VERIFICATIONS_WAITING = "anon_verifications_waiting", Gauge, [], EveryReplica,
@@ -112,6 +112,12 @@ catalog! {
         "Requests that exceeded a rate limit, by limit: `login_email`, `login_peer`, `sign_up_email`, `sign_up_peer`, `member` and `organization`";
     INDEX_OBJECTS = "anon_index_objects", Gauge, ["kind"], EveryReplica,
         "Objects that the replica serves";
+    ADMISSION_REVIEWS = "anon_admission_reviews", Counter, ["kind", "verdict"], EveryReplica,
+        "Reviews of the [admission webhook](admission.md) by kind and verdict: `allowed`, `warned`, `rejected`, or `unchecked` because the replica had not read all objects, or not this one; those are allowed";
+    TLS_CERTIFICATES = "anon_tls_certificates", Counter, ["listener", "outcome"], EveryReplica,
+        "Certificates for TLS that were read for a listener (`public` or `webhook`), by outcome: `loaded`, or `rejected` because the pair is unreadable, does not belong together or is not valid now; the previous one remains in use, and the log has the reason";
+    TLS_CERTIFICATE_EXPIRY = "anon_tls_certificate_expiry_timestamp_seconds", Gauge, ["listener"], EveryReplica,
+        "When the certificate that the listener uses expires, in seconds since 1970";
     LEADER = "anon_leader", Gauge, [], EveryReplica,
         "1 on the leader, 0 on the other replicas";
     OBJECTS = "anon_objects", Gauge, ["kind", "ready"], Leader,

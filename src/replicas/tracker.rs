@@ -4,7 +4,8 @@
 //! Each validator reports the resourceVersions that it has applied in its Lease
 //! ([`super::lease`]). A validator is expected to acknowledge until it deletes its Lease,
 //! or leaves it unchanged for `--max-staleness` plus [`LEASE_GRACE`]; by then it has stopped
-//! answering requests. The time of a change is measured with the local clock, never taken from the
+//! answering requests. One whose Pod no longer exists has ended without deleting its Lease, and is
+//! not waited for that long. The time of a change is measured with the local clock, never taken from the
 //! Lease, whose times are from the clock of another machine.
 
 use std::collections::{BTreeMap, HashMap};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -20,6 +22,7 @@ use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio::sync::Notify;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::refetch_requests::PendingRequests;
@@ -42,12 +45,20 @@ const UNACKNOWLEDGED_DELAY: Duration = Duration::from_secs(10);
 /// After which time the missing validators are reported. Usually a write is applied everywhere by
 /// then.
 const REPORT_DELAY: Duration = Duration::from_secs(10);
+/// After which silence the Pod of a validator is looked for. Longer than the longest time between
+/// two writes of a Lease ([`super::lease`]), so that nothing is read while all is well.
+const POD_CHECK_DELAY: Duration = Duration::from_secs(40);
+/// How long the API server may take to answer about a Pod.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the Leases of silent validators are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
 
 /// Only the metadata of a Lease is read. Its spec does not matter, and what is not parsed cannot
 /// make the object unreadable.
 type LeaseMeta = Tolerant<PartialObjectMeta<Lease>>;
+
+/// Of a Pod, only its existence matters.
+type PodMeta = Tolerant<PartialObjectMeta<Pod>>;
 
 /// What every validator has applied, as far as this replica has observed it.
 pub struct ReplicaTracker {
@@ -202,7 +213,7 @@ impl ReplicaTracker {
                 changed.await;
             }
         };
-        let _ = tokio::time::timeout(patience, waiting).await;
+        let _ = timeout(patience, waiting).await;
     }
 
     /// The open refetch requests by pool: the requesting process and the number of its request.
@@ -282,28 +293,39 @@ impl ReplicaTracker {
     /// Removes the Leases of validators that ended without deleting them, until dropped. Only the
     /// leader runs this.
     pub async fn remove_stale_leases(&self, client: Client, namespace: &str) {
-        let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
+        let api: Api<LeaseMeta> = Api::namespaced(client.clone(), namespace);
+        let pods: Api<PodMeta> = Api::namespaced(client, namespace);
         loop {
             tokio::time::sleep(SWEEP_INTERVAL).await;
-            self.remove_stale(&api).await;
+            self.remove_stale(&api, &pods).await;
         }
     }
 
-    async fn remove_stale(&self, api: &Api<LeaseMeta>) {
+    /// The Leases that have not changed for a while, and for how long.
+    fn silent(&self) -> Vec<(ObjectMeta, Duration)> {
+        let replicas = self.replicas.lock();
+        let mut silent = Vec::new();
+        for (name, replica) in replicas.iter().flatten() {
+            let silence = replica.changed_at.elapsed();
+            if silence > POD_CHECK_DELAY {
+                let lease = ObjectMeta {
+                    name: Some(name.clone()),
+                    resource_version: replica.resource_version.clone(),
+                    ..ObjectMeta::default()
+                };
+                silent.push((lease, silence));
+            }
+        }
+        silent
+    }
+
+    async fn remove_stale(&self, api: &Api<LeaseMeta>, pods: &Api<PodMeta>) {
         let limit = self.max_staleness + LEASE_GRACE;
-        let silent: Vec<ObjectMeta> = {
-            let replicas = self.replicas.lock();
-            let gone = |replica: &Replica| replica.changed_at.elapsed() > limit;
-            let replicas = replicas.iter().flatten().filter(|(_, replica)| gone(replica));
-            let seen = |(name, replica): (&String, &Replica)| ObjectMeta {
-                name: Some(name.clone()),
-                resource_version: replica.resource_version.clone(),
-                ..ObjectMeta::default()
-            };
-            replicas.map(seen).collect()
-        };
-        for lease in silent {
+        for (lease, silence) in self.silent() {
             let name = lease.name.as_deref().unwrap_or_default();
+            if silence <= limit && !is_pod_gone(pods, name).await {
+                continue;
+            }
             // A Lease that has just been renewed is not deleted.
             match delete_exactly(api, &lease, DeleteParams::default()).await {
                 Ok(_) => info!(lease = %name, "removed the stale Lease of a validator"),
@@ -312,6 +334,22 @@ impl ReplicaTracker {
                 }
             }
         }
+    }
+}
+
+/// Whether the Pod of the validator with this Lease no longer exists. If that is unknown, the Pod may
+/// still run. The name suffices: a new Pod of the same name has the same Lease. The kubelet removes
+/// the Pod object once its processes have ended; anyone who deletes it by force, or the Node, vouches
+/// for that.
+async fn is_pod_gone(pods: &Api<PodMeta>, lease: &str) -> bool {
+    let Some(pod) = lease.strip_prefix(names::VALIDATOR_LEASE) else { return false };
+    match timeout(REQUEST_TIMEOUT, pods.get_opt(pod)).await {
+        Ok(Ok(found)) => found.is_none(),
+        Ok(Err(error)) => {
+            warn!(pod, error = %short(&error), "failed to look for the Pod of a silent validator");
+            false
+        }
+        Err(_) => false,
     }
 }
 

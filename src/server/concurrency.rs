@@ -19,13 +19,8 @@ use super::ApiError;
 use super::connection_limit::Connections;
 use super::worker_slot::WorkerSlot;
 
-/// The largest request body, in bytes.
-const MAX_BODY: usize = 64 * 1024;
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum number of bodies that are read concurrently. Together they take at most this number
-/// times [`MAX_BODY`].
-const MAX_READING: usize = 1024;
 /// How long a request waits for a place before a connection with unread responses is closed.
 const PLACE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -44,6 +39,22 @@ impl Default for RequestLimits {
     }
 }
 
+/// The limits on the bodies of requests, for each part of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// The largest body, in bytes.
+    pub max_body: usize,
+    /// The maximum number of bodies that are read concurrently. Together they take at most this
+    /// number times `max_body`.
+    pub max_reading: usize,
+}
+
+impl Default for BodyLimits {
+    fn default() -> Self {
+        Self { max_body: 64 * 1024, max_reading: 1024 }
+    }
+}
+
 /// Limits the requests to one part of the server. Each part has its own limiter: requests that wait
 /// for the cluster must not block those that are answered from memory.
 #[derive(Clone, Debug)]
@@ -52,6 +63,7 @@ pub struct RequestLimiter(Arc<Permits>);
 #[derive(Debug)]
 struct Permits {
     limits: RequestLimits,
+    max_body: usize,
     reading: Semaphore,
     waiting: Semaphore,
     working: Arc<Semaphore>,
@@ -60,9 +72,15 @@ struct Permits {
 impl RequestLimiter {
     /// Limits the requests to a part of the server.
     pub fn new(limits: RequestLimits) -> Self {
+        Self::with_bodies(limits, BodyLimits::default())
+    }
+
+    /// The same, with other limits on bodies.
+    pub fn with_bodies(limits: RequestLimits, bodies: BodyLimits) -> Self {
         Self(Arc::new(Permits {
             limits,
-            reading: Semaphore::new(MAX_READING),
+            max_body: bodies.max_body,
+            reading: Semaphore::new(bodies.max_reading),
             waiting: Semaphore::new(limits.max_waiting),
             working: Arc::new(Semaphore::new(limits.max_in_progress)),
         }))
@@ -104,10 +122,11 @@ impl RequestLimiter {
     pub async fn with_body(&self, request: Request) -> Result<Request, ApiError> {
         let _reading = self.0.reading.try_acquire().map_err(|_| busy())?;
         let (head, body) = request.into_parts();
-        match timeout(BODY_TIMEOUT, Limited::new(body, MAX_BODY).collect()).await {
+        match timeout(BODY_TIMEOUT, Limited::new(body, self.0.max_body).collect()).await {
             Ok(Ok(body)) => Ok(Request::from_parts(head, Body::from(body.to_bytes()))),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                Err(ApiError::too_large("the body is larger than 64 KiB"))
+                let text = format!("the body is larger than {} KiB", self.0.max_body / 1024);
+                Err(ApiError::too_large(text))
             }
             Ok(Err(_)) => Err(ApiError::malformed("the body could not be read")),
             Err(_) => {

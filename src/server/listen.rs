@@ -15,7 +15,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -27,7 +26,7 @@ use super::arrival::Arrival;
 use super::connection::{Close, Connection, ConnectionLimits};
 use super::connection_limit::Connections;
 use super::host;
-use super::tls::TlsFiles;
+use super::tls::Certificate;
 use crate::metrics::sampled::value;
 use crate::metrics::{Metrics, catalog};
 
@@ -53,14 +52,15 @@ pub struct Listener {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves `router` on `listener` until `shutdown`, then waits for requests in flight.
+/// Serves `router` on `listener` until `shutdown`, then waits for requests in flight. With `tls`,
+/// each connection uses the certificate that is in use when it is accepted.
 ///
 /// # Errors
-/// The certificate cannot be read, or the listener is unusable.
+/// The listener is unusable.
 pub async fn serve(
     listener: Listener,
     router: Router,
-    tls: Option<TlsFiles>,
+    tls: Option<Arc<Certificate>>,
     shutdown: CancellationToken,
     limits: ConnectionLimits,
 ) -> io::Result<()> {
@@ -71,16 +71,7 @@ pub async fn serve(
     metrics.sample(&catalog::CONNECTIONS, name, move || {
         vec![(vec![name], value(connections.count()))]
     });
-    match tls {
-        None => server.run(listener, None, shutdown).await,
-        Some(files) => {
-            let acceptor = watch::Sender::new(files.load()?);
-            tokio::select! {
-                () = server.run(listener, Some(&acceptor), shutdown) => {}
-                never = files.keep_fresh(&acceptor) => match never {},
-            }
-        }
-    }
+    server.run(listener, tls.as_deref(), shutdown).await;
     Ok(())
 }
 
@@ -103,7 +94,7 @@ impl Server {
     async fn run(
         self: &Arc<Self>,
         listener: tokio::net::TcpListener,
-        tls: Option<&watch::Sender<TlsAcceptor>>,
+        tls: Option<&Certificate>,
         shutdown: CancellationToken,
     ) {
         let mut tasks = JoinSet::new();
@@ -115,9 +106,13 @@ impl Server {
                         sleep(ACCEPT_PAUSE).await;
                         continue;
                     };
-                    // Without a place, the connection is closed.
+                    // Without a place, and without a certificate yet, the connection is closed.
+                    let tls = tls.map(Certificate::acceptor);
+                    if matches!(tls, Some(None)) {
+                        continue;
+                    }
                     let Some(connection) = self.connections.open() else { continue };
-                    let tls = tls.map(|acceptor| acceptor.borrow().clone());
+                    let tls = tls.flatten();
                     let server = Arc::clone(self);
                     tasks.spawn(async move { server.accept(stream, address, tls, connection).await });
                 }

@@ -1,6 +1,7 @@
 //! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
 //! [`serve`] listens.
 
+mod admission;
 mod arrival;
 mod body;
 mod concurrency;
@@ -30,6 +31,7 @@ use axum::routing::get;
 
 use crate::metrics::sampled::value;
 use crate::metrics::{Metrics, catalog};
+pub use admission::AdmissionState;
 use concurrency::RequestLimiter;
 pub use concurrency::RequestLimits;
 pub use connection::ConnectionLimits;
@@ -42,7 +44,7 @@ pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
 pub use request_id::REQUEST_ID;
 pub use state::{EndpointSettings, ValidatorState};
-pub use tls::TlsFiles;
+pub use tls::{Certificate, TlsFiles};
 
 /// The routes of the roles of this process: those with a state. Each part has its own limits.
 pub fn router(
@@ -85,14 +87,25 @@ pub fn router(
     router
 }
 
-/// The limiter of a part of the server, which shows its state in the metrics.
 fn limiter(part: &'static str, limits: RequestLimits, metrics: &Metrics) -> RequestLimiter {
-    let limiter = RequestLimiter::new(limits);
+    limiter_of(part, RequestLimiter::new(limits), metrics)
+}
+
+/// The limiter of a part of the server, which shows its state in the metrics.
+fn limiter_of(part: &'static str, limiter: RequestLimiter, metrics: &Metrics) -> RequestLimiter {
     let (in_progress, waiting) = (limiter.clone(), limiter.clone());
     let sample = move |count| vec![(vec![part], value(count))];
     metrics.sample(&catalog::REQUESTS_IN_PROGRESS, part, move || sample(in_progress.in_progress()));
     metrics.sample(&catalog::REQUESTS_WAITING, part, move || sample(waiting.waiting()));
     limiter
+}
+
+/// The admission webhook.
+pub fn admission(state: AdmissionState) -> Router {
+    let limiter = RequestLimiter::with_bodies(admission::REQUESTS, admission::BODIES);
+    let limiter = limiter_of("admission", limiter, &state.metrics);
+    let frame = Frame::new(limiter, state.metrics.requests("admission"));
+    admission::routes().layer(frame).with_state(state)
 }
 
 /// Health and metrics.

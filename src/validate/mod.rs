@@ -5,6 +5,7 @@
 //! that were stored before a rule existed, and for what CEL cannot check.
 
 mod client;
+pub mod conflict;
 mod member;
 mod pool;
 mod revocation;

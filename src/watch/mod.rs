@@ -1,9 +1,11 @@
 //! Fills the index: lists and watches every kind ([`objects`]), and reads namespaces that are being
-//! deleted ([`namespaces`]). The only client of the index's writable side.
+//! deleted ([`namespaces`]). The only client of the index's writable side. Besides, reads the
+//! certificate of the admission webhook ([`webhook_certificate`]).
 
 mod known;
 pub mod namespaces;
 pub mod objects;
+pub mod webhook_certificate;
 
 use kube::Client;
 

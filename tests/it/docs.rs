@@ -324,6 +324,8 @@ fn every_metric_is_described_and_no_other() {
     metrics.swept("api-key");
     metrics.signing_key("published");
     metrics.fetched("refresh", "fetched");
+    metrics.certificate_read("public", "loaded");
+    metrics.admission_reviewed("Member", "allowed");
     for gauge in [
         catalog::REQUESTS_IN_PROGRESS,
         catalog::REQUESTS_WAITING,
@@ -332,6 +334,7 @@ fn every_metric_is_described_and_no_other() {
         catalog::OBJECTS,
         catalog::API_KEYS_EXPIRING,
         catalog::OLDEST_SIGNING_KEY,
+        catalog::TLS_CERTIFICATE_EXPIRY,
     ] {
         let values = gauge.labels.to_vec();
         metrics.sample(&gauge, "test", move || vec![(values.clone(), 1)]);

@@ -83,6 +83,7 @@ app.kubernetes.io/component: {{ .name }}
 {{- range .Values.api.allowedOrigins }}
 - {{ printf "--api-allowed-origin=%s" . | quote }}
 {{- end }}
+{{- include "anon-operator.webhookFlags" . }}
 {{- with .Values.api.linkUrl }}
 - {{ printf "--link-url=%s" . | quote }}
 {{- end }}

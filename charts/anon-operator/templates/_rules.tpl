@@ -151,4 +151,8 @@ A Role can allow `get` of its own Namespace, but nothing else that is cluster-sc
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, watch, create, update, delete]
+# Whether the Pod of a silent validator still exists.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get]
 {{- end }}

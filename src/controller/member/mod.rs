@@ -98,17 +98,11 @@ impl Reconcile for Member {
         _: Option<Met>,
     ) -> Result<Observed, Error> {
         let now = context.clock.now();
-        let login_name = domain::Member::login_name(&member.email);
-        let holders = context.reader.members_by_email(&login_name);
-        let holder = holders.into_iter().find(|it| it.organization == member.organization);
         let mut observed = Observed {
             now,
             operator_namespace: context.settings.operator_namespace.clone(),
             revocations: context.reader.revocations(RevocationTarget::Member, &member.name, now),
-            holder: holder
-                .map(|it| it.name.clone())
-                .filter(|it| *it != member.name)
-                .map(|it| it.name),
+            holder: context.reader.email_holder(member).map(|holder| holder.name),
             password: None,
         };
         if observed.remaining_sessions(self, member).is_none() {

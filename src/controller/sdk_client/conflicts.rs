@@ -12,6 +12,7 @@ use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::kube_ext::api::ReadExt as _;
 use crate::names;
+use crate::validate::conflict::Conflict;
 
 /// The readiness of a client that may not have the clientId that its spec specifies. It may have it
 /// if a cluster administrator has allowed it on the Namespace and no other client has it.
@@ -32,14 +33,8 @@ pub async fn refused_id(context: &Context, client: &SdkClient) -> Result<Option<
             ),
         )));
     }
-    let held = context.reader.client(client.id).is_some_and(|holder| holder.name != client.name);
-    // The message does not name the other client, which may belong to another organization.
-    Ok(held.then(|| {
-        Readiness::new(
-            ReadyReason::ClientIdConflict,
-            "spec.clientId is already in use by another client; choose another one",
-        )
-    }))
+    let held = context.reader.is_client_id_held_besides(client);
+    Ok(held.then(|| Readiness::new(ReadyReason::ClientIdConflict, Conflict::ClientId.to_string())))
 }
 
 /// The readiness of a client with a key that belongs to another client.

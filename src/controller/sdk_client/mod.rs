@@ -155,9 +155,8 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
 
 /// The delivery Secret of a service, or the pool of a webapp.
 fn reference(client: &SdkClient) -> Option<Reference> {
-    let service = client.spec.service.as_ref();
-    if let Some(delivery) = service.and_then(|service| service.api_key.delivery.as_ref()) {
-        return Some(Reference::secret(&delivery.secret_name));
+    if let Some(secret) = client.delivery_secret() {
+        return Some(Reference::secret(secret));
     }
     let webapp = client.spec.webapp.as_ref()?;
     Some(Reference::UserPool(webapp.user_pool_ref.name.as_str().into()))

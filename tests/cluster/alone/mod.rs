@@ -1,8 +1,10 @@
 //! Tests that have the cluster to themselves.
 
+mod admission;
 mod crash;
 mod crash_order;
 mod crash_order_keys;
+mod dead_validator;
 mod key_ownership;
 mod last_admin;
 mod logins;

@@ -40,6 +40,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
         scope: Scope::CLUSTER,
         max_jwks_age: SignedDuration::from_hours(24),
         max_staleness: None,
+        for_admission: false,
     }));
     let settings = Settings {
         scope: Scope::CLUSTER,
@@ -48,6 +49,7 @@ async fn lead(replica: usize) -> JoinSet<()> {
         orphan_grace: Duration::from_hours(1),
         allow_sign_up: false,
         max_jwks_age: Duration::from_hours(24),
+        webhook_configuration: None,
         fetcher: fetcher(),
     };
     let replicas = Arc::new(ReplicaTracker::new(Duration::from_hours(1)));

@@ -42,8 +42,12 @@ pub const NOW: i64 = 1_800_000_000;
 pub const MAX_JWKS_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// An index that is never stale, because no API server feeds it.
-pub const UNLIMITED: IndexSettings =
-    IndexSettings { scope: Scope::CLUSTER, max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
+pub const UNLIMITED: IndexSettings = IndexSettings {
+    scope: Scope::CLUSTER,
+    max_jwks_age: MAX_JWKS_AGE,
+    max_staleness: None,
+    for_admission: false,
+};
 
 /// A clock that stands still until it is set.
 pub struct TestClock(AtomicI64);

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use anon_operator::testing::crd::Kind;
 use anon_operator::testing::index::Reader;
 use anon_operator::testing::replicas::tracker::{ReplicaTracker, Write};
+use axum::body::Body;
+use http::Response;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::watch::{Wire, bookmark, list};
+use crate::support::api::{FakeApi, Seen, ok, status};
 use crate::support::script::{Events, Script};
 
 const STALENESS: Duration = Duration::from_hours(1);
@@ -35,9 +38,20 @@ fn leases(version: &str, items: &[Value]) -> Value {
     })
 }
 
+/// The end of the sweep: an API server that says this about every Pod, and deletes Leases.
+fn sweep(pods: u16) -> impl FnMut(&Seen) -> Response<Body> + Send + 'static {
+    move |seen| match (seen.method.as_str(), pods) {
+        ("DELETE", _) => ok(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+        (_, 200) => ok(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})),
+        (_, 404) => status(404, "NotFound"),
+        (_, code) => status(code, "Other"),
+    }
+}
+
 /// A leader that follows the Leases of a scripted API server.
 struct Leader {
     server: Script,
+    sweep: FakeApi,
     replicas: Arc<ReplicaTracker>,
     task: JoinHandle<()>,
 }
@@ -51,13 +65,15 @@ impl Drop for Leader {
 impl Leader {
     async fn start(minor: &str, found: &[Value]) -> (Self, Events) {
         let (mut server, client) = Script::new();
+        let swept = FakeApi::new(sweep(200));
         let replicas = Arc::new(ReplicaTracker::new(STALENESS));
         let running = Arc::clone(&replicas);
+        let sweeping = swept.client();
         let task = tokio::spawn(async move {
-            let (all, namespace) = (client.clone(), "anon-system");
+            let namespace = "anon-system";
             tokio::join!(
                 running.watch(client, namespace),
-                running.remove_stale_leases(all, namespace)
+                running.remove_stale_leases(sweeping, namespace)
             );
         });
         server.next().await.ok(&json!({
@@ -66,9 +82,15 @@ impl Leader {
         }));
         server.list().await.ok(&leases("10", found));
         let events = server.watch("10").await.stream();
-        let leader = Self { server, replicas, task };
+        let leader = Self { server, sweep: swept, replicas, task };
         leader.says("1", |reached| reached != "an unknown number of validators").await;
         (leader, events)
+    }
+
+    /// The Leases that it deleted.
+    fn deleted(&self) -> Vec<String> {
+        let seen = self.sweep.seen().into_iter().filter(|seen| seen.method == "DELETE");
+        seen.map(|seen| seen.path.rsplit('/').next().unwrap_or_default().to_owned()).collect()
     }
 
     fn reached(&self, version: &str) -> (bool, String) {
@@ -153,14 +175,38 @@ async fn a_silent_replica_counts_until_it_must_have_stopped_to_answer() {
         assert!(!leader.reached("50").0);
     }
 
-    let removed = leader.server.next().await;
-    assert_eq!(removed.method, "DELETE");
-    assert!(removed.path.ends_with("/leases/anon-validator-silent"), "{}", removed.path);
+    assert!(leader.deleted().is_empty());
+    tokio::time::sleep(STALENESS / 20).await;
+    events.send("MODIFIED", &lease("well", "50", 56));
+    tokio::time::sleep(Duration::from_mins(2)).await;
+    assert!(leader.deleted().contains(&"anon-validator-silent".to_owned()));
     assert!(!leader.reached("50").0, "until it is gone");
-    removed.ok(&lease("silent", "2", 49));
     events.send("DELETED", &lease("silent", "90", 49));
     leader.says("50", |text| text == "1 of 1 validators").await;
     assert!(leader.reached("50").0);
+}
+
+/// It was killed, or lost its machine, and did not delete its Lease.
+#[tokio::test(start_paused = true)]
+async fn a_silent_replica_whose_pod_is_gone_is_not_waited_for() {
+    let (leader, events) =
+        Leader::start("35", &[lease("well", "1", 50), lease("dead", "2", 49)]).await;
+    for found in [200, 403, 500] {
+        leader.sweep.answer(sweep(found));
+        events.send("MODIFIED", &lease("well", &found.to_string(), 50));
+        // No sweep has begun when this ends.
+        tokio::time::sleep(Duration::from_secs(125)).await;
+        assert!(leader.deleted().is_empty(), "{found}: the Pod may run");
+    }
+    // A replica that writes its Lease is not asked about, whatever has become of the Pod object.
+    events.send("MODIFIED", &lease("well", "11", 50));
+    leader.says("49", |text| text == "2 of 2 validators").await;
+    leader.sweep.answer(sweep(404));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(leader.deleted()[0], "anon-validator-dead");
+    assert!(!leader.deleted().contains(&"anon-validator-well".to_owned()));
+    events.send("DELETED", &lease("dead", "12", 49));
+    leader.says("50", |text| text == "1 of 1 validators").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -319,6 +319,7 @@ fn context(api: &FakeApi) -> Context {
         orphan_grace: Duration::from_hours(1),
         allow_sign_up: false,
         max_jwks_age: Duration::from_hours(24),
+        webhook_configuration: None,
         fetcher: open_fetcher(),
     };
     let metrics = Arc::new(Metrics::default());

@@ -99,11 +99,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let max_jwks_age = SignedDuration::from_hours(24);
-        let index = Arc::new(Index::new(IndexSettings {
-            scope: crate::domain::scope::Scope::CLUSTER,
-            max_jwks_age,
-            max_staleness: None,
-        }));
+        let index =
+            Arc::new(Index::new(IndexSettings { max_jwks_age, ..IndexSettings::UNLIMITED }));
         index.apply(&pool(&KEYS[..]));
         index.apply(&webapp("acme", "web", &json!({})));
         index.apply(&webapp("acme", "mobile", &json!({})));

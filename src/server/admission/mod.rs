@@ -1,0 +1,70 @@
+//! The admission webhook: `POST /admission/conflicts`, on a listener of its own.
+//!
+//! kube-apiserver asks before it stores an object of the operator's kinds. The answer comes from the
+//! index alone, without I/O, and nothing is written. The webhook only spares people a detour: what
+//! it does not see (another object that is created at the same time, a webhook that is down) the
+//! controllers report in status, and no decision about credentials depends on it.
+
+mod review;
+mod rules;
+mod verdict;
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::post;
+use axum::{Json, Router};
+
+use super::concurrency::{BodyLimits, RequestLimits};
+use super::error::{ApiError, no_such_method, no_such_path};
+use crate::crd::Kind;
+use crate::index::Reader;
+use crate::metrics::Metrics;
+use review::{Answer, Review};
+use verdict::Verdict;
+
+/// The path that a ValidatingWebhookConfiguration specifies.
+pub const PATH: &str = "/admission/conflicts";
+
+/// The API server has few requests at the same time, but those of large objects contain them twice.
+pub const REQUESTS: RequestLimits = RequestLimits { max_in_progress: 64, max_waiting: 256 };
+/// The API server accepts objects of up to 3 MiB.
+pub const BODIES: BodyLimits = BodyLimits { max_body: 8 * 1024 * 1024, max_reading: 8 };
+
+/// What the webhook knows.
+#[derive(Clone)]
+pub struct AdmissionState {
+    /// Access to the index.
+    pub reader: Reader,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The routes of the webhook.
+pub fn routes() -> Router<AdmissionState> {
+    Router::new()
+        .route(PATH, post(answer))
+        // The frame has read the body.
+        .layer(DefaultBodyLimit::disable())
+        .method_not_allowed_fallback(no_such_method)
+        .fallback(no_such_path)
+}
+
+async fn answer(State(state): State<AdmissionState>, body: Bytes) -> Response {
+    let Some(review) = Review::parse(&body) else {
+        let error = "the body is not an AdmissionReview of admission.k8s.io/v1 with a request";
+        return ApiError::malformed(error).into_response();
+    };
+    let verdict = match state.reader.answers() {
+        Ok(()) => rules::decide(&state.reader, &review.request),
+        Err(_) => Verdict::unchecked("the operator has not read all objects yet"),
+    };
+    let kind = Kind::ALL.map(Kind::as_str).into_iter().find(|it| *it == review.request.kind.kind);
+    state.metrics.admission_reviewed(kind.unwrap_or("other"), verdict.as_str());
+    Json(Answer::new(&review, verdict)).into_response()
+}
+
+#[cfg(test)]
+mod tests;
