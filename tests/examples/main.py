@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import socket
 import sys
 import tempfile
 import time
@@ -258,6 +259,9 @@ def main():
             "ANON_API_URL": OPERATOR, "ANON_VALIDATOR_URL": OPERATOR, "WEBAPP_ORIGIN": WEBAPP,
             "ANON_ISSUER": f"{API_URL}/userPools/{pool}", "ANON_JWKS_URL": f"{OPERATOR}/userPools/{pool}/.well-known/jwks.json",
         }
+        for url in (*BACKENDS.values(), IDP, WEBAPP):
+            # Fails if an earlier process is still there, which would be tested instead.
+            socket.create_server((net.HOST, int(url.rsplit(":", 1)[1]))).close()
         for name, url in BACKENDS.items():
             mounted = {"PORT": url.rsplit(":", 1)[1], "ANON_API_KEY_FILE": str(mounts[1].file)}
             processes.start(f"backend-{name}", **settings, **mounted)
