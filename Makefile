@@ -35,13 +35,14 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster test-launcher test-integrations test-examples test-outside ## Runs lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, dependencies; clippy and rustdoc without a warning
+lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies; clippy and rustdoc without a warning
 	cargo fmt --check
 	dev/lint-spelling
 	dev/lint-phrases
 	dev/lint-shell
 	dev/lint-workflows
 	dev/lint-dockerfile
+	dev/lint-chart
 	dev/lint-dependencies
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	@# There are no Cargo examples: `--examples` selects the features that clippy has used above, so
@@ -102,8 +103,12 @@ bench: prerequisites ## Measures the operator, into target/bench/; ARGS=--quick 
 	exit $$status
 
 .PHONY: generate
-generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the generated tables in docs/
+generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the generated tables in docs/ and the chart's README
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
+
+.PHONY: manifests
+manifests: prerequisites ## Writes plain YAML and a kustomize base into target/manifests/; ARGS="--set …" passes values of the chart
+	dev/manifests target/manifests $(ARGS)
 
 .PHONY: build
 build: prerequisites-rust ## Builds the operator and kubectl-anon; PROFILE=release for the optimized ones

@@ -17,6 +17,7 @@ use tracing::info;
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
 use crate::controller::{self, Settings};
+use crate::domain::scope::Scope;
 use crate::index::{Index, IndexSettings, Reader};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
@@ -64,7 +65,14 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
+    let scope = Scope::new(config.watch_namespace.clone());
+    if config.allow_sign_up && scope != Scope::CLUSTER {
+        anyhow::bail!(
+            "--allow-sign-up and --watch-namespace exclude each other: a sign-up creates a namespace"
+        );
+    }
     let index = Arc::new(Index::new(IndexSettings {
+        scope,
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
     }));
@@ -213,6 +221,7 @@ async fn control(
 ) {
     let settings = Settings {
         operator_namespace: config.namespace.clone(),
+        scope: Scope::new(config.watch_namespace.clone()),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
         allow_sign_up: config.allow_sign_up,

@@ -112,6 +112,11 @@ pub struct Config {
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "anon-system")]
     pub namespace: String,
 
+    /// Namespace to watch instead of the whole cluster: the account then needs Roles in it and no
+    /// ClusterRole; can be repeated; excludes --allow-sign-up
+    #[arg(long, value_name = "NAMESPACE", env = "ANON_WATCH_NAMESPACE", value_delimiter = ',')]
+    pub watch_namespace: Vec<String>,
+
     /// Name of this replica, unique among all replicas: the name of its Pod
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "anon-operator")]
     pub identity: String,

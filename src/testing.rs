@@ -88,6 +88,9 @@ pub mod domain {
     pub mod role {
         pub use crate::domain::role::Role;
     }
+    pub mod scope {
+        pub use crate::domain::scope::Scope;
+    }
     pub mod signing {
         pub use crate::domain::signing::SigningKey;
     }

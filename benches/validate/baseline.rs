@@ -1,12 +1,14 @@
 //! The baseline: a bare axum server that answers `GET /` with a small JSON object, started by this
-//! program as a process of its own.
+//! program as a process of its own. It also answers `POST /v1/validate` with an object as large as
+//! the operator's, without looking at the request: nothing that answers over axum can be faster.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use axum::routing::get;
+use axum::response::IntoResponse as _;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -15,9 +17,15 @@ use tokio::time::sleep;
 use crate::load::SERVER_CORE;
 use crate::shared::operator::{free_port, on_core};
 
+/// About the size of the operator's response to a token of the benchmark.
+const VERDICT_BYTES: usize = 600;
+
 /// Serves until it is killed.
 pub async fn serve(port: u16) -> anyhow::Result<()> {
-    let router = Router::new().route("/", get(|| async { Json(json!({"active": true})) }));
+    let large = json!({"active": true, "claims": "c".repeat(VERDICT_BYTES)});
+    let router = Router::new()
+        .route("/", get(|| async { Json(json!({"active": true})) }))
+        .route("/v1/validate", post(async move || Json(&large).into_response()));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
     Ok(axum::serve(listener, router).await?)
 }

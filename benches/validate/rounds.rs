@@ -45,6 +45,11 @@ impl Subject {
         Self { pid, address, requests: Arc::new(requests), connections: CONNECTIONS }
     }
 
+    /// Other requests to the same server.
+    pub fn sending(&self, requests: Requests) -> Self {
+        Self { requests: Arc::new(requests), ..self.clone() }
+    }
+
     pub fn connections(self, connections: usize) -> Self {
         Self { connections, ..self }
     }

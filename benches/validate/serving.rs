@@ -21,6 +21,7 @@ use crate::{Bench, objects};
 pub const CASES: &[&str] = &[
     "no-auth",
     "jwt-cached",
+    "bare-validate",
     "jwt-rs256-uncached",
     "jwt-es256-uncached",
     "jwt-eddsa-uncached",
@@ -149,7 +150,8 @@ async fn cached(
     setup: &mut Setup,
     cases: &mut Vec<Case>,
 ) -> anyhow::Result<()> {
-    if !bench.options.wants(&["jwt-cached", "connections-8", "connections-512", "envoy-cached"]) {
+    let names = ["jwt-cached", "bare-validate", "connections-8", "connections-512", "envoy-cached"];
+    if !bench.options.wants(&names) {
         return Ok(());
     }
     let (issuer, client) = &mut setup.rs256;
@@ -157,7 +159,7 @@ async fn cached(
     let subject = Subject::new(operator, Requests::validate(tokens.clone(), Some(client)));
     let envoy =
         if bench.options.peers { Some(Envoy::start(bench, issuer, true).await?) } else { None };
-    let peer = envoy.as_ref().map(|envoy| envoy.subject(Requests::get("/", tokens)));
+    let peer = envoy.as_ref().map(|envoy| envoy.subject(Requests::get("/", tokens.clone())));
     // Every token is in the caches before they are measured.
     for subject in peer.iter().chain([&subject]) {
         subject.measure(WARM_UP).await?;
@@ -169,6 +171,11 @@ async fn cached(
         cases.push(envoy::case("envoy-cached", "Envoy, token, cached (RS256)", &case, &measured));
     }
     cases.push(case);
+    if bench.options.wants(&["bare-validate"]) {
+        let title = "bare axum: the same requests, unread, and responses of the same size";
+        let bare = bench.baseline.sending(Requests::validate(tokens, Some(client)));
+        cases.push(comparison.case("bare-validate", title, &bare).await?);
+    }
     for connections in [8, 512] {
         let name = format!("connections-{connections}");
         if bench.options.wants(&[name.as_str()]) {

@@ -40,7 +40,7 @@ install_chart() {
   run_helper_into "$DIR/helm.log" env HELM_CACHE_HOME="$DIR/helm" HELM_CONFIG_HOME="$DIR/helm" \
     HELM_DATA_HOME="$DIR/helm" KUBECACHEDIR="$DIR/kube-cache" "${PROGRAM[helm]}" upgrade --install anon-operator "$chart" \
     --kubeconfig="$DIR/admin.kubeconfig" --namespace="$NAMESPACE" --create-namespace \
-    --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" --set=api.allowSignUp=true || {
+    --set="publicUrl=$(operator_url)" --set="replicas=$REPLICAS" --set=api.allowSignUp=true --set=allInOne=true || {
     show_log "$DIR/helm.log"
     die 'could not install the chart'
   }

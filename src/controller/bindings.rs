@@ -38,7 +38,9 @@ pub async fn prune(
 ) -> Result<(), Error> {
     let api: Api<Tolerant<PartialObjectMeta<RoleBinding>>> =
         Api::namespaced(client.clone(), namespace);
-    for binding in list(&api, &names::selector_of(names::MEMBER_ROLE, &id)).await? {
+    for binding in
+        list(std::slice::from_ref(&api), &names::selector_of(names::MEMBER_ROLE, &id)).await?
+    {
         if keep != Some(binding.name_any().as_str()) {
             remove(&api, &binding).await?;
         }
@@ -51,8 +53,7 @@ pub async fn prune(
 /// # Errors
 /// The API server did not answer.
 pub async fn collect(context: &Context) -> Result<(), Error> {
-    let all: Api<Tolerant<PartialObjectMeta<RoleBinding>>> = Api::all(context.client.clone());
-    for binding in list(&all, &names::selector(names::MEMBER_ROLE)).await? {
+    for binding in list(&context.apis(), &names::selector(names::MEMBER_ROLE)).await? {
         if !is_orphan(context, &binding).await? {
             continue;
         }
@@ -109,12 +110,12 @@ async fn remove(
 }
 
 async fn list(
-    api: &Api<Tolerant<PartialObjectMeta<RoleBinding>>>,
+    apis: &[Api<Tolerant<PartialObjectMeta<RoleBinding>>>],
     selector: &str,
 ) -> Result<Vec<Binding>, Error> {
     let mut bindings = Vec::new();
     let take = |binding| bindings.push(binding);
-    let listed = pages::each(api, ListParams::default().labels(selector), take).await;
+    let listed = pages::each_of(apis, ListParams::default().labels(selector), take).await;
     listed.map_err(Error::api("list RoleBindings"))?;
     Ok(bindings)
 }

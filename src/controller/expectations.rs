@@ -169,7 +169,7 @@ impl Expectations {
         let mut entries = self.0.lock();
         let entry = entry(&mut entries, object);
         match publishes {
-            Some(id) => drop(entry.publication::<K>(id, version.clone())),
+            Some(id) => drop(entry.publication(object, id, version.clone())),
             None => entry.publication = None,
         }
         let in_flight = entry.publication.as_ref().is_some_and(|it| it.is_in_flight(replicas));
@@ -195,7 +195,7 @@ impl Expectations {
     /// `object`, if it has not seen it before.
     pub fn publication<K: CustomKind>(&self, object: &K, id: &str) -> Write {
         let version = object.resource_version().unwrap_or_default();
-        entry(&mut self.0.lock(), object).publication::<K>(id, version)
+        entry(&mut self.0.lock(), object).publication(object, id, version)
     }
 
     /// Wraps the mapping of a watch to the owners of what it reports: records each event.
@@ -292,11 +292,16 @@ impl Entry {
         expected.is_some_and(|it| it.children.keys().all(|kind| self.seen.contains_key(kind)))
     }
 
-    fn publication<K: CustomKind>(&mut self, id: &str, version: String) -> Write {
+    fn publication<K: CustomKind>(&mut self, object: &K, id: &str, version: String) -> Write {
         let known = self.publication.take().filter(|known| known.id == id);
         let publication = known.unwrap_or_else(|| Publication {
             id: id.to_owned(),
-            write: Write { kind: K::KIND, resource_version: version, at: Instant::now() },
+            write: Write {
+                kind: K::KIND,
+                namespace: object.namespace().unwrap_or_default(),
+                resource_version: version,
+                at: Instant::now(),
+            },
             is_reported: false,
         });
         self.publication.insert(publication).write.clone()

@@ -6,7 +6,8 @@
 //! API server's most recent state, so a missing owner has really been deleted. Only Secrets with
 //! our labels and an id of ours are considered. An orphan is deleted only after it has been one for
 //! the whole grace period, with uid and resourceVersion as preconditions. The grace period allows
-//! Secrets to be restored before their owners. It restarts with a new leader.
+//! Secrets to be restored before their owners. It restarts with a new leader. The Secrets of owners in
+//! namespaces that are not watched are left alone.
 
 mod orphans;
 mod sign_ups;
@@ -15,8 +16,8 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
-use kube::{Client, ResourceExt as _};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
@@ -24,6 +25,8 @@ use super::apply::delete_exactly;
 use super::{Context, Error, Guarded, GuardedMeta, bindings};
 use crate::crd::{Member, SdkClient, UserPool};
 use crate::domain::ids::{MemberId, ObjectName, SdkClientId, UserPoolId};
+use crate::domain::scope::Scope;
+use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages;
 use crate::names;
@@ -114,21 +117,24 @@ async fn pass(
     grace: Duration,
 ) -> Result<(), Error> {
     let client = &context.client;
-    let api: Api<GuardedMeta<Secret>> = match sweep {
+    let apis: Vec<Api<GuardedMeta<Secret>>> = match sweep {
         Sweep::SigningKeys | Sweep::Passwords => {
-            Api::namespaced(client.clone(), &context.settings.operator_namespace)
+            vec![Api::namespaced(client.clone(), &context.settings.operator_namespace)]
         }
-        Sweep::ApiKeys => Api::all(client.clone()),
+        Sweep::ApiKeys => context.apis(),
     };
     let selector = ListParams::default().labels(&names::selector(sweep.component()));
     let mut secrets = Vec::new();
-    let listed = pages::each(&api, selector, |secret| secrets.push(secret)).await;
+    let listed = pages::each_of(&apis, selector, |secret| secrets.push(secret)).await;
     listed.map_err(Error::api("list Secrets"))?;
     // The owners are listed after the Secrets: see the module documentation.
-    let owned = owned(client, sweep).await?;
+    let owned = owned(context, sweep).await?;
     for secret in secrets {
         let Some(uid) = secret.uid() else { continue };
-        if !may_go(&secret) || owned.holds(sweep, &secret) {
+        if !may_go(&secret)
+            || owned.holds(sweep, &secret)
+            || !is_in(&context.settings.scope, sweep, &secret)
+        {
             orphans.clear(&uid);
         } else if orphans.expired(&uid, Instant::now(), grace) {
             let (component, ObjectName { namespace, name }) =
@@ -171,16 +177,15 @@ impl Owned {
     }
 }
 
-async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
+async fn owned(context: &Context, sweep: Sweep) -> Result<Owned, Error> {
     let mut owned = Owned::default();
     match sweep {
         Sweep::SigningKeys => {
             let mut pools = Vec::new();
-            let api: Api<GuardedMeta<UserPool>> = Api::all(client.clone());
             let take = |pool: GuardedMeta<UserPool>| pools.push(object_name(&pool));
-            let listed = pages::each(&api, ListParams::default(), take).await;
+            let listed = pages::each_of(&context.apis(), ListParams::default(), take).await;
             listed.map_err(Error::api("list UserPools"))?;
-            let uids = namespace_uids(client).await?;
+            let uids = namespace_uids(context).await?;
             let claim = |ObjectName { namespace, name }: &ObjectName| {
                 let uid = uids.get(namespace)?.as_deref()?;
                 let id = UserPoolId::derive(namespace, name);
@@ -190,10 +195,10 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
         }
         Sweep::Passwords => {
             let mut members: Vec<Guarded<Member>> = Vec::new();
-            let api: Api<Guarded<Member>> = Api::all(client.clone());
-            let listed = pages::each(&api, ListParams::default(), |member| members.push(member));
-            listed.await.map_err(Error::api("list Members"))?;
-            let uids = namespace_uids(client).await?;
+            let take = |member| members.push(member);
+            let listed = pages::each_of(&context.apis(), ListParams::default(), take).await;
+            listed.map_err(Error::api("list Members"))?;
+            let uids = namespace_uids(context).await?;
             for member in members {
                 let ObjectName { namespace, name } = object_name(&member);
                 let id = MemberId::derive(&namespace, &name).to_string();
@@ -212,25 +217,32 @@ async fn owned(client: &Client, sweep: Sweep) -> Result<Owned, Error> {
             }
         }
         Sweep::ApiKeys => {
-            let api: Api<Guarded<SdkClient>> = Api::all(client.clone());
             let take = |client: Guarded<SdkClient>| match client.0 {
                 Ok(client) => {
                     owned.claims.extend(delivery_claims(&client).into_iter().flatten());
                 }
                 Err(unreadable) => owned.unclear.extend(unreadable.metadata.namespace),
             };
-            let listed = pages::each(&api, ListParams::default(), take).await;
+            let listed = pages::each_of(&context.apis(), ListParams::default(), take).await;
             listed.map_err(Error::api("list SdkClients"))?;
         }
     }
     Ok(owned)
 }
 
-/// The uids of all namespaces, by name. A Secret of a deleted and re-created namespace is an
+/// The uids of all watched namespaces, by name. A Secret of a deleted and re-created namespace is an
 /// orphan, even if an object with the same id exists.
-async fn namespace_uids(client: &Client) -> Result<HashMap<String, Option<String>>, Error> {
-    let api: Api<GuardedMeta<Namespace>> = Api::all(client.clone());
+async fn namespace_uids(context: &Context) -> Result<HashMap<String, Option<String>>, Error> {
+    let api: Api<GuardedMeta<Namespace>> = Api::all(context.client.clone());
     let mut uids = HashMap::new();
+    let scope = &context.settings.scope;
+    if !scope.namespaces().is_empty() {
+        for name in scope.namespaces() {
+            let namespace = api.read(name).await.map_err(Error::api("read Namespace"))?;
+            uids.insert(name.clone(), namespace.uid());
+        }
+        return Ok(uids);
+    }
     let take = |namespace: GuardedMeta<Namespace>| {
         uids.insert(namespace.name_any(), namespace.uid());
     };
@@ -259,6 +271,17 @@ fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
         Sweep::ApiKeys => object_name(secret).to_string(),
     };
     (id, place)
+}
+
+/// Whether the owner of the Secret would be in a watched namespace. Signing keys and password hashes
+/// are in the operator's namespace and have it in an annotation.
+fn is_in(scope: &Scope, sweep: Sweep, secret: &GuardedMeta<Secret>) -> bool {
+    let noted = || secret.annotations().get(names::OWNER_NAMESPACE).cloned();
+    let namespace = match sweep {
+        Sweep::SigningKeys | Sweep::Passwords => noted(),
+        Sweep::ApiKeys => secret.namespace(),
+    };
+    *scope == Scope::CLUSTER || namespace.is_some_and(|namespace| scope.contains(&namespace))
 }
 
 /// Whether the deletion policy of the Secret allows deleting it after its owner.
@@ -313,6 +336,26 @@ mod tests {
         let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
         let spec = serde_json::json!({"clientId": chosen, "service": service});
         assert!(is_claimed(&client(&spec), &secret("acme", "key", chosen)));
+    }
+
+    /// Otherwise an operator that no longer watches a namespace would delete its signing keys.
+    #[test]
+    fn secrets_of_unwatched_namespaces_are_left_alone() {
+        let signing = |annotations: serde_json::Value| -> GuardedMeta<Secret> {
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "v1", "kind": "Secret",
+                "metadata": {"namespace": "anon-system", "name": "s", "annotations": annotations},
+            }))
+            .unwrap()
+        };
+        let of = |namespace| signing(serde_json::json!({names::OWNER_NAMESPACE: namespace}));
+        let scope = Scope::new(vec!["acme".into()]);
+        assert!(is_in(&scope, Sweep::SigningKeys, &of("acme")));
+        assert!(!is_in(&scope, Sweep::SigningKeys, &of("other")));
+        assert!(!is_in(&scope, Sweep::Passwords, &signing(serde_json::json!({}))));
+        assert!(is_in(&Scope::CLUSTER, Sweep::Passwords, &signing(serde_json::json!({}))));
+        assert!(is_in(&scope, Sweep::ApiKeys, &secret("acme", "key", "x")));
+        assert!(!is_in(&scope, Sweep::ApiKeys, &secret("other", "key", "x")));
     }
 
     #[test]

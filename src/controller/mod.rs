@@ -42,19 +42,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, PartialObjectMeta};
 use kube::runtime::watcher;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::SharedClock;
 use crate::crd::Revocation;
 use crate::domain::ids::ObjectName;
 use crate::domain::revocation::RevocationTarget;
+use crate::domain::scope::Scope;
 use crate::index::Reader;
 use crate::jwks::Fetcher;
 use crate::kube_ext::api::ReadExt as _;
+use crate::kube_ext::scope;
 use crate::kube_ext::tolerant::{Lean, Tolerant};
 use crate::metrics::Metrics;
 use crate::names;
@@ -79,6 +82,8 @@ const PROPAGATION_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 pub struct Settings {
     /// The namespace with the signing keys.
     pub operator_namespace: String,
+    /// The namespaces whose objects are reconciled.
+    pub scope: Scope,
     /// Base URL of the public endpoints, without a trailing slash.
     pub public_url: String,
     /// How long a Secret is retained after its owner was deleted.
@@ -132,6 +137,14 @@ pub struct Context {
 }
 
 impl Context {
+    /// The APIs that together cover the watched namespaces.
+    fn apis<K>(&self) -> Vec<Api<K>>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        scope::apis(&self.client, &self.settings.scope)
+    }
+
     /// The uid of a namespace. The names of Secrets that are stored for a namespace contain it, so
     /// that a re-created namespace does not inherit them.
     async fn namespace_uid(&self, namespace: &str) -> Result<String, Error> {

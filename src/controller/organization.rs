@@ -1,7 +1,5 @@
 //! Reconciles `Organization`, which only refines its namespace: nothing but its status is written.
 
-use kube::api::Api;
-
 use super::driver::Reconcile;
 use super::expectations::Children;
 use super::plan::{Met, Plan};
@@ -14,7 +12,7 @@ use crate::domain::organization as domain;
 use crate::validate::{self, Violations};
 
 pub(super) fn controller(context: &Context) -> Triggers<Organization> {
-    triggers::controller(Api::all(context.client.clone()), |_| None)
+    triggers::controller(&context.client, &context.settings.scope, |_| None)
 }
 
 impl Reconcile for Organization {

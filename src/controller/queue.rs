@@ -155,8 +155,15 @@ pub struct Queue<T> {
     retained: usize,
     /// The number of the last list.
     list: u32,
-    /// Whether a list has been completed.
-    is_listed: bool,
+    /// The last list of each part of the scope: of a namespace, or `` of the whole cluster.
+    lists: BTreeMap<Box<str>, List>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    number: u32,
+    /// Whether this or an earlier list has been completed.
+    is_complete: bool,
 }
 
 #[derive(Debug)]
@@ -165,7 +172,7 @@ struct Slot<T> {
     summary: Summary,
     is_deleted: bool,
     phase: Phase,
-    /// The number of the last list that contained it.
+    /// The number of the last list when it was last reported.
     list: u32,
 }
 
@@ -188,25 +195,39 @@ impl<T> Default for Queue<T> {
             due: BTreeSet::new(),
             retained: 0,
             list: 0,
-            is_listed: false,
+            lists: BTreeMap::new(),
         }
     }
 }
 
 impl<T> Queue<T> {
-    /// A list of all objects begins.
-    pub fn begin_list(&mut self) {
+    /// A list of all objects in a part of the scope begins.
+    pub fn begin_list(&mut self, part: &str) {
         self.list = self.list.wrapping_add(1);
+        let is_complete = self.lists.get(part).is_some_and(|list| list.is_complete);
+        self.lists.insert(part.into(), List { number: self.list, is_complete });
     }
 
     /// The list is complete: objects that it did not contain were deleted.
-    pub fn end_list(&mut self) {
-        self.is_listed = true;
-        let missing = self.slots.iter().filter(|(_, slot)| slot.list != self.list);
+    pub fn end_list(&mut self, part: &str) {
+        let Some(list) = self.lists.get_mut(part) else { return };
+        list.is_complete = true;
+        let (number, last) = (list.number, self.list);
+        // Lists of other parts may have begun since.
+        let is_older = |slot: &Slot<T>| last.wrapping_sub(slot.list) > last.wrapping_sub(number);
+        let is_in = |name: &ObjectName| part.is_empty() || *name.namespace == *part;
+        let missing = self.slots.iter().filter(|(name, slot)| is_in(name) && is_older(slot));
         let missing: Vec<_> = missing.map(|(name, _)| Arc::clone(name)).collect();
         for name in missing {
             self.delete(&name);
         }
+    }
+
+    /// Whether the objects of this namespace have been listed. It stays false for a namespace that is
+    /// not watched.
+    fn is_listed(&self, namespace: &str) -> bool {
+        let list = self.lists.get("").or_else(|| self.lists.get(namespace));
+        list.is_some_and(|list| list.is_complete)
     }
 
     /// An object was listed, created or modified.
@@ -230,7 +251,7 @@ impl<T> Queue<T> {
     /// ignored for objects that it has not contained yet, because they will be reconciled anyway.
     pub fn trigger(&mut self, name: &ObjectName) {
         if !self.slots.contains_key(name) {
-            if !self.is_listed {
+            if !self.is_listed(&name.namespace) {
                 return;
             }
             let slot = Slot { is_deleted: true, ..Slot::new(self.list) };

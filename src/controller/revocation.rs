@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use kube::api::{Api, ObjectMeta};
+use kube::api::ObjectMeta;
 use parking_lot::Mutex;
 
 use super::driver::Reconcile;
@@ -34,7 +34,7 @@ pub use target::Target;
 const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 
 pub(super) fn controller(context: &Context) -> Triggers<Revocation> {
-    triggers::controller(Api::all(context.client.clone()), |_| None)
+    triggers::controller(&context.client, &context.settings.scope, |_| None)
         .reconcile_on(context.expectations.acknowledged::<Revocation>(&context.replicas))
 }
 
@@ -81,7 +81,7 @@ impl Reconcile for Revocation {
             acknowledged,
             // The status write triggers a reconciliation of the owner, which replaces a revoked key
             // and relies on this index.
-            here: context.reader.has(Kind::Revocation, &write.resource_version),
+            here: context.reader.has(Kind::Revocation, &write.namespace, &write.resource_version),
         })
     }
 

@@ -7,27 +7,29 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream, FuturesUnordered, SelectAll, Stream};
 use jiff::Timestamp;
-use kube::Resource;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::Api;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use super::Guarded;
 use super::kind::HasStatus;
-use super::queue::{Objects, Queue, Reference, Summary, Work};
+use super::queue::{Objects, Reference, Summary, Work};
 use crate::crd::condition::is_ready;
 use crate::domain::ids::ObjectName;
+use crate::domain::scope::Scope;
 use crate::kube_ext::name::object_name;
+use crate::kube_ext::scope::api;
 
 /// The number of objects in a page of a list. It is small because each may have more than a
 /// megabyte.
@@ -39,7 +41,8 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The triggers of one kind.
 pub struct Triggers<K> {
-    api: Api<Guarded<K>>,
+    /// Each part of the scope, with its name in [`super::queue::Queue`].
+    parts: Vec<(String, Api<Guarded<K>>)>,
     objects: Objects<Guarded<K>>,
     summarize: Summarize<K>,
     others: Vec<BoxStream<'static, Touched>>,
@@ -72,13 +75,19 @@ enum Touched {
     Listed,
 }
 
-/// Reconciles the objects of `api`, which are found by their names and by what they refer to.
-pub fn controller<K>(api: Api<Guarded<K>>, refers_to: fn(&K) -> Option<Reference>) -> Triggers<K>
+/// Reconciles the objects of the scope, which are found by their names and by what they refer to.
+pub fn controller<K>(
+    client: &Client,
+    scope: &Scope,
+    refers_to: fn(&K) -> Option<Reference>,
+) -> Triggers<K>
 where
-    K: HasStatus + DeserializeOwned,
+    K: HasStatus + DeserializeOwned + Resource<Scope = NamespaceResourceScope>,
 {
+    let part = |part: Option<&str>| (part.unwrap_or_default().to_owned(), api(client, part));
+    let parts = scope.parts().into_iter().map(part).collect();
     let summarize = Summarize { refers_to, time: |_| None };
-    Triggers { api, objects: Objects::default(), summarize, others: Vec::new() }
+    Triggers { parts, objects: Objects::default(), summarize, others: Vec::new() }
 }
 
 impl<K> Triggers<K>
@@ -101,24 +110,28 @@ where
     #[must_use]
     pub fn watches<C, O>(
         mut self,
-        api: Api<Guarded<C>>,
-        config: watcher::Config,
+        apis: Vec<Api<Guarded<C>>>,
+        config: &watcher::Config,
         owners: impl Fn(Guarded<C>) -> O + Send + Sync + 'static,
     ) -> Self
     where
         C: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
         O: IntoIterator<Item = ObjectName>,
     {
-        let events = watch(api, config).filter_map(move |event| {
-            std::future::ready(match event {
-                Some(Event::InitApply(child) | Event::Apply(child) | Event::Delete(child)) => {
-                    Some(Touched::Owners(owners(child).into_iter().collect()))
-                }
-                Some(Event::InitDone) | None => Some(Touched::Listed),
-                Some(Event::Init) => None,
-            })
-        });
-        self.others.push(events.boxed());
+        let owners = Arc::new(owners);
+        for api in apis {
+            let owners = Arc::clone(&owners);
+            let events = watch(api, config.clone()).filter_map(move |event| {
+                std::future::ready(match event {
+                    Some(Event::InitApply(child) | Event::Apply(child) | Event::Delete(child)) => {
+                        Some(Touched::Owners(owners(child).into_iter().collect()))
+                    }
+                    Some(Event::InitDone) | None => Some(Touched::Listed),
+                    Some(Event::Init) => None,
+                })
+            });
+            self.others.push(events.boxed());
+        }
         self
     }
 
@@ -136,7 +149,7 @@ where
     where
         F: Future<Output = Option<Duration>>,
     {
-        let Self { api, objects, summarize, others } = self;
+        let Self { parts, objects, summarize, others } = self;
         let mut unlisted = others.len();
         let mut others: SelectAll<_> = others.into_iter().collect();
         // An object is reconciled from what is stored when its turn comes. So what belongs to it is
@@ -151,7 +164,11 @@ where
             }
         };
         let _ = timeout(LIST_TIMEOUT, listed).await;
-        let mut changes = pin!(watch(api, watcher::Config::default()));
+        let watches = parts.into_iter().map(|(part, api)| {
+            let events = watch(api, watcher::Config::default());
+            events.map(move |event| event.map(|event| (part.clone(), event))).boxed()
+        });
+        let mut changes: SelectAll<_> = watches.collect();
         let mut running = FuturesUnordered::new();
         loop {
             let mut due = None;
@@ -176,8 +193,8 @@ where
                     objects.with(|queue| queue.done(&name, Instant::now(), pause));
                 }
                 Some(event) = changes.next() => {
-                    if let Some(event) = event {
-                        note(&objects, &summarize, event);
+                    if let Some((part, event)) = event {
+                        note(&objects, &summarize, &part, event);
                     }
                 }
                 Some(touched) = others.next() => {
@@ -197,15 +214,16 @@ where
 fn note<K: HasStatus>(
     objects: &Objects<Guarded<K>>,
     summarize: &Summarize<K>,
+    part: &str,
     event: Event<Guarded<K>>,
 ) {
     match event {
-        Event::Init => objects.with(Queue::begin_list),
+        Event::Init => objects.with(|queue| queue.begin_list(part)),
         Event::InitApply(object) | Event::Apply(object) => {
             let summary = summarize.summary(&object);
             objects.with(|queue| queue.apply(object_name(&object), object, summary));
         }
-        Event::InitDone => objects.with(Queue::end_list),
+        Event::InitDone => objects.with(|queue| queue.end_list(part)),
         Event::Delete(object) => objects.with(|queue| queue.delete(&object_name(&object))),
     }
 }
@@ -237,7 +255,6 @@ mod tests {
     use futures::StreamExt as _;
     use futures::channel::mpsc::unbounded;
     use http::{Request, Response, StatusCode};
-    use kube::Client;
     use parking_lot::Mutex;
     use serde_json::json;
     use tokio::time::sleep;
@@ -273,8 +290,8 @@ mod tests {
         let client = Client::new(service, "default");
         let refused: Api<Guarded<Revocation>> = Api::all(client.clone());
         let (seen, mut reconciled) = unbounded();
-        let running = controller::<Organization>(Api::all(client), |_| None)
-            .watches(refused, watcher::Config::default(), |_| None)
+        let running = controller::<Organization>(&client, &Scope::CLUSTER, |_| None)
+            .watches(vec![refused], &watcher::Config::default(), |_| None)
             .run(move |work| {
                 seen.unbounded_send(work.name.name.clone()).unwrap();
                 ready(None)

@@ -29,6 +29,7 @@ pub mod record_mac;
 pub mod revocation;
 pub mod role;
 pub mod rotation;
+pub mod scope;
 pub mod secret_ref;
 pub mod session;
 pub mod signing;

@@ -31,6 +31,7 @@ use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
+use crate::domain::scope::Scope;
 use crate::domain::token::TokenContext;
 use crate::replicas::applied::AppliedVersions;
 use crate::replicas::refetch_requests::RefetchRequests;
@@ -39,8 +40,10 @@ pub use store::Indexed;
 use store::State;
 
 /// The limits of an index.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct IndexSettings {
+    /// The namespaces whose objects it contains.
+    pub scope: Scope,
     /// Maximum age of a fetched key set. Older ones are not used for verification.
     pub max_jwks_age: SignedDuration,
     /// How long the replica may be without contact to the API server before it no longer answers.
@@ -52,7 +55,8 @@ pub struct IndexSettings {
 #[cfg(test)]
 impl IndexSettings {
     /// Nothing is ever too old.
-    pub const UNLIMITED: Self = Self { max_jwks_age: SignedDuration::MAX, max_staleness: None };
+    pub const UNLIMITED: Self =
+        Self { scope: Scope::CLUSTER, max_jwks_age: SignedDuration::MAX, max_staleness: None };
 }
 
 /// The writable side, used by the watches.
@@ -72,8 +76,8 @@ impl Index {
     pub fn new(settings: IndexSettings) -> Self {
         Self {
             state: RwLock::default(),
-            ready: Ready::default(),
-            applied: Arc::new(AppliedVersions::new(settings.max_staleness)),
+            ready: Ready::new(settings.scope.clone()),
+            applied: Arc::new(AppliedVersions::new(settings.scope, settings.max_staleness)),
             refetch_requests: Arc::default(),
             max_jwks_age: settings.max_jwks_age,
             withdrawals: Notify::new(),
@@ -100,9 +104,16 @@ impl Index {
         K::withdraw(&mut self.state.write(), name);
     }
 
-    /// Records that every change of a kind up to this resourceVersion has been applied.
-    pub fn advanced(&self, kind: Kind, resource_version: &str) {
-        self.applied.advanced(kind, resource_version);
+    /// The namespaces whose objects it contains.
+    #[must_use]
+    pub fn scope(&self) -> &Scope {
+        self.applied.scope()
+    }
+
+    /// Records that every change of a kind in a part of the scope up to this resourceVersion has been
+    /// applied.
+    pub fn advanced(&self, kind: Kind, part: Option<&str>, resource_version: &str) {
+        self.applied.advanced(kind, part, resource_version);
     }
 
     /// Reports what has been applied so far to the leader without delay.
@@ -110,15 +121,21 @@ impl Index {
         self.applied.report_at_once();
     }
 
-    /// Records that a kind has been listed completely.
-    pub fn listed(&self, kind: Kind) {
-        self.ready.listed(kind);
+    /// Records that a kind has been listed completely in a part of the scope.
+    pub fn listed(&self, kind: Kind, part: Option<&str>) {
+        self.ready.listed(kind, part);
     }
 
     /// Waits until every kind has been listed.
     pub async fn kinds_listed(&self) {
         self.ready.kinds().await;
     }
+}
+
+/// Whether an applied version has reached another one, as far as they can be compared.
+fn reaches(applied: Option<u64>, wanted: &str) -> bool {
+    let wanted: Option<u64> = wanted.parse().ok();
+    applied.zip(wanted).is_none_or(|(applied, wanted)| applied >= wanted)
 }
 
 /// Read access to the index. Cheap to clone.
@@ -151,28 +168,40 @@ impl Reader {
         if self.0.applied.is_fresh() { Ok(()) } else { Err(Reason::IndexStale) }
     }
 
-    /// Whether this index has applied every change of a kind up to this resourceVersion. If
-    /// versions cannot be compared, it is assumed to have.
+    /// Whether this index has applied every change of a kind in a namespace up to this
+    /// resourceVersion. If versions cannot be compared, it is assumed to have.
     #[must_use]
-    pub fn has(&self, kind: Kind, resource_version: &str) -> bool {
-        let applied = self.0.applied.versions().get(kind.as_str()).copied();
-        let wanted = resource_version.parse().ok();
-        applied.zip(wanted).is_none_or(|(applied, wanted): (u64, u64)| applied >= wanted)
+    pub fn has(&self, kind: Kind, namespace: &str, resource_version: &str) -> bool {
+        reaches(self.0.applied.version(kind, namespace), resource_version)
+    }
+
+    /// The same for all namespaces. If each of them has a watch of its own, that can take until the
+    /// next bookmark, about a minute.
+    #[must_use]
+    pub fn has_everywhere(&self, kind: Kind, resource_version: &str) -> bool {
+        reaches(self.0.applied.version_everywhere(kind), resource_version)
     }
 
     /// Waits until [`Reader::has`] is true, for a maximum of `patience`, and returns whether it is.
-    pub async fn wait_for(&self, kind: Kind, resource_version: &str, patience: Duration) -> bool {
+    pub async fn wait_for(
+        &self,
+        kind: Kind,
+        namespace: &str,
+        resource_version: &str,
+        patience: Duration,
+    ) -> bool {
         let mut versions = self.0.applied.subscribe();
         let waiting = async {
             loop {
                 versions.mark_unchanged();
-                if self.has(kind, resource_version) || versions.changed().await.is_err() {
+                if self.has(kind, namespace, resource_version) || versions.changed().await.is_err()
+                {
                     return;
                 }
             }
         };
         let _ = tokio::time::timeout(patience, waiting).await;
-        self.has(kind, resource_version)
+        self.has(kind, namespace, resource_version)
     }
 
     /// What this index has applied.
@@ -285,7 +314,7 @@ impl Reader {
         let waiting = async {
             loop {
                 versions.mark_unchanged();
-                let follows = self.0.applied.versions().contains_key(Kind::SdkClient.as_str());
+                let follows = self.0.applied.version_everywhere(Kind::SdkClient).is_some();
                 let known = !follows || self.client_by_key(hash).is_some();
                 if known || versions.changed().await.is_err() {
                     return;
@@ -440,7 +469,7 @@ mod tests {
             }))
             .unwrap();
             index.apply(&client);
-            index.advanced(Kind::SdkClient, version);
+            index.advanced(Kind::SdkClient, None, version);
         };
         let took = async || {
             let begun = tokio::time::Instant::now();

@@ -1,4 +1,4 @@
-//! Readiness of the index: it is ready once every kind has been listed, and after that the
+//! Readiness of the index: it is ready once every kind has been listed in the whole scope, and after that the
 //! namespaces that are being deleted (see [`super::terminating`]).
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,34 +6,39 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 use crate::crd::Kind;
+use crate::domain::scope::Scope;
+use crate::replicas::watches::Watches;
 
 /// What has been listed so far.
 #[derive(Debug)]
 pub struct Ready {
-    listed: watch::Sender<[bool; Kind::ALL.len()]>,
+    watches: Watches,
+    /// By watch.
+    listed: watch::Sender<Vec<bool>>,
     namespaces: watch::Sender<bool>,
     /// Whether all of it was listed when that was last determined.
     all: AtomicBool,
 }
 
-impl Default for Ready {
-    fn default() -> Self {
+impl Ready {
+    /// Nothing is listed yet.
+    pub fn new(scope: Scope) -> Self {
+        let watches = Watches::new(scope);
+        let none = watches.all().map(|_| false).collect();
         Self {
-            listed: watch::Sender::new([false; Kind::ALL.len()]),
+            watches,
+            listed: watch::Sender::new(none),
             namespaces: watch::Sender::new(false),
             all: AtomicBool::new(false),
         }
     }
-}
 
-impl Ready {
-    /// Records that `kind` has been listed. This is never reset, because a complete index remains
-    /// usable while a watch is interrupted.
-    pub fn listed(&self, kind: Kind) {
+    /// Records that `kind` has been listed in a part of the scope. This is never reset, because a
+    /// complete index remains usable while a watch is interrupted.
+    pub fn listed(&self, kind: Kind, part: Option<&str>) {
+        let Some(slot) = self.watches.position(kind, part) else { return };
         self.listed.send_if_modified(|listed| {
-            let entries = Kind::ALL.into_iter().zip(listed.iter_mut());
-            let entry = entries.filter(|(of, _)| *of == kind).map(|(_, entry)| entry).next();
-            entry.is_some_and(|entry| !std::mem::replace(entry, true))
+            listed.get_mut(slot).is_some_and(|entry| !std::mem::replace(entry, true))
         });
     }
 
@@ -75,11 +80,11 @@ mod tests {
 
     #[tokio::test]
     async fn ready_when_every_kind_and_then_the_namespaces_were_listed() {
-        let ready = Ready::default();
+        let ready = Ready::new(Scope::CLUSTER);
         for kind in Kind::ALL {
             assert!(!ready.is_ready());
-            ready.listed(kind);
-            ready.listed(kind);
+            ready.listed(kind, None);
+            ready.listed(kind, None);
         }
         ready.kinds().await;
         assert!(!ready.is_ready());

@@ -219,7 +219,7 @@ mod tests {
         let index = index();
         index.delete::<Revocation>(&name("leak"));
         for kind in Kind::ALL {
-            index.listed(kind);
+            index.listed(kind, None);
         }
         index.namespaces_listed(["acme".to_owned()]);
         assert!(!served(&index).0);

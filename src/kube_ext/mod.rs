@@ -15,5 +15,6 @@ pub mod name;
 pub mod pages;
 pub mod password_secret;
 pub mod retry;
+pub mod scope;
 pub mod tolerant;
 pub mod utf8;

@@ -134,6 +134,25 @@ where
     Ok(())
 }
 
+/// The same for several lists, one after the other.
+///
+/// # Errors
+/// As for [`each`].
+pub async fn each_of<K, M>(
+    apis: &[Api<Tolerant<K, M>>],
+    parameters: ListParams,
+    mut take: impl FnMut(Tolerant<K, M>),
+) -> kube::Result<()>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+    M: Keep,
+{
+    for api in apis {
+        each(api, parameters.clone(), &mut take).await?;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -96,6 +96,8 @@ catalog! {
         "Open connections by listener: `public` (`--listen`) and `admin`. The maximum is `--max-connections` for each";
     VERDICTS = "anon_verdicts", Counter, ["endpoint", "verdict"], EveryReplica,
         "Authentications by [endpoint](../README.md#http-endpoints) and result: `active`, or the [reason](validate.md#response-for-an-invalid-credential) for the rejection. The endpoints are those in the first column of the table there";
+    VERIFICATIONS_WAITING = "anon_verifications_waiting", Gauge, [], EveryReplica,
+        "Tokens that wait for the verification of their signature. At most 512: further ones get 503 with the reason `overloaded`";
     SIGNATURE_VERIFICATIONS = "anon_signature_verifications", Counter, [], EveryReplica,
         "Verifications of token signatures; a token without `kid` counts once for each key that it was checked against";
     TOKEN_CACHE_HITS = "anon_token_cache_hits", Counter, [], EveryReplica,

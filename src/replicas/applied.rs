@@ -1,8 +1,8 @@
-//! The versions that this replica has applied: for each kind the resourceVersion up to which its
+//! The versions that this replica has applied: for each watch the resourceVersion up to which its
 //! index contains every change, and when the API server was last heard from.
 //!
 //! ResourceVersions of one resource can be compared since Kubernetes 1.35 (KEP-5504); they are
-//! decimal numbers. If one is not, the version of that kind is unknown, and nothing is reported
+//! decimal numbers. If one is not, the version of that watch is unknown, and nothing is reported
 //! about it.
 
 use std::collections::BTreeMap;
@@ -11,19 +11,22 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
 
+use super::watches::{Watches, name};
 use crate::crd::Kind;
+use crate::domain::scope::Scope;
 
-/// Applied versions by kind; 0 if unknown.
-type Versions = [u64; Kind::ALL.len()];
+/// Applied versions by watch; 0 if unknown.
+type Versions = Vec<u64>;
 
 /// What this replica has applied, and how recent that is.
 #[derive(Debug)]
 pub struct AppliedVersions {
+    watches: Watches,
     versions: watch::Sender<Versions>,
     /// Notified when someone waits for the report of these versions.
     awaited: Notify,
-    /// When each kind was last heard of, in milliseconds since `start`; 0 for never.
-    heard: [AtomicU64; Kind::ALL.len()],
+    /// When each watch was last heard of, in milliseconds since `start`; 0 for never.
+    heard: Vec<AtomicU64>,
     /// When this replica last reported its versions, in milliseconds since `start`; 0 for never.
     reported: AtomicU64,
     start: Instant,
@@ -34,21 +37,24 @@ impl AppliedVersions {
     /// Nothing is applied yet. The versions become stale `max_staleness` after the last contact
     /// with the API server; `None` is for a replica that has no Lease and so reports nothing.
     #[must_use]
-    pub fn new(max_staleness: Option<Duration>) -> Self {
+    pub fn new(scope: Scope, max_staleness: Option<Duration>) -> Self {
+        let watches = Watches::new(scope);
+        let heard: Vec<_> = watches.all().map(|_| AtomicU64::new(0)).collect();
         Self {
-            versions: watch::Sender::new([0; Kind::ALL.len()]),
+            versions: watch::Sender::new(vec![0; heard.len()]),
+            watches,
             awaited: Notify::new(),
-            heard: Default::default(),
+            heard,
             reported: AtomicU64::new(0),
             start: Instant::now(),
             max_staleness,
         }
     }
 
-    /// Records that every change of a kind up to this resourceVersion has been applied.
-    pub fn advanced(&self, kind: Kind, resource_version: &str) {
-        let slot = Kind::ALL.into_iter().position(|other| other == kind);
-        let Some(slot) = slot else { return };
+    /// Records that every change of a kind in a part of the scope up to this resourceVersion has been
+    /// applied.
+    pub fn advanced(&self, kind: Kind, part: Option<&str>, resource_version: &str) {
+        let Some(slot) = self.watches.position(kind, part) else { return };
         if let Some(heard) = self.heard.get(slot) {
             heard.store(millis(self.start.elapsed()).max(1), Ordering::Relaxed);
         }
@@ -75,12 +81,33 @@ impl AppliedVersions {
         self.reported.fetch_max(at.max(1), Ordering::Relaxed);
     }
 
-    /// The versions applied so far, by kind, without the unknown ones.
+    /// The versions applied so far, by the name of the watch, without the unknown ones.
     #[must_use]
-    pub fn versions(&self) -> BTreeMap<&'static str, u64> {
-        let versions = *self.versions.borrow();
-        let known = Kind::ALL.into_iter().zip(versions).filter(|(_, version)| *version > 0);
-        known.map(|(kind, version)| (kind.as_str(), version)).collect()
+    pub fn versions(&self) -> BTreeMap<String, u64> {
+        let versions = self.versions.borrow();
+        let known = self.watches.all().zip(versions.iter()).filter(|(_, version)| **version > 0);
+        known.map(|((kind, part), version)| (name(kind, part), *version)).collect()
+    }
+
+    /// The version that is applied of a kind in a namespace, if it is known.
+    #[must_use]
+    pub fn version(&self, kind: Kind, namespace: &str) -> Option<u64> {
+        let slot = self.watches.position(kind, self.scope().part_of(namespace))?;
+        self.versions.borrow().get(slot).copied().filter(|version| *version > 0)
+    }
+
+    /// The version up to which a kind is applied in all namespaces, if it is known.
+    #[must_use]
+    pub fn version_everywhere(&self, kind: Kind) -> Option<u64> {
+        let versions = self.versions.borrow();
+        let all = self.watches.all().zip(versions.iter()).filter(|((of, _), _)| *of == kind);
+        all.map(|(_, version)| *version).min().filter(|version| *version > 0)
+    }
+
+    /// What the watches cover.
+    #[must_use]
+    pub const fn scope(&self) -> &Scope {
+        self.watches.scope()
     }
 
     /// Subscribes to the versions.
@@ -95,7 +122,7 @@ impl AppliedVersions {
         self.max_staleness.is_none() || self.reported.load(Ordering::Relaxed) > 0
     }
 
-    /// Whether the replica has reported its versions, and has heard of every kind, within the
+    /// Whether the replica has reported its versions, and has heard of every watch, within the
     /// maximum staleness.
     #[must_use]
     pub fn is_fresh(&self) -> bool {
@@ -119,20 +146,35 @@ mod tests {
 
     #[test]
     fn versions_are_known_once_they_are_numbers() {
-        let applied = AppliedVersions::new(None);
+        let applied = AppliedVersions::new(Scope::CLUSTER, None);
         assert!(applied.versions().is_empty());
-        applied.advanced(Kind::SdkClient, "17");
-        applied.advanced(Kind::UserPool, "opaque");
-        assert_eq!(applied.versions(), BTreeMap::from([("SdkClient", 17)]));
+        applied.advanced(Kind::SdkClient, None, "17");
+        applied.advanced(Kind::UserPool, None, "opaque");
+        assert_eq!(applied.versions(), BTreeMap::from([("SdkClient".to_owned(), 17)]));
+    }
+
+    /// A bookmark in one namespace tells nothing about another.
+    #[test]
+    fn each_watched_namespace_has_its_own_version() {
+        let applied = AppliedVersions::new(Scope::new(vec!["a".into(), "b".into()]), None);
+        applied.advanced(Kind::SdkClient, Some("a"), "17");
+        assert_eq!(applied.version(Kind::SdkClient, "a"), Some(17));
+        assert_eq!(applied.version(Kind::SdkClient, "b"), None);
+        assert_eq!(applied.version_everywhere(Kind::SdkClient), None);
+        applied.advanced(Kind::SdkClient, Some("b"), "9");
+        assert_eq!(applied.version_everywhere(Kind::SdkClient), Some(9));
+        let reported = [("SdkClient/a".to_owned(), 17), ("SdkClient/b".to_owned(), 9)];
+        assert_eq!(applied.versions(), BTreeMap::from(reported));
+        assert_eq!(applied.version(Kind::SdkClient, "unwatched"), None);
     }
 
     #[test]
     fn an_index_that_was_not_heard_of_is_stale() {
-        assert!(AppliedVersions::new(None).is_fresh(), "staleness is not limited");
-        let applied = AppliedVersions::new(Some(Duration::from_mins(1)));
+        assert!(AppliedVersions::new(Scope::CLUSTER, None).is_fresh(), "staleness is not limited");
+        let applied = AppliedVersions::new(Scope::CLUSTER, Some(Duration::from_mins(1)));
         assert!(!applied.is_fresh(), "no contact yet");
         for kind in Kind::ALL {
-            applied.advanced(kind, "1");
+            applied.advanced(kind, None, "1");
         }
         assert!(!applied.is_fresh() && !applied.is_reported(), "not reported yet");
         applied.reported(Instant::now());
@@ -144,15 +186,15 @@ mod tests {
 
     #[test]
     fn an_index_that_is_reported_but_was_not_heard_of_is_stale() {
-        let applied = AppliedVersions::new(Some(Duration::MAX));
+        let applied = AppliedVersions::new(Scope::CLUSTER, Some(Duration::MAX));
         applied.reported(Instant::now());
         assert!(!applied.is_fresh());
         let (last, others) = Kind::ALL.split_last().unwrap();
         for kind in others {
-            applied.advanced(*kind, "1");
+            applied.advanced(*kind, None, "1");
         }
         assert!(!applied.is_fresh(), "one kind is missing");
-        applied.advanced(*last, "1");
+        applied.advanced(*last, None, "1");
         assert!(applied.is_fresh());
     }
 }

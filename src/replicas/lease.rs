@@ -168,7 +168,7 @@ mod tests {
                 "metadata": {"name": "anon-validator-a"}});
             ready(Ok::<_, Infallible>(Response::new(Body::from(lease.to_string()))))
         });
-        let applied = Arc::new(AppliedVersions::new(None));
+        let applied = Arc::new(AppliedVersions::new(crate::domain::scope::Scope::CLUSTER, None));
         let lease = ReplicaLease {
             client: Client::new(service, "anon-system"),
             namespace: "anon-system".into(),
@@ -186,12 +186,12 @@ mod tests {
         };
         delay(&|_| {}).await;
         sleep(Duration::from_secs(1)).await;
-        let other = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "1");
+        let other = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, None, "1");
         assert!(delay(&other).await <= MIN_AWAITED_INTERVAL, "nothing was written for long");
-        let another = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, "2");
+        let another = |applied: &AppliedVersions| applied.advanced(Kind::SdkClient, None, "2");
         assert!(delay(&another).await >= MIN_INTERVAL, "it was just written");
         let revocation = |applied: &AppliedVersions| {
-            applied.advanced(Kind::Revocation, "3");
+            applied.advanced(Kind::Revocation, None, "3");
             applied.report_at_once();
         };
         assert!(delay(&revocation).await <= MIN_AWAITED_INTERVAL * 2);

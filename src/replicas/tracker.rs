@@ -23,6 +23,7 @@ use tokio::sync::Notify;
 use tracing::{info, warn};
 
 use super::refetch_requests::PendingRequests;
+use super::watches;
 use crate::crd::Kind;
 use crate::domain::ids::UserPoolId;
 use crate::kube_ext::api::delete_exactly;
@@ -68,8 +69,13 @@ struct Replica {
 }
 
 impl Replica {
-    fn has(&self, kind: Kind, version: u64) -> bool {
-        self.applied.get(kind.as_str()).is_some_and(|applied| *applied >= version)
+    /// Whether it has applied a version of an object of this kind in this namespace. It reports the
+    /// namespace if it does not watch the whole cluster.
+    fn has(&self, write: &Write, version: u64) -> bool {
+        let applied = self.applied.get(write.kind.as_str());
+        let applied = applied
+            .or_else(|| self.applied.get(&watches::name(write.kind, Some(&write.namespace))));
+        applied.is_some_and(|applied| *applied >= version)
     }
 }
 
@@ -105,6 +111,8 @@ impl Acknowledged {
 pub struct Write {
     /// The kind that was written.
     pub kind: Kind,
+    /// The namespace of the object.
+    pub namespace: String,
     /// The resourceVersion that the write returned.
     pub resource_version: String,
     /// When it returned.
@@ -150,7 +158,7 @@ impl ReplicaTracker {
             let text = "every validator (assumed after 10s, not acknowledged)".to_owned();
             return Acknowledged { everywhere, text, missing: Vec::new() };
         };
-        let behind = replicas.iter().filter(|(_, replica)| !replica.has(write.kind, version));
+        let behind = replicas.iter().filter(|(_, replica)| !replica.has(write, version));
         let pod = |name: &String| name.trim_start_matches(names::VALIDATOR_LEASE).to_owned();
         let mut missing: Vec<_> = behind.map(|(name, _)| pod(name)).collect();
         missing.sort_unstable();
@@ -181,11 +189,13 @@ impl ReplicaTracker {
             loop {
                 // Subscribes before the check, so that no change in between is missed.
                 let changed = self.changed.notified();
-                let behind =
-                    self.comparable.get() == Some(&true)
-                        && self.replicas.lock().iter().flatten().any(|(name, replica)| {
-                            *name != me && !replica.has(write.kind, version)
-                        });
+                let behind = self.comparable.get() == Some(&true)
+                    && self
+                        .replicas
+                        .lock()
+                        .iter()
+                        .flatten()
+                        .any(|(name, replica)| *name != me && !replica.has(write, version));
                 if !behind {
                     return;
                 }
@@ -358,7 +368,12 @@ mod tests {
     }
 
     fn write(version: &str) -> Write {
-        Write { kind: Kind::SdkClient, resource_version: version.to_owned(), at: Instant::now() }
+        Write {
+            kind: Kind::SdkClient,
+            namespace: "acme".into(),
+            resource_version: version.to_owned(),
+            at: Instant::now(),
+        }
     }
 
     fn knowing(comparable: bool, leases: &[LeaseMeta]) -> ReplicaTracker {
@@ -402,6 +417,17 @@ mod tests {
         };
         let (took, ()) = tokio::join!(took(&behind, "b"), catches_up);
         assert_eq!(took, 4);
+    }
+
+    #[test]
+    fn a_validator_of_some_namespaces_reports_each_of_them() {
+        let report = |text: &str| {
+            let mut lease = lease("anon-validator-a", "1", 1);
+            lease.annotations_mut().insert(names::APPLIED.to_owned(), text.to_owned());
+            knowing(true, &[lease]).acknowledged(&write("9")).everywhere
+        };
+        assert!(report(r#"{"SdkClient/acme": 9, "SdkClient/other": 1}"#));
+        assert!(!report(r#"{"SdkClient/acme": 8, "SdkClient/other": 12}"#));
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use tracing::error;
 
+use super::response::json;
 use crate::domain::reason::{Class, Reason};
 
 /// The challenge of a 401. RFC 6750 section 3 requires a parameter.
@@ -172,7 +172,7 @@ impl From<Reason> for ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let name = ErrorName(self.body.name);
-        let mut response = finish(self.status, Json(self.body).into_response());
+        let mut response = json(self.status, &self.body);
         response.extensions_mut().insert(name);
         if let Some(wait) = self.retry_after {
             // Whole seconds, rounded up.
@@ -181,24 +181,6 @@ impl IntoResponse for ApiError {
         }
         response
     }
-}
-
-/// Sets the status and its headers: a challenge with 401 (RFC 6750 section 3), Retry-After with
-/// 503; and forbids caching.
-pub fn finish(status: StatusCode, mut response: Response) -> Response {
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    match status {
-        StatusCode::UNAUTHORIZED => {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-        }
-        StatusCode::SERVICE_UNAVAILABLE => {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        _ => {}
-    }
-    response
 }
 
 /// 404 for an unknown path. The path is not repeated: people put credentials there.

@@ -17,6 +17,7 @@ mod org;
 mod public;
 mod request;
 mod request_id;
+mod response;
 mod state;
 mod tls;
 mod wire;
@@ -56,6 +57,9 @@ pub fn router(
         router = router.layer(Frame::new(limiter, metrics.requests("other")));
     }
     if let Some(state) = validator {
+        let queue = state.verification_queue.clone();
+        let sample = move || vec![(Vec::new(), value(queue.waiting()))];
+        state.metrics.sample(&catalog::VERIFICATIONS_WAITING, "queue", sample);
         let limiter = limiter("validator", limits, &state.metrics);
         let framed = |endpoint, routes: Router<Arc<ValidatorState>>| {
             let frame = Frame::new(limiter.clone(), state.metrics.requests(endpoint));

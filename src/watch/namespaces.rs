@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
+use crate::domain::scope::Scope;
 use crate::index::Index;
 use crate::index::terminating::NamespaceState;
 use crate::kube_ext::error::short;
@@ -26,7 +27,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 pub async fn drive(client: Client, index: &Index) {
     index.kinds_listed().await;
     let terminating = loop {
-        match list(&client).await {
+        match terminating(&client, index.scope()).await {
             Ok(terminating) => break terminating,
             Err(error) => {
                 warn!(%error, "failed to list namespaces; this replica is not ready until that succeeds");
@@ -90,7 +91,22 @@ struct Meta {
     deletion_timestamp: Option<String>,
 }
 
-/// The namespaces that are being deleted.
+/// The namespaces that are being deleted. A Role allows to read its own namespace, and not to list all
+/// of them.
+async fn terminating(client: &Client, scope: &Scope) -> Result<Vec<String>, String> {
+    if scope.namespaces().is_empty() {
+        return list(client).await;
+    }
+    let mut terminating = Vec::new();
+    for namespace in scope.namespaces() {
+        if read(client, namespace).await? == NamespaceState::Terminating {
+            terminating.push(namespace.clone());
+        }
+    }
+    Ok(terminating)
+}
+
+/// Those in the whole cluster.
 async fn list(client: &Client) -> Result<Vec<String>, String> {
     let mut parameters = ListParams::default().limit(PAGE_LIMIT);
     let mut terminating = Vec::new();

@@ -7,6 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use futures::future::join_all;
 use futures::{StreamExt as _, pin_mut};
 use kube::Client;
 use kube::ResourceExt as _;
@@ -21,6 +22,7 @@ use crate::index::{Index, Indexed};
 use crate::kube_ext::error::short;
 use crate::kube_ext::name::object_name;
 use crate::kube_ext::pages::Pages;
+use crate::kube_ext::scope;
 use crate::kube_ext::tolerant::Tolerant;
 use crate::telemetry::millis;
 
@@ -48,10 +50,17 @@ enum WatchError {
     NoVersion,
 }
 
-/// Keeps the objects of kind `K` in the index up to date until dropped.
+/// Keeps the objects of kind `K` in the index up to date until dropped: with one watch, or with one
+/// in each watched namespace.
 pub async fn drive<K: Indexed>(client: Client, index: &Index) {
+    let parts = index.scope().parts();
+    join_all(parts.into_iter().map(|part| drive_part::<K>(&client, index, part))).await;
+}
+
+async fn drive_part<K: Indexed>(client: &Client, index: &Index, part: Option<&str>) {
     let mut watch = Watch::<K> {
-        api: Api::all(client),
+        api: scope::api(client, part),
+        part,
         index,
         known: Known::default(),
         resource_version: None,
@@ -77,7 +86,7 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
         match ended {
             Ok(()) => debug!(kind, "the API server closed the watch early"),
             Err(error) => {
-                warn!(kind, %error, retry_in_ms = millis(pause), "list or watch failed");
+                warn!(kind, namespace = part, %error, retry_in_ms = millis(pause), "list or watch failed");
             }
         }
         tokio::time::sleep(pause).await;
@@ -86,8 +95,10 @@ pub async fn drive<K: Indexed>(client: Client, index: &Index) {
 
 struct Watch<'i, K: Indexed> {
     api: Api<Tolerant<K>>,
+    /// The part of the scope that it watches.
+    part: Option<&'i str>,
     index: &'i Index,
-    /// The objects of this kind in the index, so that a list shows which were deleted unobserved.
+    /// The objects that it has put into the index, so that a list shows which were deleted unobserved.
     known: Known,
     /// The resourceVersion up to which the index is current; `None` if a list is needed.
     resource_version: Option<String>,
@@ -160,16 +171,21 @@ impl<K: Indexed> Watch<'_, K> {
         for name in self.known.vanished() {
             self.forget(&name);
         }
-        info!(kind = K::KIND.as_str(), objects = self.known.len(), "list complete");
+        info!(
+            kind = K::KIND.as_str(),
+            namespace = self.part,
+            objects = self.known.len(),
+            "list complete"
+        );
         self.advance(Some(version.clone()));
-        self.index.listed(K::KIND);
+        self.index.listed(K::KIND, self.part);
         Ok(version)
     }
 
     /// Records that every change up to this version is in the index. Called only after it is.
     fn advance(&mut self, version: Option<String>) {
         if let Some(version) = &version {
-            self.index.advanced(K::KIND, version);
+            self.index.advanced(K::KIND, self.part, version);
         }
         self.resource_version = version;
     }

@@ -52,7 +52,7 @@ fn world(listed: bool) -> (Arc<Index>, ValidatorState) {
     index.apply::<crd::Organization>(&object("Organization", "default", &logo));
     if listed {
         for kind in Kind::ALL {
-            index.listed(kind);
+            index.listed(kind, None);
         }
         index.namespaces_listed([]);
     }

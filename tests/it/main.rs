@@ -12,6 +12,7 @@
     reason = "a panic is how a test fails, and json!() is written where it is used"
 )]
 
+mod chart;
 mod cli;
 mod clients;
 mod crds;

@@ -30,36 +30,31 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: anon
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
 {{- end }}
-
-{{- define "anon-operator.serviceAccountName" -}}
-{{- if .Values.serviceAccount.create }}
-{{- default (include "anon-operator.fullname" .) .Values.serviceAccount.name }}
-{{- else }}
-{{- .Values.serviceAccount.name }}
-{{- end }}
-{{- end }}
-
-{{- /* The roles of the binary that the Deployment runs. */}}
-{{- define "anon-operator.roles" -}}
-controller,api,validator
 {{- end }}
 
 {{- /*
 User names as the API server sees them, which the admission policies compare with. There is one for
-each role of the binary, so that the policies allow each role only what it writes. With a single
-Deployment they are all the same account.
+each role of the binary, so that the policies allow each role only what it writes. With allInOne they
+are all the same account.
 */}}
+{{- define "anon-operator.username" -}}
+{{- $name := .context.Values.allInOne | ternary "operator" .name }}
+{{- printf "system:serviceaccount:%s:%s" .context.Release.Namespace (include "anon-operator.account" (dict "context" .context "name" $name)) }}
+{{- end }}
+
 {{- define "anon-operator.controllerUsername" -}}
-{{- printf "system:serviceaccount:%s:%s" .Release.Namespace (include "anon-operator.serviceAccountName" .) }}
+{{- include "anon-operator.username" (dict "context" . "name" "controller") }}
 {{- end }}
 
 {{- define "anon-operator.apiUsername" -}}
-{{- include "anon-operator.controllerUsername" . }}
+{{- include "anon-operator.username" (dict "context" . "name" "api") }}
 {{- end }}
 
 {{- define "anon-operator.validatorUsername" -}}
-{{- include "anon-operator.controllerUsername" . }}
+{{- include "anon-operator.username" (dict "context" . "name" "validator") }}
 {{- end }}
 
 {{- /* A CEL list of user names, without repetitions. */}}
@@ -67,7 +62,7 @@ Deployment they are all the same account.
 [{{ range $index, $user := uniq . }}{{ if $index }}, {{ end }}'{{ $user }}'{{ end }}]
 {{- end }}
 
-{{- /* The binding of a policy: it denies, in every namespace. */}}
+{{- /* The binding of a policy: it denies, in every watched namespace, and in the operator's own. */}}
 {{- define "anon-operator.policyBinding" -}}
 apiVersion: admissionregistration.k8s.io/v1
 kind: ValidatingAdmissionPolicyBinding
@@ -78,6 +73,14 @@ metadata:
 spec:
   policyName: {{ .name }}
   validationActions: {{ default "[Deny]" .actions }}
+  {{- with .context.Values.watchNamespaces }}
+  matchResources:
+    namespaceSelector:
+      matchExpressions:
+        - key: kubernetes.io/metadata.name
+          operator: In
+          values: {{ append . $.context.Release.Namespace | uniq | toJson }}
+  {{- end }}
 {{- end }}
 
 {{- define "anon-operator.image" -}}
@@ -92,6 +95,41 @@ spec:
 {{- if .Values.publicUrl }}
 {{- .Values.publicUrl | trimSuffix "/" }}
 {{- else }}
-{{- printf "http://%s.%s.svc:8080" (include "anon-operator.fullname" .) .Release.Namespace }}
+{{- printf "%s://%s.%s.svc:8080" (include "anon-operator.scheme" .) (include "anon-operator.fullname" .) .Release.Namespace }}
 {{- end }}
+{{- end }}
+
+{{- define "anon-operator.scheme" -}}
+{{- .Values.tls.enabled | ternary "https" "http" }}
+{{- end }}
+
+{{- /* The Secret with the certificate of port 8080. */}}
+{{- define "anon-operator.tlsSecret" -}}
+{{- .Values.tls.secretName | default (printf "%s-tls" (include "anon-operator.fullname" .)) }}
+{{- end }}
+
+{{- /* The DNS names of the certificate, as a JSON list. */}}
+{{- define "anon-operator.dnsNames" -}}
+{{- $names := list }}
+{{- $fullname := include "anon-operator.fullname" . }}
+{{- range $service := list $fullname (printf "%s-validator" $fullname) }}
+{{- range $suffix := list "svc" "svc.cluster.local" }}
+{{- $names = append $names (printf "%s.%s.%s" $service $.Release.Namespace $suffix) }}
+{{- end }}
+{{- end }}
+{{- concat $names .Values.tls.dnsNames | uniq | toJson }}
+{{- end }}
+
+{{- /*
+The paths of port 8080 that may be public, each with the Service that serves it. Validation and the
+endpoints for gateways trust their callers and are not among them: docs/operations.md.
+*/}}
+{{- define "anon-operator.publicPaths" -}}
+{{- $fullname := include "anon-operator.fullname" . }}
+{{- $validator := printf "%s-validator" $fullname }}
+- {path: /userPools, type: Prefix, service: {{ $validator }}}
+- {path: /v1/clients, type: Prefix, service: {{ $validator }}}
+- {path: /org, type: Prefix, service: {{ $fullname }}}
+- {path: /link/url, type: Exact, service: {{ $fullname }}}
+- {path: /openapi.json, type: Exact, service: {{ $fullname }}}
 {{- end }}

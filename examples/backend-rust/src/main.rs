@@ -6,6 +6,7 @@ use std::{env, sync::Arc, time::Duration};
 use axum::extract::State;
 use axum::http::header::{self, AUTHORIZATION, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode};
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -63,6 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         .route("/me", get(me))
         .route("/link", post(link))
         .layer(cors)
+        .layer(map_response(no_store))
         .with_state(settings);
     let listener = tokio::net::TcpListener::bind(format!("{host}:{port}")).await?;
     Ok(axum::serve(listener, app).await?)
@@ -151,4 +153,9 @@ impl IntoResponse for Failure {
             }
         }
     }
+}
+
+async fn no_store(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }

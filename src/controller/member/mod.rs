@@ -36,10 +36,10 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
     let client = &context.client;
     let hashes: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let bindings: Api<GuardedMeta<RoleBinding>> = Api::all(client.clone());
-    let passwords: Api<GuardedMeta<Secret>> = Api::all(client.clone());
-    let revocations: Api<Guarded<crd::Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<Member>(Api::all(client.clone()), |member| {
+    let bindings: Vec<Api<GuardedMeta<RoleBinding>>> = context.apis();
+    let passwords: Vec<Api<GuardedMeta<Secret>>> = context.apis();
+    let revocations: Vec<Api<Guarded<crd::Revocation>>> = context.apis();
+    let controller = triggers::controller::<Member>(client, &context.settings.scope, |member| {
         let reference = member.spec.password_secret_ref.as_ref()?;
         Some(Reference::secret(&reference.name))
     });
@@ -47,7 +47,7 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
     let referrers = labelled_secret::referrers(controller.objects());
     let orphaned = Arc::clone(&context.orphaned);
     controller
-        .watches(bindings, ours(names::MEMBER_ROLE), move |binding| {
+        .watches(bindings, &ours(names::MEMBER_ROLE), move |binding| {
             let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
             let noted = noted.map(|owner| &*owner.name);
             let owner = owner::of(&bound, &binding.namespace()?, noted, |member, _| {
@@ -58,14 +58,14 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
             }
             owner
         })
-        .watches(hashes, ours(names::PASSWORD), move |secret| {
+        .watches(vec![hashes], &ours(names::PASSWORD), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
             owner::of_id(&hashed, &secret, id)
         })
-        .watches(revocations, watcher::Config::default(), |revocation| {
+        .watches(revocations, &watcher::Config::default(), |revocation| {
             revoked(&revocation, RevocationTarget::Member)
         })
-        .watches(passwords, labelled_secret::watched(&[names::USE_PASSWORD]), referrers)
+        .watches(passwords, &labelled_secret::watched(&[names::USE_PASSWORD]), referrers)
 }
 
 /// The facts that the plan of a member depends on.

@@ -17,11 +17,11 @@ impl Fixture {
     /// The objects that are listed, and their versions.
     fn list(&self, objects: &[(&str, u32)]) {
         self.objects.with(|queue| {
-            queue.begin_list();
+            queue.begin_list("");
             for (object, version) in objects {
                 queue.apply(name(object), *version, Summary::default());
             }
-            queue.end_list();
+            queue.end_list("");
         });
     }
 
@@ -116,11 +116,11 @@ fn retains_an_object_only_while_it_is_needed() {
 fn retains_few_objects_while_many_wait() {
     let fixture = Fixture::new();
     fixture.objects.with(|queue| {
-        queue.begin_list();
+        queue.begin_list("");
         for number in 0..2 * MAX_RETAINED {
             queue.apply(name(&format!("{number:05}")), 1, Summary::default());
         }
-        queue.end_list();
+        queue.end_list("");
         assert_eq!(queue.retained, MAX_RETAINED);
     });
     let all: Vec<_> = std::iter::from_fn(|| fixture.next()).collect();

@@ -113,11 +113,11 @@ pub enum Facts {
 
 pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
     let client = &context.client;
-    let delivered: Api<GuardedMeta<Secret>> = Api::all(client.clone());
+    let delivered: Vec<Api<GuardedMeta<Secret>>> = context.apis();
     let all = watcher::Config::default;
-    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
-    let pools: Api<Guarded<UserPool>> = Api::all(client.clone());
-    let controller = triggers::controller::<SdkClient>(Api::all(client.clone()), reference)
+    let revocations: Vec<Api<Guarded<Revocation>>> = context.apis();
+    let pools: Vec<Api<Guarded<UserPool>>> = context.apis();
+    let controller = triggers::controller::<SdkClient>(client, &context.settings.scope, reference)
         .retaining(gauges::last_key_end);
     // Not the index: the controller knows every client that was reconciled here, so that a client
     // that waits for its pool is found when the pool is created.
@@ -128,7 +128,7 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
         .reconcile_on(observing.acknowledged::<SdkClient>(&context.replicas))
         .watches(
             delivered,
-            ours(names::API_KEY),
+            &ours(names::API_KEY),
             observing.observing::<SdkClient, _, _>(move |secret: GuardedMeta<Secret>| {
                 let (namespace, name) = (secret.namespace()?, secret.name_any());
                 let noted = secret.annotations().get(names::OWNER_NAME).map(String::as_str);
@@ -138,14 +138,14 @@ pub(super) fn controller(context: &Context) -> Triggers<SdkClient> {
         )
         .watches(
             revocations,
-            all(),
+            &all(),
             observing.observing::<SdkClient, _, _>(|revocation: Guarded<Revocation>| {
                 revoked(&revocation, RevocationTarget::SdkClient)
             }),
         )
         .watches(
             pools,
-            all(),
+            &all(),
             observing.observing::<SdkClient, _, _>(move |pool: Guarded<UserPool>| {
                 let namespace = pool.namespace().unwrap_or_default();
                 clients.referrers(&namespace, &Reference::UserPool(pool.name_any().into()))

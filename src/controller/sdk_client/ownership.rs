@@ -80,7 +80,7 @@ impl Reservation {
     fn is_over(&self, hash: &KeyHash, reader: &Reader) -> bool {
         reader.is_key_recorded_by(hash, &self.client)
             || match &self.version {
-                Some(version) => reader.has(Kind::SdkClient, version),
+                Some(version) => reader.has(Kind::SdkClient, &self.client.namespace, version),
                 None => self.at.elapsed() > RESERVATION_TIMEOUT,
             }
     }
@@ -249,7 +249,7 @@ impl Ledger {
         };
         // An index without this version of the client may lack other clients, too.
         first_pass
-            && reader.has(Kind::SdkClient, version)
+            && reader.has_everywhere(Kind::SdkClient, version)
             && !reader.has_unobserved_client(last, not_seen)
     }
 }
@@ -283,11 +283,11 @@ pub async fn is_recorded_elsewhere(
     client: &SdkClient,
     hash: &KeyHash,
 ) -> Result<bool, Error> {
-    let api: Api<Tolerant<PartialObjectMeta<Secret>>> = Api::all(context.client.clone());
+    let apis: Vec<Api<Tolerant<PartialObjectMeta<Secret>>>> = context.apis();
     let selector = format!("{},{}", names::selector(names::API_KEY), names::key_label(&hash.id()));
     let mut secrets = Vec::new();
     let take = |secret| secrets.push(secret);
-    let listed = pages::each(&api, ListParams::default().labels(&selector), take).await;
+    let listed = pages::each_of(&apis, ListParams::default().labels(&selector), take).await;
     listed.map_err(Error::api("list Secrets"))?;
     if secrets.is_empty() {
         return Ok(false);

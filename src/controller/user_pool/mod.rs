@@ -30,10 +30,10 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
     let client = &context.client;
     let signing: Api<GuardedMeta<Secret>> =
         Api::namespaced(client.clone(), &context.settings.operator_namespace);
-    let config_maps: Api<GuardedMeta<ConfigMap>> = Api::all(client.clone());
-    let consenting: Api<GuardedMeta<Secret>> = Api::all(client.clone());
-    let revocations: Api<Guarded<Revocation>> = Api::all(client.clone());
-    let controller = triggers::controller::<UserPool>(Api::all(client.clone()), secret)
+    let config_maps: Vec<Api<GuardedMeta<ConfigMap>>> = context.apis();
+    let consenting: Vec<Api<GuardedMeta<Secret>>> = context.apis();
+    let revocations: Vec<Api<Guarded<Revocation>>> = context.apis();
+    let controller = triggers::controller::<UserPool>(client, &context.settings.scope, secret)
         .retaining(gauges::signing_since);
     let (published, signers) = (controller.objects(), controller.objects());
     let referrers = labelled_secret::referrers(controller.objects());
@@ -44,7 +44,7 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
         .reconcile_on(observing.acknowledged::<UserPool>(&context.replicas))
         .watches(
             config_maps,
-            ours(names::JWKS),
+            &ours(names::JWKS),
             observing.observing::<UserPool, _, _>(move |map: GuardedMeta<ConfigMap>| {
                 let (name, noted) = (map.name_any(), owner::controller_of(&map));
                 let noted = noted.map(|owner| &*owner.name);
@@ -54,8 +54,8 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
             }),
         )
         .watches(
-            signing,
-            ours(names::SIGNING_KEYS),
+            vec![signing],
+            &ours(names::SIGNING_KEYS),
             observing.observing::<UserPool, _, _>(move |secret: GuardedMeta<Secret>| {
                 let id =
                     |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
@@ -64,12 +64,16 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
         )
         .watches(
             revocations,
-            watcher::Config::default(),
+            &watcher::Config::default(),
             observing.observing::<UserPool, _, _>(|revocation: Guarded<Revocation>| {
                 revoked(&revocation, RevocationTarget::UserPool)
             }),
         )
-        .watches(consenting, labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]), referrers)
+        .watches(
+            consenting,
+            &labelled_secret::watched(&[names::USE_JWKS, names::USE_CA]),
+            referrers,
+        )
 }
 
 /// The Secret that a pool needs: of its keys, or of the CA of its provider.

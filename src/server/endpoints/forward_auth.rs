@@ -8,18 +8,18 @@
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use axum::{Json, Router};
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::validate::Inactive;
 use super::{AUTH, gateway, identity};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
-use crate::server::error::finish;
+use crate::server::response::{finish, json};
 use crate::server::{ApiError, REQUEST_ID, ValidatorState};
 
 /// What precedes the client in a path.
@@ -51,7 +51,7 @@ fn reply(verdict: &Result<Verified, Reason>) -> Response {
         Ok(verified) => finish(StatusCode::OK, identity::headers(verified).into_response()),
         Err(reason) => {
             let (status, name) = gateway::rejection(*reason);
-            finish(status, Json(Inactive::new(name, *reason)).into_response())
+            json(status, &Inactive::new(name, *reason))
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -22,8 +21,8 @@ use crate::domain::ids::{OrganizationId, SdkClientId};
 use crate::domain::principal::{Principal, Verified};
 use crate::domain::reason::{Class, Reason};
 use crate::domain::token::{MAX_TOKEN_BYTES, looks_like_jwt};
-use crate::server::error::finish;
 use crate::server::request::{Authorization, authorization};
+use crate::server::response::json;
 use crate::server::{ApiError, ValidatorState};
 
 /// The second challenge of a 401 (RFC 6749 section 5.2, RFC 7617).
@@ -88,12 +87,12 @@ pub async fn introspect(
     };
     drop(body);
     match INTROSPECT.authenticate(&state, presented).await {
-        Ok(verified) => finish(StatusCode::OK, Json(described(&verified)).into_response()),
+        Ok(verified) => json(StatusCode::OK, &described(&verified)),
         // An unknown result must not be mistaken for an invalid credential.
         Err(reason) if reason.class() == Class::Unavailable => {
             ApiError::from(reason).into_response()
         }
-        Err(_) => finish(StatusCode::OK, Json(InactiveToken { active: false }).into_response()),
+        Err(_) => json(StatusCode::OK, &InactiveToken { active: false }),
     }
 }
 
@@ -196,11 +195,13 @@ impl Form {
             return Err(Reason::CredentialTooLarge);
         }
         let client = looks_like_jwt(&credential)
-            .then(|| own_client::find(state, organization, self.client_id.as_deref(), &credential))
+            .then(|| {
+                own_client::find(state, organization, self.client_id.as_deref(), Some(&credential))
+            })
             .transpose()?;
         Ok(Presented {
             credential,
-            client: client.map(|client| client.to_string()),
+            client: client.map(|client| client.id.to_string()),
             organization: Some(organization.to_string()),
         })
     }

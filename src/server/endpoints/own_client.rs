@@ -1,12 +1,15 @@
 //! The client of an appUserIdToken at endpoints whose callers authenticate: always one of the caller's
 //! own organization.
 
+use std::sync::Arc;
+
+use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId};
 use crate::domain::reason::Reason;
 use crate::domain::token::UnverifiedToken;
 use crate::server::ValidatorState;
 
-/// The client that a token is validated for: the one that the caller specifies, otherwise the one
+/// The client that a token, if there is one, is validated for: the one that the caller specifies, otherwise the one
 /// that the token was issued for, otherwise the organization's default client.
 ///
 /// # Errors
@@ -15,12 +18,12 @@ pub fn find(
     state: &ValidatorState,
     organization: OrganizationId,
     named: Option<&str>,
-    token: &str,
-) -> Result<SdkClientId, Reason> {
+    token: Option<&str>,
+) -> Result<Arc<SdkClient>, Reason> {
     let reader = &state.reader;
     let client = if let Some(id) = named {
         SdkClientId::parse(id).and_then(|id| reader.client(id))
-    } else if let Some(id) = UnverifiedToken::parse(token)?.made_for() {
+    } else if let Some(id) = made_for(token)? {
         // Unverified: the verification of the token, for this client, follows.
         reader.client(id)
     } else {
@@ -28,6 +31,10 @@ pub fn find(
         let name = organization.default_sdk_client.clone().ok_or(Reason::ClientMissing)?;
         reader.client_named(&ObjectName { namespace: organization.namespace.clone(), name })
     };
-    let client = client.filter(|client| client.organization == organization);
-    client.map(|client| client.id).ok_or(Reason::ClientUnknown)
+    client.filter(|client| client.organization == organization).ok_or(Reason::ClientUnknown)
+}
+
+fn made_for(token: Option<&str>) -> Result<Option<SdkClientId>, Reason> {
+    let token = token.map(UnverifiedToken::parse).transpose()?;
+    Ok(token.and_then(|token| token.made_for()))
 }

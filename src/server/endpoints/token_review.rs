@@ -9,10 +9,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -25,7 +24,8 @@ use crate::domain::principal::{AppUser, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::JsonBody;
-use crate::server::error::{finish, no_such_path};
+use crate::server::error::no_such_path;
+use crate::server::response::json;
 use crate::server::{ApiError, ValidatorState};
 
 const V1: &str = "authentication.k8s.io/v1";
@@ -112,7 +112,7 @@ pub async fn review(
     let verdict = TOKEN_REVIEW.authenticate(&state, presented).await;
     let status = status(&state, verdict, audiences.unwrap_or_default());
     let response = TokenReviewResponse { api_version, kind: "TokenReview", status };
-    Ok(finish(StatusCode::OK, Json(response).into_response()))
+    Ok(json(StatusCode::OK, &response))
 }
 
 fn presented(

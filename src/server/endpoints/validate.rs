@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
@@ -22,8 +21,9 @@ use crate::domain::principal::{Claims, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::{self, Ignored};
-use crate::server::error::{class_of, finish};
+use crate::server::error::class_of;
 use crate::server::request::{Authorization, authorization, bearer, client_header, is_same_client};
+use crate::server::response::json;
 use crate::server::{ApiError, ValidatorState};
 
 /// A credential, if it is not in the header, and what it is validated for.
@@ -191,10 +191,10 @@ fn presented(headers: HeaderMap, request: ValidateRequest) -> Result<Presented, 
 
 fn reply(verdict: &Result<Verified, Reason>) -> Response {
     match verdict {
-        Ok(verified) => finish(StatusCode::OK, Json(Active::of(verified)).into_response()),
+        Ok(verified) => json(StatusCode::OK, &Active::of(verified)),
         Err(reason) => {
             let (status, name) = class_of(reason.class());
-            finish(status, Json(Inactive::new(name, *reason)).into_response())
+            json(status, &Inactive::new(name, *reason))
         }
     }
 }

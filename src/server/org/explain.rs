@@ -80,7 +80,7 @@ fn presented(
 ) -> Result<Presented, Reason> {
     let client = match type_of(&credential) {
         Some(CredentialType::AppUserIdToken) => {
-            Some(own_client::find(state, organization, client, &credential)?.to_string())
+            Some(own_client::find(state, organization, client, Some(&credential))?.id.to_string())
         }
         Some(CredentialType::ApiKey) if is_foreign_key(state, organization, &credential) => {
             return Err(Reason::ApiKeyUnknown);

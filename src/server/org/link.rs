@@ -17,12 +17,10 @@ use super::caller::Caller;
 use super::fields::filled;
 use super::route::{Reply, reply};
 use crate::domain::client::{ClientKind, SdkClient, Webapp};
-use crate::domain::ids::{ObjectName, SdkClientId};
 use crate::domain::principal::Principal;
 use crate::domain::reason::{Class, Reason};
-use crate::domain::token::UnverifiedToken;
 use crate::server::body::Query;
-use crate::server::endpoints::{LINK, Presented};
+use crate::server::endpoints::{LINK, Presented, own_client};
 use crate::server::{ApiError, ApiState};
 
 /// The parameters.
@@ -127,28 +125,26 @@ impl Link {
 }
 
 /// The client given by `clientId`, by the client that the token was issued for, or by the
-/// organization's default; always one of the caller's organization.
+/// organization's default.
 fn client(
     state: &ApiState,
     caller: &Caller,
     named: Option<&str>,
     token: Option<&str>,
 ) -> Result<Arc<SdkClient>, ApiError> {
-    // Unverified: the verification of the token, for this client, follows.
-    let of_token = || token.and_then(|token| UnverifiedToken::parse(token).ok()?.made_for());
-    let default = || {
-        let organization = state.reader.organization(caller.organization)?;
-        let name = organization.default_sdk_client.clone()?;
-        Some(ObjectName { namespace: organization.namespace.clone(), name })
-    };
-    let id = named.map(SdkClientId::parse).or_else(|| of_token().map(Some));
-    let client = match id {
-        Some(id) => id.and_then(|id| state.reader.client(id)),
-        None => state.reader.client_named(&default().ok_or_else(|| missing("clientId"))?),
-    };
-    client
-        .filter(|client| client.organization == caller.organization)
-        .ok_or_else(|| ApiError::not_found("SdkClient not found"))
+    own_client::find(state, caller.organization, named, token).map_err(|reason| match reason {
+        Reason::ClientMissing => missing("clientId"),
+        Reason::ClientUnknown => ApiError::not_found("SdkClient not found"),
+        reason => rejected_token(reason),
+    })
+}
+
+/// A 401 would mean that the caller's own credential is invalid.
+fn rejected_token(reason: Reason) -> ApiError {
+    match reason.class() {
+        Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
+        _ => reason.into(),
+    }
 }
 
 /// The redirect URL must match a listed one exactly.
@@ -178,26 +174,21 @@ fn extension(id: Option<String>, webapp: &Webapp) -> Result<Option<String>, ApiE
 async fn user(
     state: &ApiState,
     caller: &Caller,
-    said: Option<String>,
+    stated: Option<String>,
     client: &SdkClient,
     token: Option<&str>,
 ) -> Result<String, ApiError> {
     let Some(token) = token else {
-        return app_user_id(Some(said.ok_or_else(|| missing("appUserId"))?));
+        return app_user_id(Some(stated.ok_or_else(|| missing("appUserId"))?));
     };
     let presented = Presented {
         credential: token.to_owned().into(),
         client: Some(client.id.to_string()),
         organization: Some(caller.organization.to_string()),
     };
-    let verified =
-        LINK.authenticate(state, Ok(presented)).await.map_err(|reason| match reason.class() {
-            // A 401 would mean that the caller's own credential is invalid.
-            Class::Unauthorized => ApiError::invalid_field("appUserIdToken", reason.message()),
-            _ => reason.into(),
-        })?;
+    let verified = LINK.authenticate(state, Ok(presented)).await.map_err(rejected_token)?;
     match verified.principal() {
-        Principal::AppUser(user) if said.is_none_or(|said| said == user.app_user_id) => {
+        Principal::AppUser(user) if stated.is_none_or(|stated| stated == user.app_user_id) => {
             Ok(user.app_user_id.clone())
         }
         _ => Err(ApiError::invalid_field(

@@ -40,10 +40,10 @@ use std::time::{Duration, Instant};
 
 use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
-use kube::Client;
+use kube::{Client, ResourceExt};
 
 use super::ValidatorState;
-use crate::crd::Kind;
+use crate::crd::{CustomKind, Kind};
 use crate::domain::client::Origin;
 use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
@@ -168,9 +168,14 @@ const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
 const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Waits, bounded, until a write is visible: in this replica, and in the others.
-async fn wait_until_visible(state: &ApiState, kind: Kind, resource_version: &str) {
-    let write = Write { kind, resource_version: resource_version.to_owned(), at: Instant::now() };
-    state.reader.wait_for(kind, resource_version, LOCAL_TIMEOUT).await;
+async fn wait_until_visible<K: CustomKind>(state: &ApiState, object: &impl ResourceExt) {
+    let write = Write {
+        kind: K::KIND,
+        namespace: object.namespace().unwrap_or_default(),
+        resource_version: object.resource_version().unwrap_or_default(),
+        at: Instant::now(),
+    };
+    state.reader.wait_for(K::KIND, &write.namespace, &write.resource_version, LOCAL_TIMEOUT).await;
     if let Some(replicas) = &state.platform.replicas {
         replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
@@ -178,12 +183,16 @@ async fn wait_until_visible(state: &ApiState, kind: Kind, resource_version: &str
 
 /// Waits, bounded, until a key whose hash was written into a spec may be used: the leader copies it
 /// to status, and the replicas learn of that.
-async fn accepted(state: &ApiState, key: &ApiKey) {
+async fn accepted(state: &ApiState, namespace: &str, key: &ApiKey) {
     state.reader.wait_for_key(&key.hash(), LOCAL_TIMEOUT).await;
-    let applied = state.reader.applied().versions().get(Kind::SdkClient.as_str()).copied();
+    let applied = state.reader.applied().version(Kind::SdkClient, namespace);
     if let (Some(replicas), Some(version)) = (&state.platform.replicas, applied) {
-        let resource_version = version.to_string();
-        let write = Write { kind: Kind::SdkClient, resource_version, at: Instant::now() };
+        let write = Write {
+            kind: Kind::SdkClient,
+            namespace: namespace.to_owned(),
+            resource_version: version.to_string(),
+            at: Instant::now(),
+        };
         replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }

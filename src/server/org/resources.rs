@@ -284,8 +284,7 @@ pub async fn delete<K: CustomKind>(
     let left = Basis::new(api, object, |_| true).write(|now| delete_now(api, now)).await?;
     // Without finalizers it is deleted already, and the watch reports that.
     if let Some(object) = left {
-        let version = object.resource_version().unwrap_or_default();
-        super::wait_until_visible(state, K::KIND, &version).await;
+        super::wait_until_visible::<K>(state, &object).await;
     }
     Ok(())
 }
@@ -312,7 +311,7 @@ async fn delete_now<K: CustomKind>(
 
 /// Waits, bounded, until the written object is visible in all replicas.
 pub async fn wait_until_visible<K: CustomKind>(state: &ApiState, object: &K) {
-    super::wait_until_visible(state, K::KIND, &object.resource_version().unwrap_or_default()).await;
+    super::wait_until_visible::<K>(state, object).await;
 }
 
 /// The error response for an error of the API server.

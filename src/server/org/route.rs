@@ -1,7 +1,6 @@
 //! Routes that describe themselves: the schemas of an operation in the OpenAPI document are those of
 //! the arguments and the result of its handler.
 
-use axum::Json;
 use axum::extract::State;
 use axum::handler::Handler;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -15,7 +14,7 @@ use super::gitops::{DeleteQuery, Force};
 use super::list::{ListQuery, Range};
 use super::resources::ById;
 use crate::server::body::{JsonBody, Query};
-use crate::server::error::finish;
+use crate::server::response::json;
 use crate::server::{ApiError, ApiState};
 
 /// The response header of a PATCH: whether it has changed anything.
@@ -39,7 +38,7 @@ pub const fn changed<T>(changed: bool, body: T) -> Reply<T> {
 
 impl<T: Serialize> IntoResponse for Reply<T> {
     fn into_response(self) -> Response {
-        let mut response = finish(StatusCode::OK, Json(self.body).into_response());
+        let mut response = json(StatusCode::OK, &self.body);
         let value = |changed| HeaderValue::from_static(if changed { "true" } else { "false" });
         response.headers_mut().extend(self.changed.map(|changed| (CHANGED, value(changed))));
         response

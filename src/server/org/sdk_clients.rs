@@ -181,7 +181,7 @@ pub async fn create(
             resources::patch(&state, &namespaced_api(&state, &caller), &client, change).await?;
     }
     if let Some(key) = &key {
-        accepted(&state, key).await;
+        accepted(&state, &caller.namespace, key).await;
     }
     audit::object(&id_of(&caller, &client));
     Ok(reply(show(&caller, &client, key.as_ref())))
@@ -339,7 +339,7 @@ pub async fn rotate(
     let hashes: Vec<_> = rotated.into_iter().map(crd::ApiKeyHash::from).collect();
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &id.api, &client, change).await?;
-    accepted(&state, &key).await;
+    accepted(&state, &caller.namespace, &key).await;
     Ok(reply(show(&caller, &client, Some(&key))))
 }
 

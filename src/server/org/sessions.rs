@@ -8,7 +8,6 @@ use serde_json::json;
 use tracing::warn;
 
 use crate::crd;
-use crate::crd::Kind;
 use crate::domain::credential::SessionToken;
 use crate::domain::ids::{ObjectName, PasswordId};
 use crate::domain::member::Member;
@@ -111,8 +110,7 @@ async fn change(
     match on_conflict(ATTEMPTS, attempt).await {
         Ok(None) => Ok(false),
         Ok(Some(written)) => {
-            let version = written.resource_version().unwrap_or_default();
-            super::wait_until_visible(state, Kind::Member, &version).await;
+            super::wait_until_visible::<crd::Member>(state, &written).await;
             Ok(true)
         }
         Err(error) if is_conflict(&error) => {

@@ -7,6 +7,7 @@ mod key_ownership;
 mod last_admin;
 mod logins;
 mod namespace_deletion;
+mod namespaced;
 mod odd_objects;
 mod rotation;
 mod shutdown;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anon_operator::testing::clock::SystemClock;
 use anon_operator::testing::controller::{self, Context, Settings};
 use anon_operator::testing::crd;
+use anon_operator::testing::domain::scope::Scope;
 use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use anon_operator::testing::index::{Index, IndexSettings, Reader};
 use anon_operator::testing::metrics::Metrics;
@@ -36,10 +37,12 @@ async fn lead(replica: usize) -> JoinSet<()> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let client = Client::try_from(config).unwrap();
     let index = Arc::new(Index::new(IndexSettings {
+        scope: Scope::CLUSTER,
         max_jwks_age: SignedDuration::from_hours(24),
         max_staleness: None,
     }));
     let settings = Settings {
+        scope: Scope::CLUSTER,
         operator_namespace: operator_namespace(),
         public_url: PUBLIC_URL.to_owned(),
         orphan_grace: Duration::from_hours(1),

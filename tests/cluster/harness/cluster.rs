@@ -1,7 +1,7 @@
 //! The cluster that `dev/cluster` gave us, and the ways into it.
 
-use std::env;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
@@ -26,6 +26,16 @@ pub fn operator_namespace() -> String {
 /// The user name of the operator's ServiceAccount.
 pub fn operator_user() -> String {
     format!("system:serviceaccount:{}", variable("ANON_OPERATOR_ACCOUNT"))
+}
+
+/// Writes a kubeconfig with this token, and returns its path.
+pub fn kubeconfig(name: &str, token: &str) -> PathBuf {
+    let pods = variable("ANON_OPERATOR_KUBECONFIGS");
+    let kubeconfig = fs::read_to_string(pods.split(':').next().unwrap()).unwrap();
+    let old = kubeconfig.lines().find_map(|line| line.split_once("token: ")).unwrap().1;
+    let path = directory().join(format!("{name}.kubeconfig"));
+    fs::write(&path, kubeconfig.replace(old, token)).unwrap();
+    path
 }
 
 async fn config() -> Config {

@@ -1,6 +1,7 @@
 //! The chart: clean, and rendered with the defaults and with each value changed. That it works is
 //! what every other test here shows, for each runs under what it installs.
 
+use std::fs;
 use std::process::Command;
 
 use anon_operator::testing::config::Config;
@@ -9,11 +10,25 @@ use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use kube::api::Api;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::{admin, directory};
+use crate::harness::cluster::admin;
 use crate::harness::eventually;
 use crate::harness::kubectl::kubectl_with;
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/anon-operator");
+
+/// The files with values that render every template and every branch that adds something to an
+/// object. `dev/lint-chart` checks them, too.
+fn variants() -> Vec<String> {
+    let files = fs::read_dir(format!("{CHART}/ci")).unwrap();
+    let paths = files.map(|file| file.unwrap().path().to_str().unwrap().to_owned());
+    paths.collect()
+}
+
+/// Whether the API server knows the kind without further CustomResourceDefinitions.
+fn is_built_in(object: &Value) -> bool {
+    let group = object["apiVersion"].as_str().unwrap().split('/').next().unwrap();
+    !["monitoring.coreos.com", "cert-manager.io", "gateway.networking.k8s.io"].contains(&group)
+}
 
 fn helm(arguments: &[&str]) -> (bool, String) {
     let output = Command::new("helm").args(arguments).output().unwrap();
@@ -40,11 +55,18 @@ fn it_is_clean() {
 
 #[test]
 fn what_it_renders_is_accepted() {
-    for set in ["replicas=3", "publicUrl=https://anon.example.com", "crds.install=false"] {
+    let variants = variants();
+    assert!(variants.len() > 5, "{variants:?}");
+    for set in &variants {
         // The Namespace exists, and server-side apply does not mind what the release owns.
         let arguments =
             ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-"];
-        let said = kubectl_with(&arguments, &render(set));
+        let (success, rendered) =
+            helm(&["template", "anon-operator", CHART, "--namespace=anon-system", "--values", set]);
+        assert!(success, "{set}: {rendered}");
+        let known =
+            parsed(&rendered).into_iter().filter(is_built_in).map(|object| object.to_string());
+        let said = kubectl_with(&arguments, &known.collect::<Vec<_>>().join("\n---\n"));
         assert!(said.success, "{set}: {said:?}");
         assert!(!said.stderr.contains("Warning"), "{set}: {said:?}");
     }
@@ -99,38 +121,19 @@ fn namespace_verbs(set: &str) -> Vec<String> {
     found.into_iter().filter(|verb| !["get", "list", "watch"].contains(&&**verb)).collect()
 }
 
-/// Renders the chart as if each role of the binary had the account that is named here: what the
-/// templates below `templates/policies/` are prepared for.
-pub fn render_for_accounts(accounts: &[(&str, &str)], set: &str) -> String {
-    let chart = directory().join(format!("chart-{}", uuid::Uuid::new_v4()));
-    let copied = Command::new("cp").args(["-r", CHART]).arg(&chart).status().unwrap();
-    assert!(copied.success());
-    let define = |(role, user): &(&str, &str)| {
-        format!("{{{{- define \"anon-operator.{role}Username\" -}}}}{user}{{{{- end }}}}\n")
-    };
-    // Helm reads it after _helpers.tpl, so its definitions win.
-    let overrides: String = accounts.iter().map(define).collect();
-    std::fs::write(chart.join("templates/_accounts.tpl"), overrides).unwrap();
-    let chart = chart.to_str().unwrap();
-    let arguments = ["template", "anon-operator", chart, "--namespace=anon-system", "--set", set];
-    let (success, text) = helm(&arguments);
-    assert!(success, "{text}");
-    text
-}
-
 #[test]
 fn each_role_of_the_binary_has_its_own_account_in_the_policies() {
-    let accounts =
-        [("controller", "the-controller"), ("api", "the-api"), ("validator", "the-validator")];
-    let rendered = render_for_accounts(&accounts, "api.allowSignUp=true");
-    let policies: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
+    let roles = ["controller", "api", "validator"];
+    let policies = objects("api.allowSignUp=true");
     let users = |name: &str| {
         let policy = policies.iter().find(|it| {
             it["kind"] == "ValidatingAdmissionPolicy"
                 && it["metadata"]["name"] == format!("anon-operator-{name}")
         });
         let text = policy.unwrap_or_else(|| panic!("no policy {name}")).to_string();
-        accounts.map(|(_, user)| text.contains(&format!("'{user}'")))
+        roles.map(|role| {
+            text.contains(&format!("'system:serviceaccount:anon-system:anon-operator-{role}'"))
+        })
     };
     assert_eq!(users("status"), [true, true, false]);
     assert_eq!(users("service-role"), [false, true, false]);
@@ -167,7 +170,11 @@ fn objects(set: &str) -> Vec<Value> {
 
 /// The objects that are rendered for an installation in this namespace.
 pub fn objects_in(namespace: &str, set: &str) -> Vec<Value> {
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&render_in(namespace, set)).unwrap();
+    parsed(&render_in(namespace, set))
+}
+
+fn parsed(rendered: &str) -> Vec<Value> {
+    let objects: Vec<Value> = serde_saphyr::from_multiple(rendered).unwrap();
     objects.into_iter().filter(|object| !object.is_null()).collect()
 }
 
@@ -177,7 +184,8 @@ fn object(set: &str, kind: &str, name: &str) -> Value {
 }
 
 fn pod(set: &str) -> Value {
-    object(set, "Deployment", "anon-operator")["spec"]["template"].clone()
+    let set = format!("allInOne=true,{set}");
+    object(&set, "Deployment", "anon-operator")["spec"]["template"].clone()
 }
 
 #[derive(Parser)]
@@ -192,6 +200,7 @@ struct Arguments {
 fn the_operator_understands_every_flag_that_it_is_started_with() {
     for set in [
         "replicas=1",
+        "watchNamespaces={acme,globex},tokenCacheSize=0,shutdown.drainSeconds=40,tls.enabled=true",
         "api.allowSignUp=true,api.trustedProxyHops=1,api.linkUrl=https://link.example/a",
         "api.allowedOrigins={https://console.example.com,http://localhost:3000}",
         "remoteKeySets.hosts={id.example.com,*.auth0.com},remoteKeySets.maxAge=60s",
@@ -255,15 +264,12 @@ fn values_about_pods_and_services_reach_them() {
         object("service.type=NodePort,service.annotations.a=b", "Service", "anon-operator");
     assert_eq!(service["spec"]["type"], "NodePort");
     assert_eq!(service["metadata"]["annotations"]["a"], "b");
-    let account = "serviceAccount.create=false,serviceAccount.name=mine";
+    let account = "allInOne=true,serviceAccount.create=false,serviceAccount.name=mine";
     assert_eq!(spec(account, "serviceAccountName"), "mine");
     assert!(!objects(account).iter().any(|object| object["kind"] == "ServiceAccount"));
     let policy = object(account, "ValidatingAdmissionPolicy", "anon-operator-status");
     assert!(policy.to_string().contains("system:serviceaccount:anon-system:mine"), "{policy}");
-    let named = objects("fullnameOverride=identity");
-    assert!(
-        named.iter().any(|it| it["kind"] == "Deployment" && it["metadata"]["name"] == "identity")
-    );
+    object("allInOne=true,fullnameOverride=identity", "Deployment", "identity");
 }
 
 #[test]
@@ -288,6 +294,17 @@ fn a_value_that_cannot_be_is_refused_by_name() {
         "idleTimeout=24h1s",
         "image.repository=registry.example.com/anon:1.0",
         "serviceAccount.create=false",
+        "controller.replicas=two",
+        "validator.podLabel.a=b",
+        "watchNamespaces={Acme}",
+        "tls.secretName=mine",
+        "tls.enabled=true,tls.certManager.enabled=true",
+        "ingress.enabled=true",
+        "api.allowSignUp=true,watchNamespaces={acme}",
+        "podDisruptionBudget.maxUnavailable=0",
+        "autoscaling.targetCPU=0",
+        "probes.liveness.path=/",
+        "networkPolicy.apiServerPorts={https}",
     ] {
         let arguments = ["template", "anon-operator", CHART, "--set", wrong];
         let (success, text) = helm(&arguments);

@@ -3,7 +3,7 @@
 mod any_order;
 mod api_keys;
 mod bad_input;
-mod chart;
+pub mod chart;
 mod children;
 mod chosen_ids;
 mod connections;

@@ -10,7 +10,7 @@ use kube::{Resource, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::chart;
-use crate::harness::cluster::{self, operator_user};
+use crate::harness::cluster::{self, operator_user, variable};
 use crate::harness::kubectl::kubectl_with;
 use crate::harness::space::Kind;
 use crate::harness::wait::expect;
@@ -300,13 +300,11 @@ async fn api_account_writes_only_sessions_of_members() {
     space.ready::<Member>("ada").await;
     space.ready::<UserPool>("users").await;
 
-    let accounts =
-        [("controller", "system:serviceaccount:x:controller"), ("api", &*operator_user())];
+    let account = variable("ANON_OPERATOR_ACCOUNT");
+    let (home, account) = account.split_once(':').unwrap();
     let name = format!("api-{}", space.uid);
-    let rendered =
-        chart::render_for_accounts(&accounts, &format!("fullnameOverride={}", &name[..30]));
-    let objects: Vec<Value> = serde_saphyr::from_multiple(&rendered).unwrap();
-    for mut object in objects {
+    let set = format!("fullnameOverride={},api.serviceAccount.name={account}", &name[..30]);
+    for mut object in chart::objects_in(home, &set) {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();
         if !name.ends_with("-status") {
             continue;

@@ -9,7 +9,7 @@ use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::{Value, json};
 
 use super::chart;
-use crate::harness::cluster::{directory, variable};
+use crate::harness::cluster;
 use crate::harness::kubectl::{kubectl, kubectl_with};
 use crate::harness::operator::Setup;
 use crate::harness::wait::expect;
@@ -30,23 +30,19 @@ const EVERYWHERE: [&str; 6] = [
 fn validator_account(home: &Space) -> std::path::PathBuf {
     let name = format!("v-{}", &home.uid[..8]);
     let set = format!("fullnameOverride={name}");
-    let rbac = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    let kinds = ["ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
     for object in chart::objects_in(&home.name, &set) {
         let kind = object["kind"].as_str().unwrap();
-        let role = object["metadata"]["name"] == format!("{name}-validator");
-        if kind == "ServiceAccount" || (role && rbac.contains(&kind)) {
+        let of_role = object["metadata"]["name"] == format!("{name}-validator");
+        if of_role && kinds.contains(&kind) {
             let said = kubectl_with(&["apply", "-f", "-"], &object.to_string());
             assert!(said.success, "{said:?}");
         }
     }
-    let token = kubectl(&["create", "token", &name, "--namespace", &home.name]);
+    let account = format!("{name}-validator");
+    let token = kubectl(&["create", "token", &account, "--namespace", &home.name]);
     assert!(token.success, "{token:?}");
-    let pods = variable("ANON_OPERATOR_KUBECONFIGS");
-    let kubeconfig = fs::read_to_string(pods.split(':').next().unwrap()).unwrap();
-    let old = kubeconfig.lines().find_map(|line| line.split_once("token: ")).unwrap().1;
-    let path = directory().join(format!("{name}.kubeconfig"));
-    fs::write(&path, kubeconfig.replace(old, token.stdout.trim())).unwrap();
-    path
+    cluster::kubeconfig(&name, token.stdout.trim())
 }
 
 /// The resources and verbs that an account has in a namespace, but for those that every
@@ -146,17 +142,41 @@ fn each_role_of_the_binary_has_its_own_permissions() {
         let verbs = rule["verbs"].as_array().unwrap();
         assert!(leases || verbs.iter().all(|verb| reads.contains(verb)), "{rule}");
     }
-    // Bound are exactly those that the Deployment runs.
-    let deployment = rendered.iter().find(|object| object["kind"] == "Deployment").unwrap();
-    let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
-    let roles = args.iter().find_map(|arg| arg.as_str()?.strip_prefix("--roles=")).unwrap();
-    let mut runs: Vec<_> = roles.split(',').map(|role| format!("anon-operator-{role}")).collect();
-    runs.sort_unstable();
-    for kind in ["ClusterRoleBinding", "RoleBinding"] {
-        let bindings = rendered.iter().filter(|object| object["kind"] == kind);
-        let bound = bindings.map(|it| it["roleRef"]["name"].as_str().unwrap().to_owned());
-        let mut bound: Vec<_> = bound.collect();
-        bound.sort_unstable();
-        assert_eq!(bound, runs, "{kind}");
+}
+
+/// The accounts to which each role's permissions are bound, and the account of each Deployment.
+#[test]
+fn each_deployment_has_the_permissions_of_its_role_alone() {
+    let one = "anon-operator";
+    let roles = ["controller", "api", "validator"];
+    for (set, accounts) in [
+        ("allInOne=false", roles.map(|role| format!("anon-operator-{role}"))),
+        ("allInOne=true", [one, one, one].map(str::to_owned)),
+        ("watchNamespaces={acme}", roles.map(|role| format!("anon-operator-{role}"))),
+    ] {
+        let rendered = chart::objects_in("anon-system", set);
+        let bound: BTreeSet<_> = rendered
+            .iter()
+            .filter(|it| {
+                ["ClusterRoleBinding", "RoleBinding"].contains(&it["kind"].as_str().unwrap())
+            })
+            .map(|it| (text(&it["roleRef"]["name"]), text(&it["subjects"][0]["name"])))
+            .collect();
+        let of_role = |(role, account): (&str, &String)| {
+            let role = format!("anon-operator-{role}");
+            [(role.clone(), account.clone()), (format!("{role}-watched"), account.clone())]
+        };
+        let expected: BTreeSet<_> = roles.into_iter().zip(&accounts).flat_map(of_role).collect();
+        let watched = set.starts_with("watch");
+        let expected =
+            expected.into_iter().filter(|(role, _)| watched || !role.ends_with("-watched"));
+        assert_eq!(bound, expected.collect(), "{set}");
+        let used = rendered.iter().filter(|it| it["kind"] == "Deployment");
+        let used = used.map(|it| text(&it["spec"]["template"]["spec"]["serviceAccountName"]));
+        assert_eq!(used.collect::<BTreeSet<_>>(), accounts.into(), "{set}");
     }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }

@@ -17,7 +17,7 @@ async fn ready_after_the_last_kind() {
     for kind in Kind::ALL {
         assert_eq!(admin(&world, "/livez").await.status, 200);
         assert_eq!(admin(&world, "/readyz").await.status, 503);
-        world.index.listed(kind);
+        world.index.listed(kind, None);
     }
     assert_eq!(admin(&world, "/readyz").await.status, 503, "the namespaces are missing");
     world.index.namespaces_listed([]);

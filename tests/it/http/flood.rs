@@ -58,6 +58,8 @@ async fn forged_tokens_delay_neither_cached_tokens_nor_other_organizations() {
     while queue.waiting() < FORGED + 1 {
         yield_now().await;
     }
+    let shown = world.state.metrics.expose().unwrap();
+    assert!(shown.contains("anon_verifications_waiting 301"), "{shown}");
     assert_eq!(send(ask(&cached, "acme")).await.status, 200, "a cached token needs no turn");
     let unknown = send(ask(&token(&other, &claims()), "acme")).await;
     assert_eq!(unknown.json()["reason"], "key_unknown", "nor does a token whose key is unknown");

@@ -61,7 +61,7 @@ async fn lead(world: &World, answer: Answer) -> Value {
         object.status.as_mut().unwrap().fetch_answers = serde_json::from_value(answer).unwrap();
     }
     world.add(&object);
-    world.index.advanced(Kind::UserPool, "7");
+    world.index.advanced(Kind::UserPool, None, "7");
     serde_json::to_value(asked).unwrap()
 }
 

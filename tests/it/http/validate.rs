@@ -1,11 +1,14 @@
 //! `POST /v1/validate`: the exact replies, and every form of the question.
 
+use std::time::Duration;
+
+use anon_operator::testing::config::Role;
 use anon_operator::testing::domain::credential::SessionToken;
 use anon_operator::testing::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use serde_json::json;
 
 use crate::support::objects::{self, claims, token};
-use crate::support::{CHALLENGE, NOW, World, post};
+use crate::support::{CHALLENGE, NOW, Reply, World, post};
 
 const PATH: &str = "/v1/validate";
 
@@ -250,4 +253,27 @@ async fn a_cached_token_gets_the_same_responses() {
     ));
     let reply = world.post(PATH, Some(&token), &valid).await;
     assert_eq!(reply.json()["reason"], "user_revoked");
+}
+
+/// A revocation may have been missed.
+#[tokio::test]
+async fn cached_token_is_not_accepted_by_a_stale_index() {
+    let (world, acme) = World::acme_stale_after(Duration::from_millis(300));
+    let router = world.router(&[Role::Validator]);
+    let body = json!({"token": token(acme.signing, &claims()), "sdkClientId": acme.client()});
+    let send = || Reply::of(router.clone(), post("/v1/validate", body.to_string()));
+    loop {
+        world.hear();
+        if send().await.status == 200 {
+            break;
+        }
+    }
+    loop {
+        let reply = send().await;
+        if reply.status != 200 {
+            assert_eq!(reply.json()["reason"], "index_stale");
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }

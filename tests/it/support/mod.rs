@@ -15,6 +15,7 @@ use anon_operator::testing::config::Role;
 use anon_operator::testing::crd::Kind;
 use anon_operator::testing::domain::credential::ApiKey;
 use anon_operator::testing::domain::ids::SdkClientId;
+use anon_operator::testing::domain::scope::Scope;
 use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
@@ -42,7 +43,7 @@ pub const MAX_JWKS_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// An index that is never stale, because no API server feeds it.
 pub const UNLIMITED: IndexSettings =
-    IndexSettings { max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
+    IndexSettings { scope: Scope::CLUSTER, max_jwks_age: MAX_JWKS_AGE, max_staleness: None };
 
 /// A clock that stands still until it is set.
 pub struct TestClock(AtomicI64);
@@ -70,7 +71,7 @@ impl World {
 
     fn list(self) -> Self {
         for kind in Kind::ALL {
-            self.index.listed(kind);
+            self.index.listed(kind, None);
         }
         self.index.namespaces_listed([]);
         self
@@ -113,16 +114,38 @@ impl World {
         world
     }
 
+    /// The organization `acme` on a replica whose index becomes stale this long after it was heard
+    /// of.
+    pub fn acme_stale_after(limit: std::time::Duration) -> (Self, Acme) {
+        let world = Self::of(IndexSettings { max_staleness: Some(limit), ..UNLIMITED }).list();
+        let acme = world.add_acme();
+        (world, acme)
+    }
+
+    /// The replica has just heard of every kind, and reported that.
+    pub fn hear(&self) {
+        let applied = self.state.reader.applied();
+        for kind in Kind::ALL {
+            applied.advanced(kind, "1");
+        }
+        applied.reported(std::time::Instant::now());
+    }
+
     /// The organization `acme` with pool `users`, its webapp `web` and its backend `backend`.
     pub fn acme() -> (Self, Acme) {
         let world = Self::new();
+        let acme = world.add_acme();
+        (world, acme)
+    }
+
+    fn add_acme(&self) -> Acme {
         let web = SdkClientId::derive("acme", "web");
         let acme =
             Acme { web, signing: objects::signing_key(), api_key: ApiKey::generate().unwrap() };
-        world.add(&objects::pool("acme", "users", acme.signing));
-        world.add(&objects::webapp("acme", "web", "users"));
-        world.add(&objects::service("acme", "backend", "Member", &acme.api_key));
-        (world, acme)
+        self.add(&objects::pool("acme", "users", acme.signing));
+        self.add(&objects::webapp("acme", "web", "users"));
+        self.add(&objects::service("acme", "backend", "Member", &acme.api_key));
+        acme
     }
 
     pub fn add<K: Indexed>(&self, object: &K) {

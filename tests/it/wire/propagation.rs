@@ -74,6 +74,7 @@ impl Leader {
     fn reached(&self, version: &str) -> (bool, String) {
         let write = Write {
             kind: Kind::UserPool,
+            namespace: "acme".into(),
             resource_version: version.to_owned(),
             at: Instant::now(),
         };
@@ -179,22 +180,22 @@ async fn without_comparable_versions_or_without_validators_it_is_by_time() {
 async fn a_delete_that_was_missed_is_not_claimed_to_be_known() {
     let (mut wire, events) = Wire::watching(&["a", "b"]).await;
     let reader = Reader::new(Arc::clone(&wire.index));
-    assert!(reader.has(Kind::UserPool, "10") && !reader.has(Kind::UserPool, "21"));
+    assert!(reader.has(Kind::UserPool, "acme", "10") && !reader.has(Kind::UserPool, "acme", "21"));
     // `b` is deleted at version 21, unseen.
     events.reset();
     let ask = wire.server.watch("10").await;
-    assert!(!reader.has(Kind::UserPool, "21"));
+    assert!(!reader.has(Kind::UserPool, "acme", "21"));
     ask.status(410, "Expired");
     let ask = wire.server.list().await;
     wire.serves(&["a", "b"]).await;
-    assert!(!reader.has(Kind::UserPool, "21"));
+    assert!(!reader.has(Kind::UserPool, "acme", "21"));
     ask.ok(&list("30", &["a"], ""));
     let events = wire.server.watch("30").await.stream();
     wire.serves(&["a"]).await;
-    assert!(reader.has(Kind::UserPool, "21") && reader.has(Kind::UserPool, "30"));
+    assert!(reader.has(Kind::UserPool, "acme", "21") && reader.has(Kind::UserPool, "acme", "30"));
 
     // A quiet cluster: a bookmark says that there was nothing.
     events.send("BOOKMARK", &bookmark("40"));
-    assert!(reader.wait_for(Kind::UserPool, "40", Duration::from_mins(1)).await);
-    assert_eq!(reader.applied().versions(), [("UserPool", 40)].into());
+    assert!(reader.wait_for(Kind::UserPool, "acme", "40", Duration::from_mins(1)).await);
+    assert_eq!(reader.applied().versions(), [("UserPool".to_owned(), 40)].into());
 }

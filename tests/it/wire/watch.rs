@@ -32,7 +32,7 @@ impl Wire {
         let (server, client) = Script::new();
         let index = Arc::new(Index::new(UNLIMITED));
         for kind in Kind::ALL.into_iter().filter(|kind| *kind != Kind::UserPool) {
-            index.listed(kind);
+            index.listed(kind, None);
         }
         index.namespaces_listed([]);
         let watched = Arc::clone(&index);

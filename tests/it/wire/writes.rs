@@ -15,6 +15,7 @@ use anon_operator::testing::crd::{
 };
 use anon_operator::testing::domain::ids::{MemberId, ObjectName};
 use anon_operator::testing::domain::revocation::CredentialKind;
+use anon_operator::testing::domain::scope::Scope;
 use anon_operator::testing::index::{Index, Reader};
 use anon_operator::testing::kube_ext::tolerant::Tolerant;
 use anon_operator::testing::metrics::Metrics;
@@ -312,6 +313,7 @@ async fn role_bindings_without_a_member_are_collected() {
 
 fn context(api: &FakeApi) -> Context {
     let settings = Settings {
+        scope: Scope::CLUSTER,
         operator_namespace: "anon-system".into(),
         public_url: "https://anon.example.com".into(),
         orphan_grace: Duration::from_hours(1),

@@ -173,7 +173,7 @@ impl Model {
 
     fn apply(index: &Index, client: usize, seen: &Client) {
         index.apply(&Self::object(client, seen));
-        index.advanced(Kind::SdkClient, &seen.version.to_string());
+        index.advanced(Kind::SdkClient, None, &seen.version.to_string());
     }
 
     /// A leader with a complete index.
@@ -182,7 +182,7 @@ impl Model {
         for (client, now) in self.clients.iter().enumerate() {
             index.apply(&Self::object(client, now));
         }
-        index.advanced(Kind::SdkClient, &self.version.to_string());
+        index.advanced(Kind::SdkClient, None, &self.version.to_string());
         let ownership = Ownership::default();
         ownership.begin(Reader::new(Arc::clone(&index)).delivered_clients());
         Leader { ownership, index, view: self.clients.clone(), events: VecDeque::new() }
@@ -486,7 +486,7 @@ fn reader(clients: &[(&str, &[KeyHash], &[KeyHash])]) -> (Arc<Index>, Reader) {
     let index = Arc::new(Index::new(IndexSettings::UNLIMITED));
     for (number, (name, listed, recorded)) in clients.iter().enumerate() {
         index.apply(&listing(name, number + 1, listed, recorded));
-        index.advanced(Kind::SdkClient, &(number + 1).to_string());
+        index.advanced(Kind::SdkClient, None, &(number + 1).to_string());
     }
     let reader = Reader::new(Arc::clone(&index));
     (index, reader)
@@ -537,10 +537,10 @@ fn of_two_clients_that_are_reconciled_at_once_one_gets_a_hash() {
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Conflict);
     // The index receives it, and then its removal.
     index.apply(&listing("a", 7, &[key], &[key]));
-    index.advanced(Kind::SdkClient, "7");
+    index.advanced(Kind::SdkClient, None, "7");
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Conflict);
     index.apply(&listing("a", 8, &[], &[]));
-    index.advanced(Kind::SdkClient, "8");
+    index.advanced(Kind::SdkClient, None, "8");
     assert_eq!(ruling(&ownership, &reader, "b", key), Ruling::Granted);
 }
 
@@ -561,7 +561,7 @@ fn reservations_do_not_grow_with_the_number_of_keys() {
         let (client, version) = (format!("c{number}"), number.to_string());
         ownership.reserve(&reader, &named(&client), ApiKey::generate().unwrap().hash());
         ownership.written(&named(&client), &version);
-        index.advanced(Kind::SdkClient, &version);
+        index.advanced(Kind::SdkClient, None, &version);
         assert_eq!(ownership.0.lock().reservations.len(), 1);
     }
     ownership.forget(&reader, &named("c100"));
@@ -577,7 +577,7 @@ fn a_hash_that_two_specs_list_is_granted_to_neither() {
         assert_eq!(ruling(&ownership, &reader, client, key), Ruling::Conflict);
     }
     index.apply(&listing("b", 3, &[], &[]));
-    index.advanced(Kind::SdkClient, "3");
+    index.advanced(Kind::SdkClient, None, "3");
     // The evidence of b is dropped when b is reconciled.
     ownership.decide(&reader, &named("b"), "3", &[]);
     assert_eq!(ruling(&ownership, &reader, "a", key), Ruling::Granted);
@@ -635,7 +635,7 @@ fn an_index_that_is_behind_the_client_decides_nothing() {
     let ownership = Ownership::default();
     let asked = [(key, Evidence::Asserted)];
     assert_eq!(ownership.decide(&reader, &named("a"), "2", &asked)[&key], Ruling::Wait);
-    index.advanced(Kind::SdkClient, "2");
+    index.advanced(Kind::SdkClient, None, "2");
     assert_eq!(ownership.decide(&reader, &named("a"), "2", &asked)[&key], Ruling::Granted);
 }
 
@@ -648,7 +648,7 @@ fn nothing_is_kept_of_what_is_settled_or_gone() {
     assert_eq!(ruling(&ownership, &reader, "a", one), Ruling::Granted);
     ownership.inspected(&named("a"), true);
     ownership.written(&named("a"), "3");
-    index.advanced(Kind::SdkClient, "3");
+    index.advanced(Kind::SdkClient, None, "3");
     ownership.forget(&reader, &named("a"));
     ownership.decide(&reader, &named("b"), "2", &[]);
     let ledger = ownership.0.lock();

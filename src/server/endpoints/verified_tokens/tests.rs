@@ -99,12 +99,16 @@ struct World {
 impl World {
     fn new() -> Self {
         let max_jwks_age = SignedDuration::from_hours(24);
-        let index = Arc::new(Index::new(IndexSettings { max_jwks_age, max_staleness: None }));
+        let index = Arc::new(Index::new(IndexSettings {
+            scope: crate::domain::scope::Scope::CLUSTER,
+            max_jwks_age,
+            max_staleness: None,
+        }));
         index.apply(&pool(&KEYS[..]));
         index.apply(&webapp("acme", "web", &json!({})));
         index.apply(&webapp("acme", "mobile", &json!({})));
         for kind in Kind::ALL {
-            index.listed(kind);
+            index.listed(kind, None);
         }
         index.namespaces_listed([]);
         let token = token(&json!({}));
