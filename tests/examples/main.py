@@ -4,6 +4,7 @@ import concurrent.futures
 import hashlib
 import json
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -287,6 +288,8 @@ def main():
         if browser:
             browser.quit()
         processes.stop()
+    # After a failure, logs and picture remain.
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
