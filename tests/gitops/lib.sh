@@ -100,8 +100,31 @@ api_key() { kubectl get secret "$1-anon" -n acme -o jsonpath='{.data.apiKey}'; }
 signing_key() { kubectl get userpool "$1" -n acme -o jsonpath='{.status.keys[?(@.state=="Active")].kid}'; }
 next_key() { kubectl get userpool "$1" -n acme -o jsonpath='{.status.keys[?(@.state=="Next")].kid}'; }
 
-# sessions_checked: whether the Revocation of sessions found none.
-sessions_checked() {
-  [[ $(kubectl get revocations -n acme -o json |
-    jq -r '.items[] | select(.spec.member).status.conditions[] | select(.type == "Ready").reason') == NoMatch ]]
+# log_in_lovelace: creates a member with a password, and sets SESSION.
+log_in_lovelace() {
+  kubectl create -f - >/dev/null <<'YAML'
+apiVersion: v1
+kind: Secret
+metadata: {name: lovelace, namespace: acme, labels: {anon.dev/use: password}}
+stringData: {password: correct horse}
+---
+apiVersion: anon.dev/v1beta1
+kind: Member
+metadata: {name: lovelace, namespace: acme}
+spec:
+  displayName: Lovelace
+  email: lovelace@acme.example
+  role: Member
+  passwordSecretRef: {name: lovelace, key: password}
+YAML
+  kubectl wait member lovelace -n acme --for=condition=Ready --timeout=60s >/dev/null
+  SESSION=$(curl -sS --fail-with-body "$ANON_API_URL/org/login" \
+    -d '{"email": "lovelace@acme.example", "password": "correct horse"}' | jq -r .token)
 }
+
+# session_status: the HTTP status of a request with that session.
+session_status() {
+  curl -sS -o "$SCRATCH/response" -w '%{http_code}' "$ANON_API_URL/org/sdkClients" -H "Authorization: Bearer $SESSION"
+}
+
+rejects_session() { [[ $(session_status) == 401 ]]; }
