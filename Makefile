@@ -36,7 +36,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-outside ## Runs lint, then all tests
+test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-examples test-outside ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies; clippy and rustdoc without a warning
@@ -85,6 +85,13 @@ test-integrations: ## Tests of examples/integrations with the real proxies
 	@dev/prerequisites integrations
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) dev/cluster run tests/integrations/run
+
+.PHONY: test-examples
+test-examples: ## Tests of the examples in five languages, and of the page in headless Chromium
+	@dev/prerequisites examples
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) \
+	  dev/cluster run --operator-flag --link-url=https://link.example.test/link tests/examples/run
 
 .PHONY: test-outside
 test-outside: ## Tests with third-party tools: an API tester, a generated client, five JOSE libraries

@@ -157,19 +157,28 @@ pub async fn run(
     }
 
     info!(version = env!("CARGO_PKG_VERSION"), roles = ?config.roles, listen = %config.listen, admin = %config.admin_listen, "started");
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let result = ended.context("a task panicked").and_then(|result| result);
-        if result.is_err() || !shutdown.is_cancelled() {
-            // If one part fails, the whole process shuts down in order and is restarted.
-            shutdown.cancel();
-            outcome = outcome.and(result.and_then(|()| unexpected()));
-        }
-    }
+    let outcome = all_ended(&mut tasks, &shutdown).await;
     // Only now: this replica must be included in propagation until it has answered its last
     // request.
     if let Some(lease) = lease {
         lease.delete().await;
+    }
+    outcome
+}
+
+/// Waits until every part has ended. If one of them fails, the whole process shuts down in order and
+/// is restarted.
+async fn all_ended(
+    tasks: &mut JoinSet<anyhow::Result<()>>,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<()> {
+    let mut outcome = Ok(());
+    while let Some(ended) = tasks.join_next().await {
+        let result = ended.context("a task panicked").and_then(|result| result);
+        if result.is_err() || !shutdown.is_cancelled() {
+            shutdown.cancel();
+            outcome = outcome.and(result.and_then(|()| unexpected()));
+        }
     }
     outcome
 }

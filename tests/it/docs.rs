@@ -25,6 +25,7 @@ use crate::generated::{check, root};
 fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
+        .filter(|path| !path.ends_with("target") && !path.ends_with("node_modules"))
         .flat_map(|path| if path.is_dir() { files(&path, extension) } else { vec![path] })
         .filter(|path| path.extension().is_some_and(|it| it == extension))
         .collect()

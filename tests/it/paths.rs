@@ -70,7 +70,7 @@ fn walk(folder: &Path, paths: &mut BTreeSet<String>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let relative = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-        if matches!(relative.as_str(), ".git" | "target") {
+        if [".git", "target", "node_modules"].iter().any(|name| path.ends_with(name)) {
             continue;
         }
         if path.is_dir() {

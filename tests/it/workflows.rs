@@ -72,7 +72,8 @@ fn folders_with(file: &str) -> Vec<String> {
     while let Some(folder) = open.pop() {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() && !path.ends_with("target") && !path.ends_with(".git") {
+            let others = ["target", ".git", "node_modules"].iter().any(|name| path.ends_with(name));
+            if path.is_dir() && !others {
                 open.push(path);
             } else if path.ends_with(file) {
                 let relative = folder.strip_prefix(root()).unwrap();

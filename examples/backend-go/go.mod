@@ -1,0 +1,3 @@
+module anon.dev/operator/examples/backend-go
+
+go 1.25
