@@ -36,7 +36,7 @@ impl Webhook {
     /// Installs them. With `Fail`, a call that fails cannot be overlooked.
     async fn install(failure_policy: &str) -> Self {
         let port = free_port();
-        let text = rendered("webhook.enabled=true");
+        let text = rendered("webhook.enabled=true,allInOne=true");
         let mut applied = String::new();
         for document in text.split("\n---\n") {
             if !document.contains("templates/webhook.yaml") {
