@@ -36,7 +36,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-examples test-outside ## Runs lint, then all tests
+test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-examples test-gitops test-outside ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies; clippy and rustdoc without a warning
@@ -92,6 +92,11 @@ test-examples: ## Tests of the examples in five languages, and of the page in he
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) \
 	  dev/cluster run --operator-flag --link-url=https://link.example.test/link tests/examples/run
+
+.PHONY: test-gitops
+test-gitops: prerequisites ## Tests of what GitOps tools do with the objects: apply, drift, health, actions, prune
+	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
+	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) dev/cluster run tests/gitops/run
 
 .PHONY: test-outside
 test-outside: ## Tests with third-party tools: an API tester, a generated client, five JOSE libraries

@@ -13,9 +13,6 @@ use tracing::error;
 use super::response::json;
 use crate::domain::reason::{Class, Reason};
 
-/// The challenge of a 401. RFC 6750 section 3 requires a parameter.
-pub const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
-
 /// A response other than success.
 #[derive(Debug)]
 pub struct ApiError {

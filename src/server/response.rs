@@ -4,8 +4,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 
-use super::ApiError;
-use super::error::CHALLENGE;
+/// The challenge of a 401. RFC 6750 section 3 requires a parameter.
+pub const CHALLENGE: &str = r#"Bearer realm="anon-operator""#;
 
 /// Larger than most responses, so that the buffer of few of them has to grow.
 const BUFFER_BYTES: usize = 1024;
@@ -14,7 +14,7 @@ const BUFFER_BYTES: usize = 1024;
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
     if serde_json::to_writer(&mut buffer, body).is_err() {
-        return ApiError::internal().into_response();
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let media_type = HeaderValue::from_static("application/json");
     finish(status, ([(header::CONTENT_TYPE, media_type)], buffer).into_response())

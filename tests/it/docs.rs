@@ -330,6 +330,7 @@ fn every_metric_is_described_and_no_other() {
     for gauge in [
         catalog::REQUESTS_IN_PROGRESS,
         catalog::REQUESTS_WAITING,
+        catalog::VERIFICATIONS_WAITING,
         catalog::CONNECTIONS,
         catalog::INDEX_OBJECTS,
         catalog::OBJECTS,

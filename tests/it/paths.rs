@@ -16,8 +16,13 @@ use regex::Regex;
 use crate::generated::root;
 
 /// Words with a slash that are no paths of ours. Groups such as `anon.dev/use` need no entry.
-const NOT_PATHS: [&str; 4] =
-    ["namespace/Kind/name", "namespace/pool", "resource/subresource", "plugins/anon.yaml"];
+const NOT_PATHS: [&str; 5] = [
+    "action/anon.dev/UserPool/rotate",
+    "namespace/Kind/name",
+    "namespace/pool",
+    "plugins/anon.yaml",
+    "resource/subresource",
+];
 
 /// What follows the slash in a subresource of the API, such as `members/status`.
 const SUBRESOURCES: [&str; 4] = ["status", "finalizers", "token", "scale"];

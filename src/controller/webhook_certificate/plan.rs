@@ -21,7 +21,7 @@ use super::issue::Issued;
 /// How long an API server may take to use a new bundle.
 const PUBLICATION: Duration = Duration::from_secs(15);
 /// How long a replica may take to present a new certificate. Longer than it reads the Secret
-/// ([`crate::server`]'s `admission::certificate`), and than an API server keeps a connection open.
+/// (`watch/webhook_certificate.rs`), and than an API server keeps a connection open.
 const OVERLAP: Duration = Duration::from_mins(10);
 
 /// Certificates of CAs, in DER.

@@ -82,7 +82,7 @@ impl World {
         match object["kind"].as_str().unwrap() {
             "Member" => self.index.apply(&serde_json::from_value::<crd::Member>(parsed()).unwrap()),
             "UserPool" => {
-                self.index.apply(&serde_json::from_value::<crd::UserPool>(parsed()).unwrap())
+                self.index.apply(&serde_json::from_value::<crd::UserPool>(parsed()).unwrap());
             }
             _ => self.index.apply(&serde_json::from_value::<crd::SdkClient>(parsed()).unwrap()),
         }
@@ -166,7 +166,7 @@ async fn write_is_rejected_only_if_it_causes_the_conflict() {
         world.add(&object);
         assert_eq!(
             world.verdict(&object, None).await,
-            "".to_owned()
+            String::new()
                 + if object["metadata"]["namespace"] == "secretive" {
                     "spec.webapp.userPoolRef: UserPool `users` does not exist in this namespace yet"
                 } else {

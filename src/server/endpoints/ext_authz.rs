@@ -28,7 +28,7 @@ use super::validate::{Active, Inactive};
 use super::{EXT_AUTHZ, Presented, gateway, identity};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
-use crate::server::error::CHALLENGE;
+use crate::server::response::CHALLENGE;
 use crate::server::{REQUEST_ID, ValidatorState};
 
 /// The path of the call.

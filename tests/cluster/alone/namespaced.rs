@@ -83,7 +83,7 @@ impl Release {
         let kubeconfig = Some(kubeconfig(&account, token.stdout.trim()));
         let mut flags = self.flags[role].clone();
         flags.extend([format!("--namespace={home}"), format!("--identity={pod}")]);
-        Operator::launch(Setup { kubeconfig, flags, ..Setup::default() }).await
+        Operator::launch(Setup { flags, kubeconfig, ..Setup::default() }).await
     }
 }
 

@@ -40,8 +40,12 @@ fn walk(
     variables: &[(&str, &str)],
 ) -> String {
     // In a namespace of this test's own, which is there already.
-    let script =
-        snippets(page).replace("kubectl create namespace acme\n", "").replace("acme", &space.name);
+    let quickstart =
+        format!("sed s/acme/{}/g examples/quickstart.yaml | kubectl apply -f -", space.name);
+    let script = snippets(page)
+        .replace("kubectl create namespace acme\n", "")
+        .replace("acme", &space.name)
+        .replace("kubectl apply -f examples/quickstart.yaml", &quickstart);
     assert!(script.contains("/v1/validate"), "{script}");
     // The snippets choose a namespace, as people do; not for the other tests.
     let kubeconfig = directory().join(format!("{}.kubeconfig", space.name));
@@ -98,6 +102,16 @@ async fn a_developer_with_edit_walks_the_page_for_developers() {
     })
     .await;
     walk(&operator, &space, "developers.md", Some(&user), &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tutorial_ends_with_a_revoked_token() {
+    let operator = shared().await;
+    let space = Space::new("tutorial").await;
+    let stdout = walk(&operator, &space, "tutorial.md", None, &[]);
+    for reason in ["\"signature_invalid\"", "\"api_key_", "\"token_revoked\""] {
+        assert!(stdout.contains(reason), "{reason} is not in {stdout}");
+    }
 }
 
 /// The pages for an incident end with a check that what leaked is rejected.

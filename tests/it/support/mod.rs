@@ -130,7 +130,7 @@ impl World {
     pub fn hear(&self) {
         let applied = self.state.reader.applied();
         for kind in Kind::ALL {
-            applied.advanced(kind, "1");
+            applied.advanced(kind, None, "1");
         }
         applied.reported(std::time::Instant::now());
     }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::domain::operation::Operation;
 use crate::domain::role::Role;
-use crate::server::error::CHALLENGE;
+use crate::server::response::CHALLENGE;
 
 /// An error response: status, component name, description.
 type Refusal = (u16, &'static str, &'static str);
