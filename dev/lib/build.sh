@@ -71,24 +71,6 @@ programs() {
   [[ $NODE == no ]] || printf '%s\n' "$NODE_PROGRAMS"
 }
 
-# installed NAME MODULE PACKAGE: prints the path of a program of the control plane
-# that is on the PATH, if its minor version is the pinned one (of Helm: the major
-# version).
-installed() {
-  local path arguments=(--version) found pinned
-  path=$(type -P "$1") || return
-  case $1 in
-    kubectl) arguments=(version --client) ;;
-    helm) arguments=(version --short) ;;
-  esac
-  found=$("$path" "${arguments[@]}" 2>/dev/null | grep -oEm 1 '[0-9]+\.[0-9]+\.[0-9]+') || return
-  pinned=$(version_of "$2" "$(module_of "$3")")
-  found=${found%.*} pinned=${pinned#v} pinned=${pinned%.*}
-  [[ $1 != helm ]] || found=${found%.*} pinned=${pinned%.*}
-  # Resolved, because it may be the link in the directory of a cluster.
-  [[ $found == "$pinned" ]] && readlink -f "$path"
-}
-
 # find_programs: sets PROGRAM to the path at which each program is, or will be: in
 # $KUBEBUILDER_ASSETS, on the PATH, or in the cache.
 find_programs() {
@@ -106,15 +88,17 @@ find_programs() {
         ;;
     esac
     path=$(bin_of "$module")/$name
-    [[ -x $path ]] || path=$(installed "$name" "$module" "$package") || path=$(bin_of "$module")/$name
+    [[ -x $path ]] || path=$(installed "$name") || path=$(bin_of "$module")/$name
     PROGRAM[$name]=$path
   done < <(programs)
 }
 
-# build_programs: finds all programs, and builds those that are missing.
+# build_programs: finds all programs, fetches the missing ones that can be had
+# prebuilt, and builds the others.
 build_programs() {
   local name module package
   find_programs
+  fetch_programs
   while read -r name module package; do
     [[ -x ${PROGRAM[$name]} ]] || build_program "$name" "$module" "$package" </dev/null
   done < <(programs)
@@ -167,7 +151,7 @@ go_build() {
   remove_scratch
 }
 
-# The directory in which a program is being built; otherwise empty.
+# The directory in which a program is being built or fetched; otherwise empty.
 SCRATCH=''
 remove_scratch() {
   [[ -z $SCRATCH ]] || rm -rf "$SCRATCH"
