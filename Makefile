@@ -99,7 +99,7 @@ test-gitops: prerequisites ## Tests of what GitOps tools do with the objects: ap
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) dev/cluster run tests/gitops/run
 
 .PHONY: test-outside
-test-outside: ## Tests with third-party tools: an API tester, a generated client, five JOSE libraries
+test-outside: ## Tests with third-party tools: Prometheus, an API tester, a generated client, five JOSE libraries
 	@dev/prerequisites outside
 	@# The API tester invents identity providers, whose key sets must not be fetched: --fetch-host.
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
