@@ -294,14 +294,15 @@ main() {
 # on_cluster: installs the chart on the cluster of $KUBECONFIG, forwards a port of
 # this machine to it, and removes everything afterwards.
 on_cluster() {
-  local started=$SECONDS program
+  local started=$SECONDS program found
   for program in kubectl helm curl openssl jq; do
     command -v "$program" >/dev/null || fail "$program is installed"
   done
   : "${IMAGE:?IMAGE is not set: the image of the operator, which the nodes have or can pull}"
-  [[ ! $(kubectl get crd userpools.anon.dev --ignore-not-found --output=name) ]] || fail 'the cluster has no anon-operator yet'
-  [[ ! $(kubectl get namespace acme anon-system --ignore-not-found --output=name) ]] ||
-    fail 'the cluster has no namespace acme or anon-system'
+  # Everything that exists is removed at the end, so nothing of it may be somebody else's.
+  found=$(kubectl get crd/userpools.anon.dev namespace/acme namespace/anon-system --ignore-not-found --output=name) ||
+    fail 'the cluster answers'
+  [[ ! $found ]] || fail "the cluster has nothing that this would delete: remove ${found//$'\n'/, }, or use another one"
   INSTALLED=yes
 
   # One replica, because the port is forwarded to one Pod.

@@ -6,6 +6,8 @@
 readonly CLIENTS=anon-e2e
 CHART=$ROOT/charts/anon-operator
 OURS=no
+# The first line of the audit log that counts.
+AUDIT_START=1
 
 # quietly COMMAND…: prints its output only if it fails.
 quietly() {

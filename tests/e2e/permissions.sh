@@ -124,13 +124,14 @@ granted() {
        $resource + (if $group == "" then "" else "." + $group end)] | join(" ")'
 }
 
-# used: prints DECISION ACCOUNT NAMESPACE VERB RESOURCE of each kind of request.
+# used: prints DECISION ACCOUNT NAMESPACE VERB RESOURCE of each kind of request
+# since the installation.
 used() {
   jq -r --arg prefix "system:serviceaccount:$NAMESPACE:" -R 'fromjson?
     | select(.user.username | startswith($prefix)) | select(.objectRef)
     | [.annotations["authorization.k8s.io/decision"], (.user.username | ltrimstr($prefix)), (.objectRef.namespace // "*"), .verb,
        .objectRef.resource + (if .objectRef.subresource then "/" + .objectRef.subresource else "" end)
-         + (if .objectRef.apiGroup then "." + .objectRef.apiGroup else "" end)] | join(" ")' "$ANON_AUDIT_LOG" | sort -u
+         + (if .objectRef.apiGroup then "." + .objectRef.apiGroup else "" end)] | join(" ")' <(tail -n "+$AUDIT_START" "$ANON_AUDIT_LOG") | sort -u
 }
 
 # unused: prints ROLE VERB RESOURCE of the permissions that no request needed.

@@ -29,10 +29,13 @@ Deployment, overridden by its own. Of a map, single entries are overridden.
 {{- toYaml $components }}
 {{- end }}
 
-{{- /* The labels by which Pods of a component are selected. */}}
+{{- /* The labels by which Pods of a component are selected. Those of all in one are the labels of the
+former single Deployment: a selector cannot be changed. */}}
 {{- define "anon-operator.componentSelector" -}}
 {{ include "anon-operator.selectorLabels" .context }}
+{{- if ne .name "operator" }}
 app.kubernetes.io/component: {{ .name }}
+{{- end }}
 {{- end }}
 
 {{- define "anon-operator.componentLabels" -}}

@@ -151,8 +151,11 @@ A Role can allow `get` of its own Namespace, but nothing else that is cluster-sc
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
   verbs: [get, list, watch, create, update, delete]
-# Whether the Pod of a silent validator still exists.
+{{- if .Values.admissionPolicies.install }}
+# Whether the Pod of a silent validator still exists. Without the policies, a Lease may be that of a
+# process that is no Pod; it is then waited for.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get]
+{{- end }}
 {{- end }}
