@@ -127,12 +127,19 @@ impl AppliedVersions {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         let Some(max) = self.max_staleness else { return true };
-        let now = millis(self.start.elapsed());
-        let recent = |time: &AtomicU64| {
-            let time = time.load(Ordering::Relaxed);
-            time > 0 && now.saturating_sub(time) <= millis(max)
-        };
-        recent(&self.reported) && self.heard.iter().all(recent)
+        self.is_within(max, &self.reported) && self.heard_within(max)
+    }
+
+    /// Whether every watch was heard of within this time. The API server sends bookmarks about every
+    /// minute.
+    #[must_use]
+    pub fn heard_within(&self, limit: Duration) -> bool {
+        self.heard.iter().all(|time| self.is_within(limit, time))
+    }
+
+    fn is_within(&self, limit: Duration, time: &AtomicU64) -> bool {
+        let (time, now) = (time.load(Ordering::Relaxed), millis(self.start.elapsed()));
+        time > 0 && now.saturating_sub(time) <= millis(limit)
     }
 }
 

@@ -95,6 +95,8 @@ async fn advance(
         Step::Promote => {
             stored.current = stored.next.take();
             store(context, secret, &stored).await?;
+            // The overlap of the two CAs begins now.
+            seen.1 = Instant::now();
             info!(?hosts, "replaced the certificate of the webhook");
         }
     }

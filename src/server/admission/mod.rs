@@ -10,6 +10,7 @@ mod rules;
 mod verdict;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
@@ -42,6 +43,11 @@ pub struct AdmissionState {
     pub metrics: Arc<Metrics>,
 }
 
+/// How long ago every watch may have been heard of at most: three bookmarks. Longer ago, the duplicate
+/// may have been deleted, and a write must not be rejected because of what is not known. Requests
+/// with credentials are answered for longer, because there the doubt is the other way around.
+const RECENT: Duration = Duration::from_mins(3);
+
 /// The routes of the webhook.
 pub fn routes() -> Router<AdmissionState> {
     Router::new()
@@ -57,9 +63,10 @@ async fn answer(State(state): State<AdmissionState>, body: Bytes) -> Response {
         let error = "the body is not an AdmissionReview of admission.k8s.io/v1 with a request";
         return ApiError::malformed(error).into_response();
     };
-    let verdict = match state.reader.answers() {
-        Ok(()) => rules::decide(&state.reader, &review.request),
-        Err(_) => Verdict::unchecked("the operator has not read all objects yet"),
+    let verdict = if state.reader.is_ready() && state.reader.applied().heard_within(RECENT) {
+        rules::decide(&state.reader, &review.request)
+    } else {
+        Verdict::unchecked("the operator has not read all objects, or not lately")
     };
     let kind = Kind::ALL.map(Kind::as_str).into_iter().find(|it| *it == review.request.kind.kind);
     state.metrics.admission_reviewed(kind.unwrap_or("other"), verdict.as_str());

@@ -38,17 +38,18 @@ pub fn decide(reader: &Reader, request: &Request<'_>) -> Verdict {
         return Verdict::default();
     }
     match request.kind.kind.as_str() {
-        "Organization" => review(request, |change| organization(reader, change)),
-        "Member" => review(request, |change| member(reader, change)),
-        "UserPool" => review(request, user_pool),
-        "SdkClient" => review(request, |change| sdk_client(reader, change)),
+        "Organization" => review(reader, request, |change| organization(reader, change)),
+        "Member" => review(reader, request, |change| member(reader, change)),
+        "UserPool" => review(reader, request, user_pool),
+        "SdkClient" => review(reader, request, |change| sdk_client(reader, change)),
         _ => Verdict::default(),
     }
 }
 
 /// Reads the objects of the request and applies the rules of their kind. An object that is being
-/// deleted passes.
+/// deleted passes, and so does one in a namespace that this installation does not watch.
 fn review<K: CustomKind>(
+    reader: &Reader,
     request: &Request<'_>,
     rules: impl FnOnce(&Change<K>) -> Result<Verdict, Violations>,
 ) -> Verdict {
@@ -56,7 +57,9 @@ fn review<K: CustomKind>(
     let Ok(object) = serde_json::from_str::<K>(object.get()) else {
         return Verdict::unchecked("this version of the operator cannot read the object");
     };
-    if object.meta().deletion_timestamp.is_some() {
+    let namespace = object.meta().namespace.as_deref().unwrap_or_default();
+    let is_ours = reader.applied().scope().contains(namespace);
+    if !is_ours || object.meta().deletion_timestamp.is_some() {
         return Verdict::default();
     }
     let stored = request.old_object.map(|stored| match serde_json::from_str(stored.get()) {

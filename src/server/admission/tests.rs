@@ -5,6 +5,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::crd;
+use crate::domain::scope::Scope;
 use crate::index::{Index, IndexSettings};
 
 const CHOSEN: &str = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
@@ -17,6 +18,15 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let world = Self::unheard();
+        for kind in Kind::ALL {
+            world.index.advanced(kind, None, "1");
+        }
+        world
+    }
+
+    /// Lists were read, but a watch has not been heard of.
+    fn unheard() -> Self {
         let world = Self::unlisted();
         for kind in Kind::ALL {
             world.index.listed(kind, None);
@@ -26,7 +36,11 @@ impl World {
     }
 
     fn unlisted() -> Self {
-        let settings = IndexSettings { for_admission: true, ..IndexSettings::UNLIMITED };
+        Self::of(Scope::CLUSTER)
+    }
+
+    fn of(scope: Scope) -> Self {
+        let settings = IndexSettings { scope, for_admission: true, ..IndexSettings::UNLIMITED };
         let index = Arc::new(Index::new(settings));
         let metrics = Arc::default();
         let router = crate::server::admission(AdmissionState {
@@ -238,6 +252,10 @@ async fn whatever_cannot_be_checked_is_allowed() {
     let duplicate = member("acme", "eve", "ada@acme.example");
     let verdict = World::unlisted().verdict(&duplicate, None).await;
     assert!(verdict.starts_with("conflicts with other objects were not checked"), "{verdict}");
+    let unheard = World::unheard();
+    unheard.add(&member("acme", "ada", "ada@acme.example"));
+    let verdict = unheard.verdict(&duplicate, None).await;
+    assert!(verdict.contains("or not lately"), "the other may have been deleted: {verdict}");
     let newer = with(&duplicate, "/spec/role", json!("Owner"));
     assert!(world.verdict(&newer, None).await.contains("cannot read the object"));
     let bad = with(&duplicate, "/spec/displayName", json!("a\u{1b}b"));
@@ -268,4 +286,18 @@ async fn anything_but_a_review_is_malformed_and_a_large_one_is_read() {
     );
     assert_eq!(world.verdict(&large, Some(&large)).await, "");
     assert_eq!(world.response(vec![b' '; BODIES.max_body + 1]).await.0, 413);
+}
+
+#[tokio::test]
+async fn objects_of_unwatched_namespaces_are_not_judged() {
+    let world = World::of(Scope::new(vec!["acme".into()]));
+    for kind in Kind::ALL {
+        world.index.listed(kind, Some("acme"));
+        world.index.advanced(kind, Some("acme"), "1");
+    }
+    world.index.namespaces_listed([]);
+    world.add(&webapp("acme", "web", "users", Some(CHOSEN)));
+    let other = |namespace| webapp(namespace, "other", "users", Some(CHOSEN));
+    assert_ne!(world.verdict(&other("acme"), None).await, "");
+    assert_eq!(world.verdict(&other("globex"), None).await, "");
 }
