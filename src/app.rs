@@ -65,7 +65,7 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
-    let scope = Scope::new(config.watch_namespace.clone());
+    let scope = config.scope();
     if config.allow_sign_up && scope != Scope::CLUSTER {
         anyhow::bail!(
             "--allow-sign-up and --watch-namespace exclude each other: a sign-up creates a namespace"
@@ -305,7 +305,7 @@ async fn control(
 ) {
     let settings = Settings {
         operator_namespace: config.namespace.clone(),
-        scope: Scope::new(config.watch_namespace.clone()),
+        scope: config.scope(),
         public_url: config.public_url.as_str().to_owned(),
         orphan_grace: config.orphan_grace,
         allow_sign_up: config.allow_sign_up,

@@ -14,6 +14,7 @@ use crate::domain;
 use crate::domain::client::Origin;
 use crate::domain::credential_type::CredentialType;
 use crate::domain::ids::SdkClientId;
+use crate::domain::scope::Scope;
 use crate::telemetry::{self, LogFormat};
 
 /// Flags of `anon-operator run`.
@@ -234,6 +235,12 @@ impl Config {
     #[must_use]
     pub fn has(&self, role: Role) -> bool {
         self.roles.contains(&role)
+    }
+
+    /// The namespaces that this process watches.
+    #[must_use]
+    pub fn scope(&self) -> Scope {
+        Scope::new(self.watch_namespace.clone())
     }
 }
 
