@@ -1,5 +1,6 @@
 //! What the tests stand on: one file per subject.
 
+pub mod api_server;
 pub mod audit;
 pub mod books;
 pub mod caller;
@@ -9,6 +10,7 @@ pub mod description;
 pub mod fuse;
 pub mod http;
 pub mod kubectl;
+pub mod link;
 pub mod manifests;
 pub mod metrics;
 pub mod operator;
@@ -20,6 +22,7 @@ pub mod tokens;
 pub mod turn;
 pub mod wait;
 
+pub use link::Link;
 pub use manifests::*;
 pub use operator::Operator;
 pub use space::Space;
