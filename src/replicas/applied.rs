@@ -212,7 +212,7 @@ mod tests {
         let applied = AppliedVersions::new(Scope::new(vec!["a".into(), "b".into()]), None);
         applied.advanced(Kind::SdkClient, Some("a"), "17");
         assert_eq!(applied.silences(), [], "nothing was heard of the other namespace");
-        std::thread::sleep(Duration::from_millis(3));
+        std::thread::sleep(Duration::from_millis(5));
         applied.advanced(Kind::SdkClient, Some("b"), "17");
         let silences = applied.silences();
         assert!(matches!(silences[..], [(Kind::SdkClient, silence)] if silence.as_millis() >= 3));

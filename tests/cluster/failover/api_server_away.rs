@@ -20,7 +20,7 @@ fn validator(replica: usize) -> Setup {
 
 /// Three replicas, the last of them behind a link.
 async fn replicas(link: &Link) -> [Operator; 3] {
-    let linked = Setup { kubeconfig: link.kubeconfig(), ..validator(2) };
+    let linked = Setup { kubeconfig: Some(link.kubeconfig()), ..validator(2) };
     let leader = Operator::start(&[]).await;
     [leader, Operator::launch(validator(1)).await, Operator::launch(linked).await]
 }

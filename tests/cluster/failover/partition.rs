@@ -18,7 +18,7 @@ fn pod(replica: usize) -> String {
 }
 
 async fn validator(replica: usize, link: Option<&Link>) -> Operator {
-    let kubeconfig = link.and_then(Link::kubeconfig);
+    let kubeconfig = link.map(Link::kubeconfig);
     let flags = vec!["--roles=validator".to_owned()];
     Operator::launch(Setup { replica, flags, kubeconfig, ..Setup::default() }).await
 }
@@ -98,7 +98,7 @@ async fn partitioned_validator_is_waited_for_and_answers_from_what_it_knew() {
 async fn partitioned_leader_stops_leading_and_keeps_answering() {
     let _turn = alone().await;
     let link = Link::new(0);
-    let setup = Setup { kubeconfig: link.kubeconfig(), ..Setup::default() };
+    let setup = Setup { kubeconfig: Some(link.kubeconfig()), ..Setup::default() };
     let partitioned = Operator::launch(setup).await;
     let space = Space::new("leader").await;
     space.apply(&service("before", "Member", "before")).await;

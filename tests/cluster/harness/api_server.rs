@@ -63,8 +63,8 @@ impl Killed {
 
     /// A call of etcd's JSON gateway.
     fn etcd(&self, method: &str, body: &Value) -> Value {
-        let flags = self.program.iter().map(|flag| flag.to_str().unwrap());
-        let server = flags.filter_map(|flag| flag.strip_prefix("--etcd-servers=")).next().unwrap();
+        let mut flags = self.program.iter().map(|flag| flag.to_str().unwrap());
+        let server = flags.find_map(|flag| flag.strip_prefix("--etcd-servers=")).unwrap();
         let file = |name: &str| directory().join("pki").join(name);
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--fail-with-body", "--noproxy", "*"])

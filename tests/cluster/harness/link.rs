@@ -49,8 +49,8 @@ impl Link {
     }
 
     /// The kubeconfig with which the replica uses it.
-    pub fn kubeconfig(&self) -> Option<PathBuf> {
-        Some(self.kubeconfig.clone())
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.kubeconfig.clone()
     }
 
     /// Nothing passes any more, and connections stay open.
