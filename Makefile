@@ -60,7 +60,8 @@ test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rus
 
 # Compiled first, so that no cluster runs during the compilation.
 .PHONY: test-cluster
-test-cluster: prerequisites ## Tests on a real API server
+test-cluster: ## Tests on a real API server
+	@dev/prerequisites cluster
 	tests/cluster/run "$$(cargo test --locked $(CARGO_PROFILE) --test cluster --no-run --message-format=json-render-diagnostics \
 	  | jq -r 'select(.executable and .target.name == "cluster").executable')"
 

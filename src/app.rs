@@ -17,7 +17,6 @@ use tracing::info;
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
 use crate::controller::{self, Settings};
-use crate::domain::scope::Scope;
 use crate::index::{Index, IndexSettings, Reader};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
@@ -64,15 +63,10 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    config.check()?;
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
-    let scope = config.scope();
-    if config.allow_sign_up && scope != Scope::CLUSTER {
-        anyhow::bail!(
-            "--allow-sign-up and --watch-namespace exclude each other: a sign-up creates a namespace"
-        );
-    }
     let index = Arc::new(Index::new(IndexSettings {
-        scope,
+        scope: config.scope(),
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
         for_admission: config.has(Role::Webhook),

@@ -333,6 +333,7 @@ fn every_metric_is_described_and_no_other() {
         catalog::VERIFICATIONS_WAITING,
         catalog::CONNECTIONS,
         catalog::INDEX_OBJECTS,
+        catalog::INDEX_AGE,
         catalog::OBJECTS,
         catalog::API_KEYS_EXPIRING,
         catalog::OLDEST_SIGNING_KEY,
