@@ -17,6 +17,7 @@ mod sign_up;
 mod structured_authentication;
 mod suspended;
 mod sweep;
+mod traces;
 mod two_leaders;
 mod two_operators;
 mod unreadable;
