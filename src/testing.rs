@@ -155,6 +155,11 @@ pub mod server {
         }
     }
 }
+pub mod telemetry {
+    pub mod fields {
+        pub use crate::telemetry::fields::{FIELDS, LogField};
+    }
+}
 pub mod watch {
     pub use crate::watch::run;
     pub mod objects {

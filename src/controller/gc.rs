@@ -142,12 +142,12 @@ async fn pass(
             let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
             // A Secret that cannot be deleted must not protect the following ones.
             if let Err(error) = delete_exactly(&api, &secret).await {
-                warn!(%namespace, %name, component, %error, "failed to delete an orphaned Secret");
+                warn!(kind = "Secret", %namespace, %name, component, %error, "failed to delete an orphaned Secret");
                 continue;
             }
             orphans.clear(&uid);
             context.metrics.swept(component);
-            info!(%namespace, %name, component, "deleted an orphaned Secret");
+            info!(kind = "Secret", %namespace, %name, component, "deleted an orphaned Secret");
         }
     }
     Ok(())

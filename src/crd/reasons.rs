@@ -174,8 +174,7 @@ names! {
 }
 
 names! {
-    /// The reasons of Events, besides those of `Ready` and `FetchFailed`, which are reported as
-    /// Events, too.
+    /// The reasons of Events, besides those of conditions, which are reported as Events, too.
     EventReason,
     /// The type of the Event.
     type_: EventType;

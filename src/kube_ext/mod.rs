@@ -17,4 +17,5 @@ pub mod password_secret;
 pub mod retry;
 pub mod scope;
 pub mod tolerant;
+pub mod traced;
 pub mod utf8;

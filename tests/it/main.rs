@@ -29,6 +29,7 @@ mod integrations;
 mod jwks;
 mod key;
 mod layering;
+mod logs;
 mod paths;
 mod secret_scanning;
 mod support;

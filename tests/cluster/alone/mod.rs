@@ -13,5 +13,6 @@ mod odd_objects;
 mod sign_up;
 mod structured_authentication;
 mod sweep;
+mod traces;
 mod unreadable;
 mod writes;

@@ -5,6 +5,7 @@ pub mod audit;
 pub mod books;
 pub mod caller;
 pub mod cluster;
+pub mod collector;
 pub mod company;
 pub mod description;
 pub mod fuse;

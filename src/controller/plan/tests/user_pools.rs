@@ -206,7 +206,6 @@ fn inline_and_remote_pools() {
     let failed = Known { error: Some(FetchError::TimedOut), ..Known::default() };
     assert_snapshot!(planned(failed), "failed", @"
     status: Reconciling FetchFailed, AnyAudience AudienceNotChecked, FetchFailed TimedOut
-    event: Warning TimedOut
     again: OnChange
     ");
     let set = Some(Arc::new(fetched()));
