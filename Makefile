@@ -65,6 +65,13 @@ test-cluster: ## Tests on a real API server
 	tests/cluster/run "$$(cargo test --locked $(CARGO_PROFILE) --test cluster --no-run --message-format=json-render-diagnostics \
 	  | jq -r 'select(.executable and .target.name == "cluster").executable')"
 
+# The oldest version that the chart can be installed on.
+OLDEST = $(shell sed -n 's/^kubeVersion: ">=\(1\.[0-9]*\)\..*/\1/p' charts/anon-operator/Chart.yaml)
+
+.PHONY: test-oldest
+test-oldest: ## The same on the oldest supported version of Kubernetes
+	ANON_DEV_KUBERNETES=$(OLDEST) $(MAKE) test-cluster
+
 .PHONY: test-launcher
 test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interruption
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
