@@ -49,6 +49,7 @@ lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, 
 	dev/lint-chart
 	dev/lint-dependencies
 	dev/book
+	dev/lint-snippets
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	@# There are no Cargo examples: `--examples` selects the features that clippy has used above, so
 	@# that no dependency is checked twice.

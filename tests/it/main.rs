@@ -17,6 +17,7 @@ mod cli;
 mod clients;
 mod crds;
 mod docs;
+mod documented_commands;
 mod examples;
 mod generated;
 #[path = "../h2/mod.rs"]
