@@ -31,6 +31,7 @@ mod jwks;
 mod key;
 mod layering;
 mod paths;
+mod reference;
 mod secret_scanning;
 mod support;
 mod wire;

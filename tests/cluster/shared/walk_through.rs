@@ -234,6 +234,7 @@ async fn the_readme_and_the_pages_of_reference_get_the_answers_they_describe() {
         ("docs/integrations/introspection.md", vec![valid]),
         ("docs/conditions.md", vec!["hosted", "condition met"]),
         ("docs/troubleshooting.md", vec!["Ready"]),
+        ("docs/members.md", vec!["grace condition met", "lost-laptop"]),
         ("docs/secret-scanning/examples.md", vec![]),
     ];
     for (page, expected) in pages {
