@@ -39,7 +39,7 @@ down: ## Stops what `make up` started
 test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-examples test-gitops test-outside ## Runs lint, then all tests
 
 .PHONY: lint
-lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies; clippy and rustdoc without a warning
+lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies, docs; clippy and rustdoc without a warning
 	cargo fmt --check
 	dev/lint-spelling
 	dev/lint-phrases
@@ -48,6 +48,8 @@ lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, 
 	dev/lint-dockerfile
 	dev/lint-chart
 	dev/lint-dependencies
+	dev/book
+	dev/lint-snippets
 	cargo clippy --locked --all-targets $(CARGO_PROFILE) -- -D warnings
 	@# There are no Cargo examples: `--examples` selects the features that clippy has used above, so
 	@# that no dependency is checked twice.
@@ -133,6 +135,10 @@ bench: prerequisites ## Measures the operator, into target/bench/; ARGS=--quick 
 .PHONY: generate
 generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the generated tables in docs/ and the chart's README
 	UPDATE_GENERATED=1 cargo test --locked $(CARGO_PROFILE) --test it generated
+
+.PHONY: book
+book: prerequisites ## Builds the documentation as a book, and prints its path
+	@dev/book
 
 .PHONY: manifests
 manifests: prerequisites ## Writes plain YAML and a kustomize base into target/manifests/; ARGS="--set …" passes values of the chart

@@ -22,7 +22,7 @@ use clap::{Arg, Args as _, Command};
 use crate::generated::{check, root};
 
 /// The files with this extension in a directory and below it.
-fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
+pub fn files(directory: &Path, extension: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
     entries
         .filter(|path| !path.ends_with("target") && !path.ends_with("node_modules"))

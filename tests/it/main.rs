@@ -17,6 +17,7 @@ mod cli;
 mod clients;
 mod crds;
 mod docs;
+mod documented_commands;
 mod examples;
 mod generated;
 #[path = "../h2/mod.rs"]
@@ -31,6 +32,7 @@ mod key;
 mod layering;
 mod logs;
 mod paths;
+mod reference;
 mod secret_scanning;
 mod support;
 mod wire;
