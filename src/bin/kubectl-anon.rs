@@ -4,21 +4,25 @@
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use anon_operator::kubectl::{self, Cli, Clock as _, Streams, SystemClock};
+use anon_operator::kubectl::{self, Cli, Clock as _, Streams, SystemClock, Terminal};
 use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (mut stdin, mut stdout, mut stderr) = (io::stdin(), io::stdout(), io::stderr());
-    let streams =
-        Streams { stdin: &mut stdin, stdout: &mut stdout, stderr: &mut stderr.by_ref().lock() };
-    match kubectl::run(cli, streams, SystemClock.now()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let streams = Streams {
+        stdin: &mut stdin,
+        stdout: &mut stdout,
+        stderr: &mut stderr,
+        terminal: Terminal::of_process(),
+    };
+    let result = kubectl::run(cli, streams, SystemClock.now());
+    if let Err(error) = &result {
         // The reader of the output, such as `| head`, needs no more of it.
-        Err(error) if kubectl::is_broken_pipe(&error) => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(io::stderr(), "kubectl-anon: {error:#}");
-            ExitCode::FAILURE
+        if kubectl::is_broken_pipe(error) {
+            return ExitCode::SUCCESS;
         }
+        let _ = writeln!(io::stderr(), "kubectl-anon: {error:#}");
     }
+    ExitCode::from(kubectl::exit_code(&result))
 }

@@ -1,14 +1,25 @@
 //! The command-line tool `kubectl-anon`, which is also the kubectl plugin `kubectl anon`.
 //!
 //! Each module has the arguments of a command and the code that runs it. Streams and time are passed
-//! in, so that tests need no process.
+//! in, so that tests need no process. Code that reads the cluster is apart from the code that makes
+//! text of what was read.
+//!
+//! What commands share: [`cluster`] connects and explains errors, [`output`] prints, [`target`] names
+//! objects, [`wait`] waits, [`confirm`] asks, and [`exit`] has the exit codes.
 
+mod cluster;
+mod confirm;
+mod exit;
 mod explain;
 mod inspect;
 mod jwks;
 mod key;
 mod mint;
 mod output;
+mod target;
+mod terminal;
+mod wait;
+mod when;
 
 use std::io::{self, Read, Write};
 
@@ -19,14 +30,16 @@ use jiff::Timestamp;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+pub use exit::exit_code;
 use output::Format;
+pub use terminal::Terminal;
 
-/// Manage anon-operator tokens and API keys
+/// Manage organizations, tokens and API keys of anon-operator
 ///
-/// Only `key rotate` connects to a cluster, and only `token explain` to the operator. If `kubectl-anon` is on the PATH, it is also a kubectl
-/// plugin: `kubectl anon …`.
+/// A command needs no rights in the cluster but yours. If `kubectl-anon` is on the PATH, it is also a
+/// kubectl plugin: `kubectl anon …`.
 #[derive(Debug, Parser)]
-#[command(name = "kubectl-anon", version, bin_name = "kubectl anon")]
+#[command(name = "kubectl-anon", version, bin_name = "kubectl anon", after_long_help = exit::EXIT_CODES)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -89,6 +102,8 @@ pub struct Streams<'s> {
     pub stdout: &'s mut dyn Write,
     /// Notes for people.
     pub stderr: &'s mut dyn Write,
+    /// What the terminal can show.
+    pub terminal: Terminal,
 }
 
 /// Runs a command at time `now`.
@@ -96,16 +111,25 @@ pub struct Streams<'s> {
 /// # Errors
 /// What is wrong, where, and what to do. Never contains a private key or an API key.
 pub fn run(cli: Cli, mut streams: Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
-    match cli.command {
-        Command::Token(Token::Mint(args)) => mint::run(&args, &mut streams, now)?,
-        Command::Token(Token::Inspect(args)) => inspect::run(&args, &mut streams, now)?,
-        Command::Token(Token::Explain(args)) => explain::run(&args, &mut streams)?,
-        Command::Key(command) => key::run(&command, &mut streams, now)?,
-        Command::Version(args) => version(&args, &mut streams)?,
-        Command::Completions { shell } => completions(shell, &mut streams)?,
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run_command(cli.command, &mut streams, now))?;
     streams.stdout.flush()?;
     Ok(())
+}
+
+async fn run_command(
+    command: Command,
+    streams: &mut Streams<'_>,
+    now: Timestamp,
+) -> anyhow::Result<()> {
+    match command {
+        Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
+        Command::Token(Token::Inspect(args)) => inspect::run(&args, streams, now),
+        Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
+        Command::Key(command) => key::run(&command, streams, now).await,
+        Command::Version(args) => version(&args, streams),
+        Command::Completions { shell } => Ok(completions(shell, streams)?),
+    }
 }
 
 /// Whether a command failed only because the reader of its output has closed the pipe.
@@ -114,14 +138,10 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-fn version(args: &Version, streams: &mut Streams<'_>) -> io::Result<()> {
+fn version(args: &Version, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let version = env!("CARGO_PKG_VERSION");
-    match args.output {
-        Format::Text => writeln!(streams.stdout, "kubectl-anon {version}"),
-        Format::Json => {
-            output::json(streams.stdout, &json!({ "clientVersion": { "version": version } }))
-        }
-    }
+    let value = json!({ "clientVersion": { "version": version } });
+    args.output.print(streams.stdout, &value, || format!("kubectl-anon {version}\n"))
 }
 
 fn completions(shell: Shell, streams: &mut Streams<'_>) -> io::Result<()> {
@@ -162,8 +182,12 @@ mod tests {
         let cli = Cli::try_parse_from([&["kubectl-anon"], line].concat())
             .map_err(|error| error.to_string())?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-        let streams =
-            Streams { stdin: &mut input.as_bytes(), stdout: &mut stdout, stderr: &mut stderr };
+        let streams = Streams {
+            stdin: &mut input.as_bytes(),
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            terminal: Terminal::default(),
+        };
         run(cli, streams, now).map_err(|error| format!("{error:#}"))?;
         Ok((String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap()))
     }
