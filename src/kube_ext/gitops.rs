@@ -21,6 +21,11 @@ const MANAGERS: &[(&str, &str)] = &[
     ("helm", "Helm"),
 ];
 
+/// Whether a label or annotation is the mark of a tool.
+pub fn is_mark(name: &str, value: Option<&str>) -> bool {
+    MARKS.iter().any(|mark| mark.0 == name && mark.1.is_none_or(|only| Some(only) == value))
+}
+
 /// The tool that manages the object, if any. Its metadata must contain the managers, as
 /// [`super::tolerant::WithManagers`] retains them.
 pub fn tool<K: Resource>(object: &K) -> Option<&'static str> {
