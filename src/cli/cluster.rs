@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
+use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, PatchParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::NamespaceResourceScope;
 use kube::{Client, Config, Resource};
 
 use super::output::printable;

@@ -1,7 +1,5 @@
 //! Asks before what cannot be undone.
 
-use std::io::Read as _;
-
 use anyhow::bail;
 use clap::Args;
 
@@ -9,7 +7,7 @@ use super::Streams;
 use super::exit::End;
 
 /// The longest answer that is read, in bytes.
-const MAX_ANSWER: u64 = 64;
+const MAX_ANSWER: usize = 64;
 
 /// Options of commands that ask.
 #[derive(Clone, Copy, Debug, Default, Args)]
@@ -42,12 +40,9 @@ pub fn confirm(streams: &mut Streams<'_>, what: &str, yes: bool) -> anyhow::Resu
 
 /// One line of standard input. Byte by byte, so that nothing after it is consumed.
 fn line(streams: &mut Streams<'_>) -> std::io::Result<String> {
-    let mut line = Vec::new();
-    for byte in streams.stdin.take(MAX_ANSWER).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => line.push(byte),
-        }
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < MAX_ANSWER && streams.stdin.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
     }
     Ok(String::from_utf8_lossy(&line).into_owned())
 }

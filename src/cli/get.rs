@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 use super::Streams;
@@ -116,12 +117,8 @@ fn table(keys: &[Key], namespaces: bool, wide: bool, now: Timestamp) -> Table {
     }
     let mut table = Table::new(&header);
     for key in keys {
-        let relative = |time: &Option<_>| -> Cell {
-            let time = time.as_ref();
-            let text = time.map(|time: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Time| {
-                when::relative(now, time.0)
-            });
-            text.unwrap_or_default().into()
+        let relative = |time: &Option<Time>| -> Cell {
+            time.as_ref().map(|time| when::relative(now, time.0)).unwrap_or_default().into()
         };
         let mut row: Vec<Cell> = vec![
             key.owner.as_str().into(),

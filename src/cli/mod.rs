@@ -24,6 +24,7 @@ mod man;
 mod mint;
 mod output;
 mod read;
+mod reference;
 #[cfg(test)]
 mod samples;
 mod status;
@@ -44,6 +45,7 @@ pub use completion::answer as complete;
 pub use exit::exit_code;
 use input::read_input;
 use output::Format;
+pub use reference::reference;
 pub use terminal::Terminal;
 
 /// Manage organizations, tokens and API keys of anon-operator

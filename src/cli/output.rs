@@ -158,7 +158,8 @@ impl Table {
 
     /// The table as text.
     pub fn render(&self, terminal: &Terminal) -> String {
-        let header = self.header.iter().map(|name| Cell::new(Tone::Bold, name)).collect();
+        let header: Vec<Cell> =
+            self.header.iter().map(|name| Cell::new(Tone::Bold, name)).collect();
         let lines: Vec<&Vec<Cell>> = std::iter::once(&header).chain(&self.rows).collect();
         let width = |column: usize| {
             let cells = lines.iter().filter_map(|line| line.get(column));

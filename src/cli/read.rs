@@ -1,9 +1,9 @@
 //! Reads objects for commands that show them. One that cannot be parsed is shown as such, and a kind
 //! that the caller may not read is left out.
 
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ListParams};
-use kube::core::NamespaceResourceScope;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 

@@ -2,8 +2,8 @@
 
 use anyhow::anyhow;
 use clap::Args;
+use kube::Resource as _;
 use kube::api::Patch;
-use kube::{Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::Streams;

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use kube::Resource as _;
 use kube::core::CustomResourceExt as _;
-use kube::{Resource as _, ResourceExt as _};
 
 use crate::crd::{self, Kind, for_each_kind};
 
@@ -32,7 +32,8 @@ macro_rules! parse_kind {
         /// The kind of this singular, plural or short name.
         fn parse_kind(text: &str) -> Option<Kind> {
             $(
-                let names = [stringify!($kind), &crd::$kind::plural(&())];
+                let plural = crd::$kind::plural(&());
+                let names = [stringify!($kind), plural.as_ref()];
                 let short = crd::$kind::shortnames();
                 if names.iter().chain(short).any(|name| name.eq_ignore_ascii_case(text)) {
                     return Some(Kind::$kind);

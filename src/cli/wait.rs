@@ -1,6 +1,6 @@
 //! Waiting until something is so, with progress on standard error.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::Duration;
 
 use clap::Args;

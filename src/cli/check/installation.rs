@@ -130,7 +130,7 @@ async fn of_operator<K>(
     selector: &str,
 ) -> anyhow::Result<Listed<K>>
 where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+    K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
         + Clone
         + std::fmt::Debug
         + serde::de::DeserializeOwned,

@@ -4,6 +4,7 @@ mod installation;
 mod judge;
 mod schema;
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use clap::Args;
@@ -55,7 +56,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let cluster = args.cluster.connect().await?;
     let mut checks = Vec::new();
-    let look = async |now| {
+    let look = async |now: Timestamp| {
         let namespace = args.operator_namespace.as_deref();
         let installation = installation::read(&cluster, namespace).await?;
         anyhow::Ok(judge::judge(&installation, now))
@@ -102,7 +103,8 @@ fn text(checks: &[Check], terminal: &Terminal) -> String {
     for check in checks {
         if let Some(remedy) = &check.remedy {
             let name = terminal.paint(Tone::Bold, check.name);
-            text.push_str(&format!("\n{name}: {}\n", printable(remedy)));
+            // Writing into a String cannot fail.
+            let _ = writeln!(text, "\n{name}: {}", printable(remedy));
         }
     }
     text

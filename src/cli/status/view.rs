@@ -162,9 +162,8 @@ impl Status {
         let name = subject.to_string();
         let is = |object: &ObjectView| object.name == name;
         // A webapp is shown below its pool, and a pool with its webapps.
-        let pools: Vec<_> = self.sdk_clients.iter().filter(|client| is(&client.object));
-        let pools: Vec<_> =
-            pools.into_iter().filter_map(|client| client.user_pool.clone()).collect();
+        let shown = self.sdk_clients.iter().filter(|client| is(&client.object));
+        let pools: Vec<_> = shown.filter_map(|client| client.user_pool.clone()).collect();
         self.organization = self.organization.filter(|object| is(object));
         self.user_pools.retain(|pool| is(&pool.object) || pools.contains(&pool.object.name));
         self.sdk_clients
