@@ -13,10 +13,10 @@ use clap::{Arg, ArgMatches, CommandFactory as _};
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::core::PartialObjectMeta;
-use kube::{Resource as _, ResourceExt as _};
 
 use super::cluster::{Cluster, ClusterArgs};
 use super::output::printable;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use kube::ResourceExt as _;
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
+use kube::{Resource as _, ResourceExt as _};
 use serde_json::{Map, Value};
 
 use super::Streams;

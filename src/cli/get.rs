@@ -10,7 +10,7 @@ use super::cluster::ClusterArgs;
 use super::keys::{self, Key, KeyType};
 use super::output::{self, Cell, ListFormat, Table};
 use super::read::{Listed, Object};
-use super::terminal::{Terminal, Tone};
+use super::terminal::Tone;
 use super::when;
 use crate::crd::{SdkClient, UserPool};
 
@@ -155,6 +155,7 @@ fn tone(key: &Key, now: Timestamp) -> Tone {
 mod tests {
     use super::*;
     use crate::cli::samples;
+    use crate::cli::terminal::Terminal;
 
     #[test]
     fn keys_are_sorted_by_expiry() {
@@ -165,8 +166,20 @@ mod tests {
         let text = |namespaces, wide| {
             table(&keys, namespaces, wide, samples::now()).render(&Terminal::default())
         };
-        insta::assert_snapshot!(text(false, false), @"");
-        insta::assert_snapshot!(text(true, true), @"");
+        insta::assert_snapshot!(text(false, false), @r"
+        OWNER               TYPE         ID                 STATE      CREATED   EXPIRES
+        sdkclient/backend   ApiKey       aaaaaaaaaaaaaaaa   Previous   30d ago   in 5h
+        userpool/users      SigningKey   kWd7mLcFrQbJ8Xo-   Retiring   60d ago   in 90d
+        sdkclient/backend   ApiKey       bbbbbbbbbbbbbbbb   Current    60m ago   -
+        userpool/users      SigningKey   zJ1h9hPMqTqlQTcL   Active     3d ago    -
+        ");
+        insta::assert_snapshot!(text(true, true), @r"
+        NAMESPACE   OWNER               TYPE         ID                         STATE      CREATED   EXPIRES   ALGORITHM   ACTIVE    NEXT-ROTATION
+        acme        sdkclient/backend   ApiKey       aaaaaaaaaaaaaaaa           Previous   30d ago   in 5h     -           -         -
+        acme        userpool/users      SigningKey   kWd7mLcFrQbJ8Xo-retired    Retiring   60d ago   in 90d    ES256       60d ago   -
+        acme        sdkclient/backend   ApiKey       bbbbbbbbbbbbbbbb           Current    60m ago   -         -           -         -
+        acme        userpool/users      SigningKey   zJ1h9hPMqTqlQTcLd8TFnGjR   Active     3d ago    -         ES256       2d ago    in 28d
+        ");
         // Never a hash from which a key could be recognized elsewhere, let alone a key.
         assert!(!serde_json::to_string(&keys).unwrap().contains(&"a".repeat(64)));
     }

@@ -116,10 +116,12 @@ impl Key {
             KeyType::ApiKey => "expires",
         };
         let mut parts = Vec::new();
-        if let Some(time) = self.active_at.as_ref().or(self.created_at.as_ref()) {
-            let began = if self.active_at.is_some() { "signs since" } else { "created" };
-            let began = if self.state == "Retiring" { "signed from" } else { began };
-            parts.push(format!("{began} {}", relative(time)));
+        match (&self.active_at, &self.created_at) {
+            (Some(time), _) if self.state == "Active" => {
+                parts.push(format!("active for {}", when::age(now, Some(time))));
+            }
+            (_, Some(time)) => parts.push(format!("created {}", relative(time))),
+            (_, None) => {}
         }
         if let Some(time) = &self.expires_at {
             let end = if time.0 <= now && self.type_ == KeyType::ApiKey { "expired" } else { end };

@@ -13,7 +13,7 @@ pub struct Terminal {
     /// Standard input and standard error are terminals: a person can be asked.
     pub interactive: bool,
     /// The width of standard error in columns if it is a terminal, on which a line can be redrawn.
-    pub width: Option<u16>,
+    pub width: Option<usize>,
 }
 
 impl Terminal {
@@ -24,7 +24,7 @@ impl Terminal {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let dumb = set("TERM").is_none_or(|term| term == "dumb");
         let error_is_terminal = io::stderr().is_terminal();
-        let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| width);
+        let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| usize::from(width));
         Self {
             colour: io::stdout().is_terminal() && !dumb && set("NO_COLOR").is_none(),
             interactive: io::stdin().is_terminal() && error_is_terminal,

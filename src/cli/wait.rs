@@ -87,8 +87,7 @@ impl Progress {
         match streams.terminal.width {
             Some(width) => {
                 // A line that wraps cannot be redrawn.
-                let fits: String =
-                    text.chars().take(usize::from(width.saturating_sub(1))).collect();
+                let fits: String = text.chars().take(width.saturating_sub(1)).collect();
                 write!(streams.stderr, "\r\u{1b}[K{fits}")?;
             }
             None => writeln!(streams.stderr, "{text}")?,
@@ -116,7 +115,7 @@ mod tests {
     use crate::cli::terminal::Terminal;
 
     /// Waits for the third look, and returns the result and standard error.
-    async fn third_look(timeout: u64, width: Option<u16>) -> (anyhow::Result<u32>, String) {
+    async fn third_look(timeout: u64, width: Option<usize>) -> (anyhow::Result<u32>, String) {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let mut streams = Streams {
             stdin: &mut io::empty(),

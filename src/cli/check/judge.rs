@@ -5,10 +5,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
 use kube::core::CustomResourceExt as _;
-use serde::Serialize;
 
 use super::fresh;
 use super::installation::Installation;
+use super::outcome::{Check, Grade};
 use super::schema;
 use crate::cli::read::{Listed, Readiness};
 use crate::cli::when;
@@ -19,61 +19,6 @@ use crate::names;
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How many names a message lists.
 const MAX_NAMES: usize = 5;
-
-/// The result of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Grade {
-    /// As it should be.
-    Ok,
-    /// It works, and deserves attention.
-    Warn,
-    /// It does not work.
-    Fail,
-    /// The caller may not read what the check is about.
-    Skip,
-}
-
-/// A check.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Check {
-    /// What is checked.
-    pub name: &'static str,
-    /// The result.
-    #[serde(rename = "result")]
-    pub grade: Grade,
-    /// What was found.
-    pub message: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl Check {
-    fn ok(name: &'static str, message: impl Into<String>) -> Self {
-        Self { name, grade: Grade::Ok, message: message.into(), remedy: None }
-    }
-
-    fn skip(name: &'static str, resource: &str) -> Self {
-        let message = format!("you may not list {resource}");
-        Self { name, grade: Grade::Skip, message, remedy: None }
-    }
-
-    fn not_ok(
-        name: &'static str,
-        grade: Grade,
-        message: impl Into<String>,
-        remedy: impl Into<String>,
-    ) -> Self {
-        Self { name, grade, message: message.into(), remedy: Some(remedy.into()) }
-    }
-
-    /// In a line.
-    pub fn line(&self) -> String {
-        format!("{}: {}", self.name, self.message)
-    }
-}
 
 /// All checks, in the order in which to mend what is broken.
 pub fn judge(installation: &Installation, now: Timestamp) -> Vec<Check> {

@@ -2,6 +2,7 @@
 
 mod installation;
 mod judge;
+mod outcome;
 mod schema;
 
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use super::output::{Cell, Format, Table, printable};
 use super::terminal::{Terminal, Tone};
 use super::wait::{self, Look, WaitArgs};
 use crate::clock::to_show;
-use judge::{Check, Grade};
+use outcome::{Check, Grade};
 
 /// Help text below the options.
 pub const EXAMPLES: &str = "\
@@ -111,9 +112,9 @@ fn text(checks: &[Check], terminal: &Terminal) -> String {
 }
 
 /// How long ago something may be before it is old.
-const fn fresh(duration_seconds: i32) -> Duration {
+fn fresh(duration_seconds: i32) -> Duration {
     // A renewal that is on its way, and clocks that differ.
-    Duration::from_secs(duration_seconds.unsigned_abs() as u64 + 5)
+    Duration::from_secs(u64::from(duration_seconds.unsigned_abs()) + 5)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 use serde_json::{Value, json};
 
 use super::installation::Installation;
-use super::judge::{Check, Grade, judge};
+use super::judge::judge;
+use super::outcome::{Check, Grade};
 use crate::cli::read::{Listed, Readiness};
 use crate::cli::samples::{at, failing_pool, now, pool};
 use crate::cli::terminal::Terminal;
@@ -72,7 +73,18 @@ fn judged(installation: &Installation) -> Check {
 fn a_healthy_installation_passes() {
     let checks = judge(&healthy(), now());
     assert!(checks.iter().all(|check| check.grade == Grade::Ok), "{checks:?}");
-    insta::assert_snapshot!(super::text(&checks, &Terminal::default()), @"");
+    let text = super::text(&checks, &Terminal::default());
+    insta::assert_snapshot!(text.replace(env!("CARGO_PKG_VERSION"), "VERSION"), @r"
+    CHECK                RESULT   MESSAGE
+    custom resources     ok       5 kinds are served; you may not read their definitions
+    deployments          ok       ready: anon-operator-api 2/2
+    version              ok       kubectl-anon VERSION, and no operator of another version
+    leader               ok       pod-1, renewed 3s ago
+    validators           ok       1 with a current Lease
+    admission policies   ok       1 installed
+    admission webhook    ok       enabled, with a CA
+    userpools            ok       1 of 1 ready
+    ");
 }
 
 #[test]

@@ -110,6 +110,7 @@ impl Painter<'_> {
     fn client(&self, client: &ClientView) -> Node {
         let what = match client.role {
             Some(role) => format!("service, role {role}"),
+            None if client.user_pool.is_none() => String::new(),
             None => format!("webapp {}", client.client_id.as_deref().unwrap_or_default()),
         };
         let mut node = self.object(&client.object, what.trim_end());
