@@ -78,6 +78,8 @@ pub const SIGN_UP_RECORD: &str = "sign-up";
 /// Value of [`SIGN_UP`].
 pub const SIGN_UP_PENDING: &str = "pending";
 
+/// Name of the Lease of the leader, in the operator's namespace.
+pub const LEADER_LEASE: &str = "anon-operator-leader";
 /// Prefix of the name of a replica's Lease, followed by the name of its Pod. A replica is
 /// identified by this name and never by a label, because the chart's admission policy protects the
 /// name.

@@ -5,6 +5,9 @@
 pub mod app {
     pub use crate::app::run;
 }
+pub mod cli {
+    pub use crate::cli::reference;
+}
 pub mod clock {
     pub use crate::clock::{Clock, SystemClock};
 }

@@ -11,7 +11,7 @@ use kube::{Client, Config};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::output::{self, Format};
+use super::output::{Format, printable};
 use super::{Streams, read_input};
 
 /// The environment variable with the session token.
@@ -61,16 +61,11 @@ pub struct Explain {
 }
 
 /// Prints the explanation.
-pub fn run(args: &Explain, streams: &mut Streams<'_>) -> anyhow::Result<()> {
+pub async fn run(args: &Explain, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let session = session(args)?;
     let credential = text(&args.file, streams.stdin)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let explained = runtime.block_on(ask(args, &session, &credential))?;
-    match args.output {
-        Format::Text => write!(streams.stdout, "{}", table(&explained))?,
-        Format::Json => output::json(streams.stdout, &explained)?,
-    }
-    Ok(())
+    let explained = ask(args, &session, &credential).await?;
+    args.output.print(streams.stdout, &explained, || table(&explained))
 }
 
 fn session(args: &Explain) -> anyhow::Result<Zeroizing<String>> {
@@ -146,11 +141,6 @@ fn table(explained: &Value) -> String {
     text
 }
 
-/// A text without what could control a terminal.
-fn printable(text: &str) -> String {
-    text.chars().filter(|char| !char.is_control()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,7 +158,7 @@ mod tests {
 verdict: invalid (token_expired)
 
 pass         format            a JWT
-FAIL         dates             the token has [2Jexpired
+FAIL         dates             the token has \\u001b[2Jexpired
 not reached  senderConstraint  no `cnf`
 ";
         assert_eq!(table(&explained), expected);

@@ -60,10 +60,7 @@ pub fn run(args: &Inspect, streams: &mut Streams<'_>, now: Timestamp) -> anyhow:
         _ => credential,
     };
     let found = Credential::read(credential)?;
-    match args.output {
-        Format::Text => write!(streams.stdout, "{}", found.text(now))?,
-        Format::Json => output::json(streams.stdout, &found.json(now))?,
-    }
+    args.output.print(streams.stdout, &found.json(now), || found.text(now))?;
     writeln!(streams.stderr, "{}", found.note())?;
     Ok(())
 }

@@ -87,14 +87,11 @@ pub struct Id {
 }
 
 /// Runs a command at time `now`.
-pub fn run(command: &Key, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
+pub async fn run(command: &Key, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     match command {
         Key::Generate(args) => generate(args, streams, now),
         Key::Id(args) => id(args, streams),
-        Key::Rotate(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(rotate(args, streams, now))
-        }
+        Key::Rotate(args) => rotate(args, streams, now).await,
     }
 }
 
@@ -119,14 +116,9 @@ fn id(args: &Id, streams: &mut Streams<'_>) -> anyhow::Result<()> {
         anyhow!("standard input is not a valid API key; `kubectl anon token inspect` shows what is wrong")
     })?;
     let hash = key.hash();
-    match args.output {
-        Format::Text => writeln!(streams.stdout, "id      {}\nsha256  {hash}", hash.id())?,
-        Format::Json => {
-            let value = json!({"id": hash.id(), "sha256": hash.to_string()});
-            output::json(streams.stdout, &value)?;
-        }
-    }
-    Ok(())
+    let value = json!({"id": hash.id(), "sha256": hash.to_string()});
+    let text = || format!("id      {}\nsha256  {hash}\n", hash.id());
+    args.output.print(streams.stdout, &value, text)
 }
 
 /// The key as it is listed in `spec.service.apiKey.hashes`.

@@ -203,3 +203,43 @@ fn help_teaches_with_examples() {
         assert!(help.contains("Examples:") && help.contains("Usage: kubectl anon token"), "{help}");
     }
 }
+
+#[test]
+fn usage_errors_and_failures_have_different_exit_codes() {
+    for (line, code) in [
+        (&["status", "pod/x"][..], 2),
+        (&["suspend", "userpool/users"], 2),
+        (&["no-such-command"], 2),
+        (&["token", "inspect", "junk"], 1),
+        (&["version"], 0),
+    ] {
+        let output = kubectl_anon(line, "");
+        assert_eq!(output.status.code(), Some(code), "{line:?}: {output:?}");
+    }
+    let help = stdout(&kubectl_anon(&["--help"], ""));
+    assert!(help.contains("Exit codes:") && help.contains("3  the answer is no"), "{help}");
+}
+
+#[test]
+fn manual_pages_for_every_command() {
+    let directory = std::env::temp_dir().join(format!("anon-man-{}", uuid::Uuid::new_v4()));
+    let line = ["man", "--output-dir", directory.to_str().unwrap()];
+    stdout(&kubectl_anon(&line, ""));
+    let page = std::fs::read_to_string(directory.join("kubectl-anon-status.1")).unwrap();
+    assert!(directory.join("kubectl-anon-token-mint.1").exists());
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(page.contains(".TH") && page.contains("exit\\-code"), "{page}");
+}
+
+/// kubectl runs the program by this name, with the words after `kubectl anon`.
+#[test]
+fn completes_kubectl_anon_under_another_name() {
+    let directory = std::env::temp_dir().join(format!("anon-bin-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join("kubectl_complete-anon");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kubectl-anon"), &program).unwrap();
+    let output = Command::new(&program).args(["get", "k"]).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let said = stdout(&output);
+    assert!(said.starts_with("keys\tList signing keys") && said.ends_with("\n:4\n"), "{said}");
+}
