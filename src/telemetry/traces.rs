@@ -118,11 +118,13 @@ pub fn reconciled(span: &Span, result: &'static str, requeue: Option<Duration>) 
     };
 }
 
-/// A request to the API server, as part of a request or a reconciliation: what the operator writes
-/// for itself, such as Leases, has no span.
+/// A request to the API server, as part of a reconciliation: what the operator writes for itself, such
+/// as Leases, has no span. What the REST API writes has none either: there, the client knows only the
+/// span of the log lines.
 #[must_use]
 pub fn api_request(method: &Method, resource: &str) -> Span {
-    if !is_on() || Span::current().is_disabled() {
+    let within = Span::current().metadata().is_some_and(|it| it.target() == TARGET);
+    if !is_on() || !within {
         return Span::none();
     }
     let method = known(method);

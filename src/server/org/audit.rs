@@ -60,7 +60,8 @@ pub async fn audited(operation: Operation, mut request: Request, next: Next) -> 
         info!(audit = operation.name(), status = status.as_u16(), error, "{result}");
         response
     };
-    match tokio::spawn(write.instrument(span)).await {
+    // Within the span of a trace, too, which does not follow into a task.
+    match tokio::spawn(write.instrument(span).in_current_span()).await {
         Ok(mut response) => {
             let names = ignored.get().cloned();
             response.headers_mut().extend(names.map(|names| (IGNORED, names)));

@@ -90,6 +90,7 @@ async fn requests_and_reconciliations_are_traced_without_secrets() {
     let of_it = |name| named(name).any(|it| it.parent_span_id == reconciliation.span_id);
     let names: Vec<_> = spans.iter().map(|it| it.name.as_str()).collect();
     assert!(of_it("POST secrets") && of_it("PUT sdkclients"), "{names:?}");
+    assert!(named("authenticate").all(|it| !it.parent_span_id.is_empty()), "{names:?}");
     // The Leases are written outside of everything that is traced.
     assert_eq!(spans.iter().find(|it| it.name.contains("lease")), None);
     let resources = collector.resources();
