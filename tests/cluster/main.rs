@@ -7,8 +7,9 @@
 //!
 //! `shared` has the tests that get on with others: each in a namespace of its own, all with one
 //! operator. `alone` has those that start, kill or starve operators, and therefore have the cluster
-//! to themselves, one after the other; `load` those of them that take long because they do much.
-//! `tests/cluster/run` has two clusters: one for `alone`, one for the other two.
+//! to themselves, one after the other; `load` those of them that take long because they do much;
+//! `restore` deletes everything that there is. `tests/cluster/run` has two clusters: one for `alone`,
+//! one for `shared` and `load`; and then a third one for `restore`.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -29,4 +30,5 @@ mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;
 mod load;
+mod restore;
 mod shared;
