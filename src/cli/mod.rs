@@ -23,14 +23,17 @@ mod keys;
 mod man;
 mod mint;
 mod output;
+mod private_file;
 mod read;
 mod reference;
 #[cfg(test)]
 mod samples;
+mod server;
 mod status;
 mod suspend;
 mod target;
 mod terminal;
+mod validate;
 mod wait;
 mod when;
 
@@ -79,10 +82,13 @@ enum Command {
     /// Print an organization's objects as manifests that can be applied elsewhere
     #[command(after_long_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// Mint tokens with your own key, inspect tokens, and explain verdicts
+    /// Mint tokens with your own key, inspect tokens, validate credentials and explain verdicts
     #[command(subcommand)]
     Token(Token),
-    /// Generate, identify and rotate API keys
+    /// Generate key sets of your own
+    #[command(subcommand)]
+    Jwks(jwks::Jwks),
+    /// Generate and identify API keys
     #[command(subcommand)]
     Key(key::Key),
     /// Print the version of this program
@@ -106,6 +112,9 @@ enum Token {
     /// Decode a token or check the format of an API key, without verifying it
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::Inspect),
+    /// Ask the operator whether a credential is valid
+    #[command(after_long_help = validate::EXAMPLES)]
+    Validate(Box<validate::Validate>),
     /// Show why the operator accepts or rejects a credential, step by step
     #[command(after_long_help = explain::EXAMPLES)]
     Explain(Box<explain::Explain>),
@@ -155,7 +164,9 @@ async fn run_command(
         Command::Export(args) => export::run(&args, streams).await,
         Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
         Command::Token(Token::Inspect(args)) => inspect::run(&args, streams, now),
+        Command::Token(Token::Validate(args)) => validate::run(&args, streams).await,
         Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
+        Command::Jwks(command) => jwks::run(&command, streams),
         Command::Key(command) => key::run(&command, streams, now).await,
         Command::Version(args) => version(&args, streams),
         Command::Completions { shell } => Ok(completion::script(shell, streams)?),
