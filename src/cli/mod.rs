@@ -26,6 +26,7 @@ mod output;
 mod private_file;
 mod read;
 mod reference;
+mod rotate;
 #[cfg(test)]
 mod samples;
 mod server;
@@ -76,6 +77,9 @@ enum Command {
     /// Turn a suspended SdkClient or Member on again
     #[command(after_long_help = suspend::RESUME_EXAMPLES)]
     Resume(suspend::SuspendArgs),
+    /// Rotate the signing key of a UserPool or the API key of an SdkClient
+    #[command(after_long_help = rotate::EXAMPLES)]
+    Rotate(Box<rotate::Rotate>),
     /// Check whether the installation in the cluster is healthy
     #[command(after_long_help = check::EXAMPLES)]
     Check(check::CheckArgs),
@@ -160,6 +164,7 @@ async fn run_command(
         Command::Get(command) => get::run(&command, streams, now).await,
         Command::Suspend(args) => suspend::run(&args, true, streams).await,
         Command::Resume(args) => suspend::run(&args, false, streams).await,
+        Command::Rotate(args) => rotate::run(&args, streams, now).await,
         Command::Check(args) => check::run(&args, streams, now).await,
         Command::Export(args) => export::run(&args, streams).await,
         Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
@@ -167,7 +172,7 @@ async fn run_command(
         Command::Token(Token::Validate(args)) => validate::run(&args, streams).await,
         Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
         Command::Jwks(command) => jwks::run(&command, streams),
-        Command::Key(command) => key::run(&command, streams, now).await,
+        Command::Key(command) => key::run(&command, streams, now),
         Command::Version(args) => version(&args, streams),
         Command::Completions { shell } => Ok(completion::script(shell, streams)?),
         Command::Man(args) => man::run(&args, streams),
