@@ -26,6 +26,7 @@ mod output;
 mod private_file;
 mod read;
 mod reference;
+mod revoke;
 mod rotate;
 #[cfg(test)]
 mod samples;
@@ -80,6 +81,9 @@ enum Command {
     /// Rotate the signing key of a UserPool or the API key of an SdkClient
     #[command(after_long_help = rotate::EXAMPLES)]
     Rotate(Box<rotate::Rotate>),
+    /// Revoke keys, tokens, users or sessions, and wait until every validator enforces it
+    #[command(subcommand, after_long_help = revoke::EXAMPLES)]
+    Revoke(Box<revoke::Revoke>),
     /// Check whether the installation in the cluster is healthy
     #[command(after_long_help = check::EXAMPLES)]
     Check(check::CheckArgs),
@@ -165,6 +169,7 @@ async fn run_command(
         Command::Suspend(args) => suspend::run(&args, true, streams).await,
         Command::Resume(args) => suspend::run(&args, false, streams).await,
         Command::Rotate(args) => rotate::run(&args, streams, now).await,
+        Command::Revoke(command) => revoke::run(&command, streams, now).await,
         Command::Check(args) => check::run(&args, streams, now).await,
         Command::Export(args) => export::run(&args, streams).await,
         Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
