@@ -7,6 +7,7 @@
 //! What commands share: [`cluster`] connects and explains errors, [`output`] prints, [`target`] names
 //! objects, [`wait`] waits, [`confirm`] asks, and [`exit`] has the exit codes.
 
+mod api;
 mod check;
 mod cluster;
 mod completion;
@@ -20,6 +21,7 @@ mod inspect;
 mod jwks;
 mod key;
 mod keys;
+mod login;
 mod man;
 mod mint;
 mod output;
@@ -31,6 +33,7 @@ mod rotate;
 #[cfg(test)]
 mod samples;
 mod server;
+mod session_file;
 mod status;
 mod suspend;
 mod target;
@@ -38,6 +41,7 @@ mod terminal;
 mod validate;
 mod wait;
 mod when;
+mod whoami;
 
 use std::io::{self, Read, Write};
 
@@ -96,6 +100,14 @@ enum Command {
     /// Generate key sets of your own
     #[command(subcommand)]
     Jwks(jwks::Jwks),
+    /// Log in to the REST API as a Member
+    #[command(after_long_help = login::EXAMPLES)]
+    Login(Box<login::Login>),
+    /// End the session of `login`
+    Logout(login::Logout),
+    /// Show who you are, and what you may do
+    #[command(after_long_help = whoami::EXAMPLES)]
+    Whoami(Box<whoami::Whoami>),
     /// Generate and identify API keys
     #[command(subcommand)]
     Key(key::Key),
@@ -177,6 +189,9 @@ async fn run_command(
         Command::Token(Token::Validate(args)) => validate::run(&args, streams).await,
         Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
         Command::Jwks(command) => jwks::run(&command, streams),
+        Command::Login(args) => login::login(&args, streams).await,
+        Command::Logout(args) => login::logout(&args, streams).await,
+        Command::Whoami(args) => whoami::run(&args, streams).await,
         Command::Key(command) => key::run(&command, streams, now),
         Command::Version(args) => version(&args, streams),
         Command::Completions { shell } => Ok(completion::script(shell, streams)?),
