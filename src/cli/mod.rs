@@ -16,6 +16,7 @@ mod exit;
 mod explain;
 mod export;
 mod get;
+mod import;
 mod input;
 mod inspect;
 mod jwks;
@@ -94,6 +95,9 @@ enum Command {
     /// Print an organization's objects as manifests that can be applied elsewhere
     #[command(after_long_help = export::EXAMPLES)]
     Export(export::ExportArgs),
+    /// Print manifests for what another system has
+    #[command(subcommand, after_long_help = import::EXAMPLES)]
+    Import(Box<import::Import>),
     /// Mint tokens with your own key, inspect tokens, validate credentials and explain verdicts
     #[command(subcommand)]
     Token(Token),
@@ -184,6 +188,7 @@ async fn run_command(
         Command::Revoke(command) => revoke::run(&command, streams, now).await,
         Command::Check(args) => check::run(&args, streams, now).await,
         Command::Export(args) => export::run(&args, streams).await,
+        Command::Import(command) => import::run(&command, streams).await,
         Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
         Command::Token(Token::Inspect(args)) => inspect::run(&args, streams, now),
         Command::Token(Token::Validate(args)) => validate::run(&args, streams).await,
