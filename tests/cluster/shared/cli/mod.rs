@@ -1,7 +1,10 @@
 //! `kubectl-anon` as a process, on the real cluster.
 
 mod changing;
+mod credentials;
+mod input;
 mod reading;
+mod staff;
 
 use std::process::{Command, Stdio};
 
