@@ -15,6 +15,7 @@ mod exit;
 mod explain;
 mod export;
 mod get;
+mod inherit;
 mod input;
 mod inspect;
 mod jwks;
@@ -85,6 +86,9 @@ enum Command {
     /// Generate, identify and rotate API keys
     #[command(subcommand)]
     Key(key::Key),
+    /// Take over the signing keys of a former namespace
+    #[command(subcommand)]
+    Keys(inherit::Keys),
     /// Print the version of this program
     Version(Version),
     /// Print a shell completion script
@@ -157,6 +161,7 @@ async fn run_command(
         Command::Token(Token::Inspect(args)) => inspect::run(&args, streams, now),
         Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
         Command::Key(command) => key::run(&command, streams, now).await,
+        Command::Keys(command) => inherit::run(&command, streams, now).await,
         Command::Version(args) => version(&args, streams),
         Command::Completions { shell } => Ok(completion::script(shell, streams)?),
         Command::Man(args) => man::run(&args, streams),

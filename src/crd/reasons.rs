@@ -113,6 +113,11 @@ names! {
         /// Present while a due rotation has to wait.
         UserPool, SdkClient "hosted pools, clients with `delivery`";
     }
+    KeysNotInherited {
+        /// Present while a Secret of the former namespace is marked, and its keys cannot be taken
+        /// over. See [operations.md](operations.md#backup-and-restore).
+        UserPool "hosted pools";
+    }
     KeysDropped {
         /// Present while some keys of the set are unusable. The others are used.
         UserPool "pools that are not hosted";
@@ -148,6 +153,12 @@ names! {
         /// contains the earliest time at which the rotation can continue. Rotate less often, or
         /// shorten the overlap or the lifetime of tokens.
         UserPool, SdkClient;
+    }
+    FormerKeysUnusable = KeysNotInherited {
+        /// The marked Secret has no key set, or the pool would have to publish more than 100 keys.
+        /// The pool uses its own keys. The platform administrator restores the Secret that the
+        /// message names, or removes its label.
+        UserPool;
     }
     UnusableKeys = KeysDropped {
         /// The message names the keys and the causes. If the keys are not for signatures, ignore
@@ -218,6 +229,11 @@ names! {
     }
     KeyDiscarded = Normal {
         /// A next key was removed before it signed, because another algorithm is configured.
+        UserPool "hosted pools";
+    }
+    KeysInherited = Normal {
+        /// The keys of the former namespace of the same name were taken over, as the platform
+        /// administrator decided. The tokens that they signed are valid again.
         UserPool "hosted pools";
     }
     KeyRevoked = Warning {

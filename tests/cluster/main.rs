@@ -8,8 +8,9 @@
 //! `shared` has the tests that get on with others: each in a namespace of its own, all with one
 //! operator. `alone` has those that start operators of their own, `failover` those in which one of
 //! several fails, or the API server does, and `load` those that take long because they do much: these
-//! have the cluster to themselves, one after the other. `tests/cluster/run` has three clusters: one
-//! for `alone`, one for `failover`, one for the other two.
+//! have the cluster to themselves, one after the other. `restore` deletes everything that there is.
+//! `tests/cluster/run` has three clusters: one for `alone`, one for `failover`, one for `shared` and
+//! `load`; and then a fourth one for `restore`.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -31,4 +32,5 @@ mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;
 mod load;
+mod restore;
 mod shared;

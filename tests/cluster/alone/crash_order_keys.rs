@@ -3,7 +3,9 @@
 
 use anon_operator::testing::crd::Revocation;
 use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
 use crate::harness::fuse::{run_until, run_until_dead};
 use crate::harness::signing::{
@@ -107,6 +109,47 @@ async fn dead_after_each_write_of_a_revoked_key() {
         let status = tenant.space.ready::<Revocation>("leak").await.status.unwrap();
         assert_eq!(status.matched[0].id, leaked);
         destroyed_and_replaced(&tenant, &leaked).await;
+        operator.stop().await;
+    }
+}
+
+/// Replaces the signing Secret by one that is stored for a namespace that no longer exists, and is
+/// to be taken over. Returns its manifest.
+async fn former_secret(space: &Space) -> Value {
+    let secret = space.signing_secret("users").await.unwrap();
+    let own = secret.name_any();
+    let mut labels = secret.labels().clone();
+    labels.insert("anon.dev/inherited-by".to_owned(), space.uid.clone());
+    space.operators().delete::<Secret>(&own).await;
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "data": secret.data,
+        "metadata": {
+            "name": own.replace(&space.uid, "former"), "labels": labels,
+            "annotations": secret.annotations(),
+        },
+    })
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_takeover() {
+    let _turn = alone().await;
+    // The Secret, the deletion of the former one, the ConfigMap, status.
+    for writes in 0..4 {
+        let operator = Operator::start(&[]).await;
+        let acme = Acme::new(&operator).await;
+        operator.stop().await;
+        let former = former_secret(&acme.space).await;
+        // The pool starts with a new key before the former one is there.
+        let operator = Operator::start(&[]).await;
+        operator.gives(&acme.token, Some(&acme.web), "401 key_unknown").await;
+        operator.stop().await;
+        let home = acme.space.operators();
+        home.apply(&former).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+
+        let operator = Operator::start(&[]).await;
+        acme.rotated_once(&operator).await;
+        assert!(home.get::<Secret>(former["metadata"]["name"].as_str().unwrap()).await.is_none());
         operator.stop().await;
     }
 }
