@@ -25,3 +25,27 @@ pub fn read_input(path: &str, stdin: &mut dyn Read) -> anyhow::Result<Zeroizing<
     );
     Ok(bytes)
 }
+
+/// Reads the credential in a file, or on standard input for `-`. `Bearer ` in front of it, as in a
+/// copied header, is left out.
+///
+/// # Errors
+/// The input cannot be read or has no credential.
+pub fn read_credential(file: &str, stdin: &mut dyn Read) -> anyhow::Result<Zeroizing<String>> {
+    let bytes = read_input(file, stdin)?;
+    let source = if file == "-" { "standard input" } else { file };
+    let text = std::str::from_utf8(&bytes);
+    let text = text
+        .ok()
+        .with_context(|| format!("{source} is not UTF-8 text, so it is not a credential"))?;
+    let text = text.trim();
+    let text = match text.split_at_checked(7) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
+        _ => text,
+    };
+    anyhow::ensure!(
+        !text.is_empty(),
+        "{source} contains no credential: pass it on standard input or in a file"
+    );
+    Ok(Zeroizing::new(text.to_owned()))
+}

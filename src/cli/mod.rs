@@ -7,6 +7,7 @@
 //! What commands share: [`cluster`] connects and explains errors, [`output`] prints, [`target`] names
 //! objects, [`wait`] waits, [`confirm`] asks, and [`exit`] has the exit codes.
 
+mod api;
 mod check;
 mod cluster;
 mod completion;
@@ -15,25 +16,34 @@ mod exit;
 mod explain;
 mod export;
 mod get;
+mod import;
 mod inherit;
 mod input;
 mod inspect;
 mod jwks;
 mod key;
 mod keys;
+mod login;
 mod man;
 mod mint;
 mod output;
+mod private_file;
 mod read;
 mod reference;
+mod revoke;
+mod rotate;
 #[cfg(test)]
 mod samples;
+mod server;
+mod session_file;
 mod status;
 mod suspend;
 mod target;
 mod terminal;
+mod validate;
 mod wait;
 mod when;
+mod whoami;
 
 use std::io::{self, Read, Write};
 
@@ -74,16 +84,36 @@ enum Command {
     /// Turn a suspended SdkClient or Member on again
     #[command(after_long_help = suspend::RESUME_EXAMPLES)]
     Resume(suspend::SuspendArgs),
+    /// Rotate the signing key of a UserPool or the API key of an SdkClient
+    #[command(after_long_help = rotate::EXAMPLES)]
+    Rotate(Box<rotate::Rotate>),
+    /// Revoke keys, tokens, users or sessions, and wait until every validator enforces it
+    #[command(subcommand, after_long_help = revoke::EXAMPLES)]
+    Revoke(Box<revoke::Revoke>),
     /// Check whether the installation in the cluster is healthy
     #[command(after_long_help = check::EXAMPLES)]
     Check(check::CheckArgs),
     /// Print an organization's objects as manifests that can be applied elsewhere
     #[command(after_long_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// Mint tokens with your own key, inspect tokens, and explain verdicts
+    /// Print manifests for what another system has
+    #[command(subcommand, after_long_help = import::EXAMPLES)]
+    Import(Box<import::Import>),
+    /// Mint tokens with your own key, inspect tokens, validate credentials and explain verdicts
     #[command(subcommand)]
     Token(Token),
-    /// Generate, identify and rotate API keys
+    /// Generate key sets of your own
+    #[command(subcommand)]
+    Jwks(jwks::Jwks),
+    /// Log in to the REST API as a Member
+    #[command(after_long_help = login::EXAMPLES)]
+    Login(Box<login::Login>),
+    /// End the session of `login`
+    Logout(login::Logout),
+    /// Show who you are, and what you may do
+    #[command(after_long_help = whoami::EXAMPLES)]
+    Whoami(Box<whoami::Whoami>),
+    /// Generate and identify API keys
     #[command(subcommand)]
     Key(key::Key),
     /// Take over the signing keys of a former namespace
@@ -110,6 +140,9 @@ enum Token {
     /// Decode a token or check the format of an API key, without verifying it
     #[command(after_long_help = inspect::EXAMPLES)]
     Inspect(inspect::Inspect),
+    /// Ask the operator whether a credential is valid
+    #[command(after_long_help = validate::EXAMPLES)]
+    Validate(Box<validate::Validate>),
     /// Show why the operator accepts or rejects a credential, step by step
     #[command(after_long_help = explain::EXAMPLES)]
     Explain(Box<explain::Explain>),
@@ -155,12 +188,20 @@ async fn run_command(
         Command::Get(command) => get::run(&command, streams, now).await,
         Command::Suspend(args) => suspend::run(&args, true, streams).await,
         Command::Resume(args) => suspend::run(&args, false, streams).await,
+        Command::Rotate(args) => rotate::run(&args, streams, now).await,
+        Command::Revoke(command) => revoke::run(&command, streams, now).await,
         Command::Check(args) => check::run(&args, streams, now).await,
         Command::Export(args) => export::run(&args, streams).await,
+        Command::Import(command) => import::run(&command, streams).await,
         Command::Token(Token::Mint(args)) => mint::run(&args, streams, now),
         Command::Token(Token::Inspect(args)) => inspect::run(&args, streams, now),
+        Command::Token(Token::Validate(args)) => validate::run(&args, streams).await,
         Command::Token(Token::Explain(args)) => explain::run(&args, streams).await,
-        Command::Key(command) => key::run(&command, streams, now).await,
+        Command::Jwks(command) => jwks::run(&command, streams),
+        Command::Login(args) => login::login(&args, streams).await,
+        Command::Logout(args) => login::logout(&args, streams).await,
+        Command::Whoami(args) => whoami::run(&args, streams).await,
+        Command::Key(command) => key::run(&command, streams, now),
         Command::Keys(command) => inherit::run(&command, streams, now).await,
         Command::Version(args) => version(&args, streams),
         Command::Completions { shell } => Ok(completion::script(shell, streams)?),

@@ -3,6 +3,8 @@
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
+use crate::domain::duration;
+
 /// `5m ago`, `in 3d`, or `now`.
 pub fn relative(now: Timestamp, time: Timestamp) -> String {
     let distance = time.duration_since(now);
@@ -11,6 +13,17 @@ pub fn relative(now: Timestamp, time: Timestamp) -> String {
         0 => "now".to_owned(),
         1 => format!("in {text}"),
         _ => format!("{text} ago"),
+    }
+}
+
+/// Parses a time, `now`, or a duration of hours, minutes and seconds before now.
+pub fn past(text: &str, now: Timestamp) -> Option<Timestamp> {
+    if text == "now" {
+        return Some(now);
+    }
+    match duration::parse(text) {
+        Some(ago) => now.checked_sub(ago).ok(),
+        None => text.parse().ok(),
     }
 }
 
@@ -33,6 +46,18 @@ pub fn rough(duration: SignedDuration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_of_the_past() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let seconds = |text| past(text, now).map(Timestamp::as_second);
+        assert_eq!(seconds("now"), Some(1_800_000_000));
+        assert_eq!(seconds("2h"), Some(1_800_000_000 - 7200));
+        assert_eq!(seconds("2027-01-15T08:00:01Z"), Some(1_800_000_001));
+        for bad in ["", "yesterday", "-2h", "2027-01-15"] {
+            assert_eq!(seconds(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn rough_times() {
