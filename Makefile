@@ -62,9 +62,17 @@ test-unit: prerequisites-rust ## Tests that need no cluster, and nothing but Rus
 
 # Compiled first, so that no cluster runs during the compilation.
 .PHONY: test-cluster
-test-cluster: prerequisites ## Tests on a real API server
+test-cluster: ## Tests on a real API server
+	@dev/prerequisites cluster
 	tests/cluster/run "$$(cargo test --locked $(CARGO_PROFILE) --test cluster --no-run --message-format=json-render-diagnostics \
 	  | jq -r 'select(.executable and .target.name == "cluster").executable')"
+
+# The oldest version that the chart can be installed on.
+OLDEST = $(shell sed -n 's/^kubeVersion: ">=\(1\.[0-9]*\)\..*/\1/p' charts/anon-operator/Chart.yaml)
+
+.PHONY: test-oldest
+test-oldest: ## The same on the oldest supported version of Kubernetes
+	ANON_DEV_KUBERNETES=$(OLDEST) $(MAKE) test-cluster
 
 .PHONY: test-launcher
 test-launcher: prerequisites ## Tests of dev/cluster: up, down, run, interruption

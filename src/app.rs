@@ -1,5 +1,7 @@
 //! The composition root: builds every part and starts its tasks.
 
+mod tls;
+
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -17,21 +19,21 @@ use tracing::info;
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
 use crate::controller::{self, Settings};
-use crate::domain::scope::Scope;
 use crate::index::{Index, IndexSettings, Reader};
 use crate::jwks::connect::{Connector, SystemResolver};
 use crate::jwks::{AddressFilter, CONNECT_TIMEOUT, FETCH_TIMEOUT, Fetcher, HostFilter, Trust};
 use crate::kube_ext::error::naming;
+use crate::kube_ext::traced::TracedWrites;
 use crate::kube_ext::utf8;
 use crate::leader;
 use crate::metrics::Metrics;
 use crate::replicas::lease::ReplicaLease;
 use crate::replicas::tracker::ReplicaTracker;
 use crate::server::{
-    self, AdmissionState, ApiState, Certificate, ConnectionLimits, EndpointSettings, Listener,
-    PlatformSettings, RequestLimits, TlsFiles, ValidatorState, VerificationQueue, VerifiedTokens,
+    self, ApiState, ConnectionLimits, EndpointSettings, Listener, PlatformSettings, RequestLimits,
+    ValidatorState, VerificationQueue, VerifiedTokens,
 };
-use crate::watch::{self, webhook_certificate};
+use crate::watch;
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -52,7 +54,8 @@ pub async fn client() -> anyhow::Result<Client> {
     let naming = naming(&config.cluster_url);
     let builder = ClientBuilder::try_from(config);
     let builder = builder.context("the configuration for the API server is not usable")?;
-    Ok(builder.with_layer(&MapResponseLayer::new(utf8::repaired)).with_layer(&naming).build())
+    let builder = builder.with_layer(&MapResponseLayer::new(utf8::repaired)).with_layer(&naming);
+    Ok(builder.with_layer(&TracedWrites).build())
 }
 
 /// Runs everything that `config` asks for, until `shutdown` or until a part fails.
@@ -64,15 +67,10 @@ pub async fn run(
     client: Client,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    config.check()?;
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
-    let scope = config.scope();
-    if config.allow_sign_up && scope != Scope::CLUSTER {
-        anyhow::bail!(
-            "--allow-sign-up and --watch-namespace exclude each other: a sign-up creates a namespace"
-        );
-    }
     let index = Arc::new(Index::new(IndexSettings {
-        scope,
+        scope: config.scope(),
         max_jwks_age: SignedDuration::try_from(config.max_jwks_age)?,
         max_staleness: authenticates.then_some(config.max_staleness),
         for_admission: config.has(Role::Webhook),
@@ -113,15 +111,17 @@ pub async fn run(
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
         let router = server::router(validator, api.transpose()?, request_limits(&config));
-        let tls = public_certificate(&mut tasks, &config, &state, &shutdown)?;
+        let certificate = tls::public_certificate(&mut tasks, &config, &state, &shutdown)?;
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
-        tasks.spawn(async move { Ok(server::serve(public, router, tls, stop, limits).await?) });
+        tasks.spawn(
+            async move { Ok(server::serve(public, router, certificate, stop, limits).await?) },
+        );
     }
 
     if config.has(Role::Webhook) {
-        serve_webhook(&mut tasks, &config, &client, &state, &shutdown)?;
+        tls::serve_webhook(&mut tasks, &config, &client, &state, &shutdown)?;
     }
 
     let (watched, stop) = (client.clone(), shutdown.clone());
@@ -181,77 +181,6 @@ async fn all_ended(
         }
     }
     outcome
-}
-
-/// The certificate of --listen, if it has one.
-fn public_certificate(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    config: &Config,
-    state: &ValidatorState,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Option<Arc<Certificate>>> {
-    let files = config.tls_cert.clone().zip(config.tls_key.clone());
-    let Some((cert, key)) = files else { return Ok(None) };
-    let files = TlsFiles { cert, key };
-    let certificate = unset_certificate("public", state);
-    certificate.offer(files.read());
-    if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
-        anyhow::bail!("{problem} (--tls-cert, --tls-key)");
-    }
-    spawn_follow(tasks, files, &certificate, shutdown);
-    Ok(Some(certificate))
-}
-
-/// Serves the admission webhook. Unlike for --listen, a missing certificate is no reason to stop:
-/// the API server does without a webhook.
-fn serve_webhook(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    config: &Config,
-    client: &Client,
-    state: &ValidatorState,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let socket = listen(config.webhook_listen, "--webhook-listen")?;
-    let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
-    let router = server::admission(AdmissionState { reader, metrics });
-    let certificate = unset_certificate("webhook", state);
-    let files = config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone());
-    if let Some((cert, key)) = files {
-        spawn_follow(tasks, TlsFiles { cert, key }, &certificate, shutdown);
-    } else {
-        let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
-        let (client, namespace) = (client.clone(), config.namespace.clone());
-        tasks.spawn(async move {
-            let offer = |read| certificate.offer(read);
-            let follow = webhook_certificate::follow(client, &namespace, offer);
-            stop.run_until_cancelled(follow).await;
-            Ok(())
-        });
-    }
-    let (stop, limits) = (shutdown.clone(), connection_limits(config, config.drain_timeout));
-    let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
-    let served = server::serve(listener, router, Some(certificate), stop, limits);
-    tasks.spawn(async move { Ok(served.await?) });
-    Ok(())
-}
-
-/// The certificate of a listener, without one yet.
-fn unset_certificate(listener: &'static str, state: &ValidatorState) -> Arc<Certificate> {
-    Certificate::new(listener, Arc::clone(&state.clock), Arc::clone(&state.metrics))
-}
-
-/// Spawns the task that offers to a listener the certificate in the files.
-fn spawn_follow(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    files: TlsFiles,
-    certificate: &Arc<Certificate>,
-    shutdown: &CancellationToken,
-) {
-    let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
-    tasks.spawn(async move {
-        stop.run_until_cancelled(files.follow(&certificate)).await;
-        Ok(())
-    });
 }
 
 fn connection_limits(config: &Config, drain_timeout: Duration) -> ConnectionLimits {

@@ -237,6 +237,18 @@ impl Config {
         self.roles.contains(&role)
     }
 
+    /// Checks what depends on more than one flag.
+    ///
+    /// # Errors
+    /// Two flags exclude each other.
+    pub fn check(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.allow_sign_up || self.scope() == Scope::CLUSTER,
+            "--allow-sign-up and --watch-namespace exclude each other: a sign-up creates a namespace"
+        );
+        Ok(())
+    }
+
     /// The namespaces that this process watches.
     #[must_use]
     pub fn scope(&self) -> Scope {
@@ -327,6 +339,24 @@ fn at_least_a_minute(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn sign_up_needs_the_whole_cluster() {
+        let accepts = |flags: &[&str]| {
+            let required = ["test", "--public-url=https://a.example", "--identity=pod"];
+            let arguments: Arguments = clap::Parser::parse_from(required.iter().chain(flags));
+            arguments.config.check().is_ok()
+        };
+        assert!(accepts(&[]) && accepts(&["--allow-sign-up"]));
+        assert!(accepts(&["--watch-namespace=acme"]));
+        assert!(!accepts(&["--watch-namespace=acme", "--allow-sign-up"]));
+    }
 
     #[test]
     fn public_urls() {

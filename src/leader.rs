@@ -26,9 +26,10 @@ use crate::clock;
 use crate::kube_ext::api::readable;
 use crate::kube_ext::error::{is_conflict, short};
 use crate::kube_ext::tolerant::Tolerant;
+use crate::names;
 
 /// Name of the Lease, in the operator's namespace.
-pub const LEASE_NAME: &str = "anon-operator-leader";
+pub const LEASE_NAME: &str = names::LEADER_LEASE;
 
 /// How long the Lease is valid without renewal.
 const LEASE_DURATION: Duration = Duration::from_secs(15);

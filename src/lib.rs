@@ -41,6 +41,6 @@ pub mod operator {
 
 /// What the program `kubectl-anon` uses.
 pub mod kubectl {
-    pub use crate::cli::{Cli, Streams, is_broken_pipe, run};
+    pub use crate::cli::{Cli, Streams, Terminal, complete, exit_code, is_broken_pipe, run};
     pub use crate::clock::{Clock, SystemClock};
 }

@@ -37,15 +37,16 @@ fn main() -> ExitCode {
 }
 
 fn run_until_stopped(config: Config) -> anyhow::Result<()> {
+    let telemetry = operator::init_telemetry(config.log_format, &config.log_level)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(config));
     // A name resolution in progress blocks a thread and cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
+    telemetry.flush();
     result
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {
-    operator::init_telemetry(config.log_format, &config.log_level)?;
     // One provider for every TLS connection, chosen here and not by a feature that some dependency
     // enables.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -24,6 +24,10 @@ pub const OWNER_NAMESPACE: &str = "anon.dev/owner-namespace";
 /// Annotation: `Retain` or `Delete`. Stored on the Secret, because it is needed after the owner is
 /// deleted.
 pub const DELETION_POLICY: &str = "anon.dev/deletion-policy";
+/// Label on a Secret in the operator's namespace that is stored for a namespace that no longer
+/// exists: the uid of the namespace that takes it over. Set by a platform administrator; see
+/// [`heir`].
+pub const INHERITED_BY: &str = "anon.dev/inherited-by";
 /// Annotation on a delivery Secret: id, hash, state and times of every valid key, so that a lost
 /// status can be recomputed completely.
 pub const KEYS: &str = "anon.dev/keys";
@@ -78,6 +82,8 @@ pub const SIGN_UP_RECORD: &str = "sign-up";
 /// Value of [`SIGN_UP`].
 pub const SIGN_UP_PENDING: &str = "pending";
 
+/// Name of the Lease of the leader, in the operator's namespace.
+pub const LEADER_LEASE: &str = "anon-operator-leader";
 /// Prefix of the name of a replica's Lease, followed by the name of its Pod. A replica is
 /// identified by this name and never by a label, because the chart's admission policy protects the
 /// name.
@@ -126,11 +132,12 @@ pub const MEMBER_ROLE: &str = "member-role";
 
 /// The labels and annotations of watched objects that are kept in memory. All others are dropped,
 /// so a label or annotation that a controller reads from its store or a watch must be listed here.
-const RETAINED_METADATA: [&str; 10] = [
+const RETAINED_METADATA: [&str; 11] = [
     ID,
     OWNER_NAME,
     OWNER_NAMESPACE,
     DELETION_POLICY,
+    INHERITED_BY,
     ROTATE,
     PASSWORD_ID,
     LEAVING,
@@ -188,7 +195,24 @@ pub fn password_secret(namespace_uid: &str, member: &str, id: PasswordId) -> Str
     format!("{namespace_uid}.{member}.{id}.password-hash")
 }
 
-/// The annotations of that Secret. `source` identifies the source of the password.
+/// The uid of the namespace that takes over a Secret of this name and with these labels; `None` if
+/// none does, or if the Secret is stored for that namespace already.
+#[must_use]
+pub fn heir<'l>(secret: &str, labels: &'l BTreeMap<String, String>) -> Option<&'l str> {
+    let heir = labels.get(INHERITED_BY)?;
+    let (stored_for, _) = secret.split_once('.')?;
+    (stored_for != heir).then_some(heir)
+}
+
+/// The name of a Secret that is stored for a namespace, once the namespace with this uid has taken
+/// it over.
+#[must_use]
+pub fn inherited(secret: &str, namespace_uid: &str) -> String {
+    let rest = secret.split_once('.').map_or(secret, |(_, rest)| rest);
+    format!("{namespace_uid}.{rest}")
+}
+
+/// The annotations of a Secret with a password hash. `source` identifies the source of the password.
 #[must_use]
 pub fn password_annotations(member: &ObjectName, source: &str) -> BTreeMap<String, String> {
     BTreeMap::from([
@@ -229,6 +253,18 @@ pub const fn deletion_policy(retain: bool) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_marked_secret_is_inherited_under_the_uid_of_its_heir() {
+        let marked = |uid: &str| BTreeMap::from([(INHERITED_BY.to_owned(), uid.to_owned())]);
+        let (signing, id) = (signing_secret("old", "users"), PasswordId::derive(&["a"]));
+        assert_eq!(heir(&signing, &marked("new")), Some("new"));
+        assert_eq!(heir(&signing, &marked("old")), None);
+        assert_eq!(heir(&signing, &BTreeMap::new()), None);
+        assert_eq!(inherited(&signing, "new"), signing_secret("new", "users"));
+        let hash = password_secret("old", "ada.admin", id);
+        assert_eq!(inherited(&hash, "new"), password_secret("new", "ada.admin", id));
+    }
 
     #[test]
     fn role_bindings_name_their_member() {

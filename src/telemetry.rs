@@ -1,13 +1,28 @@
-//! Logging: one self-contained line per event, with stable fields to filter by. `span` has the
-//! fields of the request or object in progress. Logs go to standard error and never contain tokens,
-//! keys, e-mail addresses or claims.
+//! Logs and traces.
+//!
+//! A log line is one self-contained event, with stable fields to filter by. `span` has the fields of
+//! the request or object in progress. Logs go to standard error and never contain tokens, keys,
+//! e-mail addresses or claims. Neither do [`traces`], which are exported only if that is configured.
 
-use std::io::IsTerminal as _;
+pub mod fields;
+#[cfg_attr(not(feature = "otlp"), path = "telemetry/no_otlp.rs")]
+mod otlp;
+pub mod traces;
+
+use std::io::{IsTerminal as _, stderr};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use tracing_subscriber::EnvFilter;
+use tracing::error;
 use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+use otlp::Exporter;
+
+/// A layer of the one subscriber of the process.
+type BoxedLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -18,27 +33,60 @@ pub enum LogFormat {
     Text,
 }
 
-/// Starts logging for the whole process.
+/// What was started for the whole process.
+#[must_use]
+pub struct Telemetry {
+    exporter: Option<Exporter>,
+}
+
+impl Telemetry {
+    /// Exports the traces that are still in memory, but waits only briefly. Blocks.
+    pub fn flush(self) {
+        if let Some(exporter) = self.exporter {
+            exporter.shut_down();
+        }
+    }
+}
+
+/// Starts logging for the whole process, and traces if the environment configures an exporter.
 ///
 /// # Errors
 /// `filter` is not a filter such as `info` or `anon_operator=debug,kube=warn`.
-pub fn init(format: LogFormat, filter: &str) -> Result<(), ParseError> {
-    // kube logs a response that it cannot decode in full, and that may be a Secret.
-    let filter = EnvFilter::try_new(filter)?.add_directive("kube_client::client=error".parse()?);
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Json => subscriber
+pub fn init(format: LogFormat, filter: &str) -> Result<Telemetry, ParseError> {
+    let filter = EnvFilter::try_new(filter)?
+        // kube logs a response that it cannot decode in full, and that may be a Secret.
+        .add_directive("kube_client::client=error".parse()?)
+        .add_directive(traces::not_logged()?);
+    let lines = fmt::layer().with_writer(stderr);
+    let lines = match format {
+        LogFormat::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(true)
             .with_span_list(false)
-            .init(),
+            .with_filter(filter)
+            .boxed(),
+        // Colors are for terminals only.
         LogFormat::Text => {
-            // Colors are for terminals only.
-            subscriber.with_ansi(std::io::stderr().is_terminal()).compact().init();
+            lines.with_ansi(stderr().is_terminal()).compact().with_filter(filter).boxed()
         }
-    }
-    Ok(())
+    };
+    let exporter = Exporter::from_environment();
+    let mut layers: Vec<BoxedLayer> = vec![lines];
+    layers.extend(
+        exporter
+            .as_ref()
+            .ok()
+            .and_then(Option::as_ref)
+            .map(|exporter| exporter.layer(traces::only())),
+    );
+    tracing_subscriber::registry().with(layers).init();
+    let exporter = exporter.unwrap_or_else(|error| {
+        // Validation must not depend on traces.
+        error!(error, "the OTEL_* variables are unusable; no traces are exported");
+        None
+    });
+    Ok(Telemetry { exporter })
 }
 
 /// The duration for a log field. Of `u128`, the JSON format would write a string and not a number.

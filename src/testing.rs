@@ -5,6 +5,9 @@
 pub mod app {
     pub use crate::app::run;
 }
+pub mod cli {
+    pub use crate::cli::reference;
+}
 pub mod clock {
     pub use crate::clock::{Clock, SystemClock};
 }
@@ -153,6 +156,11 @@ pub mod server {
                 HttpRequest, HttpResponse, Kind, OkHttpResponse, RequestAttributes,
             };
         }
+    }
+}
+pub mod telemetry {
+    pub mod fields {
+        pub use crate::telemetry::fields::{FIELDS, LogField};
     }
 }
 pub mod watch {

@@ -30,13 +30,19 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 const DISTINCT_TOKENS: usize = 100_000;
 /// How long the operator keeps the Secret of a deleted client.
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
+/// The size of the cache of valid tokens: for those that are sent again, and few others.
+const CACHE_MEBIBYTES: u32 = 4;
 /// How long to wait until these Secrets are deleted.
 const SWEEP_TIMEOUT: Duration = Duration::from_secs(90);
 
 pub async fn measure(bench: &Bench) -> anyhow::Result<Case> {
     let (cluster, duration) = (&bench.cluster, bench.options.mixed());
     objects::create_namespace(cluster, NAMESPACE).await?;
-    let flags = vec![format!("--orphan-grace={}s", ORPHAN_GRACE.as_secs())];
+    // With the default, the cache of valid tokens would grow during the whole load.
+    let flags = vec![
+        format!("--orphan-grace={}s", ORPHAN_GRACE.as_secs()),
+        format!("--token-cache-size={CACHE_MEBIBYTES}"),
+    ];
     let launch = Launch { core: Some(SERVER_CORE), flags, ..Launch::default() };
     let operator = Operator::launch(cluster, &launch).await?;
     let loads = loads(bench, &operator).await?;

@@ -5,12 +5,15 @@
 CACHE=$(realpath -ms -- "${ANON_DEV_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/anon-operator}")
 readonly CACHE
 
+# The module of Kubernetes: that of the version that every change is tested with, or of an older one.
+readonly KUBERNETES=kubernetes${ANON_DEV_KUBERNETES:+-$ANON_DEV_KUBERNETES}
+
 # NAME MODULE PACKAGE
-readonly PROGRAMS='etcd             etcd        go.etcd.io/etcd/server/v3
-kube-apiserver           kubernetes  k8s.io/kubernetes/cmd/kube-apiserver
-kube-controller-manager  kubernetes  k8s.io/kubernetes/cmd/kube-controller-manager
-kubectl                  kubernetes  k8s.io/kubernetes/cmd/kubectl
-helm                     helm        helm.sh/helm/v4/cmd/helm'
+readonly PROGRAMS="etcd             etcd         go.etcd.io/etcd/server/v3
+kube-apiserver           $KUBERNETES  k8s.io/kubernetes/cmd/kube-apiserver
+kube-controller-manager  $KUBERNETES  k8s.io/kubernetes/cmd/kube-controller-manager
+kubectl                  $KUBERNETES  k8s.io/kubernetes/cmd/kubectl
+helm                     helm         helm.sh/helm/v4/cmd/helm"
 
 # Additionally those of a node (`run --node`).
 readonly NODE_PROGRAMS='kubelet           kubernetes  k8s.io/kubernetes/cmd/kubelet
@@ -35,8 +38,8 @@ version_of() {
 ldflags() {
   local version major minor package flags='-s -w'
   case $1 in
-    kubernetes)
-      version=$(version_of kubernetes k8s.io/kubernetes)
+    "$KUBERNETES")
+      version=$(version_of "$KUBERNETES" k8s.io/kubernetes)
       IFS=. read -r major minor _ <<<"${version#v}"
       for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
         flags+=" -X $package.gitVersion=$version -X $package.gitTreeState=clean"

@@ -81,7 +81,7 @@ fetch_kubectl() {
 # it, because it is not in a package registry.
 fetch_envtest() {
   local version archive sum fd
-  version=$(version_of kubernetes k8s.io/kubernetes)
+  version=$(version_of "$KUBERNETES" k8s.io/kubernetes)
   archive=envtest-$version-linux-$(uname -m | sed 's/x86_64/amd64/; s/aarch64/arm64/').tar.gz
   sum=$(awk -v archive="$archive" '$2 == archive { print $1 }' "$ROOT/dev/envtest.sha512")
   PREBUILT=$CACHE/envtest-${sum:0:12}

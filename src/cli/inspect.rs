@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use super::Streams;
+use super::input::read_credential;
 use super::output::{self, Format};
-use super::{Streams, read_input};
 use crate::domain::credential::{ApiKey, ApiKeys, Scheme as _, SessionTokens};
 use crate::domain::json::parse_object;
 use crate::domain::token::UnverifiedToken;
@@ -17,12 +18,12 @@ use crate::domain::token::UnverifiedToken;
 /// Help text below the options.
 pub const EXAMPLES: &str = "\
 Nothing is verified: anyone can create a token with this content. POST /v1/validate verifies a
-credential. An argument is recorded in the history of the shell: pass real credentials on standard
-input.
+credential, as `kubectl anon token validate` does. The credential is read from a file or from
+standard input, because arguments are visible to other processes.
 
 Examples:
   # the header and the claims of a token
-  kubectl anon token inspect eyJhbGciOi…
+  kubectl anon token inspect token.jwt
 
   # the id of the ApiKey in a Secret, to compare with `kubectl get sdkclients -o yaml`
   kubectl get secret backend-anon -n acme -o jsonpath='{.data.apiKey}' | base64 -d |
@@ -34,9 +35,9 @@ Examples:
 /// Options of `token inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Inspect {
-    /// The token or API key; `-` or no argument reads standard input
+    /// File with the token or API key; `-` or no argument reads standard input
     #[arg(default_value = "-", hide_default_value = true)]
-    token: String,
+    file: String,
 
     /// Output format
     #[arg(short, long, value_enum, default_value_t = Format::Text)]
@@ -45,27 +46,19 @@ pub struct Inspect {
 
 /// Prints the decoded credential.
 pub fn run(args: &Inspect, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
-    let text = if args.token == "-" {
-        let bytes = read_input("-", streams.stdin)?;
-        String::from_utf8(bytes.to_vec())
-            .ok()
-            .context("standard input is not UTF-8 text, so it is not a credential")?
-    } else {
-        args.token.clone()
-    };
-    let credential = text.trim();
-    // Copied from an Authorization header.
-    let credential = match credential.split_at_checked(7) {
-        Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer ") => rest.trim_start(),
-        _ => credential,
-    };
-    let found = Credential::read(credential)?;
-    match args.output {
-        Format::Text => write!(streams.stdout, "{}", found.text(now))?,
-        Format::Json => output::json(streams.stdout, &found.json(now))?,
-    }
+    let credential = read_credential(&args.file, streams.stdin)?;
+    let found = Credential::read(&credential)?;
+    args.output.print(streams.stdout, &found.json(now), || found.text(now))?;
     writeln!(streams.stderr, "{}", found.note())?;
     Ok(())
+}
+
+/// The claims of a JWT, unverified.
+///
+/// # Errors
+/// It is not a JWT. The message contains nothing of it.
+pub fn claims(token: &str) -> anyhow::Result<Map<String, Value>> {
+    Ok(Jwt::read(token)?.claims)
 }
 
 /// A decoded credential.
@@ -92,9 +85,6 @@ const TIMES: [&str; 4] = ["iat", "nbf", "exp", "auth_time"];
 
 impl Credential {
     fn read(credential: &str) -> anyhow::Result<Self> {
-        if credential.is_empty() {
-            bail!("no token: pass it as the argument or on standard input");
-        }
         if credential.starts_with(ApiKeys::PREFIX) {
             let Some(key) = ApiKey::parse(credential) else { bail!(api_key_error(credential)) };
             return Ok(Self::ApiKey { id: key.hash().id() });
@@ -362,7 +352,7 @@ mod tests {
     #[test]
     fn rejects_what_is_no_credential() {
         for (bad, text) in [
-            (String::new(), "no token"),
+            (String::new(), "no credential"),
             ("a.b".into(), "three parts"),
             ("a.b.c.d.e".into(), "JWE"),
             ("=.a.b".into(), "header is not base64url"),

@@ -1,23 +1,19 @@
-//! `key`: generates API keys whose plain text is never stored in a cluster, and rotates keys.
+//! `key`: generates API keys whose plain text is never stored in a cluster.
 
-mod rotate;
+use std::fs;
+use std::path::Path;
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::{Args, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use super::output::{self, Format};
-use super::{Streams, read_input};
+use super::{Streams, private_file, read_input};
 use crate::crd::ApiKeyHash;
 use crate::domain::credential::ApiKey;
 use crate::domain::duration;
 use crate::domain::stored_key::StoredApiKey;
-use rotate::{ROTATE_EXAMPLES, Rotate, rotate};
 
 /// Commands for API keys.
 #[derive(Debug, Subcommand)]
@@ -27,9 +23,6 @@ pub enum Key {
     Generate(Generate),
     /// Print the id and the SHA-256 of the API key on standard input
     Id(Id),
-    /// Rotate a service client's API key; the old key stays valid for the overlap
-    #[command(after_long_help = ROTATE_EXAMPLES)]
-    Rotate(Rotate),
 }
 
 const GENERATE_EXAMPLES: &str = "\
@@ -41,7 +34,7 @@ Examples:
   # an API key for 90 days, in a file; add the printed entry to `hashes:` of the client
   kubectl anon key generate --expires-in 2160h --key-file api-key
 
-  # add the entry to a client immediately (`kubectl anon key rotate` is easier)
+  # add the entry to a client immediately (`kubectl anon rotate sdkclient/ci` is easier)
   kubectl anon key generate -o json --key-file api-key |
     jq '[{op: \"add\", path: \"/spec/service/apiKey/hashes/-\", value: .}]' |
     kubectl patch sdkclient ci -n acme --type json --patch-file /dev/stdin";
@@ -59,7 +52,7 @@ pub struct Generate {
 
 /// Options for a key that this command generates.
 #[derive(Debug, Args)]
-struct NewKeyArgs {
+pub struct NewKeyArgs {
     /// How long the API key is valid, such as 2160h; if unset, it does not expire
     #[arg(long, value_name = "DURATION")]
     expires_in: Option<String>,
@@ -91,10 +84,6 @@ pub fn run(command: &Key, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::
     match command {
         Key::Generate(args) => generate(args, streams, now),
         Key::Id(args) => id(args, streams),
-        Key::Rotate(args) => {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(rotate(args, streams, now))
-        }
     }
 }
 
@@ -119,18 +108,13 @@ fn id(args: &Id, streams: &mut Streams<'_>) -> anyhow::Result<()> {
         anyhow!("standard input is not a valid API key; `kubectl anon token inspect` shows what is wrong")
     })?;
     let hash = key.hash();
-    match args.output {
-        Format::Text => writeln!(streams.stdout, "id      {}\nsha256  {hash}", hash.id())?,
-        Format::Json => {
-            let value = json!({"id": hash.id(), "sha256": hash.to_string()});
-            output::json(streams.stdout, &value)?;
-        }
-    }
-    Ok(())
+    let value = json!({"id": hash.id(), "sha256": hash.to_string()});
+    let text = || format!("id      {}\nsha256  {hash}\n", hash.id());
+    args.output.print(streams.stdout, &value, text)
 }
 
 /// The key as it is listed in `spec.service.apiKey.hashes`.
-fn listed(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<StoredApiKey> {
+pub fn listed(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<StoredApiKey> {
     // Kubernetes stores whole seconds.
     let now = Timestamp::from_second(now.as_second())?;
     let expires_at = args.expires_in.as_deref().map(|text| {
@@ -142,37 +126,38 @@ fn listed(key: &ApiKey, args: &NewKeyArgs, now: Timestamp) -> anyhow::Result<Sto
     Ok(StoredApiKey::listed(key.hash(), Some(now), expires_at.transpose()?))
 }
 
+impl NewKeyArgs {
+    /// Whether any of the options is set.
+    pub const fn is_set(&self) -> bool {
+        self.expires_in.is_some() || self.key_file.is_some()
+    }
+}
+
 /// Where a new key goes: to a file, before the cluster knows it, or to standard error afterwards.
-struct KeyOutput<'k> {
+pub struct KeyOutput<'k> {
     key: &'k ApiKey,
     file: Option<&'k str>,
 }
 
 impl<'k> KeyOutput<'k> {
     /// Writes the file, if `--key-file` is set.
-    fn open(
+    pub fn open(
         key: &'k ApiKey,
         args: &'k NewKeyArgs,
         streams: &mut Streams<'_>,
     ) -> anyhow::Result<Self> {
         let file = args.key_file.as_deref();
         if let Some(path) = file {
-            // Never overwrite a file, and never let others read it, not even for a moment.
-            let opened = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut opened = opened.with_context(|| {
-                format!("cannot create `{path}`, which must be a new file in an existing directory")
-            })?;
             // Without a line break, which would become part of the key for programs that use the
             // whole file.
-            let written = opened.write_all(key.expose().as_bytes());
-            written.with_context(|| format!("cannot write `{path}`"))?;
+            private_file::create(Path::new(path), key.expose().as_bytes())?;
             writeln!(streams.stderr, "API key written to `{path}`; it is stored nowhere else")?;
         }
         Ok(Self { key, file })
     }
 
     /// The key is in use: shows it, unless it is in a file.
-    fn finish(self, streams: &mut Streams<'_>) -> anyhow::Result<()> {
+    pub fn finish(self, streams: &mut Streams<'_>) -> anyhow::Result<()> {
         if self.file.is_none() {
             writeln!(streams.stderr, "API key, shown only once and not stored:")?;
             writeln!(streams.stderr, "{}", self.key.expose())?;
@@ -181,7 +166,7 @@ impl<'k> KeyOutput<'k> {
     }
 
     /// The key is not in use: deletes the file.
-    fn discard(self, streams: &mut Streams<'_>) {
+    pub fn discard(self, streams: &mut Streams<'_>) {
         if let Some(path) = self.file {
             let _ = match fs::remove_file(path) {
                 Ok(()) => writeln!(streams.stderr, "`{path}` was deleted again"),

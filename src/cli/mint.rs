@@ -1,11 +1,13 @@
 //! `token mint`: signs an appUserIdToken with the user's own private key, offline.
 
+mod key_file;
+
 use anyhow::{anyhow, bail, ensure};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::{Streams, jwks, read_input};
+use super::{Streams, read_input};
 use crate::domain::algorithm::Algorithm;
 use crate::domain::duration;
 use crate::domain::ids::SdkClientId;
@@ -92,7 +94,7 @@ const RESERVED: [(&str, &str); 6] = [
 pub fn run(args: &Mint, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     let claims = claims(args, now)?;
     let file = read_input(&args.jwks, streams.stdin)?;
-    let chosen = jwks::choose(&file, args.kid.as_deref(), args.alg)?;
+    let chosen = key_file::choose(&file, args.kid.as_deref(), args.alg)?;
     let token = sign(&chosen.key, &chosen.kid, &claims)?;
     ensure!(
         token.len() <= MAX_TOKEN_BYTES,
@@ -163,7 +165,8 @@ fn expiry(args: &Mint, issued_at: i64) -> anyhow::Result<i64> {
         .ok_or_else(|| anyhow!("--lifetime ends after the year 9999: choose a shorter one"))
 }
 
-fn algorithm(name: &str) -> Result<Algorithm, String> {
+/// Parses the name of a signature algorithm.
+pub fn algorithm(name: &str) -> Result<Algorithm, String> {
     Algorithm::from_name(name).ok_or_else(|| {
         let names: Vec<_> = Algorithm::ALL.iter().map(|alg| alg.as_str()).collect();
         format!("must be one of {}", names.join(", "))

@@ -62,9 +62,11 @@ pub async fn collect(context: &Context) -> Result<(), Error> {
             Api::namespaced(context.client.clone(), &namespace);
         // A RoleBinding that cannot be deleted must not protect the following ones.
         match remove(&api, &binding).await {
-            Ok(()) => info!(%namespace, %name, "deleted an orphaned RoleBinding"),
+            Ok(()) => {
+                info!(kind = "RoleBinding", %namespace, %name, "deleted an orphaned RoleBinding")
+            }
             Err(error) => {
-                warn!(%namespace, %name, %error, "failed to delete an orphaned RoleBinding");
+                warn!(kind = "RoleBinding", %namespace, %name, %error, "failed to delete an orphaned RoleBinding");
             }
         }
     }

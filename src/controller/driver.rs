@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use kube::Resource;
 use kube::api::Api;
 use serde::de::DeserializeOwned;
-use tracing::{debug, warn};
+use tracing::{Instrument as _, debug, warn};
 
 use super::expectations::{Key, Left};
 use super::kind::HasStatus;
@@ -25,7 +25,7 @@ use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::name::object_name;
-use crate::telemetry::millis;
+use crate::telemetry::{millis, traces};
 use crate::validate::Violations;
 
 /// The pause before an object that could not be read is read again.
@@ -147,22 +147,29 @@ async fn reconcile<K: Reconcile>(
     if let Some(requeue) = context.expectations.check(object, &context.replicas) {
         return Ok(Some(requeue.pause(object, context.clock.now())));
     }
+    let ObjectName { namespace, name } = object_name(object);
+    let span = traces::reconciliation(K::KIND.as_str(), &namespace, &name);
     let start = Instant::now();
-    let result = match &object.0 {
-        Ok(object) => reconcile_readable(object, context).await,
-        Err(unreadable) => {
-            let written = status::write_unreadable::<K>(context, unreadable).await;
-            written.map(|()| ("unreadable", Requeue::OnChange))
+    let steps = async {
+        match &object.0 {
+            Ok(object) => reconcile_readable(object, context).await,
+            Err(unreadable) => {
+                let written = status::write_unreadable::<K>(context, unreadable).await;
+                written.map(|()| ("unreadable", Requeue::OnChange))
+            }
         }
     };
+    let result = Box::pin(steps).instrument(span.clone()).await;
     let label = match &result {
         Ok((label, _)) => label,
         Err(error) => error.class(),
     };
     context.metrics.reconciled(K::KIND.as_str(), label, start.elapsed());
-    let (_, requeue) = result?;
+    let pause = result.as_ref().ok().map(|(_, it)| it.pause(object, context.clock.now()));
+    traces::reconciled(&span, label, pause);
+    result?;
     context.backoff.reset(&Key::of(object));
-    Ok(Some(requeue.pause(object, context.clock.now())))
+    Ok(pause)
 }
 
 /// Returns the metric label of the result, and when to reconcile again.

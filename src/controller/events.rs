@@ -45,9 +45,10 @@ impl EventNote {
         Self { type_, reason: readiness.reason.as_str(), note: readiness.message.clone() }
     }
 
-    /// Reports a condition `FetchFailed`.
-    pub fn fetch_failed(failed: &ExtraCondition) -> Self {
-        Self { type_: EventType::Warning, reason: failed.reason, note: failed.message.clone() }
+    /// Reports a condition other than `Ready`.
+    pub fn condition(condition: &ExtraCondition) -> Self {
+        let note = condition.message.clone();
+        Self { type_: EventType::Warning, reason: condition.reason, note }
     }
 }
 

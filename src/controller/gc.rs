@@ -142,12 +142,12 @@ async fn pass(
             let api: Api<GuardedMeta<Secret>> = Api::namespaced(client.clone(), &namespace);
             // A Secret that cannot be deleted must not protect the following ones.
             if let Err(error) = delete_exactly(&api, &secret).await {
-                warn!(%namespace, %name, component, %error, "failed to delete an orphaned Secret");
+                warn!(kind = "Secret", %namespace, %name, component, %error, "failed to delete an orphaned Secret");
                 continue;
             }
             orphans.clear(&uid);
             context.metrics.swept(component);
-            info!(%namespace, %name, component, "deleted an orphaned Secret");
+            info!(kind = "Secret", %namespace, %name, component, "deleted an orphaned Secret");
         }
     }
     Ok(())
@@ -267,7 +267,14 @@ fn delivery_claims(client: &SdkClient) -> Option<impl Iterator<Item = Claim>> {
 fn claim(sweep: Sweep, secret: &GuardedMeta<Secret>) -> Claim {
     let id = secret.labels().get(names::ID).cloned().unwrap_or_default();
     let place = match sweep {
-        Sweep::SigningKeys | Sweep::Passwords => secret.name_any(),
+        Sweep::SigningKeys | Sweep::Passwords => {
+            let name = secret.name_any();
+            // What will be taken over belongs to the owner already.
+            match names::heir(&name, secret.labels()) {
+                Some(uid) => names::inherited(&name, uid),
+                None => name,
+            }
+        }
         Sweep::ApiKeys => object_name(secret).to_string(),
     };
     (id, place)
@@ -336,6 +343,15 @@ mod tests {
         let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
         let spec = serde_json::json!({"clientId": chosen, "service": service});
         assert!(is_claimed(&client(&spec), &secret("acme", "key", chosen)));
+    }
+
+    #[test]
+    fn a_secret_to_take_over_is_claimed_by_its_new_owner() {
+        let mut former = secret("anon-system", "old.users.signing-keys", "id");
+        assert_eq!(claim(Sweep::SigningKeys, &former).1, "old.users.signing-keys");
+        former.labels_mut().insert(names::INHERITED_BY.to_owned(), "new".to_owned());
+        let claim = claim(Sweep::SigningKeys, &former);
+        assert_eq!(claim, ("id".to_owned(), names::signing_secret("new", "users")));
     }
 
     /// Otherwise an operator that no longer watches a namespace would delete its signing keys.

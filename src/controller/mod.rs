@@ -20,6 +20,7 @@ mod driver;
 mod error;
 mod events;
 pub mod expectations;
+mod former;
 mod gauges;
 mod gc;
 mod kind;
@@ -67,6 +68,7 @@ use crate::validate;
 use backoff::Backoff;
 pub use error::Error;
 use expectations::Expectations;
+use former::FormerSecrets;
 use reminders::Reminders;
 pub use requeue::Requeue;
 use revocation::Withdrawals;
@@ -130,6 +132,8 @@ pub struct Context {
     pub orphaned: Arc<Notify>,
     /// See [`Ownership`].
     pub ownership: Ownership,
+    /// See [`FormerSecrets`].
+    pub former: Arc<FormerSecrets>,
     /// See [`RecordKeyStore`].
     pub record_keys: RecordKeyStore,
     /// Serializes password hashing, because each hash takes 19 MiB.
@@ -149,7 +153,7 @@ impl Context {
     }
 
     /// The uid of a namespace. The names of Secrets that are stored for a namespace contain it, so
-    /// that a re-created namespace does not inherit them.
+    /// that a re-created namespace does not inherit them by itself (see [`former`]).
     async fn namespace_uid(&self, namespace: &str) -> Result<String, Error> {
         let api: Api<GuardedMeta<Namespace>> = Api::all(self.client.clone());
         let namespace = api.read(namespace).await.map_err(Error::api("read Namespace"))?;
@@ -191,6 +195,7 @@ impl Context {
             withdrawals: Withdrawals::default(),
             orphaned: Arc::default(),
             ownership: Ownership::default(),
+            former: Arc::default(),
             record_keys: RecordKeyStore::default(),
             hashing: tokio::sync::Mutex::default(),
             generating: Semaphore::new(cores.map_or(1, usize::from).div_ceil(2)),

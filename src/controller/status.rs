@@ -18,7 +18,7 @@ use super::events::{self, EventNote};
 use super::kind::HasStatus;
 use crate::crd::condition::{self, Readiness, ReadyState};
 use crate::crd::reasons::{ConditionType, ReadyReason};
-use crate::crd::{MatchedCredential, Revocation, SessionStatus};
+use crate::crd::{Kind, MatchedCredential, Revocation, SessionStatus};
 use crate::domain::ids::ObjectName;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::name::object_name;
@@ -189,7 +189,7 @@ pub async fn record_matched(
             if error.refusal().is_none() {
                 return Err(error);
             }
-            warn!(%namespace, %name, %error, "failed to record what a Revocation matches");
+            warn!(kind = Kind::Revocation.as_str(), %namespace, %name, %error, "failed to record what a Revocation matches");
             Ok(())
         }
     }
@@ -199,8 +199,9 @@ fn manager() -> String {
     format!("{}/status", names::MANAGER)
 }
 
-/// Logs the readiness, and publishes an Event if the object has become stalled, or ready again. The
-/// first Ready of an object is not worth an Event, except that a Revocation is enforced.
+/// Logs the readiness, and publishes an Event if the object has become stalled, or ready again, and
+/// for each further condition that is news. The first Ready of an object is not worth an Event, except
+/// that a Revocation is enforced.
 async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
     let previous = object.status().map(K::conditions).unwrap_or_default();
@@ -225,6 +226,9 @@ async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readine
     };
     if is_news {
         events::publish(context, object, EventNote::readiness(readiness)).await;
+    }
+    for note in readiness.notes.iter().filter(|note| note.is_news(previous)) {
+        events::log_and_publish(context, object, EventNote::condition(note)).await;
     }
 }
 

@@ -38,6 +38,17 @@ impl ExtraCondition {
         Self { type_: reason.condition(), reason: reason.as_str(), message: message.into() }
     }
 
+    /// Whether the condition is worth an Event: it is new, or has another reason than before, and
+    /// neither belongs to every rotation nor is what the spec asks for.
+    #[must_use]
+    pub fn is_news(&self, previous: &[Condition]) -> bool {
+        let is_expected = [ExtraReason::WaitingForValidators, ExtraReason::AudienceNotChecked]
+            .iter()
+            .any(|expected| expected.as_str() == self.reason);
+        let before = find(previous, self.type_.as_str());
+        !is_expected && before.is_none_or(|before| before.reason != self.reason)
+    }
+
     /// The condition while a key set cannot be fetched.
     #[must_use]
     pub fn fetch_failed(error: FetchError, message: String) -> Self {
@@ -131,6 +142,22 @@ mod tests {
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_further_condition_is_news_if_it_is_new_and_unexpected() {
+        let dropped = ExtraCondition::new(ExtraReason::UnusableKeys, "key a");
+        let timed_out = ExtraCondition::fetch_failed(FetchError::TimedOut, "late".to_owned());
+        let mut readiness = Readiness::new(ReadyReason::KeysAccepted, "fine");
+        readiness.notes = vec![dropped.clone(), timed_out];
+        let previous = readiness.conditions(&[], Some(1), at(10));
+        assert!(dropped.is_news(&[]) && !dropped.is_news(&previous));
+        let redirected = ExtraCondition::fetch_failed(FetchError::Redirected, "to b".to_owned());
+        assert!(redirected.is_news(&previous), "another reason");
+        for expected in [ExtraReason::WaitingForValidators, ExtraReason::AudienceNotChecked] {
+            assert!(!ExtraCondition::new(expected, "").is_news(&[]));
+        }
+        assert!(ExtraCondition::new(ExtraReason::TooManyKeys, "").is_news(&[]));
     }
 
     #[test]

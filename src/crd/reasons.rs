@@ -113,6 +113,11 @@ names! {
         /// Present while a due rotation has to wait.
         UserPool, SdkClient "hosted pools, clients with `delivery`";
     }
+    KeysNotInherited {
+        /// Present while a Secret of the former namespace is marked, and its keys cannot be taken
+        /// over. See [operations.md](operations.md#backup-and-restore).
+        UserPool "hosted pools";
+    }
     KeysDropped {
         /// Present while some keys of the set are unusable. The others are used.
         UserPool "pools that are not hosted";
@@ -149,6 +154,12 @@ names! {
         /// shorten the overlap or the lifetime of tokens.
         UserPool, SdkClient;
     }
+    FormerKeysUnusable = KeysNotInherited {
+        /// The marked Secret has no key set, or the pool would have to publish more than 100 keys.
+        /// The pool uses its own keys. The platform administrator restores the Secret that the
+        /// message names, or removes its label.
+        UserPool;
+    }
     UnusableKeys = KeysDropped {
         /// The message names the keys and the causes. If the keys are not for signatures, ignore
         /// it; otherwise see [user-pools.md](user-pools.md#usable-keys).
@@ -174,8 +185,7 @@ names! {
 }
 
 names! {
-    /// The reasons of Events, besides those of `Ready` and `FetchFailed`, which are reported as
-    /// Events, too.
+    /// The reasons of Events, besides those of conditions, which are reported as Events, too.
     EventReason,
     /// The type of the Event.
     type_: EventType;
@@ -219,6 +229,11 @@ names! {
     }
     KeyDiscarded = Normal {
         /// A next key was removed before it signed, because another algorithm is configured.
+        UserPool "hosted pools";
+    }
+    KeysInherited = Normal {
+        /// The keys of the former namespace of the same name were taken over, as the platform
+        /// administrator decided. The tokens that they signed are valid again.
         UserPool "hosted pools";
     }
     KeyRevoked = Warning {

@@ -3,6 +3,7 @@
 //! stored keys, the time and the [`Reach`] of the Next key what is to be stored next.
 
 pub mod api_keys;
+pub mod inheritance;
 pub mod listed_keys;
 pub mod signing_keys;
 

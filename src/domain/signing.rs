@@ -10,15 +10,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::crypto::JwtSigner;
 use jsonwebtoken::signature::{Error as SignatureError, Signer};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::algorithm::{Algorithm, VerifyingAlgorithm};
 use super::jwk::Jwk;
 
-/// A private key that signs with one algorithm. It has no `Debug`, and its only serialized form is
-/// [`Self::to_pkcs8`].
+mod export;
+
+/// A private key that signs with one algorithm. It has no `Debug`, and its only serialized forms are
+/// [`Self::to_pkcs8`] and, for keys that the operator does not store, [`Self::private_jwk`].
 pub struct SigningKey {
     algorithm: Algorithm,
     pair: Pair,
@@ -190,16 +192,22 @@ fn ecdsa(algorithm: Algorithm) -> &'static EcdsaSigningAlgorithm {
 }
 
 /// A JWK with its private members. No `Debug`; wiped on drop.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 pub struct PrivateJwk {
     /// The public members.
     #[serde(flatten)]
     pub public: Jwk,
+    #[serde(skip_serializing_if = "Option::is_none")]
     d: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     p: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     q: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dp: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dq: Option<Zeroizing<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     qi: Option<Zeroizing<String>>,
 }
 

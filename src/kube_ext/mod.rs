@@ -7,14 +7,16 @@
 //! exists. So no object is read through a plain `Api<Secret>`; see [`tolerant::Tolerant`].
 //!
 //! Besides, what every client of the API server needs once: names, errors, guarded deletions,
-//! retries after a conflict, and the Secrets that two of them write.
+//! retries after a conflict, which tool manages an object, and the Secrets that two of them write.
 
 pub mod api;
 pub mod error;
+pub mod gitops;
 pub mod name;
 pub mod pages;
 pub mod password_secret;
 pub mod retry;
 pub mod scope;
 pub mod tolerant;
+pub mod traced;
 pub mod utf8;

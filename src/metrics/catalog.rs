@@ -112,6 +112,8 @@ catalog! {
         "Requests that exceeded a rate limit, by limit: `login_email`, `login_peer`, `sign_up_email`, `sign_up_peer`, `member` and `organization`";
     INDEX_OBJECTS = "anon_index_objects", Gauge, ["kind"], EveryReplica,
         "Objects that the replica serves";
+    INDEX_AGE = "anon_index_age_seconds", Gauge, ["kind"], EveryReplica,
+        "How long the replica has received nothing from the API server about this kind, in seconds. The API server sends something about every minute. The replica answers from what it knew by then, until `--max-staleness`. Not exposed before the kind has been listed";
     ADMISSION_REVIEWS = "anon_admission_reviews", Counter, ["kind", "verdict"], EveryReplica,
         "Reviews of the [admission webhook](admission.md) by kind and verdict: `allowed`, `warned`, `rejected`, or `unchecked` because the replica had not read all objects, or not this one; those are allowed";
     TLS_CERTIFICATES = "anon_tls_certificates", Counter, ["listener", "outcome"], EveryReplica,

@@ -85,6 +85,11 @@ impl EndpointRequests {
         Self { endpoint, results: std::array::from_fn(|_| Durations::default()) }
     }
 
+    /// The value of the label `endpoint`.
+    pub const fn endpoint(&self) -> &'static str {
+        self.endpoint
+    }
+
     /// Counts a request.
     pub fn record(&self, status: u16, took: Duration) {
         // There is one for each result.

@@ -137,6 +137,22 @@ impl AppliedVersions {
         self.heard.iter().all(|time| self.is_within(limit, time))
     }
 
+    /// How long nothing was heard of each kind: of the watch that has been silent for longest.
+    /// Without the kinds that have a watch of which nothing was ever heard.
+    #[must_use]
+    pub fn silences(&self) -> Vec<(Kind, Duration)> {
+        let now = millis(self.start.elapsed());
+        let mut silences = Vec::new();
+        for kind in Kind::ALL {
+            let heard = self.watches.all().zip(&self.heard).filter(|((of, _), _)| *of == kind);
+            let oldest = heard.map(|(_, time)| time.load(Ordering::Relaxed)).min().unwrap_or(0);
+            if oldest > 0 {
+                silences.push((kind, Duration::from_millis(now.saturating_sub(oldest))));
+            }
+        }
+        silences
+    }
+
     fn is_within(&self, limit: Duration, time: &AtomicU64) -> bool {
         let (time, now) = (time.load(Ordering::Relaxed), millis(self.start.elapsed()));
         time > 0 && now.saturating_sub(time) <= millis(limit)
@@ -189,6 +205,19 @@ mod tests {
         let applied = AppliedVersions { max_staleness: Some(Duration::ZERO), ..applied };
         std::thread::sleep(Duration::from_millis(3));
         assert!(!applied.is_fresh());
+    }
+
+    #[test]
+    fn the_silence_of_a_kind_is_that_of_its_quietest_watch() {
+        let applied = AppliedVersions::new(Scope::new(vec!["a".into(), "b".into()]), None);
+        applied.advanced(Kind::SdkClient, Some("a"), "17");
+        assert_eq!(applied.silences(), [], "nothing was heard of the other namespace");
+        std::thread::sleep(Duration::from_millis(5));
+        applied.advanced(Kind::SdkClient, Some("b"), "17");
+        let silences = applied.silences();
+        assert!(matches!(silences[..], [(Kind::SdkClient, silence)] if silence.as_millis() >= 3));
+        applied.advanced(Kind::SdkClient, Some("a"), "17");
+        assert!(applied.silences()[0].1 < silences[0].1 + Duration::from_secs(1));
     }
 
     #[test]

@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use backon::ExponentialBuilder;
 use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ObjectMeta, PartialObjectMeta};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, Event, ExponentialBackoff, watcher};
 use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -50,6 +51,10 @@ const REPORT_DELAY: Duration = Duration::from_secs(10);
 const POD_CHECK_DELAY: Duration = Duration::from_secs(40);
 /// How long the API server may take to answer about a Pod.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// The pauses before the Leases are watched again. Shorter than those of other watches, because
+/// rotations and revocations wait until the acknowledgements are known.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 /// How often the Leases of silent validators are removed.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -260,7 +265,13 @@ impl ReplicaTracker {
             }
         }
         let api: Api<LeaseMeta> = Api::namespaced(client, namespace);
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let backoff = ExponentialBuilder::default()
+            .with_min_delay(MIN_BACKOFF)
+            .with_max_delay(MAX_BACKOFF)
+            .without_max_times()
+            .with_jitter();
+        let backoff = ExponentialBackoff::from(backoff);
+        let events = watcher(api, watcher::Config::default()).backoff(backoff);
         pin_mut!(events);
         let mut listing = HashMap::new();
         while let Some(event) = events.next().await {

@@ -26,9 +26,9 @@ use super::worker_slot::WorkerSlot;
 /// How long a client may take to read a response, counted from its start.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long an HTTP/1.1 connection has to be idle before it is closed gracefully. A client that uses
-/// it all the time may be sending the next request just now, and would lose it; this request is
-/// answered instead, with `Connection: close`.
+/// How long an HTTP/1.1 connection has to be idle before it is closed gracefully. A client that has
+/// just opened it, or uses it all the time, may be sending a request just now, and would lose it; this
+/// request is answered instead, with `Connection: close`.
 const LAST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 
 /// What the connections of a listener may take.
@@ -170,7 +170,7 @@ impl InFlight {
     pub fn respond(self: Arc<Self>, mut response: Response) -> Response<Held<Body, Self>> {
         let mut state = self.connection.state.lock();
         state.respond(self.number, Instant::now());
-        if state.drain && state.wire.is_http1() {
+        if state.is_last {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         drop(state);
@@ -203,6 +203,8 @@ struct State {
     /// When the last request in flight ended; before the first one, when the connection was
     /// accepted.
     idle_since: Instant,
+    /// Whether the response in flight says that it is the last one.
+    is_last: bool,
     /// Whether to close the connection gracefully, and since when that is under way.
     drain: bool,
     draining_since: Option<Instant>,
@@ -217,6 +219,7 @@ impl State {
             in_flight: Vec::new(),
             requests: 0,
             idle_since: now,
+            is_last: false,
             drain: false,
             draining_since: None,
             abort: false,
@@ -245,6 +248,7 @@ impl State {
     }
 
     fn respond(&mut self, number: u64, now: Instant) {
+        self.is_last = self.drain && self.wire.is_http1();
         for (other, since) in &mut self.in_flight {
             if *other == number {
                 *since = Some(now);
@@ -276,7 +280,7 @@ impl State {
             return Step::Close(Close::Now);
         }
         if !draining && self.head_since.is_none() && (due || self.drain) {
-            let quiet = if due { now } else { self.quiet_from() };
+            let quiet = if due { now } else { self.quiet_from(now) };
             if quiet > now {
                 return Step::Wait(quiet - now);
             }
@@ -290,14 +294,18 @@ impl State {
     }
 
     /// From when on the connection can be closed gracefully without losing a request that its client
-    /// is likely to send. HTTP/2 tells the client (GOAWAY), and so does a response in flight.
-    fn quiet_from(&self) -> Instant {
-        let quiet = if self.wire.is_http1() && self.requests > 0 && self.in_flight.is_empty() {
-            LAST_REQUEST_GRACE
-        } else {
-            Duration::ZERO
-        };
-        self.idle_since + quiet
+    /// is likely to send. HTTP/2 tells the client (GOAWAY), and so does a response that is still to
+    /// begin. One that began before the drain does not: its client may send another request.
+    fn quiet_from(&self, now: Instant) -> Instant {
+        // Before the first request, the protocol may be unknown.
+        if !self.wire.is_http1() && self.requests > 0 {
+            return self.idle_since;
+        }
+        if self.in_flight.is_empty() {
+            return self.idle_since + LAST_REQUEST_GRACE;
+        }
+        let has_begun = self.response_starts().next().is_some();
+        if has_begun && !self.is_last { now + LAST_REQUEST_GRACE } else { now }
     }
 
     /// When the connection has to be closed if nothing else happens. `None` while requests are
@@ -313,5 +321,48 @@ impl State {
             (None, Some(since)) => since.max(self.idle_since) + limits.head_timeout,
             (None, None) => self.idle_since + limits.idle_timeout,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    fn wait(seconds: u64) -> Step {
+        Step::Wait(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn drain_waits_a_second_for_the_first_request() {
+        let (start, limits) = (Instant::now(), ConnectionLimits::default());
+        let mut state = State::new(start);
+        state.drain = true;
+        assert_eq!(state.step(start, &limits), wait(1));
+        assert_eq!(state.step(start + LAST_REQUEST_GRACE, &limits), Step::Close(Close::Gracefully));
+    }
+
+    #[test]
+    fn drain_waits_a_second_after_a_response_that_did_not_say_that_it_is_the_last() {
+        let (start, limits) = (Instant::now(), ConnectionLimits::default());
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        for drained_first in [false, true] {
+            let mut state = State::new(start);
+            state.received(REQUEST, start);
+            let number = state.begin();
+            state.drain = drained_first;
+            state.respond(number, start);
+            state.drain = true;
+            assert_eq!(state.is_last, drained_first);
+            if drained_first {
+                assert_eq!(state.step(at(0), &limits), Step::Close(Close::Gracefully));
+                continue;
+            }
+            assert_eq!(state.step(at(0), &limits), wait(1));
+            state.end(number, at(5));
+            assert_eq!(state.step(at(5), &limits), wait(1));
+            assert_eq!(state.step(at(6), &limits), Step::Close(Close::Gracefully));
+        }
     }
 }

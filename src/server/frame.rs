@@ -16,6 +16,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::time::timeout;
 use tower::{Layer, Service};
+use tracing::{Instrument as _, Span};
 
 use super::ApiError;
 use super::arrival::Arrival;
@@ -23,7 +24,8 @@ use super::concurrency::RequestLimiter;
 use super::error::panicked;
 use super::request_id::{self, REQUEST_ID};
 use super::worker_slot::WorkerSlot;
-use crate::metrics::requests::EndpointRequests;
+use crate::metrics::requests::{EndpointRequests, RequestResult};
+use crate::telemetry::traces;
 
 /// How long a request may take after its body has been read, including the wait for a place.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -73,6 +75,7 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let start = Instant::now();
         let id = request_id::ensure(&mut request);
+        let span = traces::request(self.frame.requests.endpoint(), &request);
         // Most requests have no body and find a free place.
         let slot = request.body().is_end_stream().then(|| self.frame.limiter.try_enter()).flatten();
         let work = if let Some(slot) = slot {
@@ -84,12 +87,14 @@ where
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let requests = Arc::clone(&self.frame.requests);
-        Box::pin(async move {
+        let handled = async move {
             let mut response = work.await.unwrap_or_else(panicked);
             response.headers_mut().insert(REQUEST_ID, id);
             requests.record(response.status().as_u16(), start.elapsed());
             Ok(response)
-        })
+        };
+        // Most processes export no traces.
+        if span.is_disabled() { Box::pin(handled) } else { Box::pin(traced(handled, span)) }
     }
 }
 
@@ -118,6 +123,17 @@ where
         }
     })
     .await
+}
+
+/// Handles a request in its span.
+async fn traced(
+    handled: impl Future<Output = Result<Response, Infallible>>,
+    span: Span,
+) -> Result<Response, Infallible> {
+    let response = handled.instrument(span.clone()).await?;
+    let status = response.status().as_u16();
+    traces::responded(&span, status, RequestResult::of(status).as_str());
+    Ok(response)
 }
 
 /// Lets the request occupy its place until its response has been sent.

@@ -14,14 +14,18 @@ pub async fn livez() -> &'static str {
 }
 
 /// 200 while the replica can answer: once every kind has been listed, so that absence means
-/// something, and until the index is too old. Otherwise traffic should go to another replica.
+/// something, and until the index is too old. Otherwise traffic should go to another replica. The
+/// second line has the age of the index, for people; metrics have it by kind.
 pub async fn readyz(State(state): State<Arc<ValidatorState>>) -> Response {
-    match state.reader.answers() {
-        Ok(()) => "ok\n".into_response(),
-        Err(reason) => {
-            (StatusCode::SERVICE_UNAVAILABLE, format!("{}\n", reason.message())).into_response()
-        }
-    }
+    let (status, message) = match state.reader.answers() {
+        Ok(()) => (StatusCode::OK, "ok"),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason.message()),
+    };
+    let oldest = state.reader.applied().silences().into_iter().max_by_key(|(_, silence)| *silence);
+    let age = oldest.map_or_else(String::new, |(kind, silence)| {
+        format!("received nothing about {} for {} s\n", kind.as_str(), silence.as_secs())
+    });
+    (status, format!("{message}\n{age}")).into_response()
 }
 
 /// The metrics in OpenMetrics text format.

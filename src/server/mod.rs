@@ -25,6 +25,7 @@ mod wire;
 mod worker_slot;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
@@ -113,6 +114,12 @@ pub fn admin(state: ValidatorState) -> Router {
     let reader = state.reader.clone();
     state.metrics.sample(&catalog::INDEX_OBJECTS, "index", move || {
         reader.sizes().into_iter().map(|(kind, count)| (vec![kind], value(count))).collect()
+    });
+    let applied = Arc::clone(state.reader.applied());
+    state.metrics.sample(&catalog::INDEX_AGE, "index", move || {
+        let seconds = |silence: Duration| i64::try_from(silence.as_secs()).unwrap_or(i64::MAX);
+        let silences = applied.silences().into_iter();
+        silences.map(|(kind, silence)| (vec![kind.as_str()], seconds(silence))).collect()
     });
     Router::new()
         .route("/livez", get(health::livez))

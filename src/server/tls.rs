@@ -127,7 +127,7 @@ impl Certificate {
                     } else {
                         "there is none"
                     };
-                    error!(listener = self.listener, %problem, "the certificate is unusable; {remains}");
+                    error!(listener = self.listener, error = %problem, "the certificate is unusable; {remains}");
                     self.metrics.certificate_read(self.listener, "rejected");
                 }
                 state.problem = Some(problem);

@@ -201,8 +201,9 @@ impl<K: Indexed> Watch<'_, K> {
             }
             Err(invalid) => {
                 // It is not served, and must not block the other objects of its kind.
-                warn!(kind = K::KIND.as_str(), object = %name, error = %invalid.error, "ignoring an unreadable object");
                 self.index.withdraw::<K>(&name);
+                let (kind, ObjectName { namespace, name }) = (K::KIND.as_str(), name);
+                warn!(kind, %namespace, %name, error = %invalid.error, "ignoring an unreadable object");
                 false
             }
         }

@@ -6,9 +6,11 @@
 //! ```
 //!
 //! `shared` has the tests that get on with others: each in a namespace of its own, all with one
-//! operator. `alone` has those that start, kill or starve operators, and therefore have the cluster
-//! to themselves, one after the other; `load` those of them that take long because they do much.
-//! `tests/cluster/run` has two clusters: one for `alone`, one for the other two.
+//! operator. `alone` has those that start operators of their own, `failover` those in which one of
+//! several fails, or the API server does, and `load` those that take long because they do much: these
+//! have the cluster to themselves, one after the other. `restore` deletes everything that there is.
+//! `tests/cluster/run` has three clusters: one for `alone`, one for `failover`, one for `shared` and
+//! `load`; and then a fourth one for `restore`.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -23,10 +25,12 @@
 )]
 
 mod alone;
+mod failover;
 #[path = "../h2/mod.rs"]
 mod h2;
 mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;
 mod load;
+mod restore;
 mod shared;

@@ -1,7 +1,9 @@
 //! The binary `kubectl-anon`, as people run it. Its tokens are verified by a library that is not
 //! ours.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output, Stdio};
 
 use base64::Engine as _;
@@ -136,6 +138,28 @@ fn minted_tokens_are_verified_by_another_library() {
 }
 
 #[test]
+fn a_generated_key_set_is_private_and_signs() {
+    let directory = std::env::temp_dir().join(format!("anon-jwks-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).unwrap();
+    for (alg, algorithm) in
+        [("RS256", Algorithm::RS256), ("ES256", Algorithm::ES256), ("EdDSA", Algorithm::EdDSA)]
+    {
+        let file = directory.join(alg);
+        let line = ["jwks", "generate", "--alg", alg, "--out", file.to_str().unwrap()];
+        let public: Value = serde_json::from_str(&stdout(&kubectl_anon(&line, ""))).unwrap();
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let private: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let private_part = private["keys"][0]["d"].as_str().unwrap();
+        assert!(!public.to_string().contains(private_part));
+        mint_and_verify(&private, &[], &public["keys"][0], algorithm);
+        let said = failure(&kubectl_anon(&line, ""));
+        assert!(said.contains("must be a new file"), "{said}");
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
+
+#[test]
 fn an_rsa_key_without_alg_signs_ps256_on_request() {
     let mut rsa = rfc7517_a2()["keys"][1].clone();
     rsa.as_object_mut().unwrap().remove("alg");
@@ -173,15 +197,18 @@ fn what_was_minted_can_be_inspected() {
     assert_eq!(found["expired"], false);
     assert_eq!(found["refusedBecause"], Value::Null);
     assert!(String::from_utf8(output.stderr).unwrap().contains("not verified"));
-    let text = stdout(&kubectl_anon(&["token", "inspect", token.trim()], ""));
+    let text = stdout(&kubectl_anon(&["token", "inspect"], &format!("Bearer {token}")));
     assert!(text.contains("(in 59m") || text.contains("(in 1h0m"), "{text}");
 }
 
 #[test]
 fn nobody_reads_the_output_and_nothing_panics() {
-    for line in
-        [&["completions", "bash"][..], &["version"], &["--help"], &["token", "inspect", "a.b"]]
-    {
+    for line in [
+        &["completions", "bash"][..],
+        &["version"],
+        &["--help"],
+        &["token", "inspect", "/dev/null"],
+    ] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_kubectl-anon"))
             .args(line)
             .stdout(Stdio::piped())
@@ -202,4 +229,76 @@ fn help_teaches_with_examples() {
         let help = stdout(&kubectl_anon(&["token", command, "--help"], ""));
         assert!(help.contains("Examples:") && help.contains("Usage: kubectl anon token"), "{help}");
     }
+}
+
+#[test]
+fn usage_errors_and_failures_have_different_exit_codes() {
+    for (line, code) in [
+        (&["status", "pod/x"][..], 2),
+        (&["suspend", "userpool/users"], 2),
+        (&["no-such-command"], 2),
+        (&["token", "inspect", "/no/such/file"], 1),
+        (&["revoke", "sessions", "sdkclient/x"], 2),
+        (&["rotate", "member/x"], 2),
+        (&["revoke", "user", "u", "--pool=users", "--wait"], 2),
+        (&["version"], 0),
+    ] {
+        let output = kubectl_anon(line, "");
+        assert_eq!(output.status.code(), Some(code), "{line:?}: {output:?}");
+    }
+    let help = stdout(&kubectl_anon(&["--help"], ""));
+    assert!(help.contains("Exit codes:") && help.contains("3  the answer is no"), "{help}");
+}
+
+#[test]
+fn manual_pages_for_every_command() {
+    let directory = std::env::temp_dir().join(format!("anon-man-{}", uuid::Uuid::new_v4()));
+    let line = ["man", "--output-dir", directory.to_str().unwrap()];
+    stdout(&kubectl_anon(&line, ""));
+    let page = std::fs::read_to_string(directory.join("kubectl-anon-status.1")).unwrap();
+    assert!(directory.join("kubectl-anon-token-mint.1").exists());
+    std::fs::remove_dir_all(&directory).unwrap();
+    assert!(page.contains(".TH") && page.contains("exit\\-code"), "{page}");
+}
+
+/// kubectl runs the program by this name, with the words after `kubectl anon`.
+#[test]
+fn completes_kubectl_anon_under_another_name() {
+    let directory = std::env::temp_dir().join(format!("anon-bin-{}", uuid::Uuid::new_v4()));
+    std::fs::create_dir(&directory).unwrap();
+    let program = directory.join("kubectl_complete-anon");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_kubectl-anon"), &program).unwrap();
+    let output = Command::new(&program).args(["get", "k"]).output().unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    let said = stdout(&output);
+    assert!(said.starts_with("keys\tList signing keys") && said.ends_with("\n:4\n"), "{said}");
+}
+
+#[test]
+fn a_discovery_document_is_fetched_only_on_request() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let issuer = format!("http://{}", listener.local_addr().unwrap());
+    let line = ["import", "oidc", &issuer, "--audience", "shop", "--name", "acme"];
+    listener.set_nonblocking(true).unwrap();
+    let manifest = stdout(&kubectl_anon(&line, ""));
+    assert!(manifest.contains(&format!("issuer: {issuer}")), "{manifest}");
+    assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+
+    listener.set_nonblocking(false).unwrap();
+    let document =
+        json!({"issuer": issuer, "jwks_uri": "https://keys.acme.example/jwks"}).to_string();
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut request = [0; 4096];
+        let length = connection.read(&mut request).unwrap();
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", document.len());
+        connection.write_all((head + &document).as_bytes()).unwrap();
+        String::from_utf8_lossy(&request[..length]).into_owned()
+    });
+    let output = kubectl_anon(&[&line[..], &["--fetch"]].concat(), "");
+    let request = server.join().unwrap();
+    assert!(request.starts_with("GET /.well-known/openid-configuration "), "{request}");
+    assert_eq!(stdout(&output), manifest);
+    let notes = String::from_utf8(output.stderr).unwrap();
+    assert!(notes.contains("connect to keys.acme.example"), "{notes}");
 }

@@ -185,6 +185,24 @@ fn generated_table_of_flags() {
 }
 
 #[test]
+fn generated_reference_of_the_command_line() {
+    check(&root().join("docs/cli-reference.md"), &anon_operator::testing::cli::reference());
+}
+
+/// Each command is in the guide, too.
+#[test]
+fn the_guide_describes_every_command() {
+    let guide = include_str!("../../docs/cli.md");
+    let reference = anon_operator::testing::cli::reference();
+    let commands = reference.lines().filter_map(|line| line.strip_prefix("## "));
+    // `kubectl anon get` and others are only the beginning of a command.
+    let groups = ["", " token", " key", " keys", " get"].map(|group| format!("kubectl anon{group}"));
+    for command in commands.filter(|command| !groups.iter().any(|group| group == command)) {
+        assert!(guide.contains(command), "`{command}` is not in docs/cli.md");
+    }
+}
+
+#[test]
 fn it_is_said_what_the_chart_sets_each_flag_to() {
     let page = include_str!("../../docs/configuration.md");
     let (_, chart) = page.split_once("<!-- end of flags -->").unwrap();
@@ -333,6 +351,7 @@ fn every_metric_is_described_and_no_other() {
         catalog::VERIFICATIONS_WAITING,
         catalog::CONNECTIONS,
         catalog::INDEX_OBJECTS,
+        catalog::INDEX_AGE,
         catalog::OBJECTS,
         catalog::API_KEYS_EXPIRING,
         catalog::OLDEST_SIGNING_KEY,

@@ -1,4 +1,4 @@
-//! `kubectl-anon key`, as people run it; `rotate` against an API server inside the test.
+//! `kubectl-anon key` and `rotate`, as people run them; `rotate` against an API server inside the test.
 
 use std::fs;
 use std::io::Write as _;
@@ -126,8 +126,8 @@ fn what_is_wrong_is_said_and_no_key_is_made() {
         (&["key", "generate", "--expires-in", "0h"], "", "--expires-in"),
         (&["key", "id"], "ory_apikey_secret", "not a valid API key"),
         (&["key", "id"], "", "not a valid API key"),
-        (&["key", "rotate", "backend", "--timeout", "1d"], "", "--timeout"),
-        (&["key", "rotate", "backend"], "", "kubeconfig"),
+        (&["rotate", "sdkclient/backend", "--timeout", "1d"], "", "--timeout"),
+        (&["rotate", "sdkclient/backend"], "", "kubeconfig"),
     ] {
         let output = offline(arguments, stdin);
         assert!(!output.status.success() && output.stdout.is_empty(), "{arguments:?}");
@@ -289,14 +289,15 @@ fn with_hashes() -> Value {
 async fn a_delivered_key_is_rotated_by_the_operator() {
     let ready = json!({"secretName": "backend-key", "keys": [key_status("aaaa", "Current", None)]});
     let cluster = Cluster::start(&delivery(), &ready, 0).await;
-    let output = cluster.run(&["key", "rotate", "backend", "--wait"]).await;
+    let output = cluster.run(&["rotate", "sdkclient/backend", "--wait"]).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(
         text(&output.stdout),
         "sdkclient/backend: API key bbbbbbbbbbbbbbbb delivered to Secret `backend-key`; aaaaaaaaaaaaaaaa stays valid until 2030-01-01T00:00:00Z\n"
     );
 
-    let output = cluster.run(&["key", "rotate", "backend", "-n", "acme", "--key-file", "x"]).await;
+    let output =
+        cluster.run(&["rotate", "sdkclient/backend", "-n", "acme", "--key-file", "x"]).await;
     assert!(!output.status.success());
     assert!(text(&output.stderr).contains("into its Secret"));
 }
@@ -308,16 +309,16 @@ async fn a_client_that_cannot_rotate_says_why() {
         "message": "Secret `backend-key` exists", "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]});
     let cluster = Cluster::start(&delivery(), &waiting, 0).await;
-    let output = cluster.run(&["key", "rotate", "backend"]).await;
+    let output = cluster.run(&["rotate", "sdkclient/backend"]).await;
     assert!(!output.status.success());
     let said = text(&output.stderr);
     assert!(said.contains("Secret `backend-key` exists (SecretConflict)"), "{said}");
 
     let webapp = json!({"webapp": {"userPoolRef": {"name": "users"}}});
     let cluster = Cluster::start(&webapp, &json!({}), 0).await;
-    let output = cluster.run(&["key", "rotate", "backend"]).await;
+    let output = cluster.run(&["rotate", "sdkclient/backend"]).await;
     assert!(text(&output.stderr).contains("is a webapp"));
-    let output = cluster.run(&["key", "rotate", "nobody"]).await;
+    let output = cluster.run(&["rotate", "sdkclient/nobody"]).await;
     assert!(text(&output.stderr).contains("cannot read SdkClient `nobody`"));
 }
 
@@ -330,7 +331,7 @@ async fn a_hash_is_added_to_those_that_are_valid() {
         "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]});
     let cluster = Cluster::start(&with_hashes(), &conflict, 2).await;
-    let arguments = ["key", "rotate", "backend", "--expires-in", "1h", "--wait"];
+    let arguments = ["rotate", "sdkclient/backend", "--expires-in", "1h", "--wait"];
     let output = cluster.run(&arguments).await;
     assert!(output.status.success(), "{}", text(&output.stderr));
     let key = key_in(text(&output.stderr));
@@ -349,7 +350,7 @@ async fn a_key_that_could_not_be_added_is_not_left_lying_about() {
     let cluster = Cluster::start(&with_hashes(), &json!({}), 99).await;
     let scratch = Scratch::new();
     let path = scratch.path("api-key");
-    let output = cluster.run(&["key", "rotate", "backend", "--key-file", &path]).await;
+    let output = cluster.run(&["rotate", "sdkclient/backend", "--key-file", &path]).await;
     assert!(!output.status.success() && output.stdout.is_empty());
     assert!(text(&output.stderr).contains("Conflict"), "{}", text(&output.stderr));
     assert!(!fs::exists(&path).unwrap());
@@ -365,7 +366,7 @@ async fn a_key_without_room_is_not_added() {
     let hashes: Vec<_> = (0..16).map(hash).collect();
     let spec = json!({"service": {"role": "Member", "apiKey": {"hashes": hashes}}});
     let cluster = Cluster::start(&spec, &json!({}), 0).await;
-    let output = cluster.run(&["key", "rotate", "backend"]).await;
+    let output = cluster.run(&["rotate", "sdkclient/backend"]).await;
     let said = text(&output.stderr);
     assert!(!output.status.success() && output.stdout.is_empty());
     assert!(said.contains("16 keys are valid") && !said.contains("ory_apikey_"), "{said}");

@@ -16,7 +16,7 @@ fn allowed() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("names", vec!["domain"]),
         ("metrics", vec!["domain"]),
         // The kinds only in its tests.
-        ("kube_ext", vec!["names", "crd", "domain"]),
+        ("kube_ext", vec!["names", "crd", "domain", "telemetry"]),
         ("telemetry", vec![]),
         ("shutdown", vec![]),
         ("cli", vec!["crd", "domain", "clock", "names", "kube_ext"]),

@@ -30,6 +30,7 @@ mod integrations;
 mod jwks;
 mod key;
 mod layering;
+mod logs;
 mod paths;
 mod reference;
 mod secret_scanning;

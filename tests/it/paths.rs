@@ -16,8 +16,9 @@ use regex::Regex;
 use crate::generated::root;
 
 /// Words with a slash that are no paths of ours. Groups such as `anon.dev/use` need no entry.
-const NOT_PATHS: [&str; 5] = [
+const NOT_PATHS: [&str; 6] = [
     "action/anon.dev/UserPool/rotate",
+    "http/protobuf",
     "namespace/Kind/name",
     "namespace/pool",
     "plugins/anon.yaml",

@@ -25,6 +25,18 @@ fn chart_and_crate_have_the_same_version() {
 }
 
 #[test]
+fn oldest_supported_kubernetes_is_tested() {
+    let chart = read("charts/anon-operator/Chart.yaml");
+    let oldest = matches(&chart, r#"(?m)^kubeVersion: ">=(1\.\d+)\.0-0"$"#);
+    let oldest = oldest.first().unwrap();
+    let module = read(&format!("dev/kubernetes-{oldest}/go.mod"));
+    assert!(module.contains(&format!("k8s.io/kubernetes v{oldest}.")));
+    for page in ["SUPPORT.md", "README.md", "docs/operations.md", "docs/compatibility.md"] {
+        assert!(read(page).contains(oldest), "{page} lacks {oldest}");
+    }
+}
+
+#[test]
 fn make_targets_of_workflows_and_pages_exist() {
     let targets = matches(&read("Makefile"), r"(?m)^([a-z0-9-]+):");
     let workflows =

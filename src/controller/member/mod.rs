@@ -19,8 +19,8 @@ use super::plan::{Met, Plan, Write};
 use super::queue::Reference;
 use super::triggers::{self, Triggers};
 use super::{
-    Context, Error, Guarded, GuardedMeta, Requeue, bindings, labelled_secret, matched, ours, owner,
-    revoked,
+    Context, Error, Guarded, GuardedMeta, Requeue, bindings, former, labelled_secret, matched,
+    ours, owner, revoked,
 };
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::{self, Member, MemberStatus, SessionStatus};
@@ -46,6 +46,7 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
     let (bound, hashed) = (controller.objects(), controller.objects());
     let referrers = labelled_secret::referrers(controller.objects());
     let orphaned = Arc::clone(&context.orphaned);
+    let former = Arc::clone(&context.former);
     controller
         .watches(bindings, &ours(names::MEMBER_ROLE), move |binding| {
             let (name, noted) = (binding.name_any(), owner::controller_of(&binding));
@@ -60,7 +61,9 @@ pub(super) fn controller(context: &Context) -> Triggers<Member> {
         })
         .watches(vec![hashes], &ours(names::PASSWORD), move |secret| {
             let id = |namespace: &str, name: &str| MemberId::derive(namespace, name).to_string();
-            owner::of_id(&hashed, &secret, id)
+            let owner = owner::of_id(&hashed, &secret, id);
+            former.seen(names::PASSWORD, &secret, owner.as_ref());
+            owner
         })
         .watches(revocations, &watcher::Config::default(), |revocation| {
             revoked(&revocation, RevocationTarget::Member)
@@ -78,6 +81,8 @@ pub struct Observed {
     pub revocations: Vec<Arc<Revocation>>,
     /// An older member of the organization with the same e-mail address.
     pub holder: Option<String>,
+    /// The Secrets with hashes of a former namespace, which the member takes over.
+    pub former: Vec<Secret>,
     /// `None` if sessions have to end first. A failure must not keep permissions from being
     /// revoked.
     pub password: Option<Result<Password, Error>>,
@@ -103,10 +108,18 @@ impl Reconcile for Member {
             operator_namespace: context.settings.operator_namespace.clone(),
             revocations: context.reader.revocations(RevocationTarget::Member, &member.name, now),
             holder: context.reader.email_holder(member).map(|holder| holder.name),
+            former: Vec::new(),
             password: None,
         };
         if observed.remaining_sessions(self, member).is_none() {
-            observed.password = Some(password::observe(context, member).await);
+            let former = former::read(context, names::PASSWORD, &member.name, &member.id).await;
+            observed.password = Some(match former {
+                Ok(former) => {
+                    observed.former = former;
+                    password::observe(context, member).await
+                }
+                Err(error) => Err(error),
+            });
         }
         Ok(observed)
     }
@@ -125,6 +138,9 @@ impl Reconcile for Member {
         let keep = binding.as_ref().map(kube::ResourceExt::name_any);
         let mut writes = vec![Write::PruneRoleBindings(member.id, keep)];
         writes.extend(binding.map(|binding| Write::ApplyRoleBinding(Box::new(binding))));
+        for former in &observed.former {
+            writes.extend(password::take_over(former, member, &observed.operator_namespace));
+        }
         let password = match observed.password.unwrap_or(Ok(Password::None)) {
             Ok(password) => password,
             // Permissions do not depend on the password.

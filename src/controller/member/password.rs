@@ -9,6 +9,7 @@
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use kube::api::ObjectMeta;
 
 use crate::controller::apply;
 use crate::controller::plan::{SecretWrite, Write};
@@ -96,6 +97,24 @@ impl Password {
             }
         }
     }
+}
+
+/// The writes by which a member takes over a hash that was stored for a former namespace, if that is
+/// marked ([`former`](crate::controller::former)). Which of its hashes is in force, the Member says.
+pub fn take_over(former: &Secret, member: &Member, namespace: &str) -> Vec<Write> {
+    let name = former.name_any();
+    let Some(uid) = names::heir(&name, former.labels()) else { return Vec::new() };
+    let metadata = ObjectMeta {
+        name: Some(names::inherited(&name, uid)),
+        labels: Some(names::labels(names::PASSWORD, &member.id)),
+        annotations: former.metadata.annotations.clone(),
+        ..ObjectMeta::default()
+    };
+    let own = Secret { metadata, ..former.clone() };
+    vec![
+        Write::EnsureSecret(SecretWrite::new(namespace, own)),
+        Write::DeleteSecret(SecretWrite::new(namespace, former.clone())),
+    ]
 }
 
 async fn stored(context: &Context, name: &str) -> Result<Option<Secret>, Error> {

@@ -34,6 +34,7 @@ use crate::domain::record_mac::RecordKeys;
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::rotation::Reach;
 use crate::domain::signing::SigningKey;
+use crate::domain::signing_key_set::StoredKeySet;
 use crate::names;
 
 /// 2026-01-01, and the origin of the times in the snapshots.
@@ -181,7 +182,7 @@ fn members() {
         created_before: Some(at(1)),
         ..(*revocation(RevocationTarget::Member, &[])).clone()
     };
-    let planned = |object: &Member, password| {
+    let with_former = |object: &Member, former: &[Secret], password| {
         render(&plan(
             object,
             member::Observed {
@@ -189,10 +190,12 @@ fn members() {
                 operator_namespace: "anon-system".into(),
                 revocations: vec![Arc::new(leak.clone())],
                 holder: None,
+                former: former.to_vec(),
                 password,
             },
         ))
     };
+    let planned = |object: &Member, password| with_former(object, &[], password);
     let (plain, bound) = (member(json!({})), member(json!({"kubernetes": {"user": "ada"}})));
     assert_snapshot!(planned(&plain, Some(Ok(Password::None))), "without an identity", @"
     delete RoleBindings
@@ -210,6 +213,16 @@ fn members() {
     delete RoleBindings except anon-member-ada-admin
     apply RoleBinding anon-member-ada-admin
     failure
+    again: OnChange
+    ");
+    let mut former = Secret::default();
+    former.metadata.name = Some("old.ada.id.password-hash".into());
+    former.labels_mut().insert("anon.dev/inherited-by".into(), "n".into());
+    assert_snapshot!(with_former(&plain, &[former], Some(Ok(Password::None))), "inherits a hash", @"
+    delete RoleBindings
+    ensure Secret anon-system/n.ada.id.password-hash
+    delete Secret anon-system/old.ada.id.password-hash
+    status: Ready Accepted
     again: OnChange
     ");
     let mut secret = Secret::default();

@@ -180,12 +180,11 @@ pub fn published(keys: usize) -> Readiness {
 
 /// The readiness of a pool whose signing Secret is unreadable. The Secret is never overwritten: it
 /// may contain the only copy of a key.
-pub fn unreadable(operator_namespace: &str, names: &SigningSecret) -> Readiness {
+pub fn unreadable(operator_namespace: &str, secret: &str) -> Readiness {
     Readiness::new(
         ReadyReason::SigningKeysUnreadable,
         format!(
-            "Secret `{operator_namespace}/{}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool",
-            names.name
+            "Secret `{operator_namespace}/{secret}` has no usable key set; restore it, or delete it to create a new key, which invalidates every token of the pool"
         ),
     )
 }

@@ -2,7 +2,7 @@
 //! operator's own namespace, and publishes the public keys in status and in a ConfigMap beside the
 //! pool.
 //!
-//! The signing Secret is authoritative, and each step of
+//! The signing Secret is authoritative ([`former`] has the exception), and each step of
 //! [`signing_keys`](crate::domain::rotation::signing_keys) is one write of it, with the
 //! resourceVersion that was read: of two leaders, one gets a 409 and starts over. Everything public
 //! is derived from it, so the order is: Secret -> ConfigMap -> status. A Next key signs only after
@@ -22,7 +22,9 @@ use super::status_keys;
 use crate::controller::events::EventNote;
 use crate::controller::expectations::Children;
 use crate::controller::plan::{Met, Plan, SecretWrite, Write};
-use crate::controller::{Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply, matched};
+use crate::controller::{
+    Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply, former, matched,
+};
 use crate::crd::condition::{ExtraCondition, Readiness};
 use crate::crd::reasons::{EventReason, ExtraReason, ReadyReason};
 use crate::crd::{self, UserPoolStatus};
@@ -31,9 +33,11 @@ use crate::domain::duration::later;
 use crate::domain::pool::{Hosted, UserPool};
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::rotation::Reach;
+use crate::domain::rotation::inheritance::inherit;
 use crate::domain::rotation::signing_keys::{Change, Circumstances, Policy, Step};
 use crate::domain::signing::SigningKey;
 use crate::domain::signing_key_set::{StoredKey, StoredKeySet};
+use crate::names;
 use crate::validate;
 
 /// The facts that the plan depends on.
@@ -50,6 +54,8 @@ pub struct Observed {
     pub namespace_uid: String,
     /// The signing Secret; `None` if it does not exist.
     pub stored: Option<Secret>,
+    /// The Secrets of a former namespace that the pool takes over.
+    pub former: Vec<Secret>,
     /// The Revocations of keys of the pool.
     pub revocations: Vec<Arc<Revocation>>,
     /// How far the Next key has propagated.
@@ -83,6 +89,7 @@ pub async fn observe(
         let name = SigningSecret::new(pool, &namespace_uid).name;
         apply::read_secret(&context.client, &operator_namespace, &name).await?
     };
+    let former = former::read(context, names::SIGNING_KEYS, &pool.name, &pool.id).await?;
     let now = context.clock.now();
     let mut observed = Observed {
         now,
@@ -91,6 +98,7 @@ pub async fn observe(
         operator_namespace,
         namespace_uid,
         stored,
+        former,
         revocations: context.reader.revocations(RevocationTarget::UserPool, &pool.name, now),
         reach: Reach::Nowhere,
         waiting_for: None,
@@ -99,7 +107,7 @@ pub async fn observe(
     };
     // The acknowledgements are for the version at which this leader has first read status with the
     // key, even if another leader has written it.
-    let set = observed.set();
+    let Keys { set, unreadable, .. } = observed.keys();
     let published = object.status.iter().flat_map(|status| &status.keys);
     let next = set.as_ref().and_then(StoredKeySet::next).map(StoredKey::kid);
     if let Some(key) = published.into_iter().find(|key| Some(key.kid.as_str()) == next) {
@@ -108,8 +116,7 @@ pub async fn observe(
         observed.reach = if acknowledged.everywhere { Reach::Everywhere } else { Reach::Published };
         observed.waiting_for = acknowledged.waiting_for(&write);
     }
-    let is_unreadable = observed.stored.is_some() && set.is_none();
-    if !is_unreadable && observed.refused.is_none() {
+    if unreadable.is_none() && observed.refused.is_none() {
         let step = observed.step(&policy(object, hosted), pool, set.as_ref());
         if let Some((algorithm, _)) = step.make {
             observed.new_key = Some(generate(context, algorithm).await?);
@@ -144,10 +151,10 @@ pub fn plan(
 ) -> Result<Plan<UserPoolStatus>, Error> {
     let secret = SigningSecret::new(pool, &observed.namespace_uid);
     let policy = policy(object, hosted);
-    let set = observed.set();
-    if observed.stored.is_some() && set.is_none() {
+    let Keys { set, taken_over, inherited, unused, unreadable } = observed.keys();
+    if let Some(name) = &unreadable {
         let unchanged = object.status.clone().unwrap_or_default();
-        let readiness = desired::unreadable(&observed.operator_namespace, &secret);
+        let readiness = desired::unreadable(&observed.operator_namespace, name);
         // Without our labels the watch would not see the Secret either.
         let requeue = Requeue::Later;
         return Ok(Plan { requeue, ..Plan::publish(vec![], unchanged, readiness) });
@@ -186,13 +193,23 @@ pub fn plan(
     } else {
         writes.push(Write::CreateSecret(write(secret.secret(hosted, &step.set)?, false)));
         // The first key of a pool deserves no Event, unless there was a key before.
-        if !status_keys::of_same_source(pool, object.status.as_ref()).is_empty() {
+        if set.is_some() {
+            events.extend(step.changes.iter().map(event));
+        } else if !status_keys::of_same_source(pool, object.status.as_ref()).is_empty() {
             events.push(lost(&step.set));
         }
     }
+    // Before status publishes their keys: the API signs with an Active key that is published, and
+    // what is Active in a former Secret is now Retiring.
+    for former in taken_over {
+        let former = SecretWrite::new(&observed.operator_namespace, former.clone());
+        writes.push(Write::DeleteSecret(former));
+    }
+    events.extend(event_of_inheritance(&inherited, &step.set));
     writes.push(desired::config_map(object, pool, &status)?);
     let mut readiness = desired::readiness(&step.set);
     readiness.notes.extend(observed.deferral(&step));
+    readiness.notes.extend(not_inherited(&observed.operator_namespace, &unused));
     let version = observed.stored.as_ref().and_then(ResourceExt::resource_version);
     Ok(Plan {
         events,
@@ -207,10 +224,59 @@ pub fn plan(
     })
 }
 
+/// The stored keys, together with those of former Secrets.
+struct Keys<'o> {
+    /// `None` if there are none, or if they are unreadable.
+    set: Option<StoredKeySet>,
+    /// The former Secrets whose keys are in the set.
+    taken_over: Vec<&'o Secret>,
+    /// The ids of the keys that come from them.
+    inherited: Vec<String>,
+    /// The names of the former Secrets whose keys cannot be used.
+    unused: Vec<String>,
+    /// The name of a Secret that has to be restored before anything is written.
+    unreadable: Option<String>,
+}
+
+fn kids(set: Option<&StoredKeySet>) -> Vec<String> {
+    set.iter().flat_map(|set| &set.keys).map(|key| key.kid().to_owned()).collect()
+}
+
+fn sound(secret: &Secret) -> Option<StoredKeySet> {
+    desired::read(secret).filter(StoredKeySet::is_sound)
+}
+
 impl Observed {
-    /// The stored keys; `None` if there are none, or if they are unreadable.
-    fn set(&self) -> Option<StoredKeySet> {
-        desired::read(self.stored.as_ref()?).filter(StoredKeySet::is_sound)
+    fn keys(&self) -> Keys<'_> {
+        let mut keys = Keys {
+            set: self.stored.as_ref().and_then(sound),
+            taken_over: Vec::new(),
+            inherited: Vec::new(),
+            unused: Vec::new(),
+            unreadable: None,
+        };
+        if keys.set.is_none() && self.stored.is_some() {
+            keys.unreadable = self.stored.as_ref().map(ResourceExt::name_any);
+            return keys;
+        }
+        for former in &self.former {
+            let own = kids(keys.set.as_ref());
+            let at = self.latest.max(self.now);
+            let merged = sound(former).and_then(|set| inherit(keys.set.clone(), set, at));
+            if let Some(merged) = merged {
+                let new = kids(Some(&merged)).into_iter().filter(|kid| !own.contains(kid));
+                keys.inherited.extend(new);
+                keys.set = Some(merged);
+                keys.taken_over.push(former);
+            } else {
+                keys.unused.push(former.name_any());
+            }
+        }
+        if keys.set.is_none() {
+            // A new key would sign in the place of one that can perhaps still be restored.
+            keys.unreadable = keys.unused.first().cloned();
+        }
+        keys
     }
 
     fn step(&self, policy: &Policy, pool: &UserPool, set: Option<&StoredKeySet>) -> Step {
@@ -261,6 +327,32 @@ impl Observed {
             ),
         ))
     }
+}
+
+/// That keys were taken over, if any of them are in the set that is stored.
+fn event_of_inheritance(inherited: &[String], set: &StoredKeySet) -> Option<EventNote> {
+    let count = kids(Some(set)).iter().filter(|kid| inherited.contains(kid)).count();
+    let active = set.active().map(StoredKey::kid)?;
+    (count > 0).then(|| {
+        EventNote::new(
+            EventReason::KeysInherited,
+            format!(
+                "took over the keys of the former namespace ({count}), whose tokens are valid again; key {active} signs"
+            ),
+        )
+    })
+}
+
+/// That the keys of former Secrets cannot be used, if there are such Secrets.
+fn not_inherited(operator_namespace: &str, unused: &[String]) -> Option<ExtraCondition> {
+    let name = unused.first()?;
+    Some(ExtraCondition::new(
+        ExtraReason::FormerKeysUnusable,
+        format!(
+            "Secret `{operator_namespace}/{name}` is to be taken over, but has no usable key set, or more keys than the pool can publish; restore it, or remove its label {}",
+            names::INHERITED_BY
+        ),
+    ))
 }
 
 fn lost(set: &StoredKeySet) -> EventNote {

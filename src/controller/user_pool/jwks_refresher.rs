@@ -19,6 +19,7 @@ use tracing::{debug, info};
 
 use super::fetch_limiter::FetchLimiter;
 use crate::clock::SharedClock;
+use crate::crd::Kind;
 use crate::domain::fetch_error::FetchError;
 use crate::domain::ids::{ObjectName, UserPoolId};
 use crate::domain::pool::Location;
@@ -179,15 +180,15 @@ impl JwksRefresher {
             return;
         }
         followed.complete(job.began, outcome, now);
-        let ObjectName { namespace, name } = &followed.name;
+        let (kind, ObjectName { namespace, name }) = (Kind::UserPool.as_str(), &followed.name);
         if let Some(error) = followed.known.error {
             let failures = followed.plan.failures();
             let (Location::Jwks(url) | Location::Issuer(url)) = &followed.order.location;
             // Without a query, which may be confidential.
             let url = url.split('?').next();
-            info!(%namespace, %name, url, class = error.as_str(), failures, "failed to fetch a key set");
+            info!(kind, %namespace, %name, url, class = error.as_str(), failures, "failed to fetch a key set");
         } else {
-            debug!(%namespace, %name, "fetched a key set");
+            debug!(kind, %namespace, %name, "fetched a key set");
         }
         let _ = self.finished.unbounded_send(followed.name.clone());
     }

@@ -10,6 +10,8 @@ pub mod provided;
 pub mod remote;
 mod status_keys;
 
+use std::sync::Arc;
+
 use super::driver::Reconcile;
 use super::plan::{Met, Plan};
 use super::queue::Reference;
@@ -39,6 +41,7 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
     let referrers = labelled_secret::referrers(controller.objects());
     gauges::expose_oldest_signing_key(context, controller.objects());
     let observing = &context.expectations;
+    let former = Arc::clone(&context.former);
     controller
         .reconcile_on(context.refresher.finished())
         .reconcile_on(observing.acknowledged::<UserPool>(&context.replicas))
@@ -59,7 +62,9 @@ pub(super) fn controller(context: &Context) -> Triggers<UserPool> {
             observing.observing::<UserPool, _, _>(move |secret: GuardedMeta<Secret>| {
                 let id =
                     |namespace: &str, name: &str| UserPoolId::derive(namespace, name).to_string();
-                owner::of_id(&signers, &secret, id)
+                let owner = owner::of_id(&signers, &secret, id);
+                former.seen(names::SIGNING_KEYS, &secret, owner.as_ref());
+                owner
             }),
         )
         .watches(

@@ -9,11 +9,8 @@ mod readiness;
 use jiff::{SignedDuration, Timestamp};
 
 use super::jwks_refresher::{FetchSpec, Known};
-use crate::controller::events::EventNote;
 use crate::controller::plan::Plan;
 use crate::controller::{Context, Error, Requeue, labelled_secret};
-use crate::crd::condition::{self, Readiness};
-use crate::crd::reasons::ConditionType;
 use crate::crd::{self, UserPoolStatus};
 use crate::domain::fetch_error::FetchError;
 use crate::domain::pool::{Remote, UserPool};
@@ -64,17 +61,7 @@ pub fn plan(object: &crd::UserPool, pool: &UserPool, observed: &Observed) -> Pla
     let status = readiness::status(pool, known, object.status.as_ref(), *max_age, *now);
     let (readiness, until) = readiness::readiness(pool, known, &status, *max_age, *now);
     Plan {
-        events: event(object, &readiness).into_iter().collect(),
         requeue: until.map_or(Requeue::OnChange, Requeue::At),
         ..Plan::publish(vec![], status, readiness)
     }
-}
-
-/// The Event for a fetch that fails for the first time, or for another reason than before.
-fn event(object: &crd::UserPool, readiness: &Readiness) -> Option<EventNote> {
-    let failed = readiness.notes.iter().find(|note| note.type_ == ConditionType::FetchFailed)?;
-    let previous = object.status.as_ref().map(|status| status.conditions.as_slice());
-    let before = condition::find(previous.unwrap_or_default(), failed.type_.as_str());
-    let is_new = before.is_none_or(|before| before.reason != failed.reason);
-    is_new.then(|| EventNote::fetch_failed(failed))
 }

@@ -147,7 +147,7 @@ names! {
     }
     KeyExpired = Stalled {
         /// The `lifetime` of the key has ended, and no rotation is configured. Run `kubectl anon
-        /// key rotate <name>`, or set `rotation`.
+        /// rotate sdkclient/<name>`, or set `rotation`.
         SdkClient "`delivery`";
     }
     SecretConflict = Stalled {

@@ -12,14 +12,16 @@ mod verdict;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
-use axum::{Json, Router};
 
 use super::concurrency::{BodyLimits, RequestLimits};
 use super::error::{ApiError, no_such_method, no_such_path};
+use super::response::json;
 use crate::crd::Kind;
 use crate::index::Reader;
 use crate::metrics::Metrics;
@@ -70,7 +72,7 @@ async fn answer(State(state): State<AdmissionState>, body: Bytes) -> Response {
     };
     let kind = Kind::ALL.map(Kind::as_str).into_iter().find(|it| *it == review.request.kind.kind);
     state.metrics.admission_reviewed(kind.unwrap_or("other"), verdict.as_str());
-    Json(Answer::new(&review, verdict)).into_response()
+    json(StatusCode::OK, &Answer::new(&review, verdict))
 }
 
 #[cfg(test)]

@@ -36,11 +36,9 @@ pub const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// The entry of `context_extensions` with the client.
 const CLIENT: &str = "sdkClientId";
 
-/// The reason of a denial for which no credential was examined: another replica may be able to.
-const FAILURE: Reason = Reason::Overloaded;
-
 /// Codes of `google.rpc.Status`.
 const OK: i32 = 0;
+const INVALID_ARGUMENT: i32 = 3;
 const PERMISSION_DENIED: i32 = 7;
 const UNAVAILABLE: i32 = 14;
 const UNAUTHENTICATED: i32 = 16;
@@ -51,7 +49,7 @@ pub async fn check(State(state): State<Arc<ValidatorState>>, body: Bytes) -> Res
         Ok(request) => request,
         // Only the configuration of Envoy can cause that.
         Err(Unreadable::Compressed) => return grpc::compression_unsupported(),
-        Err(Unreadable::Malformed) => return grpc::reply(&answer(Err(FAILURE), Vec::new())),
+        Err(Unreadable::Malformed) => return grpc::reply(&answer(Err(Denial::MALFORMED), vec![])),
     };
     drop(body);
     let attributes = request.attributes.unwrap_or_default();
@@ -61,7 +59,7 @@ pub async fn check(State(state): State<Arc<ValidatorState>>, body: Bytes) -> Res
     let look_alikes = look_alikes(&http);
     drop(http);
     let verdict = EXT_AUTHZ.authenticate(&state, presented).await;
-    grpc::reply(&answer(verdict.as_ref().map_err(|reason| *reason), look_alikes))
+    grpc::reply(&answer(verdict.as_ref().map_err(|reason| Denial::from(*reason)), look_alikes))
 }
 
 fn presented(
@@ -108,9 +106,43 @@ fn look_alikes(http: &HttpRequest) -> Vec<String> {
     found
 }
 
+/// What a denied request gets.
+struct Denial {
+    status: StatusCode,
+    body: Inactive,
+}
+
+impl Denial {
+    /// The message cannot be read, which no retry changes.
+    const MALFORMED: Self = Self {
+        status: StatusCode::BAD_REQUEST,
+        body: Inactive::of_request(
+            "MalformedRequestError",
+            "request_malformed",
+            "the message is not a CheckRequest",
+        ),
+    };
+    /// The message is too large: most likely, the headers of the original request are.
+    const TOO_LARGE: Self = Self {
+        status: StatusCode::PAYLOAD_TOO_LARGE,
+        body: Inactive::of_request(
+            "RequestTooLargeError",
+            "request_too_large",
+            "the CheckRequest is larger than 64 KiB",
+        ),
+    };
+}
+
+impl From<Reason> for Denial {
+    fn from(reason: Reason) -> Self {
+        let (status, name) = gateway::rejection(reason);
+        Self { status, body: Inactive::new(name, reason) }
+    }
+}
+
 /// The answer to every call. To Envoy, an empty CheckResponse allows the request, so this starts as a
 /// denial.
-fn answer(verdict: Result<&Verified, Reason>, look_alikes: Vec<String>) -> CheckResponse {
+fn answer(verdict: Result<&Verified, Denial>, look_alikes: Vec<String>) -> CheckResponse {
     let mut answer = CheckResponse {
         status: Some(Status { code: PERMISSION_DENIED, message: String::new() }),
         http_response: Some(HttpResponse::Denied(DeniedHttpResponse::default())),
@@ -125,11 +157,10 @@ fn answer(verdict: Result<&Verified, Reason>, look_alikes: Vec<String>) -> Check
             }));
             answer.dynamic_metadata = metadata(verified);
         }
-        Err(reason) => {
-            let (status, name) = gateway::rejection(reason);
-            let message = reason.as_str().to_owned();
-            answer.status = Some(Status { code: code_of(status), message });
-            answer.http_response = Some(HttpResponse::Denied(denied(status, name, reason)));
+        Err(denial) => {
+            let message = denial.body.reason().to_owned();
+            answer.status = Some(Status { code: code_of(denial.status), message });
+            answer.http_response = Some(HttpResponse::Denied(denied(&denial)));
         }
     }
     answer
@@ -151,12 +182,12 @@ fn metadata(verified: &Verified) -> Option<Struct> {
 }
 
 /// What Envoy sends to its caller: the status, headers and body of `/v1/auth/client/{clientId}`.
-fn denied(status: StatusCode, name: &'static str, reason: Reason) -> DeniedHttpResponse {
+fn denied(Denial { status, body }: &Denial) -> DeniedHttpResponse {
     let mut headers = vec![
         HeaderOption::overwrite("content-type", "application/json"),
         HeaderOption::overwrite("cache-control", "no-store"),
     ];
-    match status {
+    match *status {
         StatusCode::UNAUTHORIZED => {
             headers.push(HeaderOption::overwrite("www-authenticate", CHALLENGE));
         }
@@ -169,12 +200,13 @@ fn denied(status: StatusCode, name: &'static str, reason: Reason) -> DeniedHttpR
         status: Some(HttpStatus { code: i32::from(status.as_u16()) }),
         headers,
         // Strings only, so this does not fail.
-        body: serde_json::to_string(&Inactive::new(name, reason)).unwrap_or_default(),
+        body: serde_json::to_string(body).unwrap_or_default(),
     }
 }
 
 const fn code_of(status: StatusCode) -> i32 {
     match status {
+        StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => INVALID_ARGUMENT,
         StatusCode::UNAUTHORIZED => UNAUTHENTICATED,
         StatusCode::SERVICE_UNAVAILABLE => UNAVAILABLE,
         _ => PERMISSION_DENIED,
@@ -188,11 +220,14 @@ pub fn verdicts_only(routes: Router) -> Router {
 }
 
 fn verdict_or_denial(response: Response) -> Response {
-    // 405 is for other programs: gRPC uses only POST.
-    if matches!(response.status(), StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED) {
-        return response;
-    }
-    let mut denial = grpc::reply(&answer(Err(FAILURE), Vec::new()));
+    let denial = match response.status() {
+        // 405 is for other programs: gRPC uses only POST.
+        StatusCode::OK | StatusCode::METHOD_NOT_ALLOWED => return response,
+        StatusCode::PAYLOAD_TOO_LARGE => Denial::TOO_LARGE,
+        // Another replica may be able to examine the credential.
+        _ => Denial::from(Reason::Overloaded),
+    };
+    let mut denial = grpc::reply(&answer(Err(denial), Vec::new()));
     let id = response.headers().get(REQUEST_ID).cloned();
     denial.headers_mut().extend(id.map(|id| (REQUEST_ID, id)));
     denial
@@ -212,7 +247,7 @@ mod tests {
     #[test]
     fn every_reason_results_in_a_denial() {
         for &reason in Reason::ALL {
-            let answer = answer(Err(reason), Vec::new());
+            let answer = answer(Err(reason.into()), Vec::new());
             assert_ne!(answer.status.unwrap().code, OK, "{reason:?}");
             let Some(HttpResponse::Denied(denied)) = answer.http_response else {
                 panic!("{reason:?}");
@@ -241,14 +276,19 @@ mod tests {
             .route("/500", post(|| async { ApiError::internal() }))
             .route("/413", post(|| async { ApiError::too_large("x") }))
             .route("/503", post(|| async { ApiError::unavailable("x") }));
-        for path in ["/500", "/413", "/503", "/unknown"] {
+        for (path, code) in [
+            ("/500", UNAVAILABLE),
+            ("/413", INVALID_ARGUMENT),
+            ("/503", UNAVAILABLE),
+            ("/unknown", UNAVAILABLE),
+        ] {
             let request = Request::post(path).body(Body::empty()).unwrap();
             let response = verdicts_only(routes.clone()).oneshot(request).await.unwrap();
             assert_eq!(response.status(), 200, "{path}");
             let body = response.into_body().collect().await.unwrap();
             assert_eq!(body.trailers().unwrap()["grpc-status"], "0", "{path}");
             let answer: CheckResponse = grpc::read(&body.to_bytes()).unwrap();
-            assert_eq!(answer.status.unwrap().code, UNAVAILABLE, "{path}");
+            assert_eq!(answer.status.unwrap().code, code, "{path}");
         }
     }
 }

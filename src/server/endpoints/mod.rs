@@ -24,12 +24,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::{any, post};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use zeroize::Zeroizing;
 
 use super::{EndpointSettings, ValidatorState};
 pub use crate::domain::credential_type::CredentialType;
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
+use crate::telemetry::traces;
 pub use authenticate::type_of;
 use authenticate::{Pending, authenticate};
 pub use forward_auth::verdicts_only;
@@ -199,10 +201,15 @@ impl Endpoint {
         state: &ValidatorState,
         presented: Result<Presented, Reason>,
     ) -> Result<Verified, Reason> {
+        let span = traces::authentication(self.name);
         let verdict = match presented {
-            Ok(presented) => self.wait_for_verdict(state, &presented).await,
+            Ok(presented) if span.is_disabled() => self.wait_for_verdict(state, &presented).await,
+            Ok(presented) => {
+                self.wait_for_verdict(state, &presented).instrument(span.clone()).await
+            }
             Err(reason) => Err(reason),
         };
+        traces::decided(&span, verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "valid"));
         state.metrics.verdict(self.name, verdict.as_ref().map(drop).map_err(|reason| *reason));
         verdict
     }

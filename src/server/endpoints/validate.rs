@@ -133,8 +133,22 @@ pub struct Inactive {
 
 impl Inactive {
     /// The response with the error `name`.
-    pub fn new(name: &'static str, reason: Reason) -> Self {
-        Self { active: false, name, reason: reason.as_str(), message: reason.message() }
+    pub const fn new(name: &'static str, reason: Reason) -> Self {
+        Self::of_request(name, reason.as_str(), reason.message())
+    }
+
+    /// The response to a request that could not be read, so that no credential was examined.
+    pub const fn of_request(
+        name: &'static str,
+        reason: &'static str,
+        message: &'static str,
+    ) -> Self {
+        Self { active: false, name, reason, message }
+    }
+
+    /// The reason.
+    pub const fn reason(&self) -> &'static str {
+        self.reason
     }
 }
 

@@ -1,38 +1,20 @@
-//! Detects objects managed by GitOps tools or Helm. These tools would undo a change, so the API
-//! rejects it and says where to make it.
+//! Objects managed by GitOps tools or Helm. These tools would undo a change, so the API rejects it
+//! and says where to make it.
 //!
 //! A deletion can be forced: the marks are metadata, which anyone who may edit an object can set,
 //! and that must not prevent an Admin from deleting a credential.
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use kube::{Resource, ResourceExt as _};
+use kube::Resource;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::caller::Caller;
 use crate::domain::role::Role;
+use crate::kube_ext::gitops::tool;
 use crate::server::body::Query;
 use crate::server::{ApiError, ApiState};
-
-/// Labels and annotations by which the tools mark their objects, with the value if only that
-/// identifies the tool.
-const MARKS: &[(&str, Option<&str>, &str)] = &[
-    ("argocd.argoproj.io/tracking-id", None, "Argo CD"),
-    ("argocd.argoproj.io/instance", None, "Argo CD"),
-    ("kustomize.toolkit.fluxcd.io/name", None, "Flux"),
-    ("helm.toolkit.fluxcd.io/name", None, "Flux"),
-    ("meta.helm.sh/release-name", None, "Helm"),
-    ("app.kubernetes.io/managed-by", Some("Helm"), "Helm"),
-];
-
-/// Field managers of the tools. Argo CD can be configured to track objects by a label of any name.
-const MANAGERS: &[(&str, &str)] = &[
-    ("argocd-controller", "Argo CD"),
-    ("kustomize-controller", "Flux"),
-    ("helm-controller", "Flux"),
-    ("helm", "Helm"),
-];
 
 /// Checks that no other tool manages the object.
 ///
@@ -89,21 +71,6 @@ impl FromRequestParts<ApiState> for Force {
             Some(_) => Err(ApiError::invalid_field("force", "`force` must be true or false")),
         }
     }
-}
-
-fn tool<K: Resource>(object: &K) -> Option<&'static str> {
-    let (labels, annotations) = (object.labels(), object.annotations());
-    let marked = |(mark, value, _): &&(&str, Option<&str>, &str)| {
-        let found = labels.get(*mark).or_else(|| annotations.get(*mark));
-        found.is_some_and(|found| value.is_none_or(|value| value == found))
-    };
-    let by_mark = MARKS.iter().find(marked).map(|mark| mark.2);
-    by_mark.or_else(|| {
-        // Writing a status does not make a tool the manager of the object.
-        let fields = object.managed_fields().iter().filter(|it| it.subresource.is_none());
-        let mut managers = fields.filter_map(|it| it.manager.as_deref());
-        managers.find_map(|manager| MANAGERS.iter().find(|it| it.0 == manager).map(|it| it.1))
-    })
 }
 
 #[cfg(test)]

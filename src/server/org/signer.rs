@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use jiff::SignedDuration;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Client;
 use kube::api::{Api, ListParams};
+use kube::{Client, ResourceExt as _};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
@@ -118,8 +118,12 @@ impl Signer {
         let selector = names::selector_of(names::SIGNING_KEYS, &pool);
         let secrets = self.secrets.list(&ListParams::default().labels(&selector)).await;
         let secrets = secrets.map_err(Missing::Answer)?;
-        // There may be another one, left by a namespace that was deleted and re-created.
+        // There may be another one, left by a namespace that was deleted and re-created. If it is
+        // being taken over, its Active key may soon be a Retiring key of the new one.
+        let is_former =
+            |secret: &Secret| names::heir(&secret.name_any(), secret.labels()).is_some();
         let secrets = secrets.iter().filter_map(|secret| secret.0.as_ref().ok());
+        let secrets = secrets.filter(|secret| !is_former(secret));
         let key = secrets.filter_map(active).find(|key| may_sign(key));
         key.map(Arc::new).ok_or(Missing::Key)
     }

@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use crate::harness::cluster::{admin, directory, operator_namespace};
 use crate::harness::kubectl::kubectl_with;
 use crate::harness::operator::{Setup, free_port};
+use crate::harness::turn::free_lease;
 use crate::harness::wait::expect;
 use crate::harness::{
-    Operator, Space, alone, eventually, http, member, organization, quick_pool, service, webapp,
-    with,
+    Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp, with,
 };
 
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/anon-operator");
@@ -135,13 +135,6 @@ async fn asked(space: &Space) {
     .await;
 }
 
-async fn metric(operator: &Operator, name: &str) -> u64 {
-    let reply = http::get(&operator.admin_url("/metrics")).await.unwrap();
-    let text = String::from_utf8_lossy(&reply.body).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-    value.map_or(0, |value| value.parse().unwrap())
-}
-
 fn certificates(outcome: &str) -> String {
     format!("anon_tls_certificates_total{{listener=\"webhook\",outcome=\"{outcome}\"}}")
 }
@@ -217,7 +210,7 @@ async fn duplicates_are_rejected_and_everything_else_is_applied_in_any_order() {
     .await;
     for kind in ["Member", "SdkClient"] {
         let name = format!("anon_admission_reviews_total{{kind=\"{kind}\",verdict=\"rejected\"}}");
-        assert!(metric(&operator, &name).await > 0, "{name}");
+        assert!(operator.metric(&name).await > 0, "{name}");
     }
     Webhook::remove().await;
 }
@@ -236,6 +229,7 @@ async fn writes_continue_while_the_webhook_is_down() {
     space.apply(&duplicate("eve")).await;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     operator.kill();
+    free_lease().await;
     let start = Instant::now();
     space.apply(&duplicate("mallory")).await;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
@@ -287,7 +281,7 @@ async fn rotation_of_the_ca_fails_no_call() {
         );
         let loaded = certificates("loaded");
         eventually("the replica has reloaded", async || {
-            let count = metric(&operator, &loaded).await;
+            let count = operator.metric(&loaded).await;
             expect(count == 2, count)
         })
         .await;
@@ -301,7 +295,7 @@ async fn rotation_of_the_ca_fails_no_call() {
         stop.store(true, Ordering::Relaxed);
     };
     tokio::join!(load, rotate);
-    assert_eq!(metric(&operator, &certificates("rejected")).await, 0);
+    assert_eq!(operator.metric(&certificates("rejected")).await, 0);
     Webhook::remove().await;
 }
 
@@ -357,7 +351,7 @@ async fn broken_files_do_not_interrupt_the_webhook() {
         eventually(&format!("{outcome} {count}"), async || {
             let result = try_dry(&space, &duplicate("eve")).await;
             assert!(is_duplicate(&result), "{result:?}");
-            let now = metric(&operator, &name).await;
+            let now = operator.metric(&name).await;
             expect(now >= count, now)
         })
         .await;

@@ -1,116 +1,14 @@
 //! The order of writes, proven: an operator that dies right after its n-th write, for every n, and
 //! the next one finishes the job. Nothing is lost, doubled or leaked.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
-
-use anon_operator::testing::app;
-use anon_operator::testing::config::Config;
 use anon_operator::testing::crd::{Revocation, SdkClient};
 use anon_operator::testing::domain::stored_key::ApiKeyState;
-use clap::Parser;
-use futures::future::{BoxFuture, FutureExt as _};
-use http::{Method, Request};
 use k8s_openapi::api::core::v1::Secret;
-use kube::client::{Body, ClientBuilder};
 use serde_json::json;
-use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
-use tower::{Layer, Service};
 
 use crate::harness::books::{balance, sha256};
-use crate::harness::cluster::{config_of, variable};
-use crate::harness::operator::PUBLIC_URL;
-use crate::harness::turn::free_lease;
+use crate::harness::fuse::{run_until, run_until_dead};
 use crate::harness::{Operator, Space, alone, eventually, service};
-
-/// Lets so many writes through; everything after that never comes back, as if the process were
-/// dead. Leases and Events do not count.
-#[derive(Clone)]
-struct Fuse {
-    left: Arc<AtomicUsize>,
-    blown: Arc<Notify>,
-}
-
-impl<S> Layer<S> for Fuse {
-    type Service = Fused<S>;
-
-    fn layer(&self, inner: S) -> Fused<S> {
-        Fused { inner, fuse: self.clone() }
-    }
-}
-
-#[derive(Clone)]
-struct Fused<S> {
-    inner: S,
-    fuse: Fuse,
-}
-
-impl<S> Service<Request<Body>> for Fused<S>
-where
-    S: Service<Request<Body>, Future: Send + 'static>,
-    S::Response: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = S::Response;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let path = request.uri().path();
-        let counts = *request.method() != Method::GET
-            && !path.contains("/leases")
-            && !path.contains("/events");
-        if counts {
-            let spent = self
-                .fuse
-                .left
-                .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            if spent.is_err() {
-                self.fuse.blown.notify_one();
-                return std::future::pending().boxed();
-            }
-        }
-        self.inner.call(request).boxed()
-    }
-}
-
-#[derive(Parser)]
-struct Arguments {
-    #[command(flatten)]
-    config: Config,
-}
-
-/// Runs an operator in this process until it has made `writes` writes and wants to make another,
-/// and kills it there. Whether it came so far.
-pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
-    let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
-    let mut kube = config_of(&first("ANON_OPERATOR_KUBECONFIGS")).await;
-    kube.default_retry = false;
-    let fuse = Fuse { left: Arc::new(AtomicUsize::new(writes)), blown: Arc::default() };
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let client = ClientBuilder::try_from(kube).unwrap().with_layer(&fuse).build();
-    let pod = format!("--identity={}", first("ANON_OPERATOR_PODS"));
-    let public_url = format!("--public-url={PUBLIC_URL}");
-    let mut arguments = vec!["test", "--admin-listen=127.0.0.1:0", &pod, &public_url];
-    arguments.extend(flags);
-    if !flags.iter().any(|flag| flag.starts_with("--listen=")) {
-        arguments.push("--listen=127.0.0.1:0");
-    }
-    let config = Arguments::parse_from(arguments).config;
-    let operator = tokio::spawn(app::run(config, client, CancellationToken::new()));
-    let blown =
-        tokio::time::timeout(std::time::Duration::from_secs(30), fuse.blown.notified()).await;
-    operator.abort();
-    let _ = operator.await;
-    free_lease().await;
-    blown.is_ok()
-}
 
 async fn client(space: &Space) -> SdkClient {
     space.get("backend").await.unwrap()
@@ -278,7 +176,15 @@ async fn dead_after_each_write_of_a_revocation() {
                 "spec": {"sdkClient": {"name": "backend", "keyIds": [&sha256(&old)[..16]]}},
             }))
             .await;
-        assert!(run_until_dead(writes, &[]).await || writes == 3, "{writes} writes");
+        let finished = async {
+            space.ready::<Revocation>("leak").await;
+            eventually("the revoked key was replaced", async || {
+                let now = current(&space).await;
+                if now.is_none() || now == Some(sha256(&old)) { Err("not yet") } else { Ok(()) }
+            })
+            .await;
+        };
+        assert!(run_until(writes, &[], finished).await || writes == 3, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
         // Whatever was destroyed before, it is known that it was there.

@@ -1,53 +1,32 @@
 //! The order of writes of signing keys, proven like that of ApiKeys: an operator that dies right
 //! after its n-th write, for every n, and the next one finishes the job.
 
-use anon_operator::testing::crd::{Revocation, SdkClient, UserPool};
+use anon_operator::testing::crd::Revocation;
 use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
-use serde_json::json;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde_json::{Value, json};
 
-use super::crash_order::run_until_dead;
+use crate::harness::fuse::{run_until, run_until_dead};
 use crate::harness::signing::{
     active, ask_to_rotate, backdate, finish_rotation, key_set, next_is_known, states,
 };
-use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
+use crate::harness::{Operator, Tenant, alone, eventually};
 
-/// An organization that has minted a token.
-struct Acme {
-    space: Space,
-    web: String,
-    key: String,
-    token: String,
-}
-
-impl Acme {
-    async fn new(operator: &Operator) -> Self {
-        let space = Space::new("keys").await;
-        space.apply(&quick_pool("users")).await;
-        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-        space.ready::<UserPool>("users").await;
-        space.ready::<SdkClient>("backend").await;
-        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-        let key = space.api_key("key").await;
-        let token = operator.minted(&key, &json!({"appUserId": "u", "sdkClientId": web})).await;
-        Self { space, web, key, token }
+/// One rotation, not two: the old token counts and so does a new one.
+async fn rotated_once(tenant: &Tenant, operator: &Operator) {
+    eventually("the key was rotated", async || {
+        let states = states(&tenant.space, "users").await;
+        if states == [Retiring, Active] { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
+    let new = tenant.mint(operator, "ada").await;
+    for token in [&tenant.token, &new] {
+        operator.gives(token, Some(&tenant.web), "200").await;
     }
-
-    /// One rotation, not two: the old token counts and so does a new one.
-    async fn rotated_once(&self, operator: &Operator) {
-        eventually("the key was rotated", async || {
-            let states = states(&self.space, "users").await;
-            if states == [Retiring, Active] { Ok(()) } else { Err(format!("{states:?}")) }
-        })
-        .await;
-        let body = json!({"appUserId": "u", "sdkClientId": self.web});
-        let new = operator.minted(&self.key, &body).await;
-        for token in [&self.token, &new] {
-            operator.gives(token, Some(&self.web), "200").await;
-        }
-        let set = key_set(&self.space, "users").await;
-        assert_eq!(set["keys"].as_array().unwrap().len(), 2);
-        assert!(set["keys"][0].get("pkcs8").is_none());
-    }
+    let set = key_set(&tenant.space, "users").await;
+    assert_eq!(set["keys"].as_array().unwrap().len(), 2);
+    assert!(set["keys"][0].get("pkcs8").is_none());
 }
 
 #[tokio::test]
@@ -56,14 +35,14 @@ async fn dead_after_each_write_that_publishes_the_next_key() {
     // The Secret, the ConfigMap, status; and since when it is known, the Secret.
     for writes in 0..4 {
         let operator = Operator::start(&[]).await;
-        let acme = Acme::new(&operator).await;
+        let tenant = Tenant::new(&operator, "keys").await;
         operator.stop().await;
-        ask_to_rotate(&acme.space, "users", "now").await;
+        ask_to_rotate(&tenant.space, "users", "now").await;
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
-        finish_rotation(&acme.space, "users").await;
-        acme.rotated_once(&operator).await;
+        finish_rotation(&tenant.space, "users").await;
+        rotated_once(&tenant, &operator).await;
         operator.stop().await;
     }
 }
@@ -74,17 +53,29 @@ async fn dead_after_each_write_that_activates_it() {
     // The Secret, status. The public set stays the same, and so does the ConfigMap.
     for writes in 0..2 {
         let operator = Operator::start(&[]).await;
-        let acme = Acme::new(&operator).await;
-        ask_to_rotate(&acme.space, "users", "now").await;
-        next_is_known(&acme.space, "users").await;
+        let tenant = Tenant::new(&operator, "keys").await;
+        ask_to_rotate(&tenant.space, "users", "now").await;
+        next_is_known(&tenant.space, "users").await;
         operator.stop().await;
-        backdate(&acme.space, "users", "Next", "knownAt").await;
+        backdate(&tenant.space, "users", "Next", "knownAt").await;
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
-        acme.rotated_once(&operator).await;
+        rotated_once(&tenant, &operator).await;
         operator.stop().await;
     }
+}
+
+async fn destroyed_and_replaced(tenant: &Tenant, leaked: &str) {
+    eventually("the key is destroyed and replaced once", async || {
+        let set = key_set(&tenant.space, "users").await;
+        let states = states(&tenant.space, "users").await;
+        let gone = !set.to_string().contains(leaked);
+        let fresh = active(&tenant.space, "users").await;
+        let done = gone && states == [Active] && fresh != leaked;
+        if done { Ok(()) } else { Err(format!("{states:?}")) }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -94,34 +85,71 @@ async fn dead_after_each_write_of_a_revoked_key() {
     // order. It can have written the first of them itself, with its status.
     for writes in 0..5 {
         let operator = Operator::start(&[]).await;
-        let acme = Acme::new(&operator).await;
-        let leaked = active(&acme.space, "users").await;
+        let tenant = Tenant::new(&operator, "keys").await;
+        let leaked = active(&tenant.space, "users").await;
         operator.stop().await;
-        acme.space
+        tenant.space
             .apply(&json!({
                 "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": "leak"},
                 "spec": {"userPool": {"name": "users", "keyIds": [leaked]}},
             }))
             .await;
-        assert!(run_until_dead(writes, &[]).await || writes == 4, "{writes} writes");
+        let finished = async {
+            tenant.space.ready::<Revocation>("leak").await;
+            destroyed_and_replaced(&tenant, &leaked).await;
+        };
+        assert!(run_until(writes, &[], finished).await || writes == 4, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
         assert_eq!(
-            operator.validate(&acme.token, Some(&acme.web)).await.verdict(),
+            operator.validate(&tenant.token, Some(&tenant.web)).await.verdict(),
             "401 key_revoked"
         );
         // Whatever was destroyed before, it is known that it was there.
-        let status = acme.space.ready::<Revocation>("leak").await.status.unwrap();
+        let status = tenant.space.ready::<Revocation>("leak").await.status.unwrap();
         assert_eq!(status.matched[0].id, leaked);
-        eventually("the key is destroyed and replaced once", async || {
-            let set = key_set(&acme.space, "users").await;
-            let states = states(&acme.space, "users").await;
-            let gone = !set.to_string().contains(&leaked);
-            let fresh = active(&acme.space, "users").await;
-            let done = gone && states == [Active] && fresh != leaked;
-            if done { Ok(()) } else { Err(format!("{states:?}")) }
-        })
-        .await;
+        destroyed_and_replaced(&tenant, &leaked).await;
+        operator.stop().await;
+    }
+}
+
+/// Replaces the signing Secret by one that is stored for a namespace that no longer exists, and is
+/// to be taken over. Returns its manifest.
+async fn former_secret(space: &Space) -> Value {
+    let secret = space.signing_secret("users").await.unwrap();
+    let own = secret.name_any();
+    let mut labels = secret.labels().clone();
+    labels.insert("anon.dev/inherited-by".to_owned(), space.uid.clone());
+    space.operators().delete::<Secret>(&own).await;
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "data": secret.data,
+        "metadata": {
+            "name": own.replace(&space.uid, "former"), "labels": labels,
+            "annotations": secret.annotations(),
+        },
+    })
+}
+
+#[tokio::test]
+async fn dead_after_each_write_of_a_takeover() {
+    let _turn = alone().await;
+    // The Secret, the deletion of the former one, the ConfigMap, status.
+    for writes in 0..4 {
+        let operator = Operator::start(&[]).await;
+        let acme = Acme::new(&operator).await;
+        operator.stop().await;
+        let former = former_secret(&acme.space).await;
+        // The pool starts with a new key before the former one is there.
+        let operator = Operator::start(&[]).await;
+        operator.gives(&acme.token, Some(&acme.web), "401 key_unknown").await;
+        operator.stop().await;
+        let home = acme.space.operators();
+        home.apply(&former).await;
+        assert!(run_until_dead(writes, &[]).await, "{writes} writes");
+
+        let operator = Operator::start(&[]).await;
+        acme.rotated_once(&operator).await;
+        assert!(home.get::<Secret>(former["metadata"]["name"].as_str().unwrap()).await.is_none());
         operator.stop().await;
     }
 }

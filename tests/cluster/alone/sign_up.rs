@@ -6,9 +6,9 @@ use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::crash_order::run_until_dead;
 use crate::harness::caller::{Caller, PASSWORD, log_in};
 use crate::harness::cluster::{admin, operator_user, user};
+use crate::harness::fuse::run_until_dead;
 use crate::harness::operator::{Setup, free_port};
 use crate::harness::wait::expect;
 use crate::harness::{Operator, Space, alone, eventually, http};

@@ -105,10 +105,10 @@ impl Operator {
             // Nothing is looked up outside of this machine, whatever the manifests of tests name.
             .arg(format!("--fetch-host={LOCAL_HOSTS}"))
             .args(&setup.flags)
-            .envs(setup.env.iter().cloned())
             .env("KUBECONFIG", kubeconfig)
             .env("POD_NAME", replica("ANON_OPERATOR_PODS"))
             .env("POD_NAMESPACE", operator_namespace())
+            .envs(setup.env.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());

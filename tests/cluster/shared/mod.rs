@@ -6,6 +6,7 @@ mod bad_input;
 pub mod chart;
 mod children;
 mod chosen_ids;
+mod cli;
 mod connections;
 mod contract;
 mod crds;

@@ -33,6 +33,18 @@ async fn not_ready_any_more_once_it_has_lost_touch() {
     assert_eq!(admin(&World::stale(), "/livez").await.status, 200, "a restart does not help");
 }
 
+#[tokio::test]
+async fn the_age_of_the_index_is_shown_once_there_is_one() {
+    let world = World::unlisted();
+    assert!(!admin(&world, "/metrics").await.text.contains("anon_index_age_seconds{"));
+    assert!(!admin(&world, "/readyz").await.text.contains("received nothing"));
+    world.index.advanced(Kind::UserPool, None, "1");
+    let text = admin(&world, "/metrics").await.text;
+    assert!(text.contains("anon_index_age_seconds{kind=\"UserPool\"} 0\n"), "{text}");
+    let text = admin(&world, "/readyz").await.text;
+    assert!(text.ends_with("\nreceived nothing about UserPool for 0 s\n"), "{text}");
+}
+
 /// Each line of the exposition is a comment or `name{labels} value`.
 fn parses(text: &str) -> bool {
     let sample = |line: &str| {

@@ -182,8 +182,18 @@ async fn failures_are_denials() {
     let good = question(Some(&acme.client().to_string()), &[("authorization", &bearer)]);
     let good = framed(&good.encode_to_vec());
     let twice = [good.as_slice(), &good].concat();
-    for body in [vec![], vec![0; 4], framed(b"\xff\xff"), twice, vec![0; 100_000]] {
-        assert_eq!(denied(&call(&world, body).await).0, 503);
+    for (body, status, reason) in [
+        (vec![], 400, "request_malformed"),
+        (vec![0; 4], 400, "request_malformed"),
+        (framed(b"\xff\xff"), 400, "request_malformed"),
+        (twice, 400, "request_malformed"),
+        (vec![0; 100_000], 413, "request_too_large"),
+    ] {
+        let response = call(&world, body).await;
+        let (given, _, why) = denied(&response);
+        assert_eq!((given, &*why), (status, reason));
+        // INVALID_ARGUMENT of google.rpc.Status.
+        assert_eq!(response.status.unwrap().code, 3);
     }
     for world in [World::unlisted(), World::stale()] {
         assert_eq!(denied(&call(&world, good.clone()).await).0, 503);

@@ -6,6 +6,7 @@ use super::*;
 struct Pool {
     object: UserPool,
     stored: Option<Secret>,
+    former: Vec<Secret>,
     revocations: Vec<Arc<Revocation>>,
     reach: Reach,
     refused: Option<String>,
@@ -18,6 +19,7 @@ impl Pool {
         Self {
             object: object("users", spec),
             stored: None,
+            former: vec![],
             revocations: vec![],
             reach: Reach::Nowhere,
             refused: None,
@@ -40,6 +42,7 @@ impl Pool {
             operator_namespace: "anon-system".into(),
             namespace_uid: "n".into(),
             stored: self.stored.clone(),
+            former: self.former.clone(),
             revocations: self.revocations.clone(),
             reach: self.reach,
             waiting_for: None,
@@ -147,6 +150,82 @@ fn hosted_pool() {
     ");
 }
 
+/// The Secret of a pool that has been settled for a while in a former namespace, marked.
+fn former_secret() -> Secret {
+    let mut pool = Pool::new();
+    pool.step();
+    let mut secret = pool.stored.unwrap();
+    secret.metadata.name = Some("old.users.signing-keys".into());
+    secret.labels_mut().insert("anon.dev/inherited-by".into(), "n".into());
+    secret
+}
+
+#[test]
+fn hosted_pool_of_a_re_created_namespace() {
+    let former = former_secret();
+    let mut pool = Pool { former: vec![former.clone()], ..Pool::new() };
+    assert_snapshot!(pool.step(), "it has no key yet", @"
+    create Secret anon-system/n.users.signing-keys [Active]
+    delete Secret anon-system/old.users.signing-keys
+    apply ConfigMap users-jwks (keys: 1)
+    status: [Active] Ready KeysPublished
+    event: Normal KeysInherited
+    again: OnChange
+    ");
+    assert_snapshot!(pool.step(), "it was interrupted before the deletion", @"
+    delete Secret anon-system/old.users.signing-keys
+    apply ConfigMap users-jwks (keys: 1)
+    status: [Active] Ready KeysPublished
+    again: OnChange
+    ");
+
+    let mut pool = Pool::new();
+    pool.step();
+    let own = pool.active();
+    pool.former = vec![former.clone()];
+    assert_snapshot!(pool.step(), "it has a key of its own", @"
+    replace Secret anon-system/n.users.signing-keys [Retiring, Active]
+    delete Secret anon-system/old.users.signing-keys
+    apply ConfigMap users-jwks (keys: 2)
+    status: [Retiring, Active] Ready KeysPublished
+    event: Normal KeysInherited
+    again: after 70 min
+    ");
+    assert_eq!(pool.active(), own);
+
+    // The Revocation was restored, and the Secret is older than it.
+    let mut pool = Pool { former: vec![former.clone()], ..Pool::new() };
+    let set = StoredKeySet::from_json(&former.data.as_ref().unwrap()["keyset.json"].0).unwrap();
+    pool.revocations =
+        vec![revocation(RevocationTarget::UserPool, &[set.keys[0].kid().to_owned()])];
+    assert_snapshot!(pool.step(), "the former key is revoked", @"
+    record 1 matches of Revocation acme/leak
+    create Secret anon-system/n.users.signing-keys [Active]
+    delete Secret anon-system/old.users.signing-keys
+    apply ConfigMap users-jwks (keys: 1)
+    status: [Active] Ready KeysPublished
+    event: Warning KeyRevoked
+    event: Normal KeyActivated
+    again: OnChange
+    ");
+    assert_ne!(pool.active(), set.keys[0].kid());
+
+    let broken = Secret { data: None, ..former };
+    let mut pool = Pool { former: vec![broken.clone()], ..Pool::new() };
+    assert_snapshot!(pool.step(), "the former Secret is unreadable", @"
+    status: Stalled SigningKeysUnreadable
+    again: Later
+    ");
+    let mut pool = Pool::new();
+    pool.step();
+    pool.former = vec![broken];
+    assert_snapshot!(pool.step(), "the former Secret is unreadable, and there is a key", @"
+    apply ConfigMap users-jwks (keys: 1)
+    status: [Active] Ready KeysPublished, KeysNotInherited FormerKeysUnusable
+    again: OnChange
+    ");
+}
+
 #[test]
 fn provided_pool() {
     let spec = json!({"provided": {"secretRef": {"name": "keys", "key": "jwks.json"}}});
@@ -206,7 +285,6 @@ fn inline_and_remote_pools() {
     let failed = Known { error: Some(FetchError::TimedOut), ..Known::default() };
     assert_snapshot!(planned(failed), "failed", @"
     status: Reconciling FetchFailed, AnyAudience AudienceNotChecked, FetchFailed TimedOut
-    event: Warning TimedOut
     again: OnChange
     ");
     let set = Some(Arc::new(fetched()));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::harness::operator::Setup;
 use crate::harness::signing::{active, ask_to_rotate, backdate, finish_rotation, states};
 use crate::harness::tokens::minted;
-use crate::harness::turn::free_lease;
+use crate::harness::wait::expect;
 use crate::harness::{Operator, Space, alone, eventually, pool, service, webapp};
 
 const ROTATIONS: usize = 3;
@@ -18,10 +18,11 @@ const ROTATIONS: usize = 3;
 #[tokio::test]
 async fn no_token_of_a_rotation_dies_early() {
     let _turn = alone().await;
-    let mut leader = Operator::start(&[]).await;
+    let mut killed = Operator::start(&[]).await;
+    // The first of them takes over when the leader is killed.
     let mut replicas = Vec::new();
-    for replica in [1, 2] {
-        let flags = vec!["--roles=api,validator".to_owned()];
+    for (replica, roles) in [(1, "controller,api,validator"), (2, "api,validator")] {
+        let flags = vec![format!("--roles={roles}")];
         replicas.push(Operator::launch(Setup { replica, flags, ..Setup::default() }).await);
     }
     let space = Space::new("rotation").await;
@@ -57,9 +58,14 @@ async fn no_token_of_a_rotation_dies_early() {
         for n in 1..=ROTATIONS {
             ask_to_rotate(&space, "users", &n.to_string()).await;
             if n == 2 {
-                leader.kill();
-                free_lease().await;
-                leader = Operator::start(&[]).await;
+                assert!(killed.leads().await && !replicas[0].leads().await);
+                killed.kill();
+                eventually("the other takes over", async || {
+                    expect(replicas[0].leads().await, "not yet")
+                })
+                .await;
+                // As the kubelet restarts the container; otherwise the validator in it is missing.
+                killed = Operator::start(&[]).await;
             }
             finish_rotation(&space, "users").await;
             let new = active(&space, "users").await;
@@ -70,9 +76,9 @@ async fn no_token_of_a_rotation_dies_early() {
             .await;
         }
         done.set(true);
-        leader
+        killed
     };
-    let (_leader, ()) = tokio::join!(rotate, mint);
+    let (_restarted, ()) = tokio::join!(rotate, mint);
 
     assert_eq!(states(&space, "users").await, [Retiring, Retiring, Retiring, Active]);
     let tokens = tokens.into_inner();

@@ -12,7 +12,7 @@ use crate::harness::audit::operator_writes_for;
 use crate::harness::books::balance;
 use crate::harness::cluster::{operator_namespace, variable};
 use crate::harness::operator::Setup;
-use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service, webapp};
+use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
 
 const CLIENTS: usize = 60;
 const POOLS: usize = 10;
@@ -27,16 +27,10 @@ async fn holder(space: &Space) -> String {
     lease.and_then(|lease| lease.spec?.holder_identity).unwrap_or_default()
 }
 
-/// Whether this replica says that it leads.
-async fn leads(operator: &Operator) -> bool {
-    let reply = http::get(&operator.admin_url("/metrics")).await.unwrap();
-    String::from_utf8_lossy(&reply.body).lines().any(|line| line == "anon_leader 1")
-}
-
 async fn one_leads(space: &Space, replicas: &[Operator; 2]) -> usize {
     let pods: Vec<_> = variable("ANON_OPERATOR_PODS").split(':').map(str::to_owned).collect();
     eventually("one of the two leads", async || {
-        let leading = (leads(&replicas[0]).await, leads(&replicas[1]).await);
+        let leading = (replicas[0].leads().await, replicas[1].leads().await);
         let holder = holder(space).await;
         match leading {
             (true, false) if holder.starts_with(&pods[0]) => Ok(0),
@@ -232,6 +226,6 @@ async fn the_other_takes_over_when_the_leader_is_killed() {
         }
     }
     assert!(answers > 10, "{answers} answers");
-    assert!(leads(&survivor).await);
+    assert!(survivor.leads().await);
     balance(&space, CLIENTS + 1, POOLS).await;
 }

@@ -1,0 +1,29 @@
+//! What an operator says of itself in its metrics.
+
+use super::{Operator, http};
+
+impl Operator {
+    /// The value of a sample, by its name with labels; 0 if it is not exposed.
+    pub async fn metric(&self, sample: &str) -> u64 {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
+        value.map_or(0, |value| value.parse().unwrap())
+    }
+
+    /// Whether it says that it leads.
+    pub async fn leads(&self) -> bool {
+        self.metric("anon_leader").await == 1
+    }
+
+    /// For how many seconds it has received nothing about each of the five kinds.
+    pub async fn silences(&self) -> Vec<u64> {
+        let text = self.metrics().await;
+        let samples = text.lines().filter(|line| line.starts_with("anon_index_age_seconds{"));
+        samples.map(|line| line.rsplit_once(' ').unwrap().1.parse().unwrap()).collect()
+    }
+
+    async fn metrics(&self) -> String {
+        let reply = http::get(&self.admin_url("/metrics")).await.unwrap();
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    }
+}

@@ -1,0 +1,48 @@
+//! An organization with a pool `users`, its frontend `web`, a backend `backend`, and a token.
+
+use anon_operator::testing::crd::{SdkClient, UserPool};
+use serde_json::json;
+
+use super::{Operator, Space, quick_pool, service, webapp};
+
+/// An organization whose backend has obtained a token.
+pub struct Tenant {
+    pub space: Space,
+    /// The clientId of the frontend.
+    pub web: String,
+    /// The API key of the backend.
+    pub key: String,
+    /// A token of the user `ada`.
+    pub token: String,
+}
+
+impl Tenant {
+    /// Creates one whose namespace begins with `label`.
+    pub async fn new(operator: &Operator, label: &str) -> Self {
+        let space = Space::new(label).await;
+        space.apply(&quick_pool("users")).await;
+        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+        space.ready::<UserPool>("users").await;
+        space.ready::<SdkClient>("backend").await;
+        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
+        let key = space.api_key("key").await;
+        let mut tenant = Self { space, web, key, token: String::new() };
+        tenant.token = tenant.mint(operator, "ada").await;
+        tenant
+    }
+
+    /// A new token of a user.
+    pub async fn mint(&self, operator: &Operator, user: &str) -> String {
+        operator.minted(&self.key, &json!({"appUserId": user, "sdkClientId": self.web})).await
+    }
+
+    /// Revokes a user, by a Revocation of the same name.
+    pub async fn revoke(&self, user: &str) {
+        self.space
+            .apply(&json!({
+                "apiVersion": "anon.dev/v1beta1", "kind": "Revocation", "metadata": {"name": user},
+                "spec": {"userPool": {"name": "users", "subjects": [user]}},
+            }))
+            .await;
+    }
+}
