@@ -196,7 +196,8 @@ fn the_guide_describes_every_command() {
     let reference = anon_operator::testing::cli::reference();
     let commands = reference.lines().filter_map(|line| line.strip_prefix("## "));
     // `kubectl anon get` and others are only the beginning of a command.
-    let groups = ["", " token", " key", " keys", " get"].map(|group| format!("kubectl anon{group}"));
+    let groups =
+        ["", " token", " key", " keys", " get"].map(|group| format!("kubectl anon{group}"));
     for command in commands.filter(|command| !groups.iter().any(|group| group == command)) {
         assert!(guide.contains(command), "`{command}` is not in docs/cli.md");
     }
