@@ -140,6 +140,11 @@ generate: prerequisites-rust ## Regenerates the CRDs, docs/openapi.json and the 
 book: prerequisites ## Builds the documentation as a book, and prints its path
 	@dev/book
 
+.PHONY: pictures
+pictures: prerequisites ## Draws the terminal pictures of README.md, from real runs
+	cargo build --locked $(CARGO_PROFILE) --bins
+	dev/pictures
+
 .PHONY: manifests
 manifests: prerequisites ## Writes plain YAML and a kustomize base into target/manifests/; ARGS="--set …" passes values of the chart
 	dev/manifests target/manifests $(ARGS)
