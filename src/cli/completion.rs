@@ -63,8 +63,13 @@ pub fn answer(words: Vec<OsString>, to: &mut dyn Write) -> io::Result<()> {
     let mut command = with_names(Cli::command(), &cluster);
     let line: Vec<_> = std::iter::once("kubectl-anon".into()).chain(words).collect();
     let last = line.len().saturating_sub(1);
+    // Like kubectl, options only for a word that begins like one.
+    let options = line.last().is_some_and(|word| word.to_string_lossy().starts_with('-'));
     let candidates = complete(&mut command, line, last, None).unwrap_or_default();
-    let shown = candidates.iter().filter(|candidate| !candidate.is_hide_set());
+    let shown = candidates.iter().filter(|candidate| {
+        let is_option = candidate.get_value().to_string_lossy().starts_with('-');
+        !candidate.is_hide_set() && is_option == options
+    });
     let mut directive = FILES;
     for candidate in shown {
         directive = NO_FILES;

@@ -151,11 +151,6 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Whether the table has no row.
-    pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
-    }
-
     /// The table as text.
     pub fn render(&self, terminal: &Terminal) -> String {
         let header: Vec<Cell> =

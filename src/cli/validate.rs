@@ -146,7 +146,7 @@ mod tests {
             "active": true, "principal": "appUser", "appUserId": "u\u{1b}1", "userPoolId": "p",
             "expiresAt": "2027-01-01T00:00:00Z",
         });
-        let text = "valid: user u1 of UserPool p, until 2027-01-01T00:00:00Z";
+        let text = r"valid: user u\u001b1 of UserPool p, until 2027-01-01T00:00:00Z";
         assert_eq!(of(200, user.clone()), Ok(Verdict::Valid(text.into())));
         let key = json!({
             "active": true, "principal": "apiKey", "keyId": "k", "sdkClientId": "c", "role": "Member",

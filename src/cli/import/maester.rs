@@ -135,6 +135,29 @@ metadata: {name: other}
 ",
         )
         .unwrap();
-        insta::assert_snapshot!(printed(&import(&objects, "ReadOnly", &Placement::default())), @r#""#);
+        insta::assert_snapshot!(printed(&import(&objects, "ReadOnly", &Placement::default())), @r"
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: SdkClient
+        metadata:
+          name: reports
+          namespace: acme
+        spec:
+          displayName: Reports
+          service:
+            apiKey:
+              delivery:
+                deletionPolicy: Retain
+                keyNames:
+                  apiKey: CLIENT_SECRET
+                  clientId: CLIENT_ID
+                secretName: reports-anon-key
+            role: ReadOnly
+        # oauth2client/reports spec.secretName: the API key is delivered into Secret `reports-anon-key` instead of `reports-anon`: change the name in the Deployment
+        # oauth2client/reports spec.grantTypes: not carried over: refresh_token; keep Hydra for login flows
+        # oauth2client/reports spec.scope: not carried over: the resource server decides by sdkClientId and role
+        # oauth2client/reports spec.tokenLifespans: not carried over: there are no access tokens; delivery.rotation limits the age of the API key
+        # oauth2client/website spec.grantTypes: not imported, because it has no client_credentials: keep Hydra, and validate its tokens with an oidc pool (`kubectl anon import oidc`)
+        ");
     }
 }

@@ -102,7 +102,20 @@ mod tests {
         });
         let placement = Placement(Some("acme".into()));
         let imported = import(ISSUER, None, &audiences, Some(&document), &placement).unwrap();
-        insta::assert_snapshot!(printed(&imported), @r#""#);
+        insta::assert_snapshot!(printed(&imported), @r"
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: UserPool
+        metadata:
+          name: id-acme-example
+          namespace: acme
+        spec:
+          audiences:
+          - shop
+          oidc:
+            issuer: https://id.acme.example/realms/shop
+        # https://id.acme.example/realms/shop jwks_uri: the operator must be allowed to connect to keys.acme.example (chart: remoteKeySets.hosts)
+        ");
     }
 
     #[test]

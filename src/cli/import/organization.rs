@@ -282,7 +282,90 @@ mod tests {
         ];
         let placement = Placement(Some("acme".into()));
         let imported = import(&responses, &["shop".to_owned()], &placement);
-        insta::assert_snapshot!(printed(&imported), @r#""#);
+        insta::assert_snapshot!(printed(&imported), @r"
+        ---
+        apiVersion: v1
+        kind: Namespace
+        metadata:
+          annotations:
+            anon.dev/client-ids: 6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111
+          name: acme
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: Organization
+        metadata:
+          name: default
+          namespace: acme
+        spec:
+          displayName: Acme
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: Member
+        metadata:
+          name: ada
+          namespace: acme
+        spec:
+          displayName: Ada
+          email: ada@acme.example
+          role: Admin
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: UserPool
+        metadata:
+          name: users
+          namespace: acme
+        spec:
+          displayName: Users
+          hosted: {}
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: UserPool
+        metadata:
+          name: customers
+          namespace: acme
+        spec:
+          audiences:
+          - shop
+          description: Of the shop
+          displayName: Customers
+          idClaim: email
+          jwks:
+            url: https://id.acme.example/jwks
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: SdkClient
+        metadata:
+          name: web
+          namespace: acme
+        spec:
+          clientId: 6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111
+          displayName: Web
+          webapp:
+            redirectUrls:
+            - https://shop.acme.example/linked
+            userPoolRef:
+              name: customers
+        ---
+        apiVersion: anon.dev/v1beta1
+        kind: SdkClient
+        metadata:
+          name: backend
+          namespace: acme
+        spec:
+          displayName: Backend
+          service:
+            apiKey:
+              delivery:
+                secretName: backend-anon
+            role: Member
+        # response resource: not imported: it is neither an organization nor its members, user pools or SDK clients
+        # organization id: not carried over: the id is derived from the namespace
+        # member/ada password: not carried over: set passwordSecretRef or kubernetes
+        # userPool/users hosted: the signing key is not carried over: backends have to request new tokens
+        # userPool/customers authorization.jwksUri: prefer oidc with the issuer of your identity provider (`kubectl anon import oidc`); if the key set has private keys, use provided
+        # sdkClient/backend auth.secret: the API key is not carried over: the new one is in Secret `backend-anon`
+        # sdkClient/backend id: not carried over, because `backend` is not a UUID of another version than 5: change the clientId in the application
+        ");
     }
 
     #[test]

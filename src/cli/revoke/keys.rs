@@ -203,7 +203,7 @@ mod tests {
         let expected = json!({"name": "backend", "keyIds": ["6cfb000000000000"]});
         assert_eq!(spec, json!({"sdkClient": expected}));
         for (id, text) in
-            [("6cf", "several keys"), ("7", "no key `7`; it has: 6cfb"), ("", "no key ``")]
+            [("6cf", "several keys"), ("7", "no key `7`; it has: 6cfb"), ("", "several keys")]
         {
             let error = ids(&[id]).unwrap_err();
             assert!(error.contains(text), "{id}: {error}");

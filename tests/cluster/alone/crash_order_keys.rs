@@ -11,7 +11,7 @@ use crate::harness::fuse::{run_until, run_until_dead};
 use crate::harness::signing::{
     active, ask_to_rotate, backdate, finish_rotation, key_set, next_is_known, states,
 };
-use crate::harness::{Operator, Tenant, alone, eventually};
+use crate::harness::{Operator, Space, Tenant, alone, eventually};
 
 /// One rotation, not two: the old token counts and so does a new one.
 async fn rotated_once(tenant: &Tenant, operator: &Operator) {
@@ -136,19 +136,19 @@ async fn dead_after_each_write_of_a_takeover() {
     // The Secret, the deletion of the former one, the ConfigMap, status.
     for writes in 0..4 {
         let operator = Operator::start(&[]).await;
-        let acme = Acme::new(&operator).await;
+        let tenant = Tenant::new(&operator, "takeover").await;
         operator.stop().await;
-        let former = former_secret(&acme.space).await;
+        let former = former_secret(&tenant.space).await;
         // The pool starts with a new key before the former one is there.
         let operator = Operator::start(&[]).await;
-        operator.gives(&acme.token, Some(&acme.web), "401 key_unknown").await;
+        operator.gives(&tenant.token, Some(&tenant.web), "401 key_unknown").await;
         operator.stop().await;
-        let home = acme.space.operators();
+        let home = tenant.space.operators();
         home.apply(&former).await;
         assert!(run_until_dead(writes, &[]).await, "{writes} writes");
 
         let operator = Operator::start(&[]).await;
-        acme.rotated_once(&operator).await;
+        rotated_once(&tenant, &operator).await;
         assert!(home.get::<Secret>(former["metadata"]["name"].as_str().unwrap()).await.is_none());
         operator.stop().await;
     }

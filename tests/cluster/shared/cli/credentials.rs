@@ -45,7 +45,10 @@ async fn a_generated_key_set_signs_tokens_that_are_validated() {
     space
         .apply_all(&[
             consenting_secret("testers-jwks", "jwks", "jwks.json", &private),
-            pool_with("testers", json!({"provided": {"secretRef": {"name": "testers-jwks", "key": "jwks.json"}}})),
+            pool_with(
+                "testers",
+                json!({"provided": {"secretRef": {"name": "testers-jwks", "key": "jwks.json"}}}),
+            ),
             webapp("web", "testers"),
         ])
         .await;

@@ -46,7 +46,8 @@ async fn a_member_logs_in_and_out() {
     assert!(failed.code == 1 && failed.stderr.contains("401"), "{failed:?}");
     let session = home.0.join("anon/session");
     assert!(!session.exists());
-    let remote = ["login", "--server", "http://anon.example.test", "--email", &email, "--password-stdin"];
+    let remote =
+        ["login", "--server", "http://anon.example.test", "--email", &email, "--password-stdin"];
     let refused = run(&remote, PASSWORD).await;
     assert!(refused.stderr.contains("unencrypted"), "{refused:?}");
 
@@ -105,15 +106,20 @@ metadata: {name: reports}
 spec: {grantTypes: [client_credentials], scope: read, secretName: reports}
 ";
     let ended = kubectl_anon_with(&["import", "maester", "-n", n], maester, &[]).await;
-    assert!(ended.stderr.contains("oauth2client/reports spec.scope: not carried over"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("oauth2client/reports spec.scope: not carried over"),
+        "{ended:?}"
+    );
     assert_eq!(accepted(&ended.ok()), 1);
 
-    let secret = format!("
+    let secret = format!(
+        "
 apiVersion: v1
 kind: Secret
 metadata: {{name: friend, namespace: {n}, labels: {{group: friends}}}}
 stringData: {{api_key: ndyBzreUzF4zqDQsqSPMHkRhriEOtcRx}}
-");
+"
+    );
     assert!(kubectl_with(&["apply", "-f", "-"], &secret).success);
     let line = ["import", "authorino", "--from-cluster", "-n", n, "--selector", "group=friends"];
     let ended = kubectl_anon_with(&line, "", &[]).await;
