@@ -19,7 +19,7 @@ use crate::cli::Streams;
 use crate::cli::cluster::{Cluster, ClusterArgs, WriteArgs, duration_arg};
 use crate::cli::confirm::{ConfirmArgs, confirm};
 use crate::cli::output::Format;
-use crate::cli::wait::{Look, until};
+use crate::cli::wait::{Poll, until};
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
 use crate::crd::{Member, UserPool};
@@ -197,8 +197,8 @@ impl Run<'_> {
         let Owner::UserPool(pool) = owner else {
             let look = async || {
                 let former = self.secret(&former.secret).await?;
-                let pending = || Look::Pending(format!("{owner}: waiting for the operator"));
-                Ok::<_, anyhow::Error>(former.map_or(Look::Reached(()), |_| pending()))
+                let pending = || Poll::Pending(format!("{owner}: waiting for the operator"));
+                Ok::<_, anyhow::Error>(former.map_or(Poll::Reached(()), |_| pending()))
             };
             until(streams, self.args.timeout, look).await?;
             return Ok(format!("{owner}: {what} taken over\n"));
@@ -207,7 +207,7 @@ impl Run<'_> {
             let object = self.read::<UserPool>(pool).await?;
             let message = object.as_ref().and_then(problem);
             let message = message.unwrap_or_else(|| "waiting for the operator".to_owned());
-            let pending = Look::Pending(format!("{owner}: {message}"));
+            let pending = Poll::Pending(format!("{owner}: {message}"));
             if self.secret(&former.secret).await?.is_some() {
                 return Ok(pending);
             }
@@ -216,7 +216,7 @@ impl Run<'_> {
             let status = object.and_then(|object| object.status).unwrap_or_default();
             let is_published = |kid: &str| status.keys.iter().any(|key| key.kid == kid);
             if own.keys.iter().all(|key| is_published(key.kid())) {
-                return Ok(Look::Reached(own));
+                return Ok(Poll::Reached(own));
             }
             Ok::<_, anyhow::Error>(pending)
         };

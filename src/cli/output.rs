@@ -122,7 +122,7 @@ pub struct Cell {
 }
 
 impl Cell {
-    /// A cell in the colour of a tone.
+    /// A cell in the color of a tone.
     pub fn new(tone: Tone, text: &str) -> Self {
         Self { text: printable(text), tone }
     }
@@ -215,7 +215,7 @@ backend   Current   é\\u001b[2J\\u000a
 x         -         -
 ";
         assert_eq!(table.render(&Terminal::default()), expected);
-        let colours = table.render(&Terminal { colour: true, ..Terminal::default() });
-        assert!(colours.contains("\u{1b}[32mCurrent\u{1b}[0m   é"), "{colours}");
+        let colors = table.render(&Terminal { color: true, ..Terminal::default() });
+        assert!(colors.contains("\u{1b}[32mCurrent\u{1b}[0m   é"), "{colors}");
     }
 }

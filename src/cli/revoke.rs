@@ -18,7 +18,7 @@ use super::exit::End;
 use super::input::read_credential;
 use super::output;
 use super::read::{HasConditions as _, Object};
-use super::wait::{self, Look};
+use super::wait::{self, Poll};
 use super::{Streams, when};
 use crate::crd::condition;
 use crate::crd::reasons::{ConditionType, ReadyReason};
@@ -166,13 +166,13 @@ async fn create(
         let object = read.0.map_err(|unreadable| anyhow!("cannot read {name}: {unreadable}"))?;
         let ready = condition::find(object.conditions(), ConditionType::Ready.as_str());
         let Some(ready) = ready else {
-            return Ok(Look::Pending("the operator has not reconciled it yet".to_owned()));
+            return Ok(Poll::Pending("the operator has not reconciled it yet".to_owned()));
         };
         if ready.reason == ReadyReason::NoMatch.as_str() {
             bail!("{name} was created, but nothing matches it: {}", ready.message);
         }
         let message = ready.message.clone();
-        Ok(if ready.status == "True" { Look::Reached(message) } else { Look::Pending(message) })
+        Ok(if ready.status == "True" { Poll::Reached(message) } else { Poll::Pending(message) })
     };
     let message = wait::until(streams, args.timeout, look).await?;
     let seconds = began.elapsed().as_secs_f32();

@@ -12,7 +12,7 @@ use super::exit::End;
 use super::output::printable;
 use super::read::{HasConditions, Object, Readiness};
 use super::target::{Target, singular};
-use super::wait::{self, Look, WaitArgs};
+use super::wait::{self, Poll, WaitArgs};
 use crate::crd::{Kind, Member, SdkClient};
 use crate::kube_ext::gitops;
 
@@ -114,7 +114,7 @@ async fn wait_for<K: HasConditions>(
         let readiness = Readiness::of(&read);
         let object = read.0.map_err(|unreadable| anyhow!("cannot read {target}: {unreadable}"))?;
         let reconciled = object.observed_generation() >= generation;
-        Ok(if reconciled { Look::Reached(()) } else { Look::Pending(readiness.message) })
+        Ok(if reconciled { Poll::Reached(()) } else { Poll::Pending(readiness.message) })
     };
     wait::until(streams, args.wait.timeout, look).await
 }

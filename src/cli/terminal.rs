@@ -1,4 +1,4 @@
-//! What the terminal can show. Colours and redrawn lines are for people only: a pipe gets neither.
+//! What the terminal can show. Colors and redrawn lines are for people only: a pipe gets neither.
 
 use std::io::{self, IsTerminal as _};
 
@@ -8,8 +8,8 @@ use terminal_size::{Width, terminal_size_of};
 /// The terminal of this process, as far as there is one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Terminal {
-    /// Standard output is a terminal that shows colours.
-    pub colour: bool,
+    /// Standard output is a terminal that shows colors.
+    pub color: bool,
     /// Standard input and standard error are terminals: a person can be asked.
     pub interactive: bool,
     /// The width of standard error in columns if it is a terminal, on which a line can be redrawn.
@@ -18,7 +18,7 @@ pub struct Terminal {
 
 impl Terminal {
     /// Looks at the streams and the environment of this process. Any value of `NO_COLOR` but an
-    /// empty one turns colours off (<https://no-color.org>).
+    /// empty one turns colors off (<https://no-color.org>).
     #[must_use]
     pub fn of_process() -> Self {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
@@ -26,24 +26,24 @@ impl Terminal {
         let error_is_terminal = io::stderr().is_terminal();
         let width = terminal_size_of(io::stderr()).map(|(Width(width), _)| usize::from(width));
         Self {
-            colour: io::stdout().is_terminal() && !dumb && set("NO_COLOR").is_none(),
+            color: io::stdout().is_terminal() && !dumb && set("NO_COLOR").is_none(),
             interactive: io::stdin().is_terminal() && error_is_terminal,
             width: width.filter(|_| error_is_terminal && !dumb),
         }
     }
 
-    /// The text in the colours of its tone, if there are colours.
+    /// The text in the colors of its tone, if there are colors.
     #[must_use]
     pub fn paint(&self, tone: Tone, text: &str) -> String {
         let style = tone.style();
-        if !self.colour || text.is_empty() || style == Style::new() {
+        if !self.color || text.is_empty() || style == Style::new() {
             return text.to_owned();
         }
         format!("{style}{text}{style:#}")
     }
 }
 
-/// What a piece of text tells, and so its colour.
+/// What a piece of text tells, and so its color.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Tone {
     /// Neither good nor bad.
@@ -63,12 +63,12 @@ pub enum Tone {
 
 impl Tone {
     fn style(self) -> Style {
-        let colour = |colour: AnsiColor| colour.on_default();
+        let color = |color: AnsiColor| color.on_default();
         match self {
             Self::Plain => Style::new(),
-            Self::Good => colour(AnsiColor::Green),
-            Self::Warning => colour(AnsiColor::Yellow),
-            Self::Bad => colour(AnsiColor::Red),
+            Self::Good => color(AnsiColor::Green),
+            Self::Warning => color(AnsiColor::Yellow),
+            Self::Bad => color(AnsiColor::Red),
             Self::Dim => Style::new().dimmed(),
             Self::Bold => Style::new().bold(),
         }
@@ -80,10 +80,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_only_where_they_are_shown() {
-        let colours = Terminal { colour: true, ..Terminal::default() };
-        assert_eq!(colours.paint(Tone::Bad, "fail"), "\u{1b}[31mfail\u{1b}[0m");
-        assert_eq!(colours.paint(Tone::Plain, "fail"), "fail");
+    fn colors_only_where_they_are_shown() {
+        let colors = Terminal { color: true, ..Terminal::default() };
+        assert_eq!(colors.paint(Tone::Bad, "fail"), "\u{1b}[31mfail\u{1b}[0m");
+        assert_eq!(colors.paint(Tone::Plain, "fail"), "fail");
         assert_eq!(Terminal::default().paint(Tone::Bad, "fail"), "fail");
     }
 }

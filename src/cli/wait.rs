@@ -28,7 +28,7 @@ pub struct WaitArgs {
 
 /// What a look found.
 #[derive(Debug)]
-pub enum Look<T> {
+pub enum Poll<T> {
     /// What was waited for.
     Reached(T),
     /// Not yet; for people, what is missing.
@@ -43,15 +43,15 @@ pub enum Look<T> {
 pub async fn until<T>(
     streams: &mut Streams<'_>,
     timeout: Duration,
-    mut look: impl AsyncFnMut() -> anyhow::Result<Look<T>>,
+    mut look: impl AsyncFnMut() -> anyhow::Result<Poll<T>>,
 ) -> anyhow::Result<T> {
     let start = Instant::now();
     let mut progress = Progress::default();
     loop {
         let looked = look().await;
         let missing = match looked {
-            Ok(Look::Pending(missing)) => missing,
-            Ok(Look::Reached(found)) => {
+            Ok(Poll::Pending(missing)) => missing,
+            Ok(Poll::Reached(found)) => {
                 progress.clear(streams)?;
                 return Ok(found);
             }
@@ -127,7 +127,7 @@ mod tests {
         let look = async || {
             looks += 1;
             let missing = || "enforced by 1 of 2 validators".to_owned();
-            Ok(if looks == 3 { Look::Reached(looks) } else { Look::Pending(missing()) })
+            Ok(if looks == 3 { Poll::Reached(looks) } else { Poll::Pending(missing()) })
         };
         let result = until(&mut streams, Duration::from_secs(timeout), look).await;
         (result, String::from_utf8(stderr).unwrap())

@@ -17,7 +17,7 @@ use super::cluster::ClusterArgs;
 use super::exit::End;
 use super::output::{Cell, Format, Table, printable};
 use super::terminal::{Terminal, Tone};
-use super::wait::{self, Look, WaitArgs};
+use super::wait::{self, Poll, WaitArgs};
 use crate::clock::to_show;
 use outcome::{Check, Grade};
 
@@ -67,7 +67,7 @@ pub async fn run(
             // Time has passed since the command started.
             checks = look(to_show()).await?;
             let failed = checks.iter().find(|check| check.grade == Grade::Fail);
-            Ok(failed.map_or(Look::Reached(()), |check| Look::Pending(check.line())))
+            Ok(failed.map_or(Poll::Reached(()), |check| Poll::Pending(check.line())))
         };
         let waited = wait::until(streams, args.wait.timeout, checked).await;
         print(args, &checks, streams)?;

@@ -13,7 +13,7 @@ use crate::cli::Streams;
 use crate::cli::cluster::Cluster;
 use crate::cli::confirm::confirm;
 use crate::cli::key::{KeyOutput, listed};
-use crate::cli::wait::{self, Look};
+use crate::cli::wait::{self, Poll};
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
 use crate::crd::{ApiKeyHash, Delivery, SdkClient};
@@ -193,7 +193,7 @@ impl Rotation<'_> {
         let look = async || {
             let object = self.cluster.get(&self.args.target.name).await?;
             let state = readiness(&object);
-            Ok(if done(&object) { Look::Reached(object) } else { Look::Pending(state) })
+            Ok(if done(&object) { Poll::Reached(object) } else { Poll::Pending(state) })
         };
         wait::until(streams, self.args.wait.timeout, look).await
     }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use super::{Rotate, request};
 use crate::cli::Streams;
 use crate::cli::read::HasConditions as _;
-use crate::cli::wait::{self, Look};
+use crate::cli::wait::{self, Poll};
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
 use crate::crd::{SigningKeyState, UserPool, UserPoolSpec};
@@ -41,17 +41,17 @@ pub(super) async fn rotate(
     let look = async || {
         let pool: UserPool = cluster.get(&target.name).await?;
         Ok(match progress(&pool, &signing) {
-            Progress::Active(kid) => Look::Reached(format!(
+            Progress::Active(kid) => Poll::Reached(format!(
                 "signing key {kid} signs; tokens of {signing} stay valid until they expire"
             )),
-            Progress::Published(kid) if !args.until_active => Look::Reached(format!(
+            Progress::Published(kid) if !args.until_active => Poll::Reached(format!(
                 "signing key {kid} is published; it signs once every validator has acknowledged it and 15 more minutes have passed"
             )),
-            Progress::Published(kid) => Look::Pending(format!(
+            Progress::Published(kid) => Poll::Pending(format!(
                 "signing key {kid} is published and not signing yet: {}",
                 state(&pool)
             )),
-            Progress::Requested => Look::Pending(state(&pool)),
+            Progress::Requested => Poll::Pending(state(&pool)),
         })
     };
     let reached = wait::until(streams, args.wait.timeout, look).await?;
