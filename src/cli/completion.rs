@@ -13,7 +13,6 @@ use clap::{Arg, ArgMatches, CommandFactory as _};
 use clap_complete::Shell;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate, complete};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use kube::config::Kubeconfig;
 use kube::core::PartialObjectMeta;
@@ -161,7 +160,7 @@ macro_rules! all_targets {
 for_each_kind!(all_targets);
 
 async fn names_of<K: CustomKind>(cluster: &Cluster) -> Vec<String> {
-    objects::<K>(cluster).await.iter().map(|object| object.name_any()).collect()
+    objects::<K>(cluster).await.iter().map(kube::ResourceExt::name_any).collect()
 }
 
 async fn objects<K: CustomKind>(cluster: &Cluster) -> Vec<Object<K>> {
@@ -173,7 +172,7 @@ async fn namespaces(cluster: &Cluster) -> Vec<String> {
     let api: Api<Object<PartialObjectMeta<Namespace>>> = Api::all(cluster.client.clone());
     let listed = cluster.list_of(&api, ListParams::default()).await;
     let Ok(listed) = listed else { return Vec::new() };
-    listed.items().iter().map(|namespace| namespace.name_any()).collect()
+    listed.items().iter().map(kube::ResourceExt::name_any).collect()
 }
 
 fn contexts(args: &ClusterArgs) -> Vec<String> {

@@ -18,7 +18,7 @@ use crate::crd::{SdkClient, UserPool};
 #[derive(Debug, Subcommand)]
 pub enum Get {
     /// List signing keys and API keys, the next to expire first
-    #[command(visible_alias = "key", after_long_help = KEYS_EXAMPLES)]
+    #[command(alias = "key", after_long_help = KEYS_EXAMPLES)]
     Keys(GetKeys),
 }
 

@@ -96,7 +96,7 @@ pub async fn run(command: &Keys, streams: &mut Streams<'_>, now: Timestamp) -> a
 async fn inherit(args: &Inherit, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     let cluster = args.cluster.connect().await?;
     let secrets = Api::namespaced(cluster.client.clone(), &args.operator_namespace);
-    let run = Run { args, secrets, cluster };
+    let run = Run { args, cluster, secrets };
     let uid = run.namespace_uid().await?;
     let found = run.find(&uid).await?;
     let shown = table(&found, now, &streams.terminal);

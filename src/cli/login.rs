@@ -128,13 +128,12 @@ fn body<'a>(args: &'a Login, streams: &mut Streams<'_>) -> anyhow::Result<Body<'
         let kubernetes_token = Some(read_credential(file, streams.stdin)?);
         return Ok(Body { email: None, password: None, kubernetes_token, organization_id });
     }
-    let email = match &args.email {
-        Some(email) => email.clone(),
-        None => {
-            write!(streams.stderr, "E-mail address: ")?;
-            streams.stderr.flush()?;
-            line(streams.stdin)?
-        }
+    let email = if let Some(email) = &args.email {
+        email.clone()
+    } else {
+        write!(streams.stderr, "E-mail address: ")?;
+        streams.stderr.flush()?;
+        line(streams.stdin)?
     };
     ensure!(!email.is_empty(), "no e-mail address: set --email");
     let password = if args.password_stdin {

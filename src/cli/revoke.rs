@@ -99,19 +99,18 @@ async fn token(
             keys::client_keys(owner, &Keys::Ids(&[hash.id()]), now)
         }
         Credential::Token(token) => {
-            let pool = match &args.pool {
-                Some(pool) => cluster.get(pool).await?,
-                None => {
-                    let pools = cluster.list::<UserPool>(false).await?;
-                    let mut pools = pools.items().iter().filter_map(|pool| pool.0.as_ref().ok());
-                    let pool = pools.find(|pool| token.is_of(pool)).ok_or_else(|| {
-                        anyhow!(
-                            "the token names no UserPool of namespace `{}`: set --pool",
-                            cluster.namespace
-                        )
-                    })?;
-                    pool.clone()
-                }
+            let pool = if let Some(pool) = &args.pool {
+                cluster.get(pool).await?
+            } else {
+                let pools = cluster.list::<UserPool>(false).await?;
+                let mut pools = pools.items().iter().filter_map(|pool| pool.0.as_ref().ok());
+                let pool = pools.find(|pool| token.is_of(pool)).ok_or_else(|| {
+                    anyhow!(
+                        "the token names no UserPool of namespace `{}`: set --pool",
+                        cluster.namespace
+                    )
+                })?;
+                pool.clone()
             };
             Ok(plan::token(&pool, &token))
         }

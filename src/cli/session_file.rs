@@ -47,8 +47,9 @@ pub fn read() -> anyhow::Result<Option<Session>> {
         let path = path()?;
         let metadata = fs::metadata(&path);
         let metadata = metadata.with_context(|| format!("cannot read `{}`", path.display()))?;
+        let (mode, others) = (metadata.permissions().mode(), 0o077);
         ensure!(
-            metadata.permissions().mode() & 0o077 == 0,
+            mode & others == 0,
             "others can read the session in `{}`: run `kubectl anon logout`, and log in again",
             path.display()
         );

@@ -135,6 +135,7 @@ mod tests {
     use super::*;
     use hyper::StatusCode;
 
+    #[expect(clippy::unwrap_in_result, reason = "the error is that of the command")]
     fn of(status: u16, body: Value) -> Result<Verdict, String> {
         let status = StatusCode::from_u16(status).unwrap();
         verdict(&Response { status, body }).map_err(|error| error.to_string())

@@ -63,7 +63,7 @@ pub async fn collect(context: &Context) -> Result<(), Error> {
         // A RoleBinding that cannot be deleted must not protect the following ones.
         match remove(&api, &binding).await {
             Ok(()) => {
-                info!(kind = "RoleBinding", %namespace, %name, "deleted an orphaned RoleBinding")
+                info!(kind = "RoleBinding", %namespace, %name, "deleted an orphaned RoleBinding");
             }
             Err(error) => {
                 warn!(kind = "RoleBinding", %namespace, %name, %error, "failed to delete an orphaned RoleBinding");

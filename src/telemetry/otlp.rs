@@ -39,7 +39,7 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the end of the process may wait for the last export.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// At most one line about failed exports in this time.
-const LOG_INTERVAL: Duration = Duration::from_secs(60);
+const LOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// A running exporter.
 pub struct Exporter(SdkTracerProvider);

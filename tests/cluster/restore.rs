@@ -258,7 +258,7 @@ impl World {
     async fn former_secrets(&self) -> Vec<String> {
         let secrets = self.space().operators().api::<Secret>();
         let secrets = secrets.list_metadata(&ListParams::default()).await.unwrap();
-        let names = secrets.iter().map(|secret| secret.name_any());
+        let names = secrets.iter().map(kube::ResourceExt::name_any);
         names.filter(|name| name.starts_with(&self.space().uid)).collect()
     }
 }

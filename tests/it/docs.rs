@@ -199,7 +199,10 @@ fn the_guide_describes_every_command() {
     let groups =
         ["", " token", " key", " keys", " get"].map(|group| format!("kubectl anon{group}"));
     for command in commands.filter(|command| !groups.iter().any(|group| group == command)) {
-        assert!(guide.contains(command), "`{command}` is not in docs/cli.md");
+        // In tables, without the name of the program.
+        let short = command.replace("kubectl anon ", "`");
+        let named = guide.contains(command) || guide.contains(&short);
+        assert!(named, "`{command}` is not in docs/cli.md");
     }
 }
 

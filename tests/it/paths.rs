@@ -16,13 +16,18 @@ use regex::Regex;
 use crate::generated::root;
 
 /// Words with a slash that are no paths of ours. Groups such as `anon.dev/use` need no entry.
-const NOT_PATHS: [&str; 6] = [
+const NOT_PATHS: [&str; 11] = [
     "action/anon.dev/UserPool/rotate",
     "http/protobuf",
+    "kind/name",
     "namespace/Kind/name",
+    "namespace/name",
     "namespace/pool",
+    "oauth2client/reports",
     "plugins/anon.yaml",
     "resource/subresource",
+    "sdkclient/backend",
+    "userpool/users",
 ];
 
 /// What follows the slash in a subresource of the API, such as `members/status`.

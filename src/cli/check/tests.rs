@@ -112,12 +112,12 @@ fn each_fault_is_found() {
             "pod-1 renewed its Lease 60s ago",
         ),
         (
-            Installation { leases: parse(&[validator.clone()]), ..healthy() },
+            Installation { leases: parse(std::slice::from_ref(&validator)), ..healthy() },
             Grade::Fail,
             "no Lease",
         ),
         (
-            Installation { leases: parse(&[leader.clone()]), ..healthy() },
+            Installation { leases: parse(std::slice::from_ref(&leader)), ..healthy() },
             Grade::Fail,
             "no replica that validates",
         ),

@@ -152,23 +152,21 @@ pub mod tests {
             text.push_str("---\n");
             text.push_str(&yaml_text(manifest).unwrap());
         }
-        for note in &imported.notes {
-            text.push_str(&format!("# {note}\n"));
-        }
+        let notes = imported.notes.iter().map(|note| format!("# {note}\n"));
+        text.extend(notes);
         text
     }
 
     #[test]
     fn names_are_valid_and_unique() {
         let long = "x".repeat(80);
-        for (text, name) in
-            [("Web Shop!", "web-shop"), ("--é--", "imported"), (&long, &long[..MAX_NAME])]
-        {
+        let (cut, shorter) = ("x".repeat(MAX_NAME), "x".repeat(MAX_NAME - 2));
+        for (text, name) in [("Web Shop!", "web-shop"), ("--é--", "imported"), (&long, &cut)] {
             assert_eq!(object_name(text), name);
         }
         let mut imported = Imported::default();
         let placement = Placement(Some("acme".into()));
-        for expected in [long[..MAX_NAME].to_owned(), format!("{}-2", &long[..MAX_NAME - 2])] {
+        for expected in [cut.clone(), format!("{shorter}-2")] {
             let name = imported.name(Kind::UserPool, None, &placement, &long);
             assert_eq!(name, expected);
             imported.add(Kind::UserPool, &name, None, &placement, &json!({"hosted": {}}));

@@ -148,9 +148,8 @@ impl Import<'_> {
         let url = text(pool, "/authorization/jwksUri");
         // A hosted pool has a key set, too.
         let hosted = pool.get("hosted").and_then(Value::as_bool).unwrap_or(url.is_none());
-        let mut spec = json!({"displayName": shown, "description": text(pool, "/description")});
+        let mut keys = json!({"hosted": {}});
         if hosted {
-            spec["hosted"] = json!({});
             self.imported.note(
                 &source,
                 "hosted",
@@ -158,16 +157,15 @@ impl Import<'_> {
             );
         } else {
             let id_claim = text(pool, "/authorization/idClaim").filter(|claim| *claim != "sub");
-            spec["jwks"] = json!({"url": url});
-            spec["idClaim"] = json!(id_claim);
             let audiences = (!self.audiences.is_empty()).then_some(self.audiences);
-            spec["audiences"] = json!(audiences);
+            keys = json!({"jwks": {"url": url}, "idClaim": id_claim, "audiences": audiences});
             if audiences.is_none() {
                 self.imported.note(&source, "audiences", "list the `aud` values of the tokens (--audience): the API server rejects the UserPool without them");
             }
             self.imported.note(&source, "authorization.jwksUri", "prefer oidc with the issuer of your identity provider (`kubectl anon import oidc`); if the key set has private keys, use provided");
         }
-        self.add(Kind::UserPool, &name, &spec);
+        let spec = json!({"displayName": shown, "description": text(pool, "/description")});
+        self.add(Kind::UserPool, &name, &joined(spec, keys));
     }
 
     fn client(&mut self, client: &Value) {
@@ -175,22 +173,23 @@ impl Import<'_> {
         let name = self.name(Kind::SdkClient, shown);
         let source = format!("sdkClient/{name}");
         let pool = text(client, "/auth/userPoolId").or_else(|| text(client, "/appUserPoolId"));
-        let mut spec = match pool {
-            Some(id) => self.webapp(client, id, &source),
-            None => {
-                let secret = format!("{name}-anon");
-                self.imported.note(
-                    &source,
-                    "auth.secret",
-                    format!("the API key is not carried over: the new one is in Secret `{secret}`"),
-                );
-                service(None, "Member", &json!({"secretName": secret}))
-            }
+        let kind = if let Some(id) = pool {
+            self.webapp(client, id, &source)
+        } else {
+            let secret = format!("{name}-anon");
+            self.imported.note(
+                &source,
+                "auth.secret",
+                format!("the API key is not carried over: the new one is in Secret `{secret}`"),
+            );
+            service(None, "Member", &json!({"secretName": secret}))
         };
-        spec["displayName"] = json!(shown);
-        spec["description"] = json!(text(client, "/description"));
-        spec["clientId"] = json!(self.client_id(client, &source));
-        self.add(Kind::SdkClient, &name, &spec);
+        let spec = json!({
+            "displayName": shown,
+            "description": text(client, "/description"),
+            "clientId": self.client_id(client, &source),
+        });
+        self.add(Kind::SdkClient, &name, &joined(spec, kind));
     }
 
     fn webapp(&mut self, client: &Value, pool: &str, source: &str) -> Value {
@@ -255,12 +254,21 @@ impl Import<'_> {
     }
 }
 
+/// The members of both objects.
+fn joined(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::imported::tests::printed;
     use super::*;
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "the manifests of an organization")]
     fn an_organization_becomes_manifests() {
         let responses = [
             json!({"id": "o", "name": "Acme", "members": [{"id": "m", "email": "x@acme.example", "role": "Admin"}]}),

@@ -6,7 +6,6 @@ mod view;
 use clap::Args;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Event, Secret};
-use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use kube::core::PartialObjectMeta;
 
@@ -126,7 +125,7 @@ async fn secrets(cluster: &Cluster) -> anyhow::Result<Listed<String>> {
     let parameters = ListParams::default().labels(&names::selector(names::API_KEY));
     Ok(match cluster.list_of(&api, parameters).await? {
         Listed::Items(secrets) => {
-            Listed::Items(secrets.iter().map(|secret| secret.name_any()).collect())
+            Listed::Items(secrets.iter().map(kube::ResourceExt::name_any).collect())
         }
         Listed::Forbidden => Listed::Forbidden,
     })

@@ -171,7 +171,7 @@ impl Status {
         self.members.retain(|member| is(&member.object));
         self.revocations.retain(is);
         self.warnings.retain(|warning| warning.object == name);
-        let shown = self.objects().any(|object| is(object));
+        let shown = self.objects().any(is);
         shown.then_some(self)
     }
 

@@ -31,12 +31,12 @@ impl SigningKey {
             Algorithm::RS256 | Algorithm::PS256 => {
                 let [_version, _n, _e, d, p, q, dp, dq, qi] = elements(inner)?.try_into().ok()?;
                 [jwk.d, jwk.p, jwk.q, jwk.dp, jwk.dq, jwk.qi] =
-                    [d, p, q, dp, dq, qi].map(|number| encoded(unsigned(number)));
+                    [d, p, q, dp, dq, qi].map(|number| Some(encoded(unsigned(number))));
             }
             // RFC 5915 section 3: the second element, in full length.
-            Algorithm::ES256 | Algorithm::ES384 => jwk.d = encoded(elements(inner)?.get(1)?),
+            Algorithm::ES256 | Algorithm::ES384 => jwk.d = Some(encoded(elements(inner)?.get(1)?)),
             // RFC 8410 section 7.
-            Algorithm::EdDSA => jwk.d = encoded(inner),
+            Algorithm::EdDSA => jwk.d = Some(encoded(inner)),
         }
         Some(())
     }
@@ -58,8 +58,8 @@ fn unsigned(integer: &[u8]) -> &[u8] {
     integer.strip_prefix(&[0]).unwrap_or(integer)
 }
 
-fn encoded(octets: &[u8]) -> Option<Zeroizing<String>> {
-    Some(Zeroizing::new(URL_SAFE_NO_PAD.encode(octets)))
+fn encoded(octets: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(URL_SAFE_NO_PAD.encode(octets))
 }
 
 #[cfg(test)]

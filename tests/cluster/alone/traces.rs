@@ -123,7 +123,7 @@ async fn an_absent_collector_delays_nothing() {
             assert_eq!(operator.validate(&key, None).await.verdict(), "200");
         }
         // Far below the timeout of one export.
-        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
         let lines = || {
             let log = std::fs::read_to_string(&operator.log).unwrap();
             log.matches("failed to export traces").count()

@@ -111,7 +111,7 @@ fn responses(operation: Schema<'_>, statuses: &mut BTreeMap<String, String>) -> 
 fn generated_reference_of_the_rest_api() {
     const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
     let document = anon_operator::testing::server::openapi();
-    let document = serde_json::to_value(&document).unwrap();
+    let document = serde_json::to_value(document).unwrap();
     let mut page = String::from(
         "# Requests and responses\n\n\
          Written by `make generate` from [openapi.json](openapi.json), which the operator serves at\n\
