@@ -189,7 +189,7 @@ impl Import<'_> {
             "description": text(client, "/description"),
             "clientId": self.client_id(client, &source),
         });
-        self.add(Kind::SdkClient, &name, &joined(spec, kind));
+        self.add(Kind::SdkClient, &name, &joined(kind, spec));
     }
 
     fn webapp(&mut self, client: &Value, pool: &str, source: &str) -> Value {
@@ -254,7 +254,7 @@ impl Import<'_> {
     }
 }
 
-/// The members of both objects.
+/// The members of both objects; those of the second win.
 fn joined(mut one: Value, other: Value) -> Value {
     if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
         one.extend(other);
