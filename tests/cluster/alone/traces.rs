@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::harness::caller::{Caller, PASSWORD};
 use crate::harness::collector::{Collector, attributes, hex};
@@ -118,12 +119,11 @@ async fn an_absent_collector_delays_nothing() {
         space.ready::<SdkClient>("backend").await;
         let key = space.api_key("key").await;
         operator.gives(&key, None, "200").await;
-        let start = Instant::now();
+        // More than the queue takes. Half the timeout of an export, which frees no place before.
         for _ in 0..3000 {
-            assert_eq!(operator.validate(&key, None).await.verdict(), "200");
+            let answer = timeout(Duration::from_secs(5), operator.validate(&key, None)).await;
+            assert_eq!(answer.expect("an answer").verdict(), "200");
         }
-        // Far below the timeout of one export.
-        assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
         let lines = || {
             let log = std::fs::read_to_string(&operator.log).unwrap();
             log.matches("failed to export traces").count()
@@ -135,7 +135,8 @@ async fn an_absent_collector_delays_nothing() {
         }
         let start = Instant::now();
         assert!(operator.stop().await.success());
-        assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+        // The queue is full: without a limit, its four exports would take 40 s.
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 }
 
