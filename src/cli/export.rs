@@ -1,8 +1,5 @@
 //! `export`: the objects of an organization as manifests that can be applied elsewhere.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -15,6 +12,7 @@ use serde_json::{Map, Value};
 use super::Streams;
 use super::cluster::{Cluster, ClusterArgs};
 use super::output::yaml_text;
+use super::private_file;
 use super::read::Object;
 use crate::crd;
 use crate::kube_ext::gitops;
@@ -182,18 +180,15 @@ fn write_file(directory: &Path, manifest: &Value) -> anyhow::Result<PathBuf> {
     let file = directory.join(format!("{kind}-{name}.yaml"));
     std::fs::create_dir_all(directory)
         .with_context(|| format!("cannot create `{}`", directory.display()))?;
-    // It may contain a Secret.
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let written = options.open(&file).and_then(|mut opened| {
-        opened.write_all(yaml_text(manifest).map_err(std::io::Error::other)?.as_bytes())
-    });
-    written.with_context(|| format!("cannot write `{}`", file.display()))?;
+    // It may contain a Secret, and a file that exists may be readable by others.
+    private_file::replace(&file, yaml_text(manifest)?.as_bytes())?;
     Ok(file)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use serde_json::json;
 
     use super::*;
@@ -230,5 +225,20 @@ mod tests {
         assert!(secret("anon.dev/component", "api-key") && secret("anon.dev/use", "password"));
         assert!(!secret("anon.dev/component", "other") && !secret("app", "x"));
         assert!(!is_ours(&json!({"metadata": {}})));
+    }
+
+    #[test]
+    fn a_file_that_exists_becomes_private() {
+        let directory = std::env::temp_dir().join(format!("anon-export-{}", uuid::Uuid::new_v4()));
+        std::fs::create_dir(&directory).unwrap();
+        let file = directory.join("secret-key.yaml");
+        std::fs::write(&file, "of an earlier export").unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let manifest = json!({"kind": "Secret", "metadata": {"name": "key"}});
+        assert_eq!(write_file(&directory, &manifest).unwrap(), file);
+        let mode = std::fs::metadata(&file).unwrap().permissions().mode() & 0o777;
+        let written = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert_eq!((mode, written), (0o600, yaml_text(&manifest).unwrap()));
     }
 }
