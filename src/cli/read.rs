@@ -2,7 +2,6 @@
 //! that the caller may not read is left out.
 
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ListParams};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -10,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::cluster::Cluster;
 use super::target::name_of;
 use crate::crd::reasons::{ConditionType, ReadyReason};
-use crate::crd::{self, CustomKind, condition};
+use crate::crd::{CustomKind, HasStatus, condition};
 use crate::kube_ext::pages::Pages;
 use crate::kube_ext::tolerant::{Tolerant, WithManagers};
 
@@ -99,35 +98,6 @@ impl Cluster {
     }
 }
 
-/// What every kind has in its status.
-pub trait HasConditions: CustomKind {
-    /// The conditions in the status.
-    fn conditions(&self) -> &[Condition];
-    /// `status.observedGeneration`.
-    fn observed_generation(&self) -> Option<i64>;
-    /// Whether the spec suspends the object.
-    fn is_suspended(&self) -> bool;
-}
-
-macro_rules! has_conditions {
-    ($($kind:ident $(with $suspended:ident)?),*) => {$(
-        impl HasConditions for crd::$kind {
-            fn conditions(&self) -> &[Condition] {
-                self.status.as_ref().map_or(&[], |status| &status.conditions)
-            }
-
-            fn observed_generation(&self) -> Option<i64> {
-                self.status.as_ref()?.observed_generation
-            }
-
-            fn is_suspended(&self) -> bool {
-                false $(|| self.spec.$suspended == Some(true))?
-            }
-        }
-    )*};
-}
-has_conditions!(Organization, Member with suspended, UserPool, SdkClient with suspended, Revocation);
-
 /// Whether an object works as specified, and if not, why and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -145,7 +115,7 @@ pub struct Readiness {
 
 impl Readiness {
     /// That of an object. An object whose last change the operator has not seen is Unknown.
-    pub fn of<K: HasConditions>(object: &Object<K>) -> Self {
+    pub fn of<K: HasStatus>(object: &Object<K>) -> Self {
         let object = match &object.0 {
             Ok(object) => object,
             Err(unreadable) => {
@@ -157,9 +127,10 @@ impl Readiness {
                 };
             }
         };
-        let observed = object.observed_generation().is_none()
-            || object.observed_generation() == object.meta().generation;
-        match condition::find(object.conditions(), ConditionType::Ready.as_str()) {
+        let generation = object.status().and_then(K::observed_generation);
+        let observed = generation.is_none() || generation == object.meta().generation;
+        let conditions = object.status().map(K::conditions).unwrap_or_default();
+        match condition::find(conditions, ConditionType::Ready.as_str()) {
             Some(ready) if observed => Self {
                 ready: ready.status.clone(),
                 reason: ready.reason.clone(),

@@ -17,7 +17,7 @@ use super::confirm::confirm;
 use super::exit::End;
 use super::input::read_credential;
 use super::output;
-use super::read::{HasConditions as _, Object};
+use super::read::Object;
 use super::wait::{self, Poll};
 use super::{Streams, when};
 use crate::crd::condition;
@@ -163,7 +163,8 @@ async fn create(
         let read = cluster.api::<Object<Revocation>>().get(&revocation.name_any()).await;
         let read = read.map_err(cluster.explain(format!("read {name}")))?;
         let object = read.0.map_err(|unreadable| anyhow!("cannot read {name}: {unreadable}"))?;
-        let ready = condition::find(object.conditions(), ConditionType::Ready.as_str());
+        let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let ready = condition::find(conditions, ConditionType::Ready.as_str());
         let Some(ready) = ready else {
             return Ok(Poll::Pending("the operator has not reconciled it yet".to_owned()));
         };

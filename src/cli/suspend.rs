@@ -10,10 +10,10 @@ use super::Streams;
 use super::cluster::{Cluster, ClusterArgs, WriteArgs};
 use super::exit::End;
 use super::output::printable;
-use super::read::{HasConditions, Object, Readiness};
+use super::read::{Object, Readiness};
 use super::target::{Target, singular};
 use super::wait::{self, Poll, WaitArgs};
-use crate::crd::{Kind, Member, SdkClient};
+use crate::crd::{HasStatus, Kind, Member, SdkClient};
 use crate::kube_ext::gitops;
 
 /// Help text below the options of `suspend`.
@@ -68,7 +68,7 @@ fn cannot(kind: Kind) -> String {
     )
 }
 
-async fn set<K: HasConditions>(
+async fn set<K: HasStatus>(
     args: &SuspendArgs,
     suspend: bool,
     streams: &mut Streams<'_>,
@@ -101,7 +101,7 @@ async fn set<K: HasConditions>(
 
 /// Waits until the operator has reconciled the change. It may find that the object is not ready for
 /// other reasons, which is no failure of this command.
-async fn wait_for<K: HasConditions>(
+async fn wait_for<K: HasStatus>(
     args: &SuspendArgs,
     cluster: &Cluster,
     generation: Option<i64>,
@@ -113,7 +113,7 @@ async fn wait_for<K: HasConditions>(
         let read = read.map_err(cluster.explain(format!("read {target}")))?;
         let readiness = Readiness::of(&read);
         let object = read.0.map_err(|unreadable| anyhow!("cannot read {target}: {unreadable}"))?;
-        let reconciled = object.observed_generation() >= generation;
+        let reconciled = object.status().and_then(K::observed_generation) >= generation;
         Ok(if reconciled { Poll::Reached(()) } else { Poll::Pending(readiness.message) })
     };
     wait::until(streams, args.wait.timeout, look).await

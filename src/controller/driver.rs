@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use tracing::{Instrument as _, debug, warn};
 
 use super::expectations::{Key, Left};
-use super::kind::HasStatus;
 use super::plan::{Met, Plan, Progress, Written};
 use super::queue::{State, Work};
 use super::requeue::Requeue;
 use super::status;
 use super::triggers::Triggers;
 use super::{Context, Error, Guarded, events, gauges};
+use crate::crd::HasStatus;
 use crate::crd::condition::{Readiness, ReadyState};
 use crate::crd::reasons::ReadyReason;
 use crate::domain::ids::ObjectName;

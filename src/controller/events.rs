@@ -10,7 +10,7 @@ use kube::api::{Api, ObjectMeta, PostParams};
 use tracing::{debug, info, warn};
 
 use super::Context;
-use super::kind::HasStatus;
+use crate::crd::HasStatus;
 use crate::crd::condition::{ExtraCondition, Readiness, ReadyState};
 use crate::crd::reasons::{EventReason, EventType};
 use crate::domain::ids::ObjectName;

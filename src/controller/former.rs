@@ -2,9 +2,10 @@
 //! one of another cluster, and that its successor of the same name takes over.
 //!
 //! The names of these Secrets contain the uid of the namespace, so that anyone who is given a
-//! namespace of the same name gets nothing of the former one. Only a platform administrator, who can write in the
-//! operator's namespace, can decide otherwise, by a label ([`names::INHERITED_BY`]) with the uid of
-//! the successor ([ADR 0010](../../docs/adr/0010-a-label-on-the-secret-hands-keys-over.md)).
+//! namespace of the same name gets nothing of the former one. Only a platform administrator, who can
+//! write in the operator's namespace, can decide otherwise, by a label ([`names::INHERITED_BY`]) with
+//! the uid of the successor
+//! ([ADR 0010](../../docs/adr/0010-a-label-on-the-secret-hands-keys-over.md)).
 //!
 //! Each Secret is taken over by its owner, in two writes: what it contains is stored under the uid
 //! of the successor, and then it is deleted. A crash between them only repeats the first one, which

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::kind::HasStatus;
 use super::queue::Objects;
 use super::{Context, Guarded};
+use crate::crd::HasStatus;
 use crate::crd::{Kind, SdkClient, UserPool};
 use crate::domain::duration::later;
 use crate::domain::signing_key_set::SigningKeyState;

@@ -23,7 +23,6 @@ pub mod expectations;
 mod former;
 mod gauges;
 mod gc;
-mod kind;
 mod labelled_secret;
 mod matched;
 mod member;

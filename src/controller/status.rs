@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::Context;
 use super::error::Error;
 use super::events::{self, EventNote};
-use super::kind::HasStatus;
+use crate::crd::HasStatus;
 use crate::crd::condition::{self, Readiness, ReadyState};
 use crate::crd::reasons::{ConditionType, ReadyReason};
 use crate::crd::{Kind, MatchedCredential, Revocation, SessionStatus};

@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tracing::warn;
 
 use super::Guarded;
-use super::kind::HasStatus;
 use super::queue::{Objects, Reference, Summary, Work};
+use crate::crd::HasStatus;
 use crate::crd::condition::is_ready;
 use crate::domain::ids::ObjectName;
 use crate::domain::scope::Scope;

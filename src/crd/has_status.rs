@@ -1,11 +1,11 @@
-//! What the controllers need of every kind.
+//! What every kind has in its spec and status.
 
 use std::fmt::Debug;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde::Serialize;
 
-use crate::crd::CustomKind;
+use super::CustomKind;
 
 /// A kind whose status the leader writes.
 pub trait HasStatus: CustomKind {
@@ -17,6 +17,9 @@ pub trait HasStatus: CustomKind {
 
     /// The conditions in a status.
     fn conditions(status: &Self::Status) -> &[Condition];
+
+    /// The generation that a status is of.
+    fn observed_generation(status: &Self::Status) -> Option<i64>;
 
     /// Clears the fields that another writer owns, so that they are not compared.
     fn leave_to_others(status: &mut Self::Status);
@@ -39,8 +42,8 @@ pub trait HasStatus: CustomKind {
 
 macro_rules! has_status {
     ($($kind:ident => $status:ident $(without $foreign:ident)? $(suspended by $suspended:ident)?),*) => {$(
-        impl HasStatus for crate::crd::$kind {
-            type Status = crate::crd::$status;
+        impl HasStatus for super::$kind {
+            type Status = super::$status;
 
             fn status(&self) -> Option<&Self::Status> {
                 self.status.as_ref()
@@ -48,6 +51,10 @@ macro_rules! has_status {
 
             fn conditions(status: &Self::Status) -> &[Condition] {
                 &status.conditions
+            }
+
+            fn observed_generation(status: &Self::Status) -> Option<i64> {
+                status.observed_generation
             }
 
             #[allow(unused_variables, reason = "most have one writer")]

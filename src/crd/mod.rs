@@ -11,6 +11,7 @@
 
 pub mod condition;
 pub mod generate;
+mod has_status;
 mod kind;
 mod member;
 mod organization;
@@ -23,6 +24,7 @@ mod user_pool;
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+pub use has_status::HasStatus;
 pub(crate) use kind::for_each_kind;
 pub use kind::{CustomKind, Kind};
 pub use member::{Member, MemberSpec, MemberStatus, SessionStatus};

@@ -12,8 +12,8 @@ use kube::{Resource, ResourceExt as _};
 
 use crate::cli::cluster::Cluster;
 use crate::cli::exit::End;
-use crate::cli::read::{HasConditions, Listed, Object, Readiness};
-use crate::crd::{Kind, Member, Organization, Revocation, SdkClient, UserPool};
+use crate::cli::read::{Listed, Object, Readiness};
+use crate::crd::{HasStatus, Kind, Member, Organization, Revocation, SdkClient, UserPool};
 use crate::names;
 
 /// The label of everything that the chart installs.
@@ -150,7 +150,7 @@ fn readable<K>(listed: Listed<Object<K>>) -> Listed<K> {
     }
 }
 
-async fn states<K: HasConditions>(
+async fn states<K: HasStatus>(
     cluster: &Cluster,
 ) -> anyhow::Result<(Kind, Listed<(String, Readiness)>)> {
     let mut listed = cluster.list::<K>(true).await?;

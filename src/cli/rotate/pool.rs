@@ -5,7 +5,6 @@ use jiff::Timestamp;
 
 use super::{Rotate, request};
 use crate::cli::Streams;
-use crate::cli::read::HasConditions as _;
 use crate::cli::wait::{self, Poll};
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
@@ -84,7 +83,8 @@ fn kid(pool: &UserPool, state: SigningKeyState) -> Option<String> {
 
 /// For people: why a rotation is deferred, otherwise the condition Ready.
 fn state(pool: &UserPool) -> String {
-    let find = |type_: ConditionType| condition::find(pool.conditions(), type_.as_str());
+    let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
+    let find = |type_: ConditionType| condition::find(conditions, type_.as_str());
     find(ConditionType::RotationDeferred).or_else(|| find(ConditionType::Ready)).map_or_else(
         || "the operator has not reconciled it yet".to_owned(),
         |condition| format!("{} ({})", condition.message, condition.reason),

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::Namespace;
 use crate::cli::keys::{self, Key};
-use crate::cli::read::{HasConditions, Listed, Object, Readiness, target_of};
+use crate::cli::read::{Listed, Object, Readiness, target_of};
 use crate::cli::target::{Target, name_of, singular};
-use crate::crd::{Kind, Member, SdkClient, UserPool};
+use crate::crd::{HasStatus, Kind, Member, SdkClient, UserPool};
 
 /// How many warnings are shown.
 const MAX_WARNINGS: usize = 10;
@@ -191,11 +191,11 @@ impl Status {
 }
 
 impl ObjectView {
-    fn of<K: HasConditions>(object: &Object<K>) -> Self {
+    fn of<K: HasStatus>(object: &Object<K>) -> Self {
         Self {
             name: target_of(object),
             readiness: Readiness::of(object),
-            suspended: object.0.as_ref().is_ok_and(HasConditions::is_suspended),
+            suspended: object.0.as_ref().is_ok_and(HasStatus::is_suspended),
             deleting: object.meta().deletion_timestamp.is_some(),
         }
     }
