@@ -1,7 +1,7 @@
 //! A namespace that is being deleted: what is revoked in it is never accepted again, in whatever order
 //! its objects go.
 
-use anon_operator::testing::crd::{Revocation, SdkClient, UserPool};
+use anon_operator::testing::crd::{Revocation, UserPool};
 use k8s_openapi::api::admissionregistration::v1::{
     ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
 };
@@ -12,17 +12,13 @@ use serde_json::json;
 use crate::harness::cluster::admin;
 use crate::harness::operator::Setup;
 use crate::harness::wait::expect;
-use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
+use crate::harness::{Operator, Space, alone, eventually, quick_pool};
 
 /// An organization with a token of a user who is revoked.
 async fn organization(operator: &Operator, name: &str) -> (Space, String, String) {
     let space = Space::named(name).await;
     space.apply(&quick_pool("users")).await;
-    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-    space.ready::<UserPool>("users").await;
-    space.ready::<SdkClient>("backend").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    let key = space.api_key("key").await;
+    let (web, key) = space.web_and_backend().await;
     let token = operator.minted(&key, &json!({"appUserId": "ada", "sdkClientId": web})).await;
     operator.gives(&token, Some(&web), "200").await;
     (space, web, token)

@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::SdkClient;
 use serde_json::json;
 use tokio::time::timeout;
 
 use crate::harness::caller::{Caller, PASSWORD};
 use crate::harness::collector::{Collector, attributes, hex};
 use crate::harness::operator::Setup;
-use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service, webapp};
+use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const CALLER: &str = "b7ad6b7169203331";
@@ -30,17 +30,8 @@ async fn requests_and_reconciliations_are_traced_without_secrets() {
     let collector = Collector::start().await;
     let operator = Operator::launch(exporting(&collector.url)).await;
     let space = Space::new("traces").await;
-    space
-        .apply_all(&[
-            quick_pool("users"),
-            webapp("web", "users"),
-            service("backend", "Member", "key"),
-        ])
-        .await;
-    space.ready::<UserPool>("users").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    space.apply(&quick_pool("users")).await;
+    let (web, key) = space.web_and_backend().await;
     let session = Caller::ada(&operator, &space).await.bearer;
     let token =
         operator.minted(&key, &json!({"appUserId": "private-user", "sdkClientId": web})).await;

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 
-use anon_operator::testing::crd::{SdkClient, UserPool};
 use anon_operator::testing::domain::signing_key_set::SigningKeyState::{Active, Retiring};
 use serde_json::{Value, json};
 
@@ -11,7 +10,7 @@ use crate::harness::operator::Setup;
 use crate::harness::signing::{active, ask_to_rotate, backdate, finish_rotation, states};
 use crate::harness::tokens::minted;
 use crate::harness::wait::expect;
-use crate::harness::{Operator, Space, alone, eventually, pool, service, webapp};
+use crate::harness::{Operator, Space, alone, eventually, pool};
 
 const ROTATIONS: usize = 3;
 
@@ -28,11 +27,7 @@ async fn no_token_of_a_rotation_dies_early() {
     let space = Space::new("rotation").await;
     let hosted = json!({"algorithm": "ES256", "tokenLifetime": {"default": "1h", "max": "1h"}});
     space.apply(&pool("users", hosted)).await;
-    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-    space.ready::<UserPool>("users").await;
-    space.ready::<SdkClient>("backend").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    let key = space.api_key("key").await;
+    let (web, key) = space.web_and_backend().await;
     let body = json!({"appUserId": "ada", "sdkClientId": web});
     for replica in &replicas {
         let token = replica.minted(&key, &body).await;

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::harness::audit::operator_writes_for;
 use crate::harness::tokens::minted;
-use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service, webapp};
+use crate::harness::{Operator, Space, alone, eventually, http, quick_pool, service};
 
 #[tokio::test]
 async fn sigterm_gives_the_lease_back_and_finishes_what_is_in_flight() {
@@ -57,17 +57,9 @@ async fn a_validator_alone_serves_and_writes_nothing() {
     let _turn = alone().await;
     let operator = Operator::start(&[]).await;
     let space = Space::new("validator").await;
-    space
-        .apply_all(&[
-            quick_pool("users"),
-            webapp("web", "users"),
-            service("backend", "Member", "key"),
-        ])
-        .await;
+    space.apply(&quick_pool("users")).await;
+    let (web, key) = space.web_and_backend().await;
     let pool = space.ready::<UserPool>("users").await.status.unwrap().id.unwrap();
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
     let token = eventually("a token is minted", async || {
         let reply = operator.mint(&key, &json!({"appUserId": "u", "sdkClientId": web})).await;
         if reply.status == 200 { Ok(minted(&reply)) } else { Err(reply.verdict()) }

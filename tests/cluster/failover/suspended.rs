@@ -9,9 +9,7 @@ use anon_operator::testing::crd::{
 use serde_json::{Value, json};
 
 use crate::harness::operator::Setup;
-use crate::harness::{
-    Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp,
-};
+use crate::harness::{Operator, Space, alone, eventually, member, organization, quick_pool};
 
 /// Changes an object of every kind: a replica that may not have been deaf for long is told nothing
 /// for up to a minute where nothing happens.
@@ -39,14 +37,10 @@ async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoke
     let sleeper = Operator::launch(Setup { replica: 1, flags, ..Setup::default() }).await;
     let space = Space::new("suspended").await;
     space.apply(&quick_pool("users")).await;
-    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
     let ada = member("ada", "ReadOnly", json!({"serviceAccount": {"name": "ada"}}));
     let other = json!({"userPool": {"name": "users", "subjects": ["somebody else"]}});
     space.apply_all(&[organization("default", json!({})), ada, revocation("other", &other)]).await;
-    space.ready::<UserPool>("users").await;
-    space.ready::<SdkClient>("backend").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    let key = space.api_key("key").await;
+    let (web, key) = space.web_and_backend().await;
     let token = leader.minted(&key, &json!({"appUserId": "ada", "sdkClientId": web})).await;
     eventually("the token counts", async || {
         stir(&space).await;

@@ -21,11 +21,7 @@ impl Tenant {
     pub async fn new(operator: &Operator, label: &str) -> Self {
         let space = Space::new(label).await;
         space.apply(&quick_pool("users")).await;
-        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-        space.ready::<UserPool>("users").await;
-        space.ready::<SdkClient>("backend").await;
-        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-        let key = space.api_key("key").await;
+        let (web, key) = space.web_and_backend().await;
         let mut tenant = Self { space, web, key, token: String::new() };
         tenant.token = tenant.mint(operator, "ada").await;
         tenant
@@ -44,5 +40,17 @@ impl Tenant {
                 "spec": {"userPool": {"name": "users", "subjects": [user]}},
             }))
             .await;
+    }
+}
+
+impl Space {
+    /// Creates the frontend `web` of the pool `users` and the backend `backend`, and waits until all
+    /// three are ready. Returns the clientId of the frontend and the API key of the backend.
+    pub async fn web_and_backend(&self) -> (String, String) {
+        self.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+        self.ready::<UserPool>("users").await;
+        self.ready::<SdkClient>("backend").await;
+        let web = self.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
+        (web, self.api_key("key").await)
     }
 }

@@ -1,12 +1,11 @@
 //! Requests that nobody should send: a clear refusal in JSON, never a 5xx, and the process lives.
 
-use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::http::Reply;
-use crate::harness::{Operator, Space, quick_pool, service, shared, webapp};
+use crate::harness::{Operator, Space, quick_pool, shared};
 
 /// Sends raw bytes and reads the status and body of the one answer. A server that hangs fails the
 /// test; one that refuses before it has read everything may close early.
@@ -129,17 +128,8 @@ async fn odd_requests_get_a_json_refusal() {
 async fn odd_fields_from_a_known_caller() {
     let operator = shared().await;
     let space = Space::new("odd").await;
-    space
-        .apply_all(&[
-            quick_pool("users"),
-            webapp("web", "users"),
-            service("backend", "Member", "key"),
-        ])
-        .await;
-    space.ready::<UserPool>("users").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    space.apply(&quick_pool("users")).await;
+    let (web, key) = space.web_and_backend().await;
     let long = "x".repeat(10_000);
     let nested = json!({"a": {"b": [1, 2, {"c": null}]}});
     let refused = async |body: Value| {

@@ -9,9 +9,7 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::signing::{active, ask_to_rotate, key_set, next_is_known, states};
-use crate::harness::{
-    Operator, Space, eventually, http, immediately, quick_pool, service, shared, webapp,
-};
+use crate::harness::{Operator, Space, eventually, http, immediately, quick_pool, shared, webapp};
 
 /// The ids that a Revocation has matched.
 fn matched(status: &RevocationStatus) -> Vec<&str> {
@@ -48,11 +46,7 @@ impl Acme {
     async fn new(label: &str) -> Self {
         let space = Space::new(label).await;
         space.apply(&quick_pool("users")).await;
-        space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-        space.ready::<UserPool>("users").await;
-        space.ready::<SdkClient>("backend").await;
-        let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-        let key = space.api_key("key").await;
+        let (web, key) = space.web_and_backend().await;
         Self { space, web, key }
     }
 

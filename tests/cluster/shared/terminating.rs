@@ -8,9 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams, PropagationPolicy};
 use serde_json::{Value, json};
 
 use crate::harness::caller::Caller;
-use crate::harness::{
-    Space, eventually, http, member, quick_pool, service, shared, wait::expect, webapp,
-};
+use crate::harness::{Space, eventually, http, member, quick_pool, shared, wait::expect};
 
 const HELD: &str = "example.com/mine";
 
@@ -141,11 +139,7 @@ async fn what_is_being_deleted_is_not_used_and_a_revocation_is_enforced() {
     let operator = shared().await;
     let space = Space::new("going").await;
     space.apply(&quick_pool("users")).await;
-    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
-    space.ready::<UserPool>("users").await;
-    space.ready::<SdkClient>("backend").await;
-    let web = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    let key = space.api_key("key").await;
+    let (web, key) = space.web_and_backend().await;
     let mint = async |user: &str| {
         operator.minted(&key, &json!({"appUserId": user, "sdkClientId": web})).await
     };

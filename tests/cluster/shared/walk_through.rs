@@ -155,11 +155,8 @@ async fn what_leaked_is_rejected_at_the_end_of_a_runbook() {
     let operator = shared().await;
     let space = Space::new("incident").await;
     space.apply(&quick_pool("users")).await;
-    space.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
+    let (client, key) = space.web_and_backend().await;
     let pool: UserPool = space.ready("users").await;
-    space.ready::<SdkClient>("backend").await;
-    let client = space.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
-    let key = space.api_key("key").await;
     let token = operator.minted(&key, &json!({"appUserId": "ada", "sdkClientId": client})).await;
     // The shell computes the time in whole seconds.
     let published = pool.status.unwrap().keys[0].published_at.0;
