@@ -115,12 +115,6 @@ macro_rules! derived {
 }
 
 impl SdkClientId {
-    /// Its 16 bytes.
-    #[must_use]
-    pub const fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-
     /// Whether this is a version-5 UUID. These are derived, so a spec may not choose one.
     #[must_use]
     pub const fn is_derived(&self) -> bool {

@@ -127,21 +127,27 @@ impl AppliedVersions {
     #[must_use]
     pub fn is_fresh(&self) -> bool {
         let Some(max) = self.max_staleness else { return true };
-        self.is_within(max, &self.reported) && self.heard_within(max)
+        // One look at the clock: every request asks.
+        let now = self.now();
+        is_within(max, &self.reported, now) && self.heard_within_at(max, now)
     }
 
     /// Whether every watch was heard of within this time. The API server sends bookmarks about every
     /// minute.
     #[must_use]
     pub fn heard_within(&self, limit: Duration) -> bool {
-        self.heard.iter().all(|time| self.is_within(limit, time))
+        self.heard_within_at(limit, self.now())
+    }
+
+    fn heard_within_at(&self, limit: Duration, now: u64) -> bool {
+        self.heard.iter().all(|time| is_within(limit, time, now))
     }
 
     /// How long nothing was heard of each kind: of the watch that has been silent for longest.
     /// Without the kinds that have a watch of which nothing was ever heard.
     #[must_use]
     pub fn silences(&self) -> Vec<(Kind, Duration)> {
-        let now = millis(self.start.elapsed());
+        let now = self.now();
         let mut silences = Vec::new();
         for kind in Kind::ALL {
             let heard = self.watches.all().zip(&self.heard).filter(|((of, _), _)| *of == kind);
@@ -153,10 +159,15 @@ impl AppliedVersions {
         silences
     }
 
-    fn is_within(&self, limit: Duration, time: &AtomicU64) -> bool {
-        let (time, now) = (time.load(Ordering::Relaxed), millis(self.start.elapsed()));
-        time > 0 && now.saturating_sub(time) <= millis(limit)
+    /// Milliseconds since the start of the process.
+    fn now(&self) -> u64 {
+        millis(self.start.elapsed())
     }
+}
+
+fn is_within(limit: Duration, time: &AtomicU64, now: u64) -> bool {
+    let time = time.load(Ordering::Relaxed);
+    time > 0 && now.saturating_sub(time) <= millis(limit)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -83,7 +83,9 @@ where
             in_time(holding(slot, self.inner.call(request))).left_future()
         } else {
             let limiter = self.frame.limiter.clone();
-            queued(limiter, request, self.inner.clone()).right_future()
+            // In a box of its own: every request allocates and moves its future, so this one's
+            // should not make all of them larger.
+            queued(limiter, request, self.inner.clone()).boxed().right_future()
         };
         let work = AssertUnwindSafe(work).catch_unwind();
         let requests = Arc::clone(&self.frame.requests);

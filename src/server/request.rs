@@ -29,16 +29,24 @@ pub fn authorization(headers: &HeaderMap) -> Result<Authorization<'_>, Reason> {
     if values.next().is_some() {
         return Err(Reason::TwoCredentials);
     }
-    let Ok(text) = value.to_str() else { return Ok(Authorization::Other) };
+    // Not `HeaderValue::to_str`: it looks at one byte after the other, and the text may be long.
+    let text = str::from_utf8(value.as_bytes()).ok().filter(|text| text.is_ascii());
+    let Some(text) = text else { return Ok(Authorization::Other) };
     let text = text.trim_matches(' ');
     let (scheme, credential) = text.split_once(' ').unwrap_or((text, ""));
     let credential = credential.trim_matches(' ');
     let bearer = scheme.eq_ignore_ascii_case("bearer");
     Ok(match credential {
         "" if bearer || scheme.is_empty() => Authorization::Absent,
-        _ if !bearer || credential.contains([' ', ',']) => Authorization::Other,
+        _ if !bearer || is_list(credential) => Authorization::Other,
         _ => Authorization::Bearer(credential),
     })
+}
+
+/// Whether there are several words, or several values.
+fn is_list(text: &str) -> bool {
+    // Without an early exit, so that the compiler vectorizes it.
+    text.bytes().fold(false, |found, byte| found | matches!(byte, b' ' | b','))
 }
 
 /// The credential of a request that requires one.

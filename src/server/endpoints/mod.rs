@@ -221,19 +221,32 @@ impl Endpoint {
         state: &ValidatorState,
         presented: &Presented,
     ) -> Result<Verified, Reason> {
-        let reader = &state.reader;
         let first = self.verdict(state, presented).await;
-        let Some(limit) = self.waits_for_missing_key else { return first };
-        if first != Err(Reason::KeyNotYetKnown) {
-            return first;
+        match self.waits_for_missing_key {
+            // In a box, so that the future of every other request is small.
+            Some(limit) if first == Err(Reason::KeyNotYetKnown) => {
+                Box::pin(self.wait_for_key(state, presented, limit)).await
+            }
+            _ => first,
         }
-        let Some(_slot) = reader.refetch_requests().wait_slot() else { return first };
+    }
+
+    /// The verdict once the key is known, or after `limit`.
+    async fn wait_for_key(
+        &self,
+        state: &ValidatorState,
+        presented: &Presented,
+        limit: Duration,
+    ) -> Result<Verified, Reason> {
+        let reader = &state.reader;
+        let unknown = Err(Reason::KeyNotYetKnown);
+        let Some(_slot) = reader.refetch_requests().wait_slot() else { return unknown };
         // Before the next verdict, so that no change after it is missed.
         let mut changes = reader.applied().subscribe();
         let waiting = async {
             loop {
                 let verdict = self.verdict(state, presented).await;
-                if verdict != Err(Reason::KeyNotYetKnown) || changes.changed().await.is_err() {
+                if verdict != unknown || changes.changed().await.is_err() {
                     return verdict;
                 }
             }
@@ -251,7 +264,8 @@ impl Endpoint {
         let accepts = self.accepts.types(&state.settings);
         match authenticate(state, accepts, presented, None) {
             Err(Pending::Turn(organization)) => {
-                let turn = state.verification_queue.turn(organization).await?;
+                // In a box, like the wait for a key.
+                let turn = Box::pin(state.verification_queue.turn(organization)).await?;
                 authenticate(state, accepts, presented, Some(turn)).map_err(Reason::from)
             }
             verdict => verdict.map_err(Reason::from),

@@ -7,7 +7,7 @@
 //! current, from the time of its verification until the time at which the token would no longer be
 //! valid. What a request may do with the result, the endpoint decides after each hit.
 //!
-//! Only valid tokens are held, by the SHA-256 of token and client, and not as text. When the memory
+//! Only valid tokens are held, by their SHA-256 and the client, and not as text. When the memory
 //! is full, the organization that takes the most gives way: with n organizations, none of them loses
 //! an entry while its own take less than an n-th. No cache crate has such a quota.
 
@@ -32,24 +32,20 @@ const SHARDS: usize = 64;
 /// What an entry takes beside its texts, in bytes: itself, the principal, its places in a map and in
 /// a queue, and what the allocator adds.
 const ENTRY_BYTES: usize = 512;
-/// The kind of credential that a [`TokenKey`] is of.
-const KIND: &[u8] = b"appUserIdToken";
-
-/// SHA-256 of a token and the client that it is validated for.
+/// The SHA-256 of a token, and the client that it is validated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TokenKey([u8; 32]);
+pub struct TokenKey {
+    token: [u8; 32],
+    client: SdkClientId,
+}
 
 impl TokenKey {
-    /// Each part follows its length, so that no two lists of parts are the same bytes.
     fn of(token: &str, client: SdkClientId) -> Self {
-        let mut hash = digest::Context::new(&digest::SHA256);
-        for part in [KIND, client.as_bytes(), token.as_bytes()] {
-            hash.update(&part.len().to_be_bytes());
-            hash.update(part);
-        }
-        let mut key = [0; 32];
-        key.copy_from_slice(hash.finish().as_ref());
-        Self(key)
+        let mut key = Self { token: [0; 32], client };
+        // In one call: a hash that is fed in parts allocates.
+        let hash = digest::digest(&digest::SHA256, token.as_bytes());
+        key.token.copy_from_slice(hash.as_ref());
+        key
     }
 }
 
@@ -150,7 +146,7 @@ impl VerifiedTokens {
     }
 
     fn shard(&self, key: &TokenKey) -> Option<&Shard> {
-        let [first, ..] = key.0;
+        let [first, ..] = key.token;
         self.shards.get(usize::from(first) % SHARDS)
     }
 }

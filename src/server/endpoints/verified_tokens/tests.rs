@@ -207,7 +207,7 @@ fn an_organization_cannot_evict_the_entries_of_another() {
     let mut quotas = Quotas::default();
     let (quiet, flooded) = (OrganizationId::derive("quiet"), OrganizationId::derive("flooded"));
     let mut add = |organization, number: u8| {
-        let key = TokenKey([number; 32]);
+        let key = TokenKey { token: [number; 32], client: web() };
         quotas.add(organization, key, Arc::clone(&entry), 10 * bytes, at(NOW))
     };
     for number in 0..5 {
@@ -219,7 +219,7 @@ fn an_organization_cannot_evict_the_entries_of_another() {
     for number in 10..100 {
         let evicted = add(flooded, number);
         assert_eq!(evicted.len(), 1);
-        assert!(evicted[0].0.0[0] >= 5, "an entry of the organization that has most");
+        assert!(evicted[0].0.token[0] >= 5, "an entry of the organization that has most");
     }
     assert_eq!(quotas.bytes(quiet), (10 * bytes, 5 * bytes));
 }
@@ -232,12 +232,23 @@ fn evicts_invalid_entries_first_and_used_ones_last() {
     let acme = OrganizationId::derive("acme");
     let mut quotas = Quotas::default();
     for (number, entry) in (0..).zip(&entries) {
-        quotas.add(acme, TokenKey([number; 32]), Arc::clone(entry), 3 * bytes, at(NOW));
+        quotas.add(
+            acme,
+            TokenKey { token: [number; 32], client: web() },
+            Arc::clone(entry),
+            3 * bytes,
+            at(NOW),
+        );
     }
     let mut evicted_by_one_more = |number| {
-        let evicted =
-            quotas.add(acme, TokenKey([number; 32]), entry(&generations[1]), 3 * bytes, at(NOW));
-        evicted.iter().map(|(key, _)| key.0[0]).collect::<Vec<_>>()
+        let evicted = quotas.add(
+            acme,
+            TokenKey { token: [number; 32], client: web() },
+            entry(&generations[1]),
+            3 * bytes,
+            at(NOW),
+        );
+        evicted.iter().map(|(key, _)| key.token[0]).collect::<Vec<_>>()
     };
     generations[0].end();
     entries[1].used.store(true, Ordering::Relaxed);
