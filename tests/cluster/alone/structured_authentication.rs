@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use anon_operator::testing::crd::{SdkClient, UserPool};
 use serde_json::{Value, json};
 
-use crate::harness::cluster::directory;
+use crate::harness::cluster::{directory, minor_version};
 use crate::harness::kubectl::{Said, kubectl};
 use crate::harness::operator::{Setup, free_port, spawn_from_lasting_thread};
 use crate::harness::signing::{active, ask_to_rotate, finish_rotation, next_is_known};
@@ -113,8 +113,10 @@ async fn kube_apiserver_logs_a_user_in() {
     // meanwhile: that is why the next key is published ahead.
     ask_to_rotate(&space, "users", "now").await;
     next_is_known(&space, "users").await;
+    let version = if minor_version().await < 34 { "v1beta1" } else { "v1" };
     let server = ApiServer::start(&json!({
-        "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AuthenticationConfiguration",
+        "apiVersion": format!("apiserver.config.k8s.io/{version}"),
+        "kind": "AuthenticationConfiguration",
         "jwt": [{
             "issuer": {
                 "url": issuer, "audiences": [AUDIENCE],

@@ -70,6 +70,27 @@ pub async fn of_kubeconfig(kubeconfig: &str) -> Client {
     client(config_of(kubeconfig).await)
 }
 
+/// The minor version of Kubernetes.
+pub async fn minor_version() -> u32 {
+    let version = admin().await.apiserver_version().await.unwrap();
+    version.minor.trim_end_matches('+').parse().unwrap()
+}
+
+/// Whether validators acknowledge writes. Before Kubernetes 1.35, resourceVersions cannot be
+/// compared, and a fixed time passes instead.
+pub async fn acknowledges() -> bool {
+    minor_version().await >= 35
+}
+
+/// How conditions tell that a write has reached all validators, which are `count`.
+pub async fn reached(count: usize) -> String {
+    if acknowledges().await {
+        format!("{count} of {count} validators")
+    } else {
+        "every validator (assumed after 10s, not acknowledged)".to_owned()
+    }
+}
+
 /// Somebody else, by impersonation.
 pub async fn user(name: &str) -> Client {
     let mut config = config().await;

@@ -25,7 +25,8 @@ pub fn kubectl_with(arguments: &[&str], input: &str) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // It does not read to the end if it fails before, and then says why.
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     said(&child.wait_with_output().unwrap())
 }
 

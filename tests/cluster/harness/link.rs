@@ -91,7 +91,8 @@ async fn forward(inner: TcpStream, server: String, state: watch::Receiver<Passag
     let mut cut = state.clone();
     let pass = async {
         let Ok(outer) = TcpStream::connect(server).await else {
-            return moves(&mut state.clone()).await;
+            opens(&mut state.clone()).await;
+            return;
         };
         let ((from, to), (back_from, back_to)) = (inner.into_split(), outer.into_split());
         tokio::join!(copy(from, back_to, state.clone()), copy(back_from, to, state));
@@ -110,15 +111,17 @@ async fn copy(
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or_default();
-        // That the other side has closed the connection does not pass either.
-        moves(&mut state).await;
-        if count == 0 || to.write_all(&buffer[..count]).await.is_err() {
+        // That the other side has closed the connection does not pass either. What is read after a
+        // cut does not pass, even if this task learns of the cut later.
+        let open = opens(&mut state).await;
+        if !open || count == 0 || to.write_all(&buffer[..count]).await.is_err() {
             return;
         }
     }
 }
 
-/// Waits while it is stalled.
-async fn moves(state: &mut watch::Receiver<Passage>) {
-    let _ = state.wait_for(|passage| *passage != Passage::Stalled).await;
+/// Waits while it is stalled. Whether it is open then.
+async fn opens(state: &mut watch::Receiver<Passage>) -> bool {
+    let moved = state.wait_for(|passage| *passage != Passage::Stalled).await;
+    moved.is_ok_and(|passage| *passage == Passage::Open)
 }

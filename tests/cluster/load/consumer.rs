@@ -8,17 +8,16 @@ use anon_operator::testing::crd::SdkClient;
 use anon_operator::testing::domain::stored_key::ApiKeyState;
 use serde_json::json;
 
+use crate::harness::cluster::acknowledges;
 use crate::harness::operator::Setup;
 use crate::harness::turn::free_lease;
 use crate::harness::{Operator, Space, alone, eventually};
 
-const ROTATIONS: usize = 100;
-/// The operator is killed after each so many.
-const KILL_EVERY: usize = 25;
-
 #[tokio::test]
 async fn a_hundred_rotations_and_no_refusal() {
     let _turn = alone().await;
+    // The operator is killed four times. Without acknowledgements, a rotation takes ten seconds.
+    let rotations = if acknowledges().await { 100 } else { 8 };
     let space = Space::new("consumer").await;
     let mut leader = Operator::start(&[]).await;
     let mut validators = Vec::new();
@@ -54,11 +53,11 @@ async fn a_hundred_rotations_and_no_refusal() {
         }
     };
     let rotate = async {
-        for n in 1..=ROTATIONS {
+        for n in 1..=rotations {
             let before = current(&space).await;
             let request = json!({"metadata": {"annotations": {"anon.dev/rotate": n.to_string()}}});
             space.merge::<SdkClient>("backend", request).await;
-            if n % KILL_EVERY == 0 {
+            if n % (rotations / 4) == 0 {
                 leader.kill();
                 free_lease().await;
                 leader = Operator::start(&[]).await;
@@ -76,7 +75,7 @@ async fn a_hundred_rotations_and_no_refusal() {
     // Validators of the leader's own process count too.
     let key = space.api_key("key").await;
     assert_eq!(leader.validate(&key, None).await.verdict(), "200");
-    assert!(uses.load(Ordering::Relaxed) > ROTATIONS);
+    assert!(uses.load(Ordering::Relaxed) > rotations);
 }
 
 /// The id of the Current key in status.
