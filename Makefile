@@ -104,7 +104,8 @@ test-examples: ## Tests of the examples in five languages, and of the page in he
 	  dev/cluster run --operator-flag --link-url=https://link.example.test/link tests/examples/run
 
 .PHONY: test-gitops
-test-gitops: prerequisites ## Tests of what GitOps tools do with the objects: apply, drift, health, actions, prune
+test-gitops: ## Tests of what GitOps tools do with the objects: apply, drift, health, actions, prune; with Flux
+	@dev/prerequisites gitops
 	cargo test --locked $(CARGO_PROFILE) --test cluster --no-run
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) dev/cluster run tests/gitops/run
 

@@ -93,6 +93,9 @@ children() {
   done
 }
 
+# prints VALUE COMMAND…: whether the command prints the value.
+prints() { [[ $("${@:2}") == "$1" ]]; }
+
 # other_than VALUE COMMAND…: whether the command prints something else.
 other_than() { [[ $("${@:2}") != "$1" ]]; }
 
