@@ -22,7 +22,7 @@ start_flux() {
     --storage-addr="127.0.0.1:$port" --storage-adv-addr="127.0.0.1:$port"
   controller kustomize-controller
   child git-server "$HERE/git-server" "$SCRATCH/git"
-  check 'the Git server listens' within 10 test -s "$SCRATCH/git-server.out"
+  check 'the Git server listens' within 60 test -s "$SCRATCH/git-server.out"
   REPOSITORY=http://127.0.0.1:$(<"$SCRATCH/git-server.out")/platform.git
 }
 
