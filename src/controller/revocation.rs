@@ -32,6 +32,9 @@ pub use target::Target;
 /// How often a Revocation that nothing matches is compared with its target, which is not watched for
 /// it. That takes no request.
 const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
+/// How long after the creation of a Revocation its target may be absent without that being a
+/// problem: whoever applies both at once may apply the Revocation first.
+const TARGET_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 pub(super) fn controller(context: &Context) -> Triggers<Revocation> {
     triggers::controller(&context.client, &context.settings.scope, |_| None)
@@ -117,7 +120,9 @@ impl Reconcile for Revocation {
         // The index may not have the target yet if it does not have the Revocation.
         let no_match = !matches.any() && observed.here;
         let readiness = if no_match {
-            Readiness::new(ReadyReason::NoMatch, format!("{}; {how_far}", matches.problem()))
+            let is_early = matches!(observed.target, Target::Missing) && self.is_new(observed.now);
+            let reason = if is_early { ReadyReason::Propagating } else { ReadyReason::NoMatch };
+            Readiness::new(reason, format!("{}; {how_far}", matches.problem()))
         } else {
             let reason = if enforced { ReadyReason::Revoked } else { ReadyReason::Propagating };
             Readiness::new(reason, format!("{}; {how_far}", matches.summary()))
@@ -184,6 +189,12 @@ fn expired(end: Timestamp) -> Readiness {
 }
 
 impl Revocation {
+    /// Whether its target may be created together with it.
+    fn is_new(&self, now: Timestamp) -> bool {
+        let created = self.metadata.creation_timestamp.as_ref();
+        created.is_some_and(|created| now < later(created.0, TARGET_GRACE))
+    }
+
     /// What has to be acknowledged. An edit is another publication.
     fn publication(&self) -> String {
         self.metadata.generation.unwrap_or_default().to_string()

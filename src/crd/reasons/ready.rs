@@ -179,8 +179,10 @@ names! {
         SdkClient "both types";
     }
     Propagating = Reconciling {
-        /// Not every replica has acknowledged the Revocation yet. Those that have received it
-        /// already enforce it. Wait; after ten seconds, the message names the Pods that are behind.
+        /// Not every replica has acknowledged the Revocation yet. Those that have received it already
+        /// enforce it. Or its target does not exist, and it was created less than ten seconds ago: both
+        /// may be part of the same commit. Wait; after ten seconds, the message names the Pods that are
+        /// behind.
         /// A replica that is gone without having deleted its Lease is still expected until it has
         /// been silent for `--max-staleness` and a minute. If its Pod is certainly gone, delete its
         /// Lease `anon-validator-<pod>`.

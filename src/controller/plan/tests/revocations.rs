@@ -98,6 +98,20 @@ fn revocations_without_match() {
     matched: []
     ");
     leak.everywhere = true;
+    leak.object.metadata.creation_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(-9)));
+    assert_snapshot!(leak.step(), "no client, and it is new", @"
+    status: Reconciling Propagating
+    again: after 0 min
+    matched: []
+    ");
+    leak.now = at(1);
+    assert_snapshot!(leak.step(), "no client, and it is no longer new", @"
+    status: Stalled NoMatch
+    again: after 0 min
+    matched: []
+    ");
+    leak.now = at(0);
     leak.keys = Some(vec![("00000000000000bb".into(), Some(at(-HOUR)))]);
     assert_snapshot!(leak.step(), "another key", @"
     status: Stalled NoMatch
