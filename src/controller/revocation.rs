@@ -33,7 +33,7 @@ pub use target::Target;
 /// it. That takes no request.
 const MATCH_CHECK_INTERVAL: SignedDuration = SignedDuration::from_secs(5);
 /// How long after the creation of a Revocation its target may be absent without that being a
-/// problem: whoever applies both at once may apply the Revocation first.
+/// problem: both may be part of the same commit, and be applied in any order.
 const TARGET_GRACE: SignedDuration = SignedDuration::from_secs(10);
 
 pub(super) fn controller(context: &Context) -> Triggers<Revocation> {
