@@ -11,6 +11,7 @@ use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
+use uuid::Uuid;
 
 use super::cluster::Cluster;
 use super::confirm::confirm;
@@ -138,7 +139,8 @@ fn revocation(plan: &Plan, args: &CommonArgs, cluster: &Cluster, now: Timestamp)
     spec.reason.clone_from(&args.reason);
     let end = args.expires_at.or(plan.obsolete_at);
     spec.expires_at = end.map(Time);
-    let name = args.name.clone().unwrap_or_else(|| plan.name(now));
+    let generated = || plan.name(now, Uuid::new_v4().as_fields().1);
+    let name = args.name.clone().unwrap_or_else(generated);
     let mut revocation = Revocation::new(&name, spec);
     revocation.metadata.namespace = Some(cluster.namespace.clone());
     revocation

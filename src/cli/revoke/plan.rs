@@ -47,9 +47,10 @@ pub struct Preview {
 }
 
 impl Plan {
-    /// The name of a Revocation that is created at `now`.
-    pub fn name(&self, now: Timestamp) -> String {
-        let stamp = now.strftime("%Y%m%d%H%M%S").to_string();
+    /// The name of a Revocation that is created at `now`. `unique` tells it from others of the same
+    /// second.
+    pub fn name(&self, now: Timestamp, unique: u16) -> String {
+        let stamp = format!("{}-{unique:04x}", now.strftime("%Y%m%d%H%M%S"));
         let room = MAX_NAME - stamp.len() - 1;
         let stem: String = self.stem.chars().take(room).collect();
         format!("{}-{stamp}", stem.trim_end_matches(['-', '.']))
@@ -228,11 +229,11 @@ mod tests {
     #[test]
     fn names_say_what_is_revoked_and_fit() {
         let plan = users(&pool(), &["u".into()]).unwrap();
-        assert_eq!(plan.name(now()), "user-users-20270115080000");
+        assert_eq!(plan.name(now(), 0xa1), "user-users-20270115080000-00a1");
         assert_eq!(spec(&plan), json!({"userPool": {"name": "users", "subjects": ["u"]}}));
         let long = Plan { stem: format!("key-{}", "a-".repeat(30)), ..plan };
-        let name = long.name(now());
-        assert!(name.len() <= MAX_NAME && name.ends_with("a-20270115080000"), "{name}");
+        let name = long.name(now(), 0xa1);
+        assert!(name.len() <= MAX_NAME && name.ends_with("a-20270115080000-00a1"), "{name}");
     }
 
     #[test]
