@@ -129,8 +129,7 @@ impl Readiness {
         };
         let generation = object.status().and_then(K::observed_generation);
         let observed = generation.is_none() || generation == object.meta().generation;
-        let conditions = object.status().map(K::conditions).unwrap_or_default();
-        match condition::find(conditions, ConditionType::Ready.as_str()) {
+        match condition::find(object.current_conditions(), ConditionType::Ready.as_str()) {
             Some(ready) if observed => Self {
                 ready: ready.status.clone(),
                 reason: ready.reason.clone(),

@@ -23,7 +23,7 @@ use super::wait::{self, Poll};
 use super::{Streams, when};
 use crate::crd::condition;
 use crate::crd::reasons::{ConditionType, ReadyReason};
-use crate::crd::{Kind, Member, Revocation, SdkClient, UserPool};
+use crate::crd::{HasStatus as _, Kind, Member, Revocation, SdkClient, UserPool};
 use args::{CommonArgs, KeyArgs, ManifestFormat, TokenArgs};
 pub use args::{EXAMPLES, Revoke};
 use credential::Credential;
@@ -165,8 +165,7 @@ async fn create(
         let read = cluster.api::<Object<Revocation>>().get(&revocation.name_any()).await;
         let read = read.map_err(cluster.explain(format!("read {name}")))?;
         let object = read.0.map_err(|unreadable| anyhow!("cannot read {name}: {unreadable}"))?;
-        let conditions = object.status.as_ref().map_or(&[][..], |status| &status.conditions);
-        let ready = condition::find(conditions, ConditionType::Ready.as_str());
+        let ready = condition::find(object.current_conditions(), ConditionType::Ready.as_str());
         let Some(ready) = ready else {
             return Ok(Poll::Pending("the operator has not reconciled it yet".to_owned()));
         };

@@ -18,7 +18,9 @@ use super::triggers::{self, Triggers};
 use super::{Context, Error, Requeue};
 use crate::crd::condition::{self, Readiness};
 use crate::crd::reasons::{EventReason, ReadyReason};
-use crate::crd::{DeletionPolicy, Kind, Revocation, RevocationSpec, RevocationStatus};
+use crate::crd::{
+    DeletionPolicy, HasStatus as _, Kind, Revocation, RevocationSpec, RevocationStatus,
+};
 use crate::domain::duration::later;
 use crate::domain::ids::{ObjectName, UserPoolId};
 use crate::domain::pool::Source;
@@ -94,7 +96,7 @@ impl Reconcile for Revocation {
         observed: Observed,
     ) -> Result<Plan<RevocationStatus>, Error> {
         let recorded = self.status.as_ref().map_or(&[][..], |status| &status.matched);
-        let conditions = self.status.as_ref().map_or(&[][..], |status| &status.conditions);
+        let conditions = self.current_conditions();
         let delete = self.spec.deletion_policy == Some(DeletionPolicy::Delete);
         let end = parsed.expires_at.or(observed.obsolete_at.filter(|_| delete));
         if let Some(end) = end.filter(|end| *end <= observed.now) {

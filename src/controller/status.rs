@@ -43,7 +43,7 @@ pub fn complete<K: HasStatus>(
     readiness: &Readiness,
     now: Timestamp,
 ) -> K::Status {
-    let previous = object.status().map(K::conditions).unwrap_or_default();
+    let previous = object.current_conditions();
     let generation = object.meta().generation;
     K::leave_to_others(&mut status);
     let conditions = readiness.conditions(previous, generation, now);
@@ -204,7 +204,7 @@ fn manager() -> String {
 /// that a Revocation is enforced.
 async fn report<K: HasStatus>(context: &Context, object: &K, readiness: &Readiness) {
     let kind = K::kind(&());
-    let previous = object.status().map(K::conditions).unwrap_or_default();
+    let previous = object.current_conditions();
     let before = condition::find(previous, ConditionType::Ready.as_str());
     let ObjectName { namespace, name } = object_name(object);
     let reason = readiness.reason.as_str();

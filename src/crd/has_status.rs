@@ -18,6 +18,11 @@ pub trait HasStatus: CustomKind {
     /// The conditions in a status.
     fn conditions(status: &Self::Status) -> &[Condition];
 
+    /// The conditions as they were read: none if there is no status yet.
+    fn current_conditions(&self) -> &[Condition] {
+        self.status().map(Self::conditions).unwrap_or_default()
+    }
+
     /// The generation that a status is of.
     fn observed_generation(status: &Self::Status) -> Option<i64>;
 

@@ -8,7 +8,7 @@ use crate::cli::Streams;
 use crate::cli::wait::{self, Poll};
 use crate::crd::condition;
 use crate::crd::reasons::ConditionType;
-use crate::crd::{SigningKeyState, UserPool, UserPoolSpec};
+use crate::crd::{HasStatus as _, SigningKeyState, UserPool, UserPoolSpec};
 
 /// Requests a new signing key.
 pub(super) async fn rotate(
@@ -83,8 +83,7 @@ fn kid(pool: &UserPool, state: SigningKeyState) -> Option<String> {
 
 /// For people: why a rotation is deferred, otherwise the condition Ready.
 fn state(pool: &UserPool) -> String {
-    let conditions = pool.status.as_ref().map_or(&[][..], |status| &status.conditions);
-    let find = |type_: ConditionType| condition::find(conditions, type_.as_str());
+    let find = |type_: ConditionType| condition::find(pool.current_conditions(), type_.as_str());
     find(ConditionType::RotationDeferred).or_else(|| find(ConditionType::Ready)).map_or_else(
         || "the operator has not reconciled it yet".to_owned(),
         |condition| format!("{} ({})", condition.message, condition.reason),

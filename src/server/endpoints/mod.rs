@@ -251,7 +251,7 @@ impl Endpoint {
                 }
             }
         };
-        timeout(limit, waiting).await.unwrap_or(Err(Reason::KeyNotYetKnown))
+        timeout(limit, waiting).await.unwrap_or(unknown)
     }
 
     /// The verdict on the state of now. After the wait for a turn, everything is read again: the

@@ -10,7 +10,7 @@ use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::{kubeconfig, reached};
+use crate::harness::cluster::{enforced, kubeconfig};
 use crate::harness::kubectl::{kubectl, kubectl_with};
 use crate::harness::operator::Setup;
 use crate::harness::{Operator, Space, alone, eventually, quick_pool, service, webapp};
@@ -141,9 +141,9 @@ async fn namespaced_operator_needs_no_cluster_role_and_propagates() {
     let revocation = json!({"apiVersion": "anon.dev/v1beta1", "kind": "Revocation",
         "metadata": {"name": "leaked"}, "spec": {"sdkClient": {"name": "backend", "keyIds": [key_id]}}});
     acme.apply(&revocation).await;
-    let enforced = acme.ready::<Revocation>("leaked").await;
-    let message = serde_json::to_string(&enforced.status).unwrap();
-    assert!(message.contains(&reached(2).await), "{message}");
+    let leaked = acme.ready::<Revocation>("leaked").await;
+    let message = serde_json::to_string(&leaked.status).unwrap();
+    assert!(message.contains(&enforced(2).await), "{message}");
     for replica in [&api, &validator] {
         replica.gives(&keys[0], None, "401 api_key_unknown").await;
     }

@@ -8,7 +8,7 @@ use anon_operator::testing::crd::{Revocation, SdkClient};
 use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::json;
 
-use crate::harness::cluster::reached;
+use crate::harness::cluster::enforced;
 use crate::harness::operator::Setup;
 use crate::harness::wait::expect;
 use crate::harness::{Link, Operator, Space, Tenant, alone, api_server, eventually, http, service};
@@ -96,8 +96,7 @@ async fn recovered(missed: &Missed, replicas: &[Operator]) {
     }
     let space = &missed.tenant.space;
     let said = space.ready::<Revocation>("ada").await.status.unwrap().conditions;
-    let told = format!("enforced by {}", reached(3).await);
-    assert!(said[0].message.contains(&told), "{said:?}");
+    assert!(said[0].message.contains(&enforced(3).await), "{said:?}");
     space.apply(&service("after", "Member", "after")).await;
     space.ready::<SdkClient>("after").await;
     let after = space.api_key("after").await;

@@ -6,7 +6,7 @@ use anon_operator::testing::crd::{Revocation, SdkClient, UserPool, condition};
 use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::json;
 
-use crate::harness::cluster::{acknowledges, reached, variable};
+use crate::harness::cluster::{acknowledges, enforced, variable};
 use crate::harness::operator::Setup;
 use crate::harness::signing::{ask_to_rotate, finish_rotation, key_set};
 use crate::harness::wait::expect;
@@ -94,8 +94,7 @@ async fn partitioned_validator_is_waited_for_and_answers_from_what_it_knew() {
     link.restore();
     partitioned.gives(&tenant.token, web, "401 user_revoked").await;
     let said = space.ready::<Revocation>("ada").await.status.unwrap().conditions;
-    let told = format!("enforced by {}", reached(3).await);
-    assert!(said[0].message.contains(&told), "{said:?}");
+    assert!(said[0].message.contains(&enforced(3).await), "{said:?}");
     finish_rotation(space, "users").await;
     let token = tenant.mint(&leader, "bob").await;
     for replica in [&leader, &connected, &partitioned] {

@@ -8,7 +8,7 @@ use anon_operator::testing::crd::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::cluster::{acknowledges, reached};
+use crate::harness::cluster::{acknowledges, enforced};
 use crate::harness::operator::Setup;
 use crate::harness::{Operator, Space, alone, eventually, member, organization, quick_pool};
 
@@ -89,5 +89,5 @@ async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoke
     })
     .await;
     let said = space.ready::<Revocation>("ada").await.status.unwrap().conditions;
-    assert!(said[0].message.contains(&format!("enforced by {}", reached(2).await)), "{said:?}");
+    assert!(said[0].message.contains(&enforced(2).await), "{said:?}");
 }

@@ -82,12 +82,12 @@ pub async fn acknowledges() -> bool {
     minor_version().await >= 35
 }
 
-/// How conditions tell that a write has reached all validators, which are `count`.
-pub async fn reached(count: usize) -> String {
+/// How conditions tell that all validators enforce a Revocation, which are `count`.
+pub async fn enforced(count: usize) -> String {
     if acknowledges().await {
-        format!("{count} of {count} validators")
+        format!("enforced by {count} of {count} validators")
     } else {
-        "every validator (assumed after 10s, not acknowledged)".to_owned()
+        "enforced by every validator (assumed after 10s, not acknowledged)".to_owned()
     }
 }
 

@@ -6,7 +6,7 @@ use anon_operator::testing::domain::stored_key::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Value, json};
 
-use crate::harness::cluster::reached;
+use crate::harness::cluster::enforced;
 use crate::harness::{Operator, Space, eventually, immediately, service, shared, with};
 
 const DELIVERY: &str = "/spec/service/apiKey/delivery";
@@ -203,7 +203,7 @@ async fn revocation_of_keys() {
     })
     .await;
     let ready: Revocation = space.ready("leak").await;
-    assert!(ready.status.unwrap().conditions[0].message.contains(&reached(1).await));
+    assert!(ready.status.unwrap().conditions[0].message.contains(&enforced(1).await));
 
     // It cannot be changed, and it outlives its client.
     let wider = json!({"spec": {"reason": "another"}});

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
-use crate::harness::cluster::reached;
+use crate::harness::cluster::enforced;
 use crate::harness::signing::{active, ask_to_rotate, key_set, next_is_known, states};
 use crate::harness::{Operator, Space, eventually, http, immediately, quick_pool, shared, webapp};
 
@@ -106,7 +106,7 @@ async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() 
     acme.counts(&operator, &stolen, "401 key_revoked").await;
     acme.replaced(&leaked).await;
     let status = acme.space.ready::<Revocation>("leak").await.status.unwrap();
-    let told = format!("1 of 1 signing keys revoked; enforced by {}", reached(1).await);
+    let told = format!("1 of 1 signing keys revoked; {}", enforced(1).await);
     assert_eq!(status.conditions[0].message, told);
     assert_eq!(matched(&status), [leaked[0].as_str()]);
     let fresh = acme.token(&operator, "ada").await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::input::kubectl_anon_with;
 use super::{Ended, acme, kubectl_anon};
-use crate::harness::cluster::reached;
+use crate::harness::cluster;
 use crate::harness::turn::Shared;
 use crate::harness::wait::expect;
 use crate::harness::{Space, consenting_secret, eventually, pool_with, shared, webapp};
@@ -150,7 +150,7 @@ async fn credentials_are_revoked() {
     let existing = space.api::<Revocation>().list(&ListParams::default()).await.unwrap();
     assert_eq!(existing.items.len(), 0);
 
-    let told = format!("enforced by {} after ", reached(1).await);
+    let told = format!("{} after ", cluster::enforced(1).await);
     let enforced = |ended: Ended| {
         assert!(ended.stdout.contains(&told), "{ended:?}");
         ended.stderr
