@@ -29,7 +29,7 @@ use super::requeue::Requeue;
 use crate::crd::{CustomKind, Kind};
 use crate::domain::ids::ObjectName;
 use crate::names;
-use crate::replicas::tracker::{ReplicaTracker, Write};
+use crate::replicas::tracker::{Acknowledged, ReplicaTracker, Write};
 
 /// How long the events of our own writes are expected. After that the next event is reconciled,
 /// whatever it is.
@@ -102,8 +102,21 @@ struct Expected {
 struct Publication {
     id: String,
     write: Write,
+    /// When it was first seen that every validator had acknowledged it.
+    acknowledged_at: Option<Instant>,
     /// Whether [`Expectations::acknowledged`] has returned the object.
     is_reported: bool,
+}
+
+/// What status publishes, as far as this leader has seen it.
+#[derive(Debug)]
+pub struct Published {
+    /// The write that published it.
+    pub write: Write,
+    /// How far that has propagated.
+    pub acknowledged: Acknowledged,
+    /// For how long this leader has known that every validator has acknowledged it.
+    pub acknowledged_for: Option<Duration>,
 }
 
 impl Publication {
@@ -174,7 +187,7 @@ impl Expectations {
         let mut entries = self.0.lock();
         let entry = entry(&mut entries, object);
         match publishes {
-            Some(id) => drop(entry.publication(object, id, version.clone())),
+            Some(id) => _ = entry.publication(object, id, version.clone()),
             None => entry.publication = None,
         }
         let in_flight = entry.publication.as_ref().is_some_and(|it| it.is_in_flight(replicas));
@@ -199,11 +212,26 @@ impl Expectations {
         }
     }
 
-    /// The write that published `id` in status, as early as this leader has seen it; the version of
+    /// The publication of `id` in status, as early as this leader has seen it; by this version of
     /// `object`, if it has not seen it before.
-    pub fn publication<K: CustomKind>(&self, object: &K, id: &str) -> Write {
+    pub fn publication<K: CustomKind>(
+        &self,
+        object: &K,
+        id: &str,
+        replicas: &ReplicaTracker,
+    ) -> Published {
         let version = object.resource_version().unwrap_or_default();
-        entry(&mut self.0.lock(), object).publication(object, id, version)
+        let mut entries = self.0.lock();
+        let publication = entry(&mut entries, object).publication(object, id, version);
+        let acknowledged = replicas.acknowledged(&publication.write);
+        if acknowledged.everywhere {
+            publication.acknowledged_at.get_or_insert_with(Instant::now);
+        }
+        Published {
+            write: publication.write.clone(),
+            acknowledged,
+            acknowledged_for: publication.acknowledged_at.map(|at| at.elapsed()),
+        }
     }
 
     /// Wraps the mapping of a watch to the owners of what it reports: records each event.
@@ -306,7 +334,12 @@ impl Entry {
         expected.is_some_and(|it| it.children.keys().all(|kind| self.seen.contains_key(kind)))
     }
 
-    fn publication<K: CustomKind>(&mut self, object: &K, id: &str, version: String) -> Write {
+    fn publication<K: CustomKind>(
+        &mut self,
+        object: &K,
+        id: &str,
+        version: String,
+    ) -> &mut Publication {
         let known = self.publication.take().filter(|known| known.id == id);
         let publication = known.unwrap_or_else(|| Publication {
             id: id.to_owned(),
@@ -316,9 +349,10 @@ impl Entry {
                 resource_version: version,
                 at: Instant::now(),
             },
+            acknowledged_at: None,
             is_reported: false,
         });
-        self.publication.insert(publication).write.clone()
+        self.publication.insert(publication)
     }
 }
 
@@ -368,6 +402,11 @@ mod tests {
         happened(&expectations);
         expectations.end(&object("c0"), left(None), &replicas());
         expectations
+    }
+
+    /// The version that published `id`.
+    fn publication(expectations: &Expectations, object: &SdkClient, id: &str) -> String {
+        expectations.publication(object, id, &replicas()).write.resource_version
     }
 
     fn is_skipped(expectations: &Expectations, version: &str) -> bool {
@@ -462,9 +501,9 @@ mod tests {
         assert!(!is_skipped(&expectations, "c1"));
         // It is still the same publication.
         expectations.start(&object("c1"));
-        assert_eq!(expectations.publication(&object("c1"), "k").resource_version, "c1");
-        assert_eq!(expectations.publication(&object("c3"), "k").resource_version, "c1");
-        assert_eq!(expectations.publication(&object("c3"), "other").resource_version, "c3");
+        assert_eq!(publication(&expectations, &object("c1"), "k"), "c1");
+        assert_eq!(publication(&expectations, &object("c3"), "k"), "c1");
+        assert_eq!(publication(&expectations, &object("c3"), "other"), "c3");
         // One that takes long is reported.
         let expectations = published();
         let mut entries = expectations.0.lock();
@@ -486,6 +525,19 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_is_acknowledged_from_the_last_acknowledgement_on() {
+        let (expectations, replicas) = (Expectations::default(), replicas());
+        let since = || expectations.publication(&object("9"), "k", &replicas).acknowledged_for;
+        replicas.reported("anon-validator-a", &[("SdkClient", 8)]);
+        assert_eq!(since(), None);
+        replicas.reported("anon-validator-a", &[("SdkClient", 9)]);
+        let first = since().unwrap();
+        assert!(since().unwrap() > first);
+        let other = expectations.publication(&object("10"), "other", &replicas);
+        assert_eq!(other.acknowledged_for, None, "another key");
+    }
+
+    #[test]
     fn a_re_created_or_deleted_object_inherits_nothing() {
         let re_created = |version: &str| {
             let mut object = object(version);
@@ -494,8 +546,8 @@ mod tests {
         };
         let expectations = after(|_| {});
         assert!(expectations.check(&re_created("c1"), &replicas()).is_none());
-        expectations.publication(&object("c1"), "k");
-        assert_eq!(expectations.publication(&re_created("c2"), "k").resource_version, "c2");
+        assert_eq!(publication(&expectations, &object("c1"), "k"), "c1");
+        assert_eq!(publication(&expectations, &re_created("c2"), "k"), "c2");
         expectations.forget(&Key::of(&object("c1")));
         assert!(expectations.0.lock().is_empty());
     }
@@ -510,7 +562,7 @@ mod tests {
             let next = acknowledged.next();
             tokio::time::timeout(Duration::from_millis(1), next).await.ok().flatten()
         };
-        expectations.publication(&object("9"), "k");
+        expectations.publication(&object("9"), "k", &replicas);
         assert_eq!(next().await, None, "one validator is missing");
         replicas.reported("anon-validator-b", &[("SdkClient", 9)]);
         assert_eq!(next().await.map(|it| it.name).as_deref(), object("9").metadata.name.as_deref());

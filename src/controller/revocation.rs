@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 
 use super::driver::Reconcile;
 use super::events::{self, EventNote};
+use super::expectations::Published;
 use super::plan::{self, Met, Plan};
 use super::triggers::{self, Triggers};
 use super::{Context, Error, Requeue};
@@ -76,8 +77,8 @@ impl Reconcile for Revocation {
         context.withdrawals.exists(self);
         // The first version that this leader has seen of this generation. Later ones differ in
         // status, by which nothing is rejected: they need not be acknowledged.
-        let write = context.expectations.publication(self, &self.publication());
-        let acknowledged = context.replicas.acknowledged(&write);
+        let Published { write, acknowledged, .. } =
+            context.expectations.publication(self, &self.publication(), &context.replicas);
         Ok(Observed {
             now: context.clock.now(),
             obsolete_at: obsolete_at(context, parsed),

@@ -20,7 +20,7 @@ use kube::ResourceExt;
 use super::desired::{self, SigningSecret};
 use super::status_keys;
 use crate::controller::events::EventNote;
-use crate::controller::expectations::Children;
+use crate::controller::expectations::{Children, Published};
 use crate::controller::plan::{Met, Plan, SecretWrite, Write};
 use crate::controller::{
     Context, Error, PROPAGATION_CHECK_INTERVAL, Requeue, apply, former, matched,
@@ -111,8 +111,8 @@ pub async fn observe(
     let published = object.status.iter().flat_map(|status| &status.keys);
     let next = set.as_ref().and_then(StoredKeySet::next).map(StoredKey::kid);
     if let Some(key) = published.into_iter().find(|key| Some(key.kid.as_str()) == next) {
-        let write = context.expectations.publication(object, &key.kid);
-        let acknowledged = context.replicas.acknowledged(&write);
+        let Published { write, acknowledged, .. } =
+            context.expectations.publication(object, &key.kid, &context.replicas);
         observed.reach = if acknowledged.everywhere { Reach::Everywhere } else { Reach::Published };
         observed.waiting_for = acknowledged.waiting_for(&write);
     }

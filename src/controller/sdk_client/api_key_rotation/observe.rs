@@ -8,6 +8,7 @@ use kube::api::Api;
 
 use super::decide::{Decision, Owned, Stored};
 use super::{Facts, Next, Observed};
+use crate::controller::expectations::Published;
 use crate::controller::plan::Met;
 use crate::controller::sdk_client::delivery::Contents;
 use crate::controller::sdk_client::ownership;
@@ -24,8 +25,8 @@ use crate::domain::stored_key::ApiKeyState;
 use crate::kube_ext::api::ReadExt as _;
 use crate::kube_ext::tolerant::Tolerant;
 
-/// How long the Next key of another leader is left alone. Without this pause, two leaders would
-/// replace each other's keys endlessly.
+/// How long another leader has to deliver its Next key, from the acknowledgement by every validator
+/// on. Without this pause, two leaders would replace each other's keys endlessly.
 const TAKEOVER_DELAY: Duration = Duration::from_secs(5);
 
 /// Reads the Secret, determines which of its keys belong to the client, and generates the key that
@@ -117,10 +118,11 @@ fn next(
     service: &Service,
 ) -> Option<Next> {
     let published = service.keys.iter().find(|key| key.state == ApiKeyState::Next)?;
-    let write = context.expectations.publication(object, &published.hash.to_string());
+    let hash = published.hash.to_string();
+    let Published { write, acknowledged, acknowledged_for } =
+        context.expectations.publication(object, &hash, &context.replicas);
     let pending = context.pending.get(&client.name, published.hash);
-    let acknowledged = context.replicas.acknowledged(&write);
-    let reach = reach(pending.is_some(), acknowledged.everywhere, write.at.elapsed());
+    let reach = reach(pending.is_some(), acknowledged_for);
     Some(Next {
         hash: published.hash,
         created_at: published.created_at,
@@ -131,12 +133,13 @@ fn next(
     })
 }
 
-/// How far a key has propagated that status has published for this long, as this leader has seen it.
-/// If the plain text is lost, or another leader has it, the key is left alone for a while.
-fn reach(has_plain_text: bool, everywhere: bool, published_for: Duration) -> Reach {
-    match (has_plain_text, everywhere) {
-        (true, true) => Reach::Everywhere,
-        (false, _) if published_for >= TAKEOVER_DELAY => Reach::Nowhere,
+/// How far a key has propagated that every validator has acknowledged for this long, as this leader
+/// has seen it. If the plain text is lost, or another leader has it, the key is left alone for a
+/// while. Before it is acknowledged, nobody could deliver it, and no other key either.
+fn reach(has_plain_text: bool, acknowledged_for: Option<Duration>) -> Reach {
+    match (has_plain_text, acknowledged_for) {
+        (true, Some(_)) => Reach::Everywhere,
+        (false, Some(time)) if time >= TAKEOVER_DELAY => Reach::Nowhere,
         _ => Reach::Published,
     }
 }
@@ -192,13 +195,13 @@ mod tests {
     #[test]
     fn the_key_of_another_leader_has_its_turn_and_then_is_replaced() {
         let before = TAKEOVER_DELAY.saturating_sub(Duration::from_millis(1));
-        for everywhere in [false, true] {
-            assert_eq!(reach(false, everywhere, Duration::ZERO), Reach::Published);
-            assert_eq!(reach(false, everywhere, before), Reach::Published);
-            assert_eq!(reach(false, everywhere, TAKEOVER_DELAY), Reach::Nowhere);
-        }
+        // However long the acknowledgement takes: the other leader waits for it, too.
+        assert_eq!(reach(false, None), Reach::Published);
+        assert_eq!(reach(false, Some(Duration::ZERO)), Reach::Published);
+        assert_eq!(reach(false, Some(before)), Reach::Published);
+        assert_eq!(reach(false, Some(TAKEOVER_DELAY)), Reach::Nowhere);
         // Our own waits until it is acknowledged, however long that takes.
-        assert_eq!(reach(true, false, TAKEOVER_DELAY), Reach::Published);
-        assert_eq!(reach(true, true, Duration::ZERO), Reach::Everywhere);
+        assert_eq!(reach(true, None), Reach::Published);
+        assert_eq!(reach(true, Some(Duration::ZERO)), Reach::Everywhere);
     }
 }
