@@ -64,9 +64,10 @@ fn what_it_renders_is_accepted() {
         let (success, rendered) =
             helm(&["template", "anon-operator", CHART, "--namespace=anon-system", "--values", set]);
         assert!(success, "{set}: {rendered}");
-        let known =
-            parsed(&rendered).into_iter().filter(is_built_in).map(|object| object.to_string());
-        let said = kubectl_with(&arguments, &known.collect::<Vec<_>>().join("\n---\n"));
+        let known: Vec<_> = parsed(&rendered).into_iter().filter(is_built_in).collect();
+        // A list, and not several documents: on several of JSON, kubectl 1.33.0 panics.
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": known});
+        let said = kubectl_with(&arguments, &list.to_string());
         assert!(said.success, "{set}: {said:?}");
         assert!(!said.stderr.contains("Warning"), "{set}: {said:?}");
     }
