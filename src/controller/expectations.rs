@@ -102,7 +102,7 @@ struct Expected {
 struct Publication {
     id: String,
     write: Write,
-    /// When it was first seen that every validator had acknowledged it.
+    /// Since when every validator has acknowledged it, as far as this leader has seen.
     acknowledged_at: Option<Instant>,
     /// Whether [`Expectations::acknowledged`] has returned the object.
     is_reported: bool,
@@ -115,7 +115,8 @@ pub struct Published {
     pub write: Write,
     /// How far that has propagated.
     pub acknowledged: Acknowledged,
-    /// For how long this leader has known that every validator has acknowledged it.
+    /// For how long this leader has known that every validator has acknowledged it; `None` if they
+    /// have not.
     pub acknowledged_for: Option<Duration>,
 }
 
@@ -224,9 +225,8 @@ impl Expectations {
         let mut entries = self.0.lock();
         let publication = entry(&mut entries, object).publication(object, id, version);
         let acknowledged = replicas.acknowledged(&publication.write);
-        if acknowledged.everywhere {
-            publication.acknowledged_at.get_or_insert_with(Instant::now);
-        }
+        let known = publication.acknowledged_at.unwrap_or_else(Instant::now);
+        publication.acknowledged_at = acknowledged.everywhere.then_some(known);
         Published {
             write: publication.write.clone(),
             acknowledged,
@@ -531,8 +531,14 @@ mod tests {
         replicas.reported("anon-validator-a", &[("SdkClient", 8)]);
         assert_eq!(since(), None);
         replicas.reported("anon-validator-a", &[("SdkClient", 9)]);
-        let first = since().unwrap();
-        assert!(since().unwrap() > first);
+        assert!(since().is_some());
+        let pause = Duration::from_millis(5);
+        std::thread::sleep(pause);
+        assert!(since().unwrap() >= pause);
+        replicas.reported("anon-validator-b", &[("SdkClient", 8)]);
+        assert_eq!(since(), None, "another validator");
+        replicas.reported("anon-validator-b", &[("SdkClient", 9)]);
+        assert!(since().is_some());
         let other = expectations.publication(&object("10"), "other", &replicas);
         assert_eq!(other.acknowledged_for, None, "another key");
     }
