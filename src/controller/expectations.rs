@@ -108,6 +108,16 @@ struct Publication {
     is_reported: bool,
 }
 
+impl Publication {
+    fn is_in_flight(&self, replicas: &ReplicaTracker) -> bool {
+        self.write.at.elapsed() < REPORT_DELAY && !self.is_acknowledged(replicas)
+    }
+
+    fn is_acknowledged(&self, replicas: &ReplicaTracker) -> bool {
+        replicas.is_applied_everywhere(&self.write)
+    }
+}
+
 /// What status publishes, as far as this leader has seen it.
 #[derive(Debug)]
 pub struct Published {
@@ -118,16 +128,6 @@ pub struct Published {
     /// For how long this leader has known that every validator has acknowledged it; `None` if they
     /// have not.
     pub acknowledged_for: Option<Duration>,
-}
-
-impl Publication {
-    fn is_in_flight(&self, replicas: &ReplicaTracker) -> bool {
-        self.write.at.elapsed() < REPORT_DELAY && !self.is_acknowledged(replicas)
-    }
-
-    fn is_acknowledged(&self, replicas: &ReplicaTracker) -> bool {
-        replicas.is_applied_everywhere(&self.write)
-    }
 }
 
 /// What a reconciliation has left.
