@@ -13,6 +13,7 @@ struct Client {
     /// The Secret of the former `secretName`.
     former: Option<Secret>,
     pending: Option<Arc<Pending>>,
+    waiting: String,
     revocations: Vec<Arc<Revocation>>,
     reach: Reach,
     now: Timestamp,
@@ -28,6 +29,7 @@ impl Client {
             stored: None,
             former: None,
             pending: None,
+            waiting: String::new(),
             revocations: vec![],
             reach: Reach::Nowhere,
             now: at(0),
@@ -77,7 +79,7 @@ impl Client {
             reach: self.reach,
             pending: self.pending.clone(),
             acknowledged_by: "2 of 2 validators".into(),
-            waiting: String::new(),
+            waiting: self.waiting.clone(),
         });
         let (key, created_at) = (ApiKey::generate().unwrap(), self.now);
         let new_next = key.hash();
@@ -138,6 +140,19 @@ fn delivered_api_key() {
     again: after 0 min
     awaits acknowledgements
     ");
+    let ours = client.pending.take();
+    assert_snapshot!(client.step(), "another leader has its plain text", @"
+    status: [Current, Next] Ready KeyDelivered
+    again: after 0 min
+    awaits acknowledgements
+    ");
+    client.waiting = "; waiting for: anon-1".into();
+    assert_snapshot!(client.step(), "and a validator is missing", @"
+    status: [Current, Next] Ready KeyDelivered, RotationDeferred WaitingForValidators
+    again: after 0 min
+    awaits acknowledgements
+    ");
+    (client.pending, client.waiting) = (ours, String::new());
     client.reach = Reach::Everywhere;
     assert_snapshot!(client.step(), "it is delivered", @"
     replace Secret acme/key [Previous, Current]

@@ -122,7 +122,8 @@ impl Planner<'_> {
         let next = self.next()?;
         let mut planned = self.with_next(ready, next.hash, next.created_at);
         planned.requeue = Requeue::At(later(self.facts.now, PROPAGATION_CHECK_INTERVAL));
-        if next.pending.is_some() {
+        // The key of another leader is not reported at once, but what holds it up is.
+        if next.pending.is_some() || !next.waiting.is_empty() {
             planned.readiness.notes.push(ExtraCondition::new(
                 ExtraReason::WaitingForValidators,
                 format!(
