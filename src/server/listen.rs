@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
@@ -101,7 +102,7 @@ impl Server {
         let mut room = interval(ROOM_INTERVAL);
         loop {
             tokio::select! {
-                accepted = listener.accept() => {
+                accepted = accept(&listener) => {
                     let Ok((stream, address)) = accepted else {
                         sleep(ACCEPT_PAUSE).await;
                         continue;
@@ -193,6 +194,15 @@ impl Server {
             }
         }
     }
+}
+
+/// The next connection. Its responses are sent without waiting for acknowledgements: those of HTTP/2
+/// consist of several parts, and clients acknowledge a part up to 40 ms late.
+async fn accept(listener: &tokio::net::TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, address) = listener.accept().await?;
+    // It fails if the connection is broken already, which is noticed soon enough.
+    let _ = stream.set_nodelay(true);
+    Ok((stream, address))
 }
 
 /// Limits the cost of a connection before a request is complete.

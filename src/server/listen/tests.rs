@@ -393,3 +393,12 @@ async fn idle_connections_do_not_refuse_a_new_one() {
         assert!(client.get("/").await);
     }
 }
+
+#[tokio::test]
+async fn responses_do_not_wait_for_acknowledgements() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap());
+    let (accepted, client) = tokio::join!(super::accept(&listener), client);
+    client.unwrap();
+    assert!(accepted.unwrap().0.nodelay().unwrap());
+}
