@@ -103,20 +103,20 @@ pub async fn run(
     let router = server::admin(state.clone());
     let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
     let admin = Listener { socket: admin, name: "admin", metrics: Arc::clone(&state.metrics) };
-    tasks.spawn(async move { Ok(server::serve(admin, router, None, stop, limits).await?) });
+    tasks.spawn(async move { Ok(server::serve(admin, router.into(), None, stop, limits).await?) });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
         let validator = config.has(Role::Validator).then(|| state.clone());
         let api = config
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
-        let router = server::router(validator, api.transpose()?, request_limits(&config));
+        let routes = server::routes(validator, api.transpose()?, request_limits(&config));
         let certificate = tls::public_certificate(&mut tasks, &config, &state, &shutdown)?;
         let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
         tasks.spawn(
-            async move { Ok(server::serve(public, router, certificate, stop, limits).await?) },
+            async move { Ok(server::serve(public, routes, certificate, stop, limits).await?) },
         );
     }
 

@@ -146,7 +146,7 @@ pub mod replicas {
 pub mod server {
     pub use crate::server::{
         ApiState, ConnectionLimits, EndpointSettings, Listener, PlatformSettings, RequestLimits,
-        ValidatorState, VerificationQueue, VerifiedTokens, admin, openapi, router, serve,
+        Routes, ValidatorState, VerificationQueue, VerifiedTokens, admin, openapi, routes, serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

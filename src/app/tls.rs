@@ -58,7 +58,7 @@ pub fn serve_webhook(
     }
     let (stop, limits) = (shutdown.clone(), connection_limits(config, config.drain_timeout));
     let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
-    let served = server::serve(listener, router, Some(certificate), stop, limits);
+    let served = server::serve(listener, router.into(), Some(certificate), stop, limits);
     tasks.spawn(async move { Ok(served.await?) });
     Ok(())
 }

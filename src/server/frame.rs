@@ -4,13 +4,15 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::body::HttpBody as _;
 use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -42,6 +44,56 @@ impl Frame {
     pub const fn new(limiter: RequestLimiter, requests: Arc<EndpointRequests>) -> Self {
         Self { limiter, requests }
     }
+
+    /// Handles a request without a body outside the router. The request occupies its place until
+    /// its response has been sent.
+    ///
+    /// `work` is pinned elsewhere, and what rarely waits is in a box of its own: a future that is
+    /// passed on by value is in the memory of its caller twice.
+    pub async fn handle(
+        &self,
+        head: &Parts,
+        arrival: Option<Arrival>,
+        work: Pin<&mut impl Future<Output = Response>>,
+    ) -> Response {
+        let start = Instant::now();
+        let id = request_id::of(&head.headers);
+        let span = traces::request(self.requests.endpoint(), &head.method, &head.headers);
+        let work = pin!(async {
+            let place = if let Some(slot) = self.limiter.try_enter() {
+                Ok(slot)
+            } else {
+                let connections = arrival.as_ref().map(|arrival| &*arrival.connections);
+                Box::pin(self.limiter.enter(connections)).await
+            };
+            let slot = match place {
+                Ok(slot) => slot,
+                Err(error) => return error.into_response(),
+            };
+            if let Some(mut arrival) = arrival {
+                arrival.occupy(&slot);
+            }
+            work.await
+        });
+        let handled = pin!(async {
+            let response = AssertUnwindSafe(in_time(work)).catch_unwind().await;
+            finish(response.unwrap_or_else(panicked), id, start, &self.requests)
+        });
+        // Most processes export no traces.
+        if span.is_disabled() { handled.await } else { Box::pin(traced(handled, span)).await }
+    }
+}
+
+/// What every response has, and every request counts.
+fn finish(
+    mut response: Response,
+    id: HeaderValue,
+    start: Instant,
+    requests: &EndpointRequests,
+) -> Response {
+    response.headers_mut().insert(REQUEST_ID, id);
+    requests.record(response.status().as_u16(), start.elapsed());
+    response
 }
 
 impl<S> Layer<S> for Frame {
@@ -75,12 +127,13 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let start = Instant::now();
         let id = request_id::ensure(&mut request);
-        let span = traces::request(self.frame.requests.endpoint(), &request);
+        let span =
+            traces::request(self.frame.requests.endpoint(), request.method(), request.headers());
         // Most requests have no body and find a free place.
         let slot = request.body().is_end_stream().then(|| self.frame.limiter.try_enter()).flatten();
         let work = if let Some(slot) = slot {
             occupy(&mut request, &slot);
-            in_time(holding(slot, self.inner.call(request))).left_future()
+            in_time(holding(slot, response_of(self.inner.call(request)))).left_future()
         } else {
             let limiter = self.frame.limiter.clone();
             // In a box of its own: every request allocates and moves its future, so this one's
@@ -90,13 +143,15 @@ where
         let work = AssertUnwindSafe(work).catch_unwind();
         let requests = Arc::clone(&self.frame.requests);
         let handled = async move {
-            let mut response = work.await.unwrap_or_else(panicked);
-            response.headers_mut().insert(REQUEST_ID, id);
-            requests.record(response.status().as_u16(), start.elapsed());
-            Ok(response)
+            let response = work.await.unwrap_or_else(panicked);
+            finish(response, id, start, &requests)
         };
         // Most processes export no traces.
-        if span.is_disabled() { Box::pin(handled) } else { Box::pin(traced(handled, span)) }
+        if span.is_disabled() {
+            Box::pin(handled.map(Ok))
+        } else {
+            Box::pin(traced(handled, span).map(Ok))
+        }
     }
 }
 
@@ -119,7 +174,7 @@ where
         match limiter.enter(connections.as_deref()).await {
             Ok(slot) => {
                 occupy(&mut request, &slot);
-                holding(slot, inner.call(request)).await
+                holding(slot, response_of(inner.call(request))).await
             }
             Err(error) => error.into_response(),
         }
@@ -128,14 +183,11 @@ where
 }
 
 /// Handles a request in its span.
-async fn traced(
-    handled: impl Future<Output = Result<Response, Infallible>>,
-    span: Span,
-) -> Result<Response, Infallible> {
-    let response = handled.instrument(span.clone()).await?;
+async fn traced(handled: impl Future<Output = Response>, span: Span) -> Response {
+    let response = handled.instrument(span.clone()).await;
     let status = response.status().as_u16();
     traces::responded(&span, status, RequestResult::of(status).as_str());
-    Ok(response)
+    response
 }
 
 /// Lets the request occupy its place until its response has been sent.
@@ -146,11 +198,13 @@ fn occupy(request: &mut Request, slot: &WorkerSlot) {
 }
 
 /// Holds the place of a request until it has been handled, even if it has no connection.
-async fn holding<F>(_slot: WorkerSlot, work: F) -> Response
-where
-    F: Future<Output = Result<Response, Infallible>>,
-{
-    work.await.unwrap_or_else(|never| match never {})
+async fn holding(_slot: WorkerSlot, work: impl Future<Output = Response>) -> Response {
+    work.await
+}
+
+/// The response of a service that does not fail.
+pub async fn response_of(call: impl Future<Output = Result<Response, Infallible>>) -> Response {
+    call.await.unwrap_or_else(|never| match never {})
 }
 
 /// Most requests complete at once and need no timer.
@@ -159,7 +213,7 @@ async fn in_time(work: impl Future<Output = Response>) -> Response {
     if let Poll::Ready(response) = futures::poll!(work.as_mut()) {
         return response;
     }
-    timeout(REQUEST_TIMEOUT, work).await.unwrap_or_else(|_| {
+    Box::pin(timeout(REQUEST_TIMEOUT, work)).await.unwrap_or_else(|_| {
         ApiError::unavailable("the request took too long; try again").into_response()
     })
 }
@@ -229,5 +283,44 @@ mod tests {
         assert_eq!(limiter.in_progress(), 1);
         drop(arrival);
         assert_eq!(limiter.in_progress(), 0);
+    }
+
+    /// Handles a request over a connection without the router.
+    async fn handle(
+        limiter: &RequestLimiter,
+        work: impl Future<Output = Response>,
+    ) -> (Response, Arc<InFlight>) {
+        let (mut request, in_flight) = request();
+        let arrival = request.extensions_mut().remove::<Arrival>();
+        let (head, _) = request.into_parts();
+        (frame(limiter).handle(&head, arrival, pin!(work)).await, in_flight)
+    }
+
+    #[tokio::test]
+    async fn response_without_the_router_keeps_its_place_until_its_last_byte_is_sent() {
+        let limiter = RequestLimiter::new(RequestLimits::default());
+        let (response, in_flight) = handle(&limiter, async { "text".into_response() }).await;
+        assert!(response.headers().contains_key(REQUEST_ID));
+        assert_eq!(limiter.in_progress(), 1);
+        let bytes = in_flight.respond(response).into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(limiter.in_progress(), 1, "hyper still holds the bytes");
+        drop(bytes);
+        assert_eq!(limiter.in_progress(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_without_the_router_has_a_response() {
+        let limiter = RequestLimiter::new(RequestLimits::default());
+        let (response, _) = handle(&limiter, async { panic!("for the test") }).await;
+        assert_eq!(response.status(), 500);
+        assert!(response.headers().contains_key(REQUEST_ID));
+        let (response, _) = handle(&limiter, std::future::pending()).await;
+        assert_eq!(response.status(), 503);
+        assert_eq!(limiter.in_progress(), 0);
+        let limiter = RequestLimiter::new(RequestLimits { max_in_progress: 1, max_waiting: 0 });
+        let slot = limiter.try_enter();
+        let (response, _) = handle(&limiter, async { "text".into_response() }).await;
+        assert_eq!(response.status(), 503);
+        drop(slot);
     }
 }

@@ -7,7 +7,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
 use hyper::body::Incoming;
@@ -21,12 +20,12 @@ use tokio::time::{interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::io::InspectReader;
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 use super::arrival::Arrival;
 use super::connection::{Close, Connection, ConnectionLimits};
 use super::connection_limit::Connections;
 use super::host;
+use super::shortcut::Routes;
 use super::tls::Certificate;
 use crate::metrics::sampled::value;
 use crate::metrics::{Metrics, catalog};
@@ -53,21 +52,21 @@ pub struct Listener {
     pub metrics: Arc<Metrics>,
 }
 
-/// Serves `router` on `listener` until `shutdown`, then waits for requests in flight. With `tls`,
+/// Serves `routes` on `listener` until `shutdown`, then waits for requests in flight. With `tls`,
 /// each connection uses the certificate that is in use when it is accepted.
 ///
 /// # Errors
 /// The listener is unusable.
 pub async fn serve(
     listener: Listener,
-    router: Router,
+    routes: Routes,
     tls: Option<Arc<Certificate>>,
     shutdown: CancellationToken,
     limits: ConnectionLimits,
 ) -> io::Result<()> {
     let Listener { socket, name, metrics } = listener;
     let listener = tokio::net::TcpListener::from_std(socket)?;
-    let server = Server::new(router, limits);
+    let server = Server::new(routes, limits);
     let connections = Arc::clone(&server.connections);
     metrics.sample(&catalog::CONNECTIONS, name, move || {
         vec![(vec![name], value(connections.count()))]
@@ -78,15 +77,15 @@ pub async fn serve(
 
 /// What the connections of a listener share.
 struct Server {
-    router: Router,
+    routes: Routes,
     http: auto::Builder<TokioExecutor>,
     connections: Arc<Connections>,
 }
 
 impl Server {
-    fn new(router: Router, limits: ConnectionLimits) -> Arc<Self> {
+    fn new(routes: Routes, limits: ConnectionLimits) -> Arc<Self> {
         Arc::new(Self {
-            router,
+            routes,
             http: http(limits.max_http2_streams),
             connections: Connections::new(limits),
         })
@@ -156,22 +155,22 @@ impl Server {
     {
         let reader = Arc::clone(&connection);
         let stream = InspectReader::new(stream, move |bytes| reader.received(bytes));
-        let (router, requests) = (self.router.clone(), Arc::clone(&connection));
+        let (routes, requests) = (self.routes.clone(), Arc::clone(&connection));
         let connections = Arc::clone(&self.connections);
-        let service = service_fn(move |mut request: Request<Incoming>| {
+        let service = service_fn(move |request: Request<Incoming>| {
             let in_flight = requests.begin();
             let response = host::is_unambiguous(&request).then(|| {
-                request.extensions_mut().insert(Arrival {
+                let arrival = Arrival {
                     address,
                     connections: Arc::clone(&connections),
                     in_flight: Some(Arc::clone(&in_flight)),
                     slot: None,
-                });
-                router.clone().call(request)
+                };
+                routes.handle(request, Some(arrival))
             });
             async move {
                 let response = match response {
-                    Some(response) => response.await?,
+                    Some(response) => response.await,
                     None => host::rejection().into_response(),
                 };
                 Ok::<_, Infallible>(in_flight.respond(response))

@@ -1,4 +1,4 @@
-//! The HTTP server: [`router`] has the routes of each role, [`admin`] those for the cluster, and
+//! The HTTP server: [`routes`] has the routes of each role, [`admin`] those for the cluster, and
 //! [`serve`] listens.
 
 mod admission;
@@ -19,6 +19,7 @@ mod public;
 mod request;
 mod request_id;
 mod response;
+mod shortcut;
 mod state;
 mod tls;
 mod wire;
@@ -44,15 +45,18 @@ pub use listen::{Listener, serve};
 pub use org::openapi::document as openapi;
 pub use org::{ApiState, PlatformSettings};
 pub use request_id::REQUEST_ID;
+pub use shortcut::Routes;
+use shortcut::Shortcut;
 pub use state::{EndpointSettings, ValidatorState};
 pub use tls::{Certificate, TlsFiles};
 
 /// The routes of the roles of this process: those with a state. Each part has its own limits.
-pub fn router(
+pub fn routes(
     validator: Option<ValidatorState>,
     api: Option<ApiState>,
     limits: RequestLimits,
-) -> Router {
+) -> Routes {
+    let mut shortcut = None;
     let mut router = Router::new().fallback(error::no_such_path);
     let metrics = validator.as_ref().or_else(|| api.as_ref().map(|api| &api.validator));
     if let Some(metrics) = metrics.map(|state| &state.metrics) {
@@ -64,18 +68,20 @@ pub fn router(
         let sample = move || vec![(Vec::new(), value(queue.waiting()))];
         state.metrics.sample(&catalog::VERIFICATIONS_WAITING, "queue", sample);
         let limiter = limiter("validator", limits, &state.metrics);
+        let frame = |endpoint| Frame::new(limiter.clone(), state.metrics.requests(endpoint));
         let framed = |endpoint, routes: Router<Arc<ValidatorState>>| {
-            let frame = Frame::new(limiter.clone(), state.metrics.requests(endpoint));
-            routes.method_not_allowed_fallback(error::no_such_method).layer(frame)
+            routes.method_not_allowed_fallback(error::no_such_method).layer(frame(endpoint))
         };
         let routes = framed("validate", endpoints::routes());
         let routes = routes.merge(framed("documents", public::routes()));
         let gateways = framed("auth", endpoints::gateway_routes());
         let envoy = framed("ext_authz", endpoints::envoy_routes());
+        let (validate, auth) = (frame("validate"), frame("auth"));
         let state = Arc::new(state);
+        shortcut = Some(Shortcut { state: Arc::clone(&state), validate, auth });
         router = router.merge(routes.with_state(Arc::clone(&state)));
         let gateways = gateways.with_state(Arc::clone(&state));
-        router = router.merge(endpoints::verdicts_only(gateways));
+        router = router.merge(endpoints::forward_auth::verdicts_only(gateways));
         router = router.merge(endpoints::ext_authz::verdicts_only(envoy.with_state(state)));
     }
     if let Some(state) = api {
@@ -85,7 +91,7 @@ pub fn router(
         let routes = routes.method_not_allowed_fallback(error::no_such_method).layer(frame);
         router = router.merge(routes.with_state(state));
     }
-    router
+    Routes::new(router, shortcut)
 }
 
 fn limiter(part: &'static str, limits: RequestLimits, metrics: &Metrics) -> RequestLimiter {

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 /// The header with the id of a request, set on every response too.
@@ -20,13 +20,14 @@ static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// The id of a request, which is in its headers afterwards.
 pub fn ensure(request: &mut Request) -> HeaderValue {
-    let headers = request.headers_mut();
-    if let Some(id) = headers.get(REQUEST_ID).filter(|id| is_acceptable(id)) {
-        return id.clone();
-    }
-    let id = next();
-    headers.insert(REQUEST_ID, id.clone());
+    let id = of(request.headers());
+    request.headers_mut().insert(REQUEST_ID, id.clone());
     id
+}
+
+/// The id of a request with these headers.
+pub fn of(headers: &HeaderMap) -> HeaderValue {
+    headers.get(REQUEST_ID).filter(|id| is_acceptable(id)).cloned().unwrap_or_else(next)
 }
 
 /// Whether the id consists of 1 to 128 letters, digits and `-_.`.

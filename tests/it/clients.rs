@@ -15,7 +15,6 @@ use axum::body::Body;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
-use tower::ServiceExt as _;
 
 use crate::support::UNLIMITED;
 
@@ -90,8 +89,8 @@ async fn ask(state: &ValidatorState, method: Method, id: &str, headers: &[(&str,
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let router = server::router(Some(state.clone()), None, RequestLimits::default());
-    let reply = router.oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+    let router = server::routes(Some(state.clone()), None, RequestLimits::default());
+    let reply = router.handle(request.body(Body::empty()).unwrap(), None).await;
     let (parts, body) = reply.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -25,7 +25,7 @@ use self::messages::{
     HttpStatus, OkHttpResponse, Status, Struct,
 };
 use super::validate::{Active, Inactive};
-use super::{EXT_AUTHZ, Presented, gateway, identity};
+use super::{EXT_AUTHZ, gateway, identity};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use crate::server::response::CHALLENGE;
@@ -55,18 +55,19 @@ pub async fn check(State(state): State<Arc<ValidatorState>>, body: Bytes) -> Res
     let attributes = request.attributes.unwrap_or_default();
     let http = attributes.request.and_then(|request| request.http).unwrap_or_default();
     let client = attributes.context_extensions.get(CLIENT).map_or("", String::as_str);
-    let presented = presented(&state, client, &http);
+    let headers = authorization(&http);
     let look_alikes = look_alikes(&http);
     drop(http);
+    let presented = match &headers {
+        Ok(headers) => gateway::presented(&state, client, headers),
+        Err(reason) => Err(*reason),
+    };
     let verdict = EXT_AUTHZ.authenticate(&state, presented).await;
     grpc::reply(&answer(verdict.as_ref().map_err(|reason| Denial::from(*reason)), look_alikes))
 }
 
-fn presented(
-    state: &ValidatorState,
-    client: &str,
-    http: &HttpRequest,
-) -> Result<Presented, Reason> {
+/// Its headers `Authorization`.
+fn authorization(http: &HttpRequest) -> Result<HeaderMap, Reason> {
     let mut headers = HeaderMap::new();
     for (name, value) in all_headers(http) {
         if name.eq_ignore_ascii_case("authorization") {
@@ -75,7 +76,7 @@ fn presented(
             headers.append(header::AUTHORIZATION, value);
         }
     }
-    gateway::presented(state, client, &headers)
+    Ok(headers)
 }
 
 /// The headers of the original request, with and without `encode_raw_headers`.

@@ -11,12 +11,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use super::validate::Inactive;
-use super::{AUTH, gateway, identity};
+use super::{AUTH, Kept, gateway, identity};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use crate::server::response::{finish, json};
@@ -30,9 +30,16 @@ pub const ROUTE: &str = "/v1/auth/client/{*path}";
 /// Allows or rejects the original request of a gateway.
 pub async fn authorize(State(state): State<Arc<ValidatorState>>, request: Request) -> Response {
     let client = client_of(request.uri().path());
-    let presented = gateway::presented(&state, client, request.headers());
+    let kept = gateway::presented(&state, client, request.headers()).map(Kept::from);
     drop(request);
+    let presented = kept.as_ref().map(Kept::presented).map_err(|reason| *reason);
     reply(&AUTH.authenticate(&state, presented).await)
+}
+
+/// The same, for a request below [`PREFIX`] with few headers.
+pub async fn authorize_head(state: &ValidatorState, path: &str, headers: &HeaderMap) -> Response {
+    let presented = gateway::presented(state, client_of(path), headers);
+    reply(&AUTH.authenticate(state, presented).await)
 }
 
 /// The client in a path. Empty, so not the id of any client, if something else follows it than `/-`
@@ -64,7 +71,8 @@ pub fn verdicts_only(routes: Router) -> Router {
         .layer(MapResponseLayer::new(verdict_or_unavailable))
 }
 
-fn verdict_or_unavailable(response: Response) -> Response {
+/// The response, unless it is no verdict.
+pub fn verdict_or_unavailable(response: Response) -> Response {
     if matches!(response.status().as_u16(), 200 | 401 | 403 | 503) {
         return response;
     }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
-use zeroize::Zeroizing;
 
 use super::Presented;
 use crate::domain::client::SdkClient;
@@ -34,21 +33,26 @@ pub fn bound_client(
 ///
 /// # Errors
 /// The client cannot be used, or there is not exactly one bearer credential.
-pub fn presented(
+pub fn presented<'r>(
     state: &ValidatorState,
     client: &str,
-    headers: &HeaderMap,
-) -> Result<Presented, Reason> {
+    headers: &'r HeaderMap,
+) -> Result<Presented<'r>, Reason> {
     let client = bound_client(state, SdkClientId::parse(client))?;
     let credential = bearer(headers)?;
     if credential.len() > MAX_TOKEN_BYTES {
         return Err(Reason::CredentialTooLarge);
     }
-    Ok(Presented {
-        credential: Zeroizing::new(credential.to_owned()),
-        client: Some(client.id.to_string()),
-        organization: Some(client.organization.to_string()),
-    })
+    Ok(bound_to(&client, credential))
+}
+
+/// A credential that must be one of this client's users, or at least of its organization.
+pub fn bound_to<'r>(client: &SdkClient, credential: &'r str) -> Presented<'r> {
+    Presented {
+        credential,
+        client: Some(Ok(client.id)),
+        organization: Some(Ok(client.organization)),
+    }
 }
 
 /// The status and name of a rejection: 401, 403 or 503, because proxies such as nginx turn any other

@@ -81,12 +81,12 @@ pub async fn introspect(
         Ok(organization) => organization,
         Err(error) => return with_basic_challenge(error.into_response()),
     };
-    let presented = match Form::read(&body) {
-        Ok(form) => form.presented(&state, organization),
+    let form = match Form::read(&body) {
+        Ok(form) => form,
         Err(error) => return error.into_response(),
     };
     drop(body);
-    match INTROSPECT.authenticate(&state, presented).await {
+    match INTROSPECT.authenticate(&state, form.presented(&state, organization)).await {
         Ok(verified) => json(StatusCode::OK, &described(&verified)),
         // An unknown result must not be mistaken for an invalid credential.
         Err(reason) if reason.class() == Class::Unavailable => {
@@ -99,18 +99,19 @@ pub async fn introspect(
 /// The organization of the caller, by its API key: the bearer token, or the password of its clientId
 /// in HTTP Basic authentication.
 async fn caller(state: &ValidatorState, headers: HeaderMap) -> Result<OrganizationId, ApiError> {
-    let (presented, user) = match credentials(&headers) {
-        Ok((credential, user)) => {
-            (Ok(Presented { credential, client: None, organization: None }), user)
-        }
-        Err(reason) => (Err(reason), None),
-    };
+    let credentials = credentials(&headers);
     drop(headers);
+    let (presented, user) = match &credentials {
+        Ok((credential, user)) => {
+            (Ok(Presented { credential, client: None, organization: None }), user.as_deref())
+        }
+        Err(reason) => (Err(*reason), None),
+    };
     let verified = INTROSPECT_CALLER.authenticate(state, presented).await?;
     let Principal::ApiKey(key) = verified.principal() else {
         return Err(Reason::CredentialKindRefused.into());
     };
-    if user.is_some_and(|user| SdkClientId::parse(&user) != Some(key.client)) {
+    if user.is_some_and(|user| SdkClientId::parse(user) != Some(key.client)) {
         let message = "the user of HTTP Basic authentication must be the clientId of the API key";
         return Err(ApiError::unauthorized(message));
     }
@@ -186,23 +187,23 @@ impl Form {
 
     /// What is authenticated for a caller of this organization.
     fn presented(
-        self,
+        &self,
         state: &ValidatorState,
         organization: OrganizationId,
-    ) -> Result<Presented, Reason> {
-        let credential = self.token.ok_or(Reason::CredentialMissing)?;
+    ) -> Result<Presented<'_>, Reason> {
+        let credential = self.token.as_ref().ok_or(Reason::CredentialMissing)?;
         if credential.len() > MAX_TOKEN_BYTES {
             return Err(Reason::CredentialTooLarge);
         }
-        let client = looks_like_jwt(&credential)
+        let client = looks_like_jwt(credential)
             .then(|| {
-                own_client::find(state, organization, self.client_id.as_deref(), Some(&credential))
+                own_client::find(state, organization, self.client_id.as_deref(), Some(credential))
             })
             .transpose()?;
         Ok(Presented {
             credential,
-            client: client.map(|client| client.id.to_string()),
-            organization: Some(organization.to_string()),
+            client: client.map(|client| Ok(client.id)),
+            organization: Some(Ok(organization)),
         })
     }
 }

@@ -8,7 +8,7 @@
 
 mod authenticate;
 pub mod ext_authz;
-mod forward_auth;
+pub mod forward_auth;
 mod gateway;
 pub mod identity;
 pub mod introspect;
@@ -29,12 +29,12 @@ use zeroize::Zeroizing;
 
 use super::{EndpointSettings, ValidatorState};
 pub use crate::domain::credential_type::CredentialType;
+use crate::domain::ids::{OrganizationId, SdkClientId};
 use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use crate::telemetry::traces;
 pub use authenticate::type_of;
-use authenticate::{Pending, authenticate};
-pub use forward_auth::verdicts_only;
+use authenticate::{Authentication, Pending};
 
 /// How long a request waits for a missing key: slightly longer than a fetch usually takes.
 const MISSING_KEY_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -179,15 +179,39 @@ impl Accepts {
     }
 }
 
-/// What a request presents. It owns its parts, so that a request that waits for a key holds nothing
-/// else.
-pub struct Presented {
+/// What a request presents.
+#[derive(Clone, Copy)]
+pub struct Presented<'r> {
     /// The credential.
-    pub credential: Zeroizing<String>,
-    /// The client that an appUserIdToken is validated for.
-    pub client: Option<String>,
-    /// Accepts only credentials of this organization.
-    pub organization: Option<String>,
+    pub credential: &'r str,
+    /// The client that an appUserIdToken is validated for, or why what the request specifies is
+    /// none.
+    pub client: Option<Result<SdkClientId, Reason>>,
+    /// Accepts only credentials of this organization; none, if what the request specifies is no id.
+    pub organization: Option<Result<OrganizationId, Reason>>,
+}
+
+/// A copy of what a request presents, so that nothing else of the request has to be kept while it
+/// waits.
+pub struct Kept {
+    credential: Zeroizing<String>,
+    client: Option<Result<SdkClientId, Reason>>,
+    organization: Option<Result<OrganizationId, Reason>>,
+}
+
+impl From<Presented<'_>> for Kept {
+    fn from(presented: Presented<'_>) -> Self {
+        let Presented { credential, client, organization } = presented;
+        Self { credential: credential.to_owned().into(), client, organization }
+    }
+}
+
+impl Kept {
+    /// What the request presents.
+    pub fn presented(&self) -> Presented<'_> {
+        let Self { credential, client, organization } = self;
+        Presented { credential, client: *client, organization: *organization }
+    }
 }
 
 impl Endpoint {
@@ -199,14 +223,12 @@ impl Endpoint {
     pub async fn authenticate(
         &self,
         state: &ValidatorState,
-        presented: Result<Presented, Reason>,
+        presented: Result<Presented<'_>, Reason>,
     ) -> Result<Verified, Reason> {
         let span = traces::authentication(self.name);
         let verdict = match presented {
-            Ok(presented) if span.is_disabled() => self.wait_for_verdict(state, &presented).await,
-            Ok(presented) => {
-                self.wait_for_verdict(state, &presented).instrument(span.clone()).await
-            }
+            Ok(presented) if span.is_disabled() => self.wait_for_verdict(state, presented).await,
+            Ok(presented) => self.wait_for_verdict(state, presented).instrument(span.clone()).await,
             Err(reason) => Err(reason),
         };
         traces::decided(&span, verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "valid"));
@@ -219,7 +241,7 @@ impl Endpoint {
     async fn wait_for_verdict(
         &self,
         state: &ValidatorState,
-        presented: &Presented,
+        presented: Presented<'_>,
     ) -> Result<Verified, Reason> {
         let first = self.verdict(state, presented).await;
         match self.waits_for_missing_key {
@@ -235,7 +257,7 @@ impl Endpoint {
     async fn wait_for_key(
         &self,
         state: &ValidatorState,
-        presented: &Presented,
+        presented: Presented<'_>,
         limit: Duration,
     ) -> Result<Verified, Reason> {
         let reader = &state.reader;
@@ -254,19 +276,20 @@ impl Endpoint {
         timeout(limit, waiting).await.unwrap_or(unknown)
     }
 
-    /// The verdict on the state of now. After the wait for a turn, everything is read again: the
-    /// state may have changed, and another request may have verified the same token.
+    /// The verdict on the state of now. After the wait for a turn, the state is read again: it may
+    /// have changed, and another request may have verified the same token.
     async fn verdict(
         &self,
         state: &ValidatorState,
-        presented: &Presented,
+        presented: Presented<'_>,
     ) -> Result<Verified, Reason> {
         let accepts = self.accepts.types(&state.settings);
-        match authenticate(state, accepts, presented, None) {
+        let mut authentication = Authentication::new(presented);
+        match authentication.verdict(state, accepts, None) {
             Err(Pending::Turn(organization)) => {
                 // In a box, like the wait for a key.
                 let turn = Box::pin(state.verification_queue.turn(organization)).await?;
-                authenticate(state, accepts, presented, Some(turn)).map_err(Reason::from)
+                authentication.verdict(state, accepts, Some(turn)).map_err(Reason::from)
             }
             verdict => verdict.map_err(Reason::from),
         }
@@ -276,7 +299,7 @@ impl Endpoint {
 /// The routes of the endpoints that are not part of the REST API.
 pub fn routes() -> Router<Arc<ValidatorState>> {
     Router::new()
-        .route("/v1/validate", post(validate::validate))
+        .route(validate::PATH, post(validate::validate))
         .route("/v1/introspect", post(introspect::introspect))
         .route("/v1/tokenreview/{clientId}", post(token_review::review))
 }

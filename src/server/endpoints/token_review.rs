@@ -108,26 +108,23 @@ pub async fn review(
         ApiError::invalid_field("apiVersion", message)
     })?;
     let TokenReviewSpec { token, audiences } = spec;
-    let presented = presented(&state, client, Zeroizing::new(token));
+    let token = Zeroizing::new(token);
+    let presented = presented(&state, client, &token);
     let verdict = TOKEN_REVIEW.authenticate(&state, presented).await;
     let status = status(&state, verdict, audiences.unwrap_or_default());
     let response = TokenReviewResponse { api_version, kind: "TokenReview", status };
     Ok(json(StatusCode::OK, &response))
 }
 
-fn presented(
+fn presented<'r>(
     state: &ValidatorState,
     client: SdkClientId,
-    credential: Zeroizing<String>,
-) -> Result<Presented, Reason> {
+    credential: &'r str,
+) -> Result<Presented<'r>, Reason> {
     let client = gateway::bound_client(state, Some(client))?;
     match credential.len() {
         0 => Err(Reason::CredentialMissing),
-        1..=MAX_TOKEN_BYTES => Ok(Presented {
-            credential,
-            client: Some(client.id.to_string()),
-            organization: Some(client.organization.to_string()),
-        }),
+        1..=MAX_TOKEN_BYTES => Ok(gateway::bound_to(&client, credential)),
         _ => Err(Reason::CredentialTooLarge),
     }
 }

@@ -13,9 +13,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
-use super::{Presented, VALIDATE};
+use super::{Kept, Presented, VALIDATE};
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::principal::{Claims, Principal, Verified};
 use crate::domain::reason::Reason;
@@ -25,6 +24,9 @@ use crate::server::error::class_of;
 use crate::server::request::{Authorization, authorization, bearer, client_header, is_same_client};
 use crate::server::response::json;
 use crate::server::{ApiError, ValidatorState};
+
+/// The path of the endpoint.
+pub const PATH: &str = "/v1/validate";
 
 /// A credential, if it is not in the header, and what it is validated for.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -158,11 +160,19 @@ pub async fn validate(State(state): State<Arc<ValidatorState>>, request: Request
     let (Parts { headers, .. }, body) = request.into_parts();
     match read(body).await {
         Ok(request) => {
-            let presented = presented(headers, request);
+            let kept = presented(&headers, &request).map(Kept::from);
+            drop((headers, request));
+            let presented = kept.as_ref().map(Kept::presented).map_err(|reason| *reason);
             reply(&VALIDATE.authenticate(&state, presented).await)
         }
         Err(error) => error.into_response(),
     }
+}
+
+/// Validates the credential of a request without a body and with few headers.
+pub async fn validate_head(state: &ValidatorState, headers: &HeaderMap) -> Response {
+    let request = ValidateRequest::default();
+    reply(&VALIDATE.authenticate(state, presented(headers, &request)).await)
 }
 
 async fn read(body: Body) -> Result<ValidateRequest, ApiError> {
@@ -178,16 +188,18 @@ async fn read(body: Body) -> Result<ValidateRequest, ApiError> {
 }
 
 /// What the request presents, or why it presents nothing.
-#[expect(clippy::needless_pass_by_value, reason = "the headers are dropped here")]
-fn presented(headers: HeaderMap, request: ValidateRequest) -> Result<Presented, Reason> {
+fn presented<'r>(
+    headers: &'r HeaderMap,
+    request: &'r ValidateRequest,
+) -> Result<Presented<'r>, Reason> {
     let ValidateRequest { token, sdk_client_id, organization_id } = request;
-    let body_client = sdk_client_id.filter(|client| !client.is_empty());
-    let credential = match &token {
-        None => bearer(&headers)?,
-        Some(token) if authorization(&headers)? == Authorization::Absent => token,
+    let body_client = sdk_client_id.as_deref().filter(|client| !client.is_empty());
+    let credential = match token {
+        None => bearer(headers)?,
+        Some(token) if authorization(headers)? == Authorization::Absent => token,
         Some(_) => return Err(Reason::TwoCredentials),
     };
-    let client = match (client_header(&headers)?, body_client.as_deref()) {
+    let client = match (client_header(headers)?, body_client) {
         (Some(header), Some(body)) if !is_same_client(header, body) => {
             return Err(Reason::ClientAmbiguous);
         }
@@ -196,10 +208,11 @@ fn presented(headers: HeaderMap, request: ValidateRequest) -> Result<Presented, 
     if credential.len() > MAX_TOKEN_BYTES {
         return Err(Reason::CredentialTooLarge);
     }
+    let organization = |id| OrganizationId::parse(id).ok_or(Reason::OrganizationMismatch);
     Ok(Presented {
-        credential: Zeroizing::new(credential.to_owned()),
-        client: client.map(str::to_owned),
-        organization: organization_id,
+        credential,
+        client: client.map(|id| SdkClientId::parse(id).ok_or(Reason::ClientUnknown)),
+        organization: organization_id.as_deref().map(organization),
     })
 }
 

@@ -1,6 +1,7 @@
 //! Connections in memory. Time is paused and jumps to the next timer when nothing else can happen,
 //! so the timeouts are those of production, and exact.
 
+use axum::Router;
 use axum::routing::get;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -30,7 +31,7 @@ fn server() -> Arc<Server> {
         "ok"
     };
     let router = Router::new().route("/", get(|| async { "ok" })).route("/slow", get(slow));
-    Server::new(router, ConnectionLimits::default())
+    Server::new(router.into(), ConnectionLimits::default())
 }
 
 /// A new connection, if the server has a place for it.

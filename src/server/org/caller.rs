@@ -72,11 +72,9 @@ async fn authorize(
     headers: &HeaderMap,
     operation: Operation,
 ) -> Result<Caller, ApiError> {
-    let presented = bearer(headers).map(|credential| Presented {
-        credential: credential.to_owned().into(),
-        client: None,
-        organization: None,
-    });
+    let presented = bearer(headers);
+    let presented =
+        presented.map(|credential| Presented { credential, client: None, organization: None });
     let verified = ORG.authenticate(state, presented).await?;
     let organization = verified.organization();
     let (role, who, object, expires_at) = match verified.principal() {

@@ -67,32 +67,32 @@ pub async fn explain(
     let credential = Zeroizing::new(request.token);
     let client = filled(request.sdk_client_id);
     let credential_type = type_of(&credential);
-    let presented = presented(&state, caller.organization, credential, client.as_deref());
+    let presented = presented(&state, caller.organization, &credential, client.as_deref());
     let failure = EXPLAIN.authenticate(&state, presented).await.err();
     Ok(reply(explanation(credential_type, failure)))
 }
 
-fn presented(
+fn presented<'r>(
     state: &ApiState,
     organization: OrganizationId,
-    credential: Zeroizing<String>,
+    credential: &'r str,
     client: Option<&str>,
-) -> Result<Presented, Reason> {
-    let client = match type_of(&credential) {
+) -> Result<Presented<'r>, Reason> {
+    let client = match type_of(credential) {
         Some(CredentialType::AppUserIdToken) => {
-            Some(own_client::find(state, organization, client, Some(&credential))?.id.to_string())
+            Some(Ok(own_client::find(state, organization, client, Some(credential))?.id))
         }
-        Some(CredentialType::ApiKey) if is_foreign_key(state, organization, &credential) => {
+        Some(CredentialType::ApiKey) if is_foreign_key(state, organization, credential) => {
             return Err(Reason::ApiKeyUnknown);
         }
         Some(CredentialType::SessionToken)
-            if is_foreign_session(state, organization, &credential) =>
+            if is_foreign_session(state, organization, credential) =>
         {
             return Err(Reason::SessionUnknown);
         }
         _ => None,
     };
-    Ok(Presented { credential, client, organization: Some(organization.to_string()) })
+    Ok(Presented { credential, client, organization: Some(Ok(organization)) })
 }
 
 fn is_foreign_key(state: &ApiState, organization: OrganizationId, key: &str) -> bool {

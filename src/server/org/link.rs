@@ -182,9 +182,9 @@ async fn user(
         return app_user_id(Some(stated.ok_or_else(|| missing("appUserId"))?));
     };
     let presented = Presented {
-        credential: token.to_owned().into(),
-        client: Some(client.id.to_string()),
-        organization: Some(caller.organization.to_string()),
+        credential: token,
+        client: Some(Ok(client.id)),
+        organization: Some(Ok(caller.organization)),
     };
     let verified = LINK.authenticate(state, Ok(presented)).await.map_err(rejected_token)?;
     match verified.principal() {

@@ -187,8 +187,13 @@ async fn listener_serves_http1_and_http2_and_changes_its_certificate() {
     let listener = Listener { socket, name: "public", metrics: Arc::clone(&world.metrics) };
     let router = Router::new().route("/", get(|| async { "ok" }));
     let (tls, stop) = (Arc::clone(&world.certificate), CancellationToken::new());
-    let server =
-        tokio::spawn(serve(listener, router, Some(tls), stop.clone(), ConnectionLimits::default()));
+    let server = tokio::spawn(serve(
+        listener,
+        router.into(),
+        Some(tls),
+        stop.clone(),
+        ConnectionLimits::default(),
+    ));
 
     // Without a certificate yet.
     let mut closed = TcpStream::connect(address).await.unwrap();

@@ -160,7 +160,7 @@ async fn only_for_admins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_shows_every_step() {
     let (world, acme, admin) = acme();
-    let server = start(world.router(&[Role::Api]), Duration::ZERO);
+    let server = start(world.routes(&[Role::Api]), Duration::ZERO);
     let run = |session: &str, arguments: &[&str]| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kubectl-anon"));
         command.args(["token", "explain", "--server", &format!("http://{}", server.address)]);

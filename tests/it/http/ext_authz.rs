@@ -11,7 +11,6 @@ use http::Request;
 use http_body_util::BodyExt as _;
 use prost::Message as _;
 use serde_json::Value;
-use tower::ServiceExt as _;
 
 use crate::support::objects::{self, claims, token};
 use crate::support::{CHALLENGE, World};
@@ -36,7 +35,7 @@ fn framed(message: &[u8]) -> Vec<u8> {
 async fn call(world: &World, body: Vec<u8>) -> CheckResponse {
     let request = Request::post(PATH).header("content-type", "application/grpc");
     let request = request.body(Body::from(body)).unwrap();
-    let response = world.router(&[Role::Validator]).oneshot(request).await.unwrap();
+    let response = world.routes(&[Role::Validator]).handle(request, None).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["content-type"], "application/grpc");
     let body = response.into_body().collect().await.unwrap();
@@ -208,7 +207,7 @@ async fn compressed_messages_are_unimplemented() {
     let (world, _) = World::acme();
     let request = Request::post(PATH).header("content-type", "application/grpc");
     let request = request.body(Body::from(vec![1, 0, 0, 0, 1, 0])).unwrap();
-    let response = world.router(&[Role::Validator]).oneshot(request).await.unwrap();
+    let response = world.routes(&[Role::Validator]).handle(request, None).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["grpc-status"], "12");
     assert_eq!(response.headers()["grpc-accept-encoding"], "identity");

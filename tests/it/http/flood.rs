@@ -33,7 +33,7 @@ async fn forged_tokens_delay_neither_cached_tokens_nor_other_organizations() {
     let mut of_globex = claims();
     of_globex["iss"] = json!(objects::issuer("globex", "users"));
     of_globex["aud"] = json!(SdkClientId::derive("globex", "web"));
-    let router = world.router(&[Role::Validator]);
+    let router = world.routes(&[Role::Validator]);
     let send = |request| Reply::of(router.clone(), request);
     let cached = token(acme.signing, &claims());
     assert_eq!(send(ask(&cached, "acme")).await.status, 200);

@@ -222,7 +222,7 @@ async fn exchange(stream: &mut TcpStream, bytes: &[u8]) -> String {
 #[tokio::test]
 async fn bodies_are_not_waited_for() {
     let (world, acme) = World::acme();
-    let server = start(world.router(&[Role::Validator]), Duration::ZERO);
+    let server = start(world.routes(&[Role::Validator]), Duration::ZERO);
     let token = token(acme.signing, &claims());
     let head = |method: &str, more: &str| {
         let path = path(acme.client());
@@ -259,7 +259,7 @@ async fn bodies_are_not_waited_for() {
 async fn bodies_are_not_waited_for_in_http2() {
     const HEADERS: u8 = 1;
     let (world, acme) = World::acme();
-    let server = start(world.router(&[Role::Validator]), Duration::ZERO);
+    let server = start(world.routes(&[Role::Validator]), Duration::ZERO);
     let frame = |kind: u8, flags: u8, stream: u32, payload: &[u8]| {
         let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
         [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()

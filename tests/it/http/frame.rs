@@ -92,7 +92,7 @@ async fn a_process_serves_its_roles_only() {
             let authorization = format!("Bearer {}", acme.key());
             let request = Request::builder().method(method).uri(path);
             let request = request.header("authorization", authorization).body("".into()).unwrap();
-            let reply = Reply::of(world.router(&roles), request).await;
+            let reply = Reply::of(world.routes(&roles), request).await;
             let absent = reply.status == 404 && reply.text.contains("unknown path");
             assert_eq!(!absent, served, "{roles:?} {path}: {}", reply.text);
         }
@@ -118,4 +118,47 @@ async fn no_refusal_echoes_the_credential() {
         let reply = world.post("/org/appUserIdToken", Some(credential), &json!({})).await;
         assert!(!reply.text.contains(credential), "{}", reply.text);
     }
+}
+
+/// Requests without a body and with few headers do not go through the router.
+#[tokio::test]
+async fn neither_an_empty_object_nor_many_headers_change_a_response() {
+    let (world, acme) = World::acme();
+    let good = token(acme.signing, &claims());
+    let (input, _) = good.rsplit_once('.').unwrap();
+    let (forged, web) = (format!("{input}.{}", "A".repeat(86)), acme.client().to_string());
+    for (credential, status) in [
+        (Some(good.as_str()), 200),
+        (Some(acme.key()), 200),
+        (Some(forged.as_str()), 401),
+        (Some("junk"), 401),
+        (Some("two words"), 401),
+        (None, 401),
+    ] {
+        for path in ["/v1/validate", &format!("/v1/auth/client/{web}")] {
+            let mut replies = Vec::new();
+            for (body, padding) in [("", 0), ("{}", 0), ("", 100)] {
+                let mut request = Request::post(path).header("x-anon-sdk-client-id", &web);
+                request = request.header("x-request-id", "mine");
+                if let Some(credential) = credential {
+                    request = request.header("authorization", format!("Bearer {credential}"));
+                }
+                for number in 0..padding {
+                    request = request.header(format!("x-padding-{number}"), "x");
+                }
+                let mut reply = world.send(request.body(body.into()).unwrap()).await;
+                // Which hyper adds if it is missing.
+                reply.headers.remove("content-length");
+                replies.push((reply.status, reply.headers, reply.text));
+            }
+            assert_eq!(replies[0], replies[1], "{path} {credential:?}");
+            assert_eq!(replies[0], replies[2], "{path} {credential:?}");
+            // A gateway accepts only tokens.
+            let is_key = credential == Some(acme.key()) && path != "/v1/validate";
+            assert_eq!(replies[0].0, if is_key { 401 } else { status }, "{path} {credential:?}");
+        }
+    }
+    let request = Request::head(format!("/v1/auth/client/{web}")).body("".into()).unwrap();
+    let reply = world.send(request).await;
+    assert_eq!((u16::from(reply.status), reply.text), (401, String::new()));
 }

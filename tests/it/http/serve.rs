@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anon_operator::testing::clock::Clock;
 use anon_operator::testing::config::Role;
-use anon_operator::testing::server::{self, ConnectionLimits, Listener, RequestLimits};
+use anon_operator::testing::server::{self, ConnectionLimits, Listener, RequestLimits, Routes};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::routing::get;
@@ -29,16 +29,16 @@ pub struct Server {
     task: JoinHandle<std::io::Result<()>>,
 }
 
-pub fn start(router: Router, drain: Duration) -> Server {
+pub fn start(router: impl Into<Routes>, drain: Duration) -> Server {
     start_with(router, ConnectionLimits { drain_timeout: drain, ..ConnectionLimits::default() })
 }
 
-pub fn start_with(router: Router, limits: ConnectionLimits) -> Server {
+pub fn start_with(router: impl Into<Routes>, limits: ConnectionLimits) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
     let listener = Listener { socket: listener, name: "public", metrics: Arc::default() };
-    let task = tokio::spawn(server::serve(listener, router, None, stop.clone(), limits));
+    let task = tokio::spawn(server::serve(listener, router.into(), None, stop.clone(), limits));
     Server { address, stop, task }
 }
 
@@ -184,7 +184,7 @@ fn endless() -> Request<Body> {
 #[tokio::test(start_paused = true)]
 async fn who_sends_slowly_holds_nobody_up() {
     let world = World::new();
-    let router = world.router(&[Role::Validator]);
+    let router = world.routes(&[Role::Validator]);
     let started = Instant::now();
     // Three times as many as are read at the same time.
     let slow = join_all((0..3 * 1024).map(|_| Reply::of(router.clone(), endless())));
@@ -211,7 +211,7 @@ async fn who_sends_slowly_holds_nobody_up() {
 async fn a_request_has_its_time_and_waiting_is_part_of_it() {
     let (world, acme) = World::acme();
     world.api.silent(true);
-    let router = world.router(&[Role::Api, Role::Validator]);
+    let router = world.routes(&[Role::Api, Role::Validator]);
     let list = || {
         let mut request = get_request("/org/userPools");
         let bearer = format!("Bearer {}", acme.key()).parse().unwrap();
@@ -245,7 +245,7 @@ async fn requests_beyond_the_limits_are_told_to_retry() {
     let (world, acme) = World::acme();
     world.api.silent(true);
     let limits = RequestLimits { max_in_progress: 2, max_waiting: 1 };
-    let router = server::router(None, Some(world.state.clone()), limits);
+    let router = server::routes(None, Some(world.state.clone()), limits);
     let list = || {
         let request = Request::get("/org/userPools");
         request.header("authorization", format!("Bearer {}", acme.key())).body(Body::empty())

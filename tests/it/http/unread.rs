@@ -81,7 +81,7 @@ async fn a_connection_that_reads_slowly_and_is_done_in_time_stays() {
 #[tokio::test(start_paused = true)]
 async fn unread_responses_do_not_keep_others_out() {
     let (world, _) = World::acme();
-    let server = start(world.router(&[Role::Validator]), Duration::ZERO);
+    let server = start(world.routes(&[Role::Validator]), Duration::ZERO);
     let id = UserPoolId::derive("acme", "users");
     let path = format!("/userPools/{id}/.well-known/jwks.json");
     let mut greedy = Vec::new();

@@ -259,7 +259,7 @@ async fn a_cached_token_gets_the_same_responses() {
 #[tokio::test]
 async fn cached_token_is_not_accepted_by_a_stale_index() {
     let (world, acme) = World::acme_stale_after(Duration::from_millis(300));
-    let router = world.router(&[Role::Validator]);
+    let router = world.routes(&[Role::Validator]);
     let body = json!({"token": token(acme.signing, &claims()), "sdkClientId": acme.client()});
     let send = || Reply::of(router.clone(), post("/v1/validate", body.to_string()));
     loop {

@@ -20,16 +20,14 @@ use anon_operator::testing::domain::signing::SigningKey;
 use anon_operator::testing::index::{Index, IndexSettings, Indexed, Reader};
 use anon_operator::testing::metrics::Metrics;
 use anon_operator::testing::server::{
-    self, ApiState, PlatformSettings, RequestLimits, ValidatorState, VerificationQueue,
+    self, ApiState, PlatformSettings, RequestLimits, Routes, ValidatorState, VerificationQueue,
     VerifiedTokens,
 };
-use axum::Router;
 use axum::body::Body;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use tower::ServiceExt as _;
 
 use api::FakeApi;
 
@@ -160,15 +158,15 @@ impl World {
         self.clock.0.store(second, Ordering::Relaxed);
     }
 
-    pub fn router(&self, roles: &[Role]) -> Router {
+    pub fn routes(&self, roles: &[Role]) -> Routes {
         let validator = roles.contains(&Role::Validator).then(|| self.state.validator.clone());
         let api = roles.contains(&Role::Api).then(|| self.state.clone());
-        server::router(validator, api, RequestLimits::default())
+        server::routes(validator, api, RequestLimits::default())
     }
 
     /// Sends a request to a replica with the roles api and validator.
     pub async fn send(&self, request: Request<Body>) -> Reply {
-        Reply::of(self.router(&[Role::Api, Role::Validator]), request).await
+        Reply::of(self.routes(&[Role::Api, Role::Validator]), request).await
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -227,8 +225,8 @@ pub struct Reply {
 }
 
 impl Reply {
-    pub async fn of(router: Router, request: Request<Body>) -> Self {
-        let (parts, body) = router.oneshot(request).await.unwrap().into_parts();
+    pub async fn of(routes: impl Into<Routes>, request: Request<Body>) -> Self {
+        let (parts, body) = routes.into().handle(request, None).await.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         Self { status: parts.status, headers: parts.headers, text }
