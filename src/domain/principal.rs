@@ -1,7 +1,7 @@
 //! The outcome of a verification: [`Verified`], which only a finished proof can create, and the
 //! principal that it identifies.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -68,6 +68,33 @@ pub struct AppUser {
     pub expires_at: Timestamp,
     /// Every claim of the token.
     pub claims: Claims,
+    /// What a response contains beside the claims.
+    pub description: Memo,
+}
+
+/// A text about a value that does not change, which is made once and then kept with the value. It
+/// takes no part in comparisons.
+#[derive(Clone, Debug, Default)]
+pub struct Memo(OnceLock<Box<[u8]>>);
+
+impl Memo {
+    /// The text. `make` is called if there is none yet, and has to return the same every time.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn get<E>(&self, make: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<&[u8], E> {
+        if let Some(text) = self.0.get() {
+            return Ok(text);
+        }
+        let text = make()?;
+        Ok(self.0.get_or_init(|| text.into()))
+    }
+}
+
+impl PartialEq for Memo {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// The claims of a token, as the text of the JSON object that was signed: it has no duplicate

@@ -1,5 +1,6 @@
 //! What all responses have in common.
 
+use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -12,12 +13,26 @@ const BUFFER_BYTES: usize = 1024;
 
 /// A JSON response, finished.
 pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    finished_json(status, json_text(body))
+}
+
+/// The text of a JSON response.
+///
+/// # Errors
+/// The type cannot be serialized.
+pub fn json_text(body: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut buffer = Vec::with_capacity(BUFFER_BYTES);
-    if serde_json::to_writer(&mut buffer, body).is_err() {
-        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
-    }
+    serde_json::to_writer(&mut buffer, body)?;
+    Ok(buffer)
+}
+
+/// A response with this JSON text, finished.
+pub fn finished_json(status: StatusCode, text: serde_json::Result<impl Into<Body>>) -> Response {
+    let Ok(text) = text else { return StatusCode::INTERNAL_SERVER_ERROR.into_response() };
+    let mut response = Response::new(text.into());
     let media_type = HeaderValue::from_static("application/json");
-    finish(status, ([(header::CONTENT_TYPE, media_type)], buffer).into_response())
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    finish(status, response)
 }
 
 /// Sets the status and its headers: a challenge with 401 (RFC 6750 section 3), Retry-After with

@@ -10,7 +10,7 @@ use crate::domain::duration::later;
 use crate::domain::ids::{SdkClientId, UserPoolId};
 use crate::domain::json::parse_object;
 use crate::domain::policy::{Audience, IdClaimType};
-use crate::domain::principal::{AppUser, Claims, Principal, Verified};
+use crate::domain::principal::{AppUser, Claims, Memo, Principal, Verified};
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{MAX_SUBJECT, MAX_TOKEN_ID, Revocation};
 use crate::domain::signing_key_set::PublishedKey;
@@ -91,6 +91,7 @@ impl<'c> SignedClaims<'c> {
             issued_at,
             expires_at,
             claims: Claims::new(text),
+            description: Memo::default(),
         }))))
     }
 

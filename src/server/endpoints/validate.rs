@@ -22,7 +22,7 @@ use crate::domain::token::MAX_TOKEN_BYTES;
 use crate::server::body::{self, Ignored};
 use crate::server::error::class_of;
 use crate::server::request::{Authorization, authorization, bearer, client_header, is_same_client};
-use crate::server::response::json;
+use crate::server::response::{finished_json, json, json_text};
 use crate::server::{ApiError, ValidatorState};
 
 /// The path of the endpoint.
@@ -218,10 +218,26 @@ fn presented<'r>(
 
 fn reply(verdict: &Result<Verified, Reason>) -> Response {
     match verdict {
-        Ok(verified) => json(StatusCode::OK, &Active::of(verified)),
+        Ok(verified) => finished_json(StatusCode::OK, described(verified)),
         Err(reason) => {
             let (status, name) = class_of(reason.class());
             json(status, &Inactive::new(name, *reason))
         }
     }
+}
+
+/// The body for a valid credential. Many requests have the same token, so what precedes its claims
+/// is kept with it.
+fn described(verified: &Verified) -> serde_json::Result<Vec<u8>> {
+    let Principal::AppUser(user) = verified.principal() else {
+        return json_text(&Active::of(verified));
+    };
+    let start = user.description.get(|| {
+        let mut text = json_text(&Active { claims: None, ..Active::of(verified) })?;
+        // Claims are the last member.
+        text.pop();
+        text.extend_from_slice(br#","claims":"#);
+        serde_json::Result::Ok(text)
+    })?;
+    Ok([start, user.claims.text().as_bytes(), b"}"].concat())
 }

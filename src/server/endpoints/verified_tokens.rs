@@ -30,8 +30,8 @@ use quotas::Quotas;
 /// The number of maps. Threads that look up different tokens rarely meet at the same lock.
 const SHARDS: usize = 64;
 /// What an entry takes beside its texts, in bytes: itself, the principal, its places in a map and in
-/// a queue, and what the allocator adds.
-const ENTRY_BYTES: usize = 512;
+/// a queue, what a response says beside the texts, and what the allocator adds.
+const ENTRY_BYTES: usize = 896;
 /// The SHA-256 of a token, and the client that it is validated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenKey {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::ApiState;
@@ -29,12 +29,7 @@ pub fn allow(routes: Router<ApiState>, origins: &[Origin]) -> Router<ApiState> {
     let layer = CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            HeaderName::from_static(CLIENT_HEADER),
-            REQUEST_ID,
-        ])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, CLIENT_HEADER, REQUEST_ID])
         .expose_headers([REQUEST_ID, header::RETRY_AFTER, CHANGED, IGNORED])
         .max_age(PREFLIGHT_MAX_AGE)
         .vary([header::ORIGIN]);
