@@ -202,9 +202,12 @@ async fn holding(_slot: WorkerSlot, work: impl Future<Output = Response>) -> Res
     work.await
 }
 
-/// The response of a service that does not fail.
-pub async fn response_of(call: impl Future<Output = Result<Response, Infallible>>) -> Response {
-    call.await.unwrap_or_else(|never| match never {})
+/// The response of a service that does not fail. Not an async function, whose future would have that
+/// of the service in it twice.
+pub fn response_of(
+    call: impl Future<Output = Result<Response, Infallible>>,
+) -> impl Future<Output = Response> {
+    call.map(|response| response.unwrap_or_else(|never| match never {}))
 }
 
 /// Most requests complete at once and need no timer.

@@ -2,6 +2,7 @@
 //! [`Connection`] decides when the connection has to be closed.
 
 use std::convert::Infallible;
+use std::future::ready;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use axum::response::IntoResponse as _;
+use futures::FutureExt as _;
+use futures::future::Either;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -159,22 +162,19 @@ impl Server {
         let connections = Arc::clone(&self.connections);
         let service = service_fn(move |request: Request<Incoming>| {
             let in_flight = requests.begin();
-            let response = host::is_unambiguous(&request).then(|| {
+            let response = if host::is_unambiguous(&request) {
                 let arrival = Arrival {
                     address,
                     connections: Arc::clone(&connections),
                     in_flight: Some(Arc::clone(&in_flight)),
                     slot: None,
                 };
-                routes.handle(request, Some(arrival))
-            });
-            async move {
-                let response = match response {
-                    Some(response) => response.await,
-                    None => host::rejection().into_response(),
-                };
-                Ok::<_, Infallible>(in_flight.respond(response))
-            }
+                Either::Left(routes.handle(request, Some(arrival)))
+            } else {
+                Either::Right(ready(host::rejection().into_response()))
+            };
+            // Not an async block, in which the future would be twice: each stream of HTTP/2 has one.
+            response.map(move |response| Ok::<_, Infallible>(in_flight.respond(response)))
         });
         let http = self.http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(http);

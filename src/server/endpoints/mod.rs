@@ -304,7 +304,7 @@ pub fn routes() -> Router<Arc<ValidatorState>> {
         .route("/v1/tokenreview/{clientId}", post(token_review::review))
 }
 
-/// The routes for gateways, which are served behind [`verdicts_only`].
+/// The routes for gateways, which are served behind [`forward_auth::verdicts_only`].
 pub fn gateway_routes() -> Router<Arc<ValidatorState>> {
     // A client that is missing or malformed is a verdict, too.
     Router::new()
