@@ -101,6 +101,14 @@ impl RequestLimiter {
         if let Some(slot) = self.try_enter() {
             return Ok(slot);
         }
+        // In a box, so that the future of every other request is small.
+        Box::pin(self.wait_for_place(connections)).await
+    }
+
+    async fn wait_for_place(
+        &self,
+        connections: Option<&Connections>,
+    ) -> Result<WorkerSlot, ApiError> {
         let _waiting = self.0.waiting.try_acquire().map_err(|_| busy())?;
         let free = Arc::clone(&self.0.working).acquire_owned();
         tokio::pin!(free);

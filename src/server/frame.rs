@@ -48,8 +48,8 @@ impl Frame {
     /// Handles a request without a body outside the router. The request occupies its place until
     /// its response has been sent.
     ///
-    /// `work` is pinned elsewhere, and what rarely waits is in a box of its own: a future that is
-    /// passed on by value is in the memory of its caller twice.
+    /// `work` is pinned elsewhere: a future that is passed on by value is in the memory of its caller
+    /// twice.
     pub async fn handle(
         &self,
         head: &Parts,
@@ -60,13 +60,8 @@ impl Frame {
         let id = request_id::of(&head.headers);
         let span = traces::request(self.requests.endpoint(), &head.method, &head.headers);
         let work = pin!(async {
-            let place = if let Some(slot) = self.limiter.try_enter() {
-                Ok(slot)
-            } else {
-                let connections = arrival.as_ref().map(|arrival| &*arrival.connections);
-                Box::pin(self.limiter.enter(connections)).await
-            };
-            let slot = match place {
+            let connections = arrival.as_ref().map(|arrival| &*arrival.connections);
+            let slot = match self.limiter.enter(connections).await {
                 Ok(slot) => slot,
                 Err(error) => return error.into_response(),
             };
@@ -198,12 +193,15 @@ fn occupy(request: &mut Request, slot: &WorkerSlot) {
 }
 
 /// Holds the place of a request until it has been handled, even if it has no connection.
-async fn holding(_slot: WorkerSlot, work: impl Future<Output = Response>) -> Response {
-    work.await
+/// Not an async function, whose future would have `work` in it twice.
+fn holding(
+    slot: WorkerSlot,
+    work: impl Future<Output = Response>,
+) -> impl Future<Output = Response> {
+    work.inspect(move |_| drop(slot))
 }
 
-/// The response of a service that does not fail. Not an async function, whose future would have that
-/// of the service in it twice.
+/// The response of a service that does not fail. Not an async function either.
 pub fn response_of(
     call: impl Future<Output = Result<Response, Infallible>>,
 ) -> impl Future<Output = Response> {

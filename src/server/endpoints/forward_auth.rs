@@ -32,8 +32,7 @@ pub async fn authorize(State(state): State<Arc<ValidatorState>>, request: Reques
     let client = client_of(request.uri().path());
     let kept = gateway::presented(&state, client, request.headers()).map(Kept::from);
     drop(request);
-    let presented = kept.as_ref().map(Kept::presented).map_err(|reason| *reason);
-    reply(&AUTH.authenticate(&state, presented).await)
+    reply(&AUTH.authenticate_kept(&state, kept).await)
 }
 
 /// The same, for a request below [`PREFIX`] with few headers.

@@ -207,8 +207,7 @@ impl From<Presented<'_>> for Kept {
 }
 
 impl Kept {
-    /// What the request presents.
-    pub fn presented(&self) -> Presented<'_> {
+    fn presented(&self) -> Presented<'_> {
         let Self { credential, client, organization } = self;
         Presented { credential, client: *client, organization: *organization }
     }
@@ -234,6 +233,19 @@ impl Endpoint {
         traces::decided(&span, verdict.as_ref().map_or_else(|reason| reason.as_str(), |_| "valid"));
         state.metrics.verdict(self.name, verdict.as_ref().map(drop).map_err(|reason| *reason));
         verdict
+    }
+
+    /// The same, of a copy.
+    ///
+    /// # Errors
+    /// Those of [`Self::authenticate`].
+    pub async fn authenticate_kept(
+        &self,
+        state: &ValidatorState,
+        kept: Result<Kept, Reason>,
+    ) -> Result<Verified, Reason> {
+        let presented = kept.as_ref().map(Kept::presented).map_err(|reason| *reason);
+        self.authenticate(state, presented).await
     }
 
     /// A token whose key is not known yet waits briefly for it, so that users do not notice when

@@ -162,8 +162,7 @@ pub async fn validate(State(state): State<Arc<ValidatorState>>, request: Request
         Ok(request) => {
             let kept = presented(&headers, &request).map(Kept::from);
             drop((headers, request));
-            let presented = kept.as_ref().map(Kept::presented).map_err(|reason| *reason);
-            reply(&VALIDATE.authenticate(&state, presented).await)
+            reply(&VALIDATE.authenticate_kept(&state, kept).await)
         }
         Err(error) => error.into_response(),
     }
