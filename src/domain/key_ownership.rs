@@ -23,8 +23,9 @@ pub enum Evidence {
 pub struct Others {
     /// The status of another client lists the hash, or is about to.
     pub hold: bool,
-    /// The delivery Secret of another client records the hash with a valid MAC.
-    pub recorded: bool,
+    /// Whether the delivery Secret of another client records the hash with a valid MAC; `None` if
+    /// that has not been looked up.
+    pub recorded: Option<bool>,
     /// The strongest evidence of another client, without a MAC.
     pub strongest: Option<Evidence>,
     /// Every client that may have evidence has been inspected.
@@ -36,8 +37,11 @@ pub struct Others {
 pub enum Ruling {
     /// It is.
     Granted,
-    /// It is not known yet.
+    /// It is not known yet, because other clients have to be inspected first.
     Wait,
+    /// It is, unless the delivery Secret of another client records the hash, which has to be looked
+    /// up.
+    LookUp,
     /// It is not: the hash belongs to another client, or another client's evidence is as strong.
     Conflict,
 }
@@ -51,7 +55,7 @@ pub fn rule(evidence: Evidence, others: Others) -> Ruling {
     if evidence == Evidence::Recorded {
         return Ruling::Granted;
     }
-    if others.recorded {
+    if others.recorded == Some(true) {
         return Ruling::Conflict;
     }
     // The client that is reconciled first must have no advantage.
@@ -60,6 +64,7 @@ pub fn rule(evidence: Evidence, others: Others) -> Ruling {
     }
     match others.strongest {
         Some(strongest) if strongest >= evidence => Ruling::Conflict,
+        _ if others.recorded.is_none() => Ruling::LookUp,
         _ => Ruling::Granted,
     }
 }
@@ -69,7 +74,7 @@ mod tests {
     use super::*;
 
     const NOBODY: Others =
-        Others { hold: false, recorded: false, strongest: None, inspected: true };
+        Others { hold: false, recorded: Some(false), strongest: None, inspected: true };
 
     #[test]
     fn a_hash_that_another_client_holds_is_granted_to_nobody() {
@@ -95,7 +100,7 @@ mod tests {
             let expected = if granted { Ruling::Granted } else { Ruling::Conflict };
             assert_eq!(rule(one, others), expected, "{one:?} against {other:?}");
         }
-        let recorded = Others { recorded: true, ..NOBODY };
+        let recorded = Others { recorded: Some(true), ..NOBODY };
         for evidence in [Asserted, PlainText] {
             assert_eq!(rule(evidence, recorded), Ruling::Conflict, "{evidence:?}");
         }
@@ -107,7 +112,24 @@ mod tests {
         assert_eq!(rule(Evidence::Asserted, unknown), Ruling::Wait);
         assert_eq!(rule(Evidence::PlainText, unknown), Ruling::Wait);
         assert_eq!(rule(Evidence::Recorded, unknown), Ruling::Granted);
+        // What is looked up in the meantime would be old by then.
+        let neither = Others { recorded: None, ..unknown };
+        assert_eq!(rule(Evidence::Asserted, neither), Ruling::Wait);
         // A conflict that is already certain is reported at once.
         assert_eq!(rule(Evidence::Asserted, Others { hold: true, ..unknown }), Ruling::Conflict);
+    }
+
+    #[test]
+    fn without_a_mac_a_client_gets_a_hash_only_after_records_were_looked_up() {
+        let unknown = Others { recorded: None, ..NOBODY };
+        assert_eq!(rule(Evidence::Asserted, unknown), Ruling::LookUp);
+        assert_eq!(rule(Evidence::PlainText, unknown), Ruling::LookUp);
+        assert_eq!(rule(Evidence::Recorded, unknown), Ruling::Granted);
+        for conflict in [
+            Others { hold: true, ..unknown },
+            Others { strongest: Some(Evidence::Asserted), ..unknown },
+        ] {
+            assert_eq!(rule(Evidence::Asserted, conflict), Ruling::Conflict);
+        }
     }
 }

@@ -140,13 +140,15 @@ impl Ownership {
     }
 
     /// Whether the requested hashes belong to the client, as read at `version`, as far as that can
-    /// be decided without a request to the API server.
+    /// be decided without a request to the API server. `recorded` has what was looked up: whether the
+    /// delivery Secret of another client records the hash.
     fn decide(
         &self,
         reader: &Reader,
         client: &ObjectName,
         version: &str,
         asked: &[(KeyHash, Evidence)],
+        recorded: &HashMap<KeyHash, bool>,
     ) -> HashMap<KeyHash, Ruling> {
         let mut ledger = self.0.lock();
         ledger.end_reservations(reader);
@@ -154,29 +156,25 @@ impl Ownership {
         let inspected = ledger.all_inspected(reader, client, version);
         let mut rulings = HashMap::new();
         for &(hash, evidence) in asked {
-            let others = ledger.others(reader, client, &hash, inspected);
+            let recorded = recorded.get(&hash).copied();
+            let others = Others { recorded, inspected, ..ledger.others(reader, client, &hash) };
             let ruling = key_ownership::rule(evidence, others);
-            match ruling {
-                Ruling::Granted => ledger.reserve(client, hash),
-                Ruling::Wait | Ruling::Conflict => ledger.show(client, hash, evidence),
+            if ruling == Ruling::Granted {
+                ledger.reserve(client, hash);
+            } else {
+                ledger.show(client, hash, evidence);
             }
             rulings.insert(hash, ruling);
         }
-        if rulings.values().any(|ruling| *ruling == Ruling::Wait) {
+        let any = |expected| rulings.values().any(|ruling| *ruling == expected);
+        if any(Ruling::Wait) {
             let last = reader.last_unobserved_client();
             let waiting = Waiting { since: Instant::now(), last };
             ledger.waiting.entry(client.clone()).or_insert(waiting);
-        } else {
+        } else if !any(Ruling::LookUp) {
             ledger.waiting.remove(client);
         }
         rulings
-    }
-
-    /// Withdraws a grant, because a record with a valid MAC lists the hash for another client.
-    fn refuse(&self, client: &ObjectName, hash: KeyHash, evidence: Evidence) {
-        let mut ledger = self.0.lock();
-        ledger.reservations.remove(&hash);
-        ledger.show(client, hash, evidence);
     }
 }
 
@@ -208,22 +206,16 @@ impl Ledger {
         }
     }
 
-    fn others(
-        &self,
-        reader: &Reader,
-        client: &ObjectName,
-        hash: &KeyHash,
-        inspected: bool,
-    ) -> Others {
+    fn others(&self, reader: &Reader, client: &ObjectName, hash: &KeyHash) -> Others {
         let reserved = self.reservations.get(hash).is_some_and(|it| it.client != *client);
         let shown = self.shown.get(hash).into_iter().flatten();
         let shown = shown.filter(|(other, _)| *other != client).map(|(_, evidence)| *evidence);
         let asserted = reader.is_key_asserted_besides(hash, client).then_some(Evidence::Asserted);
         Others {
             hold: reserved || reader.is_key_recorded_besides(hash, client),
-            recorded: false,
+            recorded: None,
             strongest: shown.max().max(asserted),
-            inspected,
+            inspected: false,
         }
     }
 
@@ -262,18 +254,17 @@ pub async fn rule(
     version: &str,
     asked: &[(KeyHash, Evidence)],
 ) -> Result<HashMap<KeyHash, Ruling>, Error> {
-    let mut rulings = context.ownership.decide(&context.reader, &client.name, version, asked);
-    for &(hash, evidence) in asked {
-        // The hash is reserved meanwhile, so no other client can get it.
-        if evidence < Evidence::Recorded
-            && rulings.get(&hash) == Some(&Ruling::Granted)
-            && is_recorded_elsewhere(context, client, &hash).await?
-        {
-            context.ownership.refuse(&client.name, hash, evidence);
-            rulings.insert(hash, Ruling::Conflict);
-        }
+    let mut recorded = HashMap::new();
+    loop {
+        // The hash is not reserved during the look-up. A client with a MAC would be refused if it is
+        // reconciled in the meantime, and would remove the hash from the very record that this
+        // client is looking up.
+        let ownership = &context.ownership;
+        let rulings = ownership.decide(&context.reader, &client.name, version, asked, &recorded);
+        let mut unknown = rulings.iter().filter(|(_, ruling)| **ruling == Ruling::LookUp);
+        let Some((hash, _)) = unknown.next() else { return Ok(rulings) };
+        recorded.insert(*hash, is_recorded_elsewhere(context, client, hash).await?);
     }
-    Ok(rulings)
 }
 
 /// Whether the delivery Secret of another client records the hash with a valid MAC. That client
@@ -298,5 +289,9 @@ pub async fn is_recorded_elsewhere(
         .any(|secret| delivery::records_for_another(secret.meta(), client, hash, &keys)))
 }
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

@@ -171,7 +171,7 @@ async fn owned(
         match ruling {
             Ruling::Granted => drop(owned.all.insert(hash)),
             Ruling::Conflict => owned.conflict = Some(hash),
-            Ruling::Wait => return Ok(None),
+            Ruling::Wait | Ruling::LookUp => return Ok(None),
         }
     }
     Ok(Some(owned))

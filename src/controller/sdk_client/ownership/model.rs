@@ -1,0 +1,567 @@
+//! A model of every way to ask for a hash, in any order, with two leaders whose indexes are behind.
+//! What must hold in it is in `properties`.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::crd;
+use crate::index::{Index, IndexSettings};
+
+/// Number of clients: the first two have delivery Secrets, the others list hashes.
+pub const CLIENTS: usize = 4;
+pub const DELIVERED: usize = 2;
+pub const LEADERS: usize = 2;
+/// Number of keys.
+pub const KEYS: usize = 2;
+
+type Keys = BTreeSet<usize>;
+
+fn name(client: usize) -> ObjectName {
+    ObjectName { namespace: format!("org-{client}"), name: "c".into() }
+}
+
+fn hash(key: usize) -> KeyHash {
+    KeyHash::parse(&format!("{key:064x}")).unwrap()
+}
+
+/// A delivery Secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    plain: Option<usize>,
+    /// The Current key in the record; `previous` has the Previous ones.
+    current: Option<usize>,
+    previous: Keys,
+    /// The client for which the MAC of the record is valid.
+    pub mac: Option<usize>,
+}
+
+impl Stored {
+    pub fn lists(&self, key: usize) -> bool {
+        self.current == Some(key) || self.previous.contains(&key)
+    }
+}
+
+/// A client as stored by the API server.
+#[derive(Clone, Debug, Default)]
+struct Client {
+    is_deleted: bool,
+    version: u64,
+    spec: Keys,
+    status: Keys,
+    observed: bool,
+}
+
+/// A reconciliation in progress, which looks up records.
+#[derive(Clone, Debug)]
+struct Pass {
+    leader: usize,
+    client: usize,
+    /// The client and its Secret as they were read.
+    seen: Client,
+    secret: Stored,
+    recorded: HashMap<KeyHash, bool>,
+    /// The keys that it is looking up.
+    unknown: Vec<usize>,
+}
+
+/// A status write in progress.
+#[derive(Clone, Debug)]
+struct StatusWrite {
+    leader: usize,
+    client: usize,
+    version: u64,
+    status: Keys,
+}
+
+pub struct Leader {
+    ownership: Ownership,
+    index: Arc<Index>,
+    /// The clients as they are in its index.
+    view: Vec<Client>,
+    events: VecDeque<(usize, Client)>,
+}
+
+/// The API server, its users, and the leaders.
+pub struct Model {
+    version: u64,
+    clients: Vec<Client>,
+    pub secrets: Vec<Stored>,
+    pub leaders: Vec<Leader>,
+    /// Receives every change immediately.
+    validator: Arc<Index>,
+    passes: Vec<Pass>,
+    writes: Vec<StatusWrite>,
+    /// The client whose status listed each key first, while that client asks for it.
+    owner: [Option<usize>; KEYS],
+    /// The clients that have given a key up and whose status still listed it then. When the status
+    /// follows, the key is free, even if the client has begun to ask for it again.
+    released: [Keys; KEYS],
+    /// The clients that may get each key since status was lost: those that had better evidence than
+    /// all others at some time, those that began to ask for it while no client had a valid record,
+    /// those that asked for it when another client gave it up, the one that had the key when its
+    /// status alone was lost, and those that asked for it before a client with a record was created
+    /// (they do not wait for that client) whose record became invalid.
+    entitled: [Keys; KEYS],
+    /// The clients that asked for keys when this one was created.
+    older: [BTreeSet<(usize, usize)>; CLIENTS],
+    /// A key that the operator has taken from the only client that may have it.
+    taken: Option<(usize, usize)>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A user adds a hash to a spec, or removes it.
+    Edit(usize, usize),
+    /// A user writes a key to a Secret.
+    Put(usize, Option<usize>),
+    /// A user adds the hash of a key to the record of a Secret.
+    Forge(usize, usize),
+    /// A user copies a Secret, including its metadata.
+    Copy(usize),
+    Reconcile(usize, usize),
+    /// The list of Secrets that record a key arrives at the leader that asked for it.
+    LookUp(usize),
+    /// A status write arrives at the API server.
+    Land(usize),
+    /// A leader's index receives the next change.
+    Watch(usize),
+    /// Nothing more happens for a while.
+    Settle,
+    /// A user deletes a client, or creates it again. Its Secret stays.
+    Toggle(usize),
+    /// The status of a client is lost.
+    Lose(usize),
+    /// A new leader replaces this one, with the same index.
+    Restart(usize),
+    /// Everything except status is restored from a backup, perhaps a Secret with a rotated key.
+    Restore(Option<usize>),
+}
+
+impl Model {
+    pub fn new() -> Self {
+        let mut model = Self {
+            version: 0,
+            clients: vec![Client::default(); CLIENTS],
+            secrets: vec![Stored::default(); DELIVERED],
+            leaders: Vec::new(),
+            validator: Arc::new(Index::new(IndexSettings::UNLIMITED)),
+            passes: Vec::new(),
+            writes: Vec::new(),
+            owner: [None; KEYS],
+            released: [const { Keys::new() }; KEYS],
+            entitled: [const { Keys::new() }; KEYS],
+            older: [const { BTreeSet::new() }; CLIENTS],
+            taken: None,
+        };
+        model.restore();
+        model
+    }
+
+    fn object(client: usize, seen: &Client) -> crd::SdkClient {
+        let entries = |keys: &Keys| -> Vec<_> {
+            let entry = |key: &usize| json!({"id": hash(*key).id(), "sha256": hash(*key).to_string(), "state": "Current"});
+            keys.iter().map(entry).collect()
+        };
+        let source = if client < DELIVERED {
+            json!({"delivery": {"secretName": "s"}})
+        } else {
+            json!({"hashes": entries(&seen.spec)})
+        };
+        let ObjectName { namespace, name } = name(client);
+        serde_json::from_value(json!({
+            "metadata": {"namespace": namespace, "name": name, "resourceVersion": seen.version.to_string()},
+            "spec": {"service": {"role": "Member", "apiKey": source}},
+            "status": {
+                "secretName": "s", "keys": entries(&seen.status),
+                "observedGeneration": seen.observed.then_some(1),
+            },
+        }))
+        .unwrap()
+    }
+
+    fn apply(index: &Index, client: usize, seen: &Client) {
+        if seen.is_deleted {
+            index.delete::<crd::SdkClient>(&name(client));
+        } else {
+            index.apply(&Self::object(client, seen));
+        }
+        index.advanced(Kind::SdkClient, None, &seen.version.to_string());
+    }
+
+    /// A leader with a complete index.
+    fn leader(&self) -> Leader {
+        let index = Arc::new(Index::new(IndexSettings::UNLIMITED));
+        for (client, now) in self.clients.iter().enumerate() {
+            Self::apply(&index, client, now);
+        }
+        index.advanced(Kind::SdkClient, None, &self.version.to_string());
+        let ownership = Ownership::default();
+        ownership.begin(Reader::new(Arc::clone(&index)).delivered_clients());
+        Leader { ownership, index, view: self.clients.clone(), events: VecDeque::new() }
+    }
+
+    fn changed(&mut self, client: usize) {
+        self.version += 1;
+        self.clients[client].version = self.version;
+        let now = self.clients[client].clone();
+        Self::apply(&self.validator, client, &now);
+        for leader in &mut self.leaders {
+            leader.events.push_back((client, now.clone()));
+        }
+    }
+
+    /// Whether the client still asks for a key.
+    pub fn asks(&self, client: usize, key: usize) -> bool {
+        let is_deleted = self.clients[client].is_deleted;
+        if client >= DELIVERED {
+            return !is_deleted && self.clients[client].spec.contains(&key);
+        }
+        let secret = &self.secrets[client];
+        if is_deleted && !(secret.mac == Some(client) && secret.lists(key)) {
+            return false;
+        }
+        secret.plain == Some(key)
+            || secret.plain.is_some()
+                && secret.mac == Some(client)
+                && secret.previous.contains(&key)
+    }
+
+    /// The clients with a valid record of a key.
+    fn proven(&self, key: usize) -> Vec<usize> {
+        let secrets = self.secrets.iter().enumerate();
+        secrets
+            .filter(|(client, it)| {
+                it.mac == Some(*client) && it.lists(key) && self.asks(*client, key)
+            })
+            .map(|(client, _)| client)
+            .collect()
+    }
+
+    /// To which client a key belongs if no status lists it.
+    fn strongest(&self, key: usize) -> Option<usize> {
+        let secrets = || self.secrets.iter().enumerate();
+        let plain: Vec<_> = secrets()
+            .filter(|(client, it)| it.plain == Some(key) && self.asks(*client, key))
+            .map(|(client, _)| client)
+            .collect();
+        let listed: Vec<_> =
+            (DELIVERED..CLIENTS).filter(|client| self.asks(*client, key)).collect();
+        let strongest =
+            [self.proven(key), plain, listed].into_iter().find(|clients| !clients.is_empty());
+        match strongest.as_deref() {
+            Some([one]) => Some(*one),
+            _ => None,
+        }
+    }
+
+    fn restore(&mut self) {
+        for client in 0..CLIENTS {
+            self.clients[client].status.clear();
+            self.clients[client].observed = false;
+            self.changed(client);
+        }
+        self.owner = [None; KEYS];
+        self.released = [const { Keys::new() }; KEYS];
+        self.entitled = [const { Keys::new() }; KEYS];
+        self.older = [const { BTreeSet::new() }; CLIENTS];
+        self.passes.clear();
+        self.writes.clear();
+        self.leaders = (0..LEADERS).map(|_| self.leader()).collect();
+    }
+
+    /// A second leader that is behind may have granted the key of a deleted client to another one,
+    /// which is a known limit: while both exist, validators use the key for neither.
+    fn lose_race(&mut self, deleted: usize, key: usize) {
+        let written = self.writes.iter().filter(|it| it.status.contains(&key));
+        let found_nothing = |it: &&Pass| it.recorded.get(&hash(key)) == Some(&false);
+        let passes = self.passes.iter().filter(found_nothing).map(|it| it.client);
+        let listed = (0..CLIENTS).filter(|client| self.clients[*client].status.contains(&key));
+        let mut others: Keys = written.map(|it| it.client).chain(passes).chain(listed).collect();
+        others.remove(&deleted);
+        if !others.is_empty() {
+            self.owner[key] = self.owner[key].filter(|owner| *owner != deleted);
+            self.entitled[key].extend(others);
+        }
+    }
+
+    /// Delivers a key to this client, and then another one, if no other client has them.
+    fn rotated(&mut self, client: usize) {
+        let is_free = |key: &usize| !self.is_recorded_besides(client, *key);
+        let mut previous: Keys = (0..KEYS).filter(is_free).collect();
+        let plain = previous.pop_last();
+        self.secrets[client] = Stored { plain, current: plain, previous, mac: Some(client) };
+    }
+
+    pub fn step(&mut self, step: &Step) {
+        let pairs = || (0..KEYS).flat_map(|key| (0..CLIENTS).map(move |client| (client, key)));
+        let asked: Vec<_> = pairs().filter(|(client, key)| self.asks(*client, *key)).collect();
+        let proven: Vec<_> = (0..KEYS).map(|key| self.proven(key)).collect();
+        match *step {
+            Step::Edit(client, key) => {
+                let spec = &mut self.clients[client].spec;
+                if !spec.remove(&key) {
+                    spec.insert(key);
+                }
+                self.changed(client);
+            }
+            Step::Put(client, key) => {
+                self.secrets[client].plain = key;
+            }
+            Step::Forge(client, key) => {
+                self.secrets[client].previous.insert(key);
+                self.secrets[client].mac = None;
+            }
+            Step::Copy(from) => {
+                self.secrets[1 - from] = self.secrets[from].clone();
+            }
+            Step::Reconcile(leader, client) => self.reconcile(leader, client),
+            Step::LookUp(number) => self.look_up(number),
+            Step::Land(number) => self.land(number),
+            Step::Watch(leader) => self.watch(leader),
+            Step::Settle => self.settle(),
+            Step::Toggle(client) => {
+                let spec = std::mem::take(&mut self.clients[client].spec);
+                let is_deleted = !self.clients[client].is_deleted;
+                self.clients[client] = Client { is_deleted, spec, ..Client::default() };
+                self.older[client] = asked.iter().copied().collect();
+                self.changed(client);
+                for key in 0..KEYS {
+                    self.lose_race(client, key);
+                }
+            }
+            Step::Lose(client) => {
+                let lost = std::mem::take(&mut self.clients[client].status);
+                self.clients[client].observed = false;
+                self.changed(client);
+                for key in lost {
+                    // Who was first is lost with the status that said so. The client may get the key
+                    // back, also if a copy has turned up; a second leader that is behind may still
+                    // grant it to a client that asked for it before, which is a known limit.
+                    self.owner[key] = None;
+                    self.entitled[key].insert(client);
+                }
+            }
+            Step::Restart(leader) => {
+                let index = Arc::clone(&self.leaders[leader].index);
+                let ownership = Ownership::default();
+                ownership.begin(Reader::new(index).delivered_clients());
+                self.leaders[leader].ownership = ownership;
+                self.passes.retain(|pass| pass.leader != leader);
+            }
+            Step::Restore(rotated) => {
+                if let Some(client) = rotated {
+                    self.rotated(client);
+                }
+                self.restore();
+            }
+        }
+        // Only users give keys up.
+        if matches!(step, Step::Reconcile(..) | Step::LookUp(_) | Step::Settle) {
+            let is_alone = |&(client, key): &(usize, usize)| match self.owner[key] {
+                Some(owner) => owner == client,
+                None => self.entitled[key] == Keys::from([client]),
+            };
+            let mut lost = asked.iter().filter(|(client, key)| !self.asks(*client, *key));
+            self.taken = lost.find(|it| is_alone(it)).copied();
+        }
+        for (key, proven) in proven.iter().enumerate() {
+            if let Some(owner) = self.owner[key].filter(|owner| !self.asks(*owner, key)) {
+                self.owner[key] = None;
+                if self.clients[owner].status.contains(&key) {
+                    self.released[key].insert(owner);
+                }
+            }
+            self.entitled[key].extend(self.strongest(key));
+            let now = self.proven(key);
+            for client in proven.iter().filter(|client| !now.contains(client)) {
+                let older = self.older[*client].iter().filter(|(_, asked)| *asked == key);
+                self.entitled[key].extend(older.map(|(older, _)| *older));
+            }
+        }
+        for (client, key) in pairs() {
+            let begins = self.asks(client, key) && !asked.contains(&(client, key));
+            // A key that a client gives up is free for every client that asks for it then: which of
+            // them a leader has seen in the meantime is chance.
+            if asked.contains(&(client, key)) && !self.asks(client, key) {
+                let asking = (0..CLIENTS).filter(|other| self.asks(*other, key));
+                let asking: Vec<_> = asking.collect();
+                self.entitled[key].extend(asking);
+            }
+            if begins && self.proven(key).iter().all(|other| *other == client) {
+                self.entitled[key].insert(client);
+            }
+        }
+    }
+
+    /// What the client asks for, with its evidence, by what was read about it.
+    fn wanted(client: usize, seen: &Client, secret: &Stored) -> Vec<(usize, Evidence)> {
+        let valid = client < DELIVERED && secret.mac == Some(client);
+        let mut wanted = if client < DELIVERED { Keys::new() } else { seen.spec.clone() };
+        wanted.extend(secret.plain);
+        if valid && secret.plain.is_some() {
+            wanted.extend(&secret.previous);
+        }
+        let evidence = |key: usize| match client {
+            DELIVERED.. => Evidence::Asserted,
+            _ if valid && secret.lists(key) => Evidence::Recorded,
+            _ => Evidence::PlainText,
+        };
+        wanted.into_iter().map(|key| (key, evidence(key))).collect()
+    }
+
+    /// Begins what `hashes` and `api_key_rotation` do. No client is reconciled twice at a time.
+    fn reconcile(&mut self, leader: usize, client: usize) {
+        let is_running = |it: &Pass| (it.leader, it.client) == (leader, client);
+        let seen = self.leaders[leader].view[client].clone();
+        if seen.is_deleted || self.passes.iter().any(is_running) {
+            return;
+        }
+        let secret = self.secrets.get(client).cloned().unwrap_or_default();
+        let recorded = HashMap::new();
+        self.decide(Pass { leader, client, seen, secret, recorded, unknown: Vec::new() });
+    }
+
+    /// Whether a valid record of another client lists the key.
+    fn is_recorded_besides(&self, client: usize, key: usize) -> bool {
+        let mut secrets = self.secrets.iter().enumerate();
+        secrets.any(|(other, it)| other != client && it.mac == Some(other) && it.lists(key))
+    }
+
+    /// Looks one key up.
+    fn look_up(&mut self, number: usize) {
+        if number >= self.passes.len() {
+            return;
+        }
+        let mut pass = self.passes.remove(number);
+        if let Some(key) = pass.unknown.pop() {
+            pass.recorded.insert(hash(key), self.is_recorded_besides(pass.client, key));
+        }
+        self.decide(pass);
+    }
+
+    /// Decides with what was looked up so far, and writes what follows once nothing is unknown.
+    fn decide(&mut self, mut pass: Pass) {
+        let Pass { leader, client, ref seen, ref secret, ref recorded, .. } = pass;
+        let wanted = Self::wanted(client, seen, secret);
+        let asked = wanted.iter().filter(|(key, _)| !seen.status.contains(key));
+        let asked: Vec<_> = asked.map(|(key, evidence)| (hash(*key), *evidence)).collect();
+        let Leader { ownership, index, .. } = &self.leaders[leader];
+        let reader = Reader::new(Arc::clone(index));
+        let version = seen.version.to_string();
+        let rulings = ownership.decide(&reader, &name(client), &version, &asked, recorded);
+        let is_unknown = |key: &usize| rulings.get(&hash(*key)) == Some(&Ruling::LookUp);
+        pass.unknown = (0..KEYS).filter(is_unknown).collect();
+        if !pass.unknown.is_empty() {
+            self.passes.push(pass);
+            return;
+        }
+        ownership.inspected(&name(client), false);
+        if rulings.values().any(|ruling| *ruling == Ruling::Wait) {
+            return;
+        }
+        let doubled = |key: &usize| reader.is_key_recorded_besides(&hash(*key), &name(client));
+        let withdrawn = |key: &usize| {
+            client >= DELIVERED
+                && reader.is_key_delivered_besides(&hash(*key), &name(client))
+                && self.is_recorded_besides(client, *key)
+        };
+        let is_granted = |key: &usize| match rulings.get(&hash(*key)) {
+            Some(ruling) => *ruling == Ruling::Granted,
+            None => !withdrawn(key),
+        };
+        let status: Keys = wanted.iter().map(|(key, _)| *key).filter(is_granted).collect();
+        let is_provable = |(key, evidence): &(usize, Evidence)| {
+            !status.contains(key) || seen.status.contains(key) || *evidence == Evidence::Recorded
+        };
+        let signed = client < DELIVERED
+            && secret.plain.is_some_and(|plain| status.contains(&plain))
+            && !status.iter().any(doubled)
+            && wanted.iter().all(is_provable);
+        if signed {
+            if self.secrets[client] != *secret {
+                // The API server rejects the write.
+                return;
+            }
+            let mut previous = status.clone();
+            previous.retain(|key| Some(*key) != secret.plain);
+            let plain = secret.plain;
+            self.secrets[client] = Stored { plain, current: plain, previous, mac: Some(client) };
+        }
+        if status != seen.status || !seen.observed {
+            self.writes.push(StatusWrite { leader, client, version: seen.version, status });
+        }
+    }
+
+    /// Lets the leaders receive every change and end what they have begun, until they reconcile
+    /// without consequences.
+    pub fn settle(&mut self) {
+        for client in (0..CLIENTS).cycle().take(4 * CLIENTS) {
+            for leader in 0..self.leaders.len() {
+                while !self.leaders[leader].events.is_empty() {
+                    self.watch(leader);
+                }
+                self.reconcile(leader, client);
+            }
+            while !self.passes.is_empty() {
+                self.look_up(0);
+            }
+            while !self.writes.is_empty() {
+                self.land(0);
+            }
+        }
+    }
+
+    /// The index of a leader receives the next change.
+    fn watch(&mut self, leader: usize) {
+        let Leader { ownership, index, view, events } = &mut self.leaders[leader];
+        let Some((client, now)) = events.pop_front() else { return };
+        Self::apply(index, client, &now);
+        if now.is_deleted {
+            ownership.forget(&Reader::new(Arc::clone(index)), &name(client));
+        }
+        view[client] = now;
+    }
+
+    fn land(&mut self, number: usize) {
+        if number >= self.writes.len() {
+            return;
+        }
+        let StatusWrite { leader, client, version, status } = self.writes.remove(number);
+        if self.clients[client].version != version {
+            return;
+        }
+        for key in self.clients[client].status.difference(&status) {
+            if self.released[*key].remove(&client) && self.owner[*key] == Some(client) {
+                self.owner[*key] = None;
+            }
+        }
+        self.clients[client].status = status;
+        self.clients[client].observed = true;
+        self.changed(client);
+        let version = self.version.to_string();
+        if let Some(leader) = self.leaders.get(leader) {
+            leader.ownership.written(&name(client), &version);
+        }
+    }
+
+    /// The client for which validators accept a key.
+    pub fn user(&self, key: usize) -> Option<usize> {
+        let user = Reader::new(Arc::clone(&self.validator)).client_by_key(&hash(key))?;
+        (0..CLIENTS).find(|client| name(*client) == user.name)
+    }
+
+    pub fn check(&mut self) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.taken, None, "client and key");
+        for key in 0..KEYS {
+            let Some(user) = self.user(key) else { continue };
+            let owner = *self.owner[key].get_or_insert(user);
+            prop_assert_eq!(user, owner, "key {} is used for another client", key);
+            prop_assert!(self.entitled[key].contains(&user), "{user} should not have got {key}");
+        }
+        Ok(())
+    }
+}
