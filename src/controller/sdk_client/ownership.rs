@@ -256,14 +256,19 @@ pub async fn rule(
 ) -> Result<HashMap<KeyHash, Ruling>, Error> {
     let mut recorded = HashMap::new();
     loop {
-        // The hash is not reserved during the look-up. A client with a MAC would be refused if it is
+        // Nothing is reserved during the look-ups. A client with a MAC would be refused if it is
         // reconciled in the meantime, and would remove the hash from the very record that this
         // client is looking up.
         let ownership = &context.ownership;
         let rulings = ownership.decide(&context.reader, &client.name, version, asked, &recorded);
-        let mut unknown = rulings.iter().filter(|(_, ruling)| **ruling == Ruling::LookUp);
-        let Some((hash, _)) = unknown.next() else { return Ok(rulings) };
-        recorded.insert(*hash, is_recorded_elsewhere(context, client, hash).await?);
+        let unknown = rulings.iter().filter(|(_, ruling)| **ruling == Ruling::LookUp);
+        let unknown: Vec<_> = unknown.map(|(hash, _)| *hash).collect();
+        if unknown.is_empty() {
+            return Ok(rulings);
+        }
+        for hash in unknown {
+            recorded.insert(hash, is_recorded_elsewhere(context, client, &hash).await?);
+        }
     }
 }
 

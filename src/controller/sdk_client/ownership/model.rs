@@ -440,10 +440,14 @@ impl Model {
         if let Some(key) = pass.unknown.pop() {
             pass.recorded.insert(hash(key), self.is_recorded_besides(pass.client, key));
         }
-        self.decide(pass);
+        if pass.unknown.is_empty() {
+            self.decide(pass);
+        } else {
+            self.passes.push(pass);
+        }
     }
 
-    /// Decides with what was looked up so far, and writes what follows once nothing is unknown.
+    /// Decides with what was looked up, and writes what follows if nothing is unknown any more.
     fn decide(&mut self, mut pass: Pass) {
         let Pass { leader, client, ref seen, ref secret, ref recorded, .. } = pass;
         let wanted = Self::wanted(client, seen, secret);
