@@ -224,7 +224,7 @@ async fn writes_continue_while_the_webhook_is_down() {
     asked(&space).await;
 
     // Gone, and then hanging: each write waits for at most the two seconds of the chart.
-    operator.signal("STOP");
+    operator.pause().await;
     let start = Instant::now();
     space.apply(&duplicate("eve")).await;
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());

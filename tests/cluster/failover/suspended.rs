@@ -50,7 +50,7 @@ async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoke
     })
     .await;
 
-    sleeper.signal("STOP");
+    sleeper.pause().await;
     let stopped = Instant::now();
     let spec = json!({"userPool": {"name": "users", "subjects": ["ada"]}});
     space.apply(&revocation("ada", &spec)).await;

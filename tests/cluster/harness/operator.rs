@@ -196,6 +196,23 @@ impl Operator {
         assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
     }
 
+    /// SIGSTOP. Returns when no thread runs any more: on a busy machine, the others go on until the
+    /// first one has received the signal.
+    pub async fn pause(&self) {
+        self.signal("STOP");
+        let threads = format!("/proc/{}/task", self.child.id());
+        eventually("every thread has stopped", async || {
+            let stats = fs::read_dir(&threads).unwrap().map(|thread| {
+                fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()
+            });
+            // After the name, which is in parentheses.
+            let is_running = |stat: &String| stat.contains(") ") && !stat.contains(") T ");
+            let running = stats.filter(is_running).count();
+            if running == 0 { Ok(()) } else { Err(format!("{running} run")) }
+        })
+        .await;
+    }
+
     /// Waits for the end.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("the operator ends", || {
