@@ -1,4 +1,4 @@
-//! The only writer of children. There are two types of them, with different rules:
+//! Creates and repairs children. There are two types of them, with different rules:
 //!
 //! * **Random material** (Secrets) is created by POST, so that of two leaders, one gets a 409 and
 //!   reads the Secret of the other. It is changed by PUT with the resourceVersion that was read. A
