@@ -157,7 +157,7 @@ impl Ownership {
         let mut rulings = HashMap::new();
         for &(hash, evidence) in asked {
             let recorded = recorded.get(&hash).copied();
-            let others = Others { recorded, inspected, ..ledger.others(reader, client, &hash) };
+            let others = ledger.others(reader, client, &hash, recorded, inspected);
             let ruling = key_ownership::rule(evidence, others);
             if ruling == Ruling::Granted {
                 ledger.reserve(client, hash);
@@ -206,16 +206,23 @@ impl Ledger {
         }
     }
 
-    fn others(&self, reader: &Reader, client: &ObjectName, hash: &KeyHash) -> Others {
+    fn others(
+        &self,
+        reader: &Reader,
+        client: &ObjectName,
+        hash: &KeyHash,
+        recorded: Option<bool>,
+        inspected: bool,
+    ) -> Others {
         let reserved = self.reservations.get(hash).is_some_and(|it| it.client != *client);
         let shown = self.shown.get(hash).into_iter().flatten();
         let shown = shown.filter(|(other, _)| *other != client).map(|(_, evidence)| *evidence);
         let asserted = reader.is_key_asserted_besides(hash, client).then_some(Evidence::Asserted);
         Others {
             hold: reserved || reader.is_key_recorded_besides(hash, client),
-            recorded: None,
+            recorded,
             strongest: shown.max().max(asserted),
-            inspected: false,
+            inspected,
         }
     }
 
