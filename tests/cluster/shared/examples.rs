@@ -77,7 +77,7 @@ async fn the_server_accepts_every_manifest_of_the_pages() {
             count += 1;
         }
     }
-    assert!(count >= 10, "{count} manifests");
+    assert!(count > 10, "{count} manifests");
 }
 
 #[tokio::test]
