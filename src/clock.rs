@@ -16,7 +16,8 @@ pub trait Clock: Send + Sync {
     }
 }
 
-/// The time of the machine, for Leases: it is shown to people, and nothing compares it.
+/// The time of the machine as precisely as it is known, where it is shown to people and nothing
+/// depends on its order: in Leases, and in requests to rotate a key, which differ by it.
 #[expect(clippy::disallowed_methods, reason = "the only place that reads the clock of the machine")]
 pub fn to_show() -> Timestamp {
     Timestamp::now()

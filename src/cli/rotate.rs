@@ -16,6 +16,7 @@ use super::key::NewKeyArgs;
 use super::read::Object;
 use super::target::{Target, singular};
 use super::wait::WaitArgs;
+use crate::clock::to_show;
 use crate::crd::{CustomKind, Kind};
 use crate::names;
 
@@ -69,7 +70,7 @@ pub struct Rotate {
 /// Rotates a key of the object.
 pub async fn run(args: &Rotate, streams: &mut Streams<'_>, now: Timestamp) -> anyhow::Result<()> {
     match args.target.kind {
-        Kind::UserPool => pool::rotate(args, streams, now).await,
+        Kind::UserPool => pool::rotate(args, streams).await,
         Kind::SdkClient => client::rotate(args, streams, now).await,
         kind => {
             let text = format!(
@@ -82,12 +83,9 @@ pub async fn run(args: &Rotate, streams: &mut Streams<'_>, now: Timestamp) -> an
 }
 
 /// Requests a rotation from the operator: any new value of the annotation is a request.
-async fn request<K: CustomKind>(
-    args: &Rotate,
-    cluster: &Cluster,
-    now: Timestamp,
-) -> anyhow::Result<()> {
-    let patch = json!({"metadata": {"annotations": {names::ROTATE: now.to_string()}}});
+async fn request<K: CustomKind>(args: &Rotate, cluster: &Cluster) -> anyhow::Result<()> {
+    // Not in whole seconds: the second request of a second would have no effect.
+    let patch = json!({"metadata": {"annotations": {names::ROTATE: to_show().to_string()}}});
     let api = cluster.api::<Object<K>>();
     let patched =
         api.patch(&args.target.name, &args.write.patch_params(), &Patch::Merge(&patch)).await;

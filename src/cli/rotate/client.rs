@@ -62,7 +62,7 @@ pub(super) async fn rotate(
         writeln!(streams.stderr, "warning: {target}: {warning}")?;
         confirm(streams, &format!("rotate the API key of {target}"), args.confirm.yes)?;
     }
-    rotation.ask_operator(&object, streams, now).await
+    rotation.ask_operator(&object, streams).await
 }
 
 /// Which consumers a rotation locks out, if any.
@@ -91,13 +91,12 @@ impl Rotation<'_> {
         &self,
         object: &SdkClient,
         streams: &mut Streams<'_>,
-        now: Timestamp,
     ) -> anyhow::Result<()> {
         let target = &self.args.target;
         let Some(before) = current(object) else {
             bail!("{target} has no API key yet: {}", readiness(object));
         };
-        request::<SdkClient>(self.args, &self.cluster, now).await?;
+        request::<SdkClient>(self.args, &self.cluster).await?;
         if !self.args.wait.wait || self.args.write.dry_run {
             writeln!(
                 streams.stdout,

@@ -1,7 +1,6 @@
 //! `rotate userpool/…`: the signing key of a hosted pool.
 
 use anyhow::{bail, ensure};
-use jiff::Timestamp;
 
 use super::{Rotate, request};
 use crate::cli::Streams;
@@ -11,11 +10,7 @@ use crate::crd::reasons::ConditionType;
 use crate::crd::{HasStatus as _, SigningKeyState, UserPool, UserPoolSpec};
 
 /// Requests a new signing key.
-pub(super) async fn rotate(
-    args: &Rotate,
-    streams: &mut Streams<'_>,
-    now: Timestamp,
-) -> anyhow::Result<()> {
+pub(super) async fn rotate(args: &Rotate, streams: &mut Streams<'_>) -> anyhow::Result<()> {
     let target = &args.target;
     ensure!(
         !args.new_key.is_set(),
@@ -31,7 +26,7 @@ pub(super) async fn rotate(
     let Some(signing) = kid(&before, SigningKeyState::Active) else {
         bail!("{target} has no signing key yet: {}", state(&before));
     };
-    request::<UserPool>(args, &cluster, now).await?;
+    request::<UserPool>(args, &cluster).await?;
     let suffix = args.write.suffix();
     writeln!(streams.stdout, "{target}: requested a new signing key to replace {signing}{suffix}")?;
     if !args.wait.wait || args.write.dry_run {

@@ -18,6 +18,7 @@ use super::list::{List, Range};
 use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
 use super::{accepted, audit, user_pools};
+use crate::clock::to_show;
 use crate::crd;
 use crate::domain::credential::ApiKey;
 use crate::domain::ids::{OrganizationId, UserPoolId};
@@ -326,12 +327,13 @@ pub async fn rotate(
     let service =
         service.ok_or_else(|| ApiError::unprocessable("a webapp client has no API key"))?;
     ensure_role_of(&caller, service)?;
-    let now = state.clock.now();
     let Some(hashes) = &service.api_key.hashes else {
-        let request = json!({names::ROTATE: now.to_string()});
+        // Not in whole seconds: the second request of a second would have no effect.
+        let request = json!({names::ROTATE: to_show().to_string()});
         let client = resources::patch_with(&state, &id.api, &client, request, json!({})).await?;
         return Ok(reply(show(&caller, &client, None)));
     };
+    let now = state.clock.now();
     let key = ApiKey::generate().map_err(|_| ApiError::internal())?;
     let valid: Vec<_> = hashes.iter().filter_map(crd::ApiKeyHash::key).collect();
     let new = StoredApiKey::listed(key.hash(), Some(now), None);

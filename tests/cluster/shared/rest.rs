@@ -1,5 +1,7 @@
 //! The REST API as a client of the platform uses it: from login to a validated end-user token.
 
+use std::collections::HashSet;
+
 use anon_operator::testing::crd;
 use anon_operator::testing::domain::credential::ApiKey;
 use kube::api::{Patch, PatchParams};
@@ -88,6 +90,15 @@ async fn a_delivered_key_is_rotated_without_being_shown() {
     })
     .await;
     assert_eq!(operator.validate(&old, None).await.status, 200, "within the overlap");
+
+    // Each request is a new one, also within one second.
+    let mut requests = HashSet::new();
+    for _ in 0..5 {
+        ada.ok("POST", &path, json!({})).await;
+        let requested: crd::SdkClient = space.get("backend").await.unwrap();
+        requests.insert(requested.metadata.annotations.unwrap()["anon.dev/rotate"].clone());
+    }
+    assert_eq!(requests.len(), 5, "{requests:?}");
 
     // Argo CD would undo the request.
     let labels = json!({"metadata": {"annotations": {"argocd.argoproj.io/tracking-id": "x"}}});
