@@ -265,6 +265,16 @@ fn values_about_pods_and_services_reach_them() {
         object("service.type=NodePort,service.annotations.a=b", "Service", "anon-operator");
     assert_eq!(service["spec"]["type"], "NodePort");
     assert_eq!(service["metadata"]["annotations"]["a"], "b");
+    let to_api_server = |set: &str| {
+        let policy = object(set, "NetworkPolicy", "anon-operator-validator");
+        let mut rules = policy["spec"]["egress"].as_array().unwrap().iter();
+        rules.find(|rule| rule["ports"][0]["port"] == 6443).unwrap()["to"].clone()
+    };
+    let set = "networkPolicy.enabled=true,networkPolicy.apiServerPorts={6443}";
+    assert_eq!(to_api_server(set), Value::Null);
+    let address = "networkPolicy.apiServerTo[0].ipBlock.cidr=192.0.2.10/32";
+    let expected = json!([{"ipBlock": {"cidr": "192.0.2.10/32"}}]);
+    assert_eq!(to_api_server(&format!("{set},{address}")), expected);
     let account = "allInOne=true,serviceAccount.create=false,serviceAccount.name=mine";
     assert_eq!(spec(account, "serviceAccountName"), "mine");
     assert!(!objects(account).iter().any(|object| object["kind"] == "ServiceAccount"));
