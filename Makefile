@@ -1,7 +1,10 @@
 # `make help` lists the targets.
 .DEFAULT_GOAL := help
-# One target at a time, so that the output stays readable; cargo uses all cores anyway.
+# One target at a time, so that the output stays readable; cargo uses all cores anyway. `test-tools`
+# sets PARALLEL.
+ifndef PARALLEL
 .NOTPARALLEL:
+endif
 
 # The cargo profile of everything that is built here: dev or release. One for
 # all targets, so that nothing is compiled twice. CARGO_TARGET_DIR is respected.
@@ -36,7 +39,7 @@ down: ## Stops what `make up` started
 	@dev/cluster down
 
 .PHONY: test
-test: lint test-unit test-cluster test-launcher test-e2e test-integrations test-examples test-gitops test-outside ## Runs lint, then all tests
+test: lint test-unit test-cluster test-e2e test-tools ## Runs lint, then all tests
 
 .PHONY: lint
 lint: prerequisites ## Checks format, spelling, scripts, workflows, Dockerfile, chart, dependencies, docs; clippy and rustdoc without a warning
@@ -117,6 +120,14 @@ test-outside: ## Tests with third-party tools: Prometheus, an API tester, a gene
 	ANON_OPERATOR_BIN=$(BUILT_OPERATOR) \
 	  dev/cluster run --operator-flag --fetch-host=localhost --operator-flag --allow-sign-up --operator-flag --link-url=https://link.example.test/link \
 	  tests/outside/run
+
+# They wait more than they compute, so there are two at a time, the longest first. The output of each
+# comes when it has ended.
+TOOLS = test-gitops test-outside test-launcher test-integrations test-examples
+.PHONY: test-tools
+test-tools: ## test-launcher, -integrations, -examples, -gitops and -outside, two at a time
+	@echo "running $(TOOLS)"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target PARALLEL=yes $(TOOLS)
 
 # Always with the release profile, since measurements of other profiles are meaningless. `cargo
 # bench` would build all dependencies again (profile bench), so the programs are built like the

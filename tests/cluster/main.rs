@@ -7,10 +7,10 @@
 //!
 //! `shared` has the tests that get on with others: each in a namespace of its own, all with one
 //! operator. `alone` has those that start operators of their own, `failover` those in which one of
-//! several fails, or the API server does, and `load` those that take long because they do much: these
-//! have the cluster to themselves, one after the other. `restore` deletes everything that there is.
-//! `tests/cluster/run` has three clusters: one for `alone`, one for `failover`, one for `shared` and
-//! `load`; and then a fourth one for `restore`.
+//! several fails, or the API server does, `remote_sets` those in which an identity provider does, and
+//! `load` those that take long because they do much: these have the cluster to themselves, one after
+//! the other. `restore` deletes everything that there is. `tests/cluster/run` divides them among the
+//! clusters that it starts.
 #![allow(
     clippy::disallowed_methods,
     clippy::unwrap_used,
@@ -32,5 +32,6 @@ mod harness;
 #[path = "../idp/mod.rs"]
 mod idp;
 mod load;
+mod remote_sets;
 mod restore;
 mod shared;

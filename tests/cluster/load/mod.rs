@@ -4,4 +4,3 @@ mod consumer;
 mod floods;
 mod login_flood;
 mod many_pools;
-mod remote_sets;
