@@ -3,6 +3,7 @@
 //! allocates for each request.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -214,6 +215,15 @@ async fn in_time(work: impl Future<Output = Response>) -> Response {
     if let Poll::Ready(response) = futures::poll!(work.as_mut()) {
         return response;
     }
+    // The work waits now, and is not polled once more before it is woken: it may only have yielded.
+    let mut is_woken = false;
+    let work = poll_fn(move |context| {
+        if std::mem::replace(&mut is_woken, true) {
+            work.as_mut().poll(context)
+        } else {
+            Poll::Pending
+        }
+    });
     Box::pin(timeout(REQUEST_TIMEOUT, work)).await.unwrap_or_else(|_| {
         ApiError::unavailable("the request took too long; try again").into_response()
     })
@@ -223,6 +233,7 @@ async fn in_time(work: impl Future<Output = Response>) -> Response {
 mod tests {
     use axum::Router;
     use axum::body::Body;
+    use axum::http::StatusCode;
     use axum::routing::get;
     use http_body_util::BodyExt as _;
     use tower::ServiceExt as _;
@@ -265,6 +276,18 @@ mod tests {
         assert_eq!(limiter.in_progress(), 1, "hyper still holds the bytes");
         drop(bytes);
         assert_eq!(limiter.in_progress(), 0);
+    }
+
+    /// Otherwise a yield would be none.
+    #[tokio::test]
+    async fn what_waits_is_polled_when_it_is_woken() {
+        let (sender, mut others) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move { sender.send(()) });
+        let work = async {
+            tokio::task::yield_now().await;
+            others.try_recv().map_or(StatusCode::CONFLICT, |()| StatusCode::OK).into_response()
+        };
+        assert_eq!(in_time(work).await.status(), 200, "another task has had its turn");
     }
 
     #[tokio::test]

@@ -6,9 +6,10 @@
 //!
 //! - The organizations with waiting requests take turns. However many tokens are sent to one, another
 //!   one waits for one verification of each.
-//! - Before a turn begins, the task yields, so that tokio polls the sockets and everything else that
-//!   is ready, such as requests that the cache answers. Without that, a thread would verify one token
-//!   after the other for as long as there are any.
+//! - After every few verifications, the task yields before its turn begins, so that tokio polls the
+//!   sockets and everything else that is ready, such as requests that the cache answers. Without that,
+//!   a request that the cache answers would wait for as many verifications as there are connections
+//!   that send forged tokens.
 //! - A limited number of requests waits. Beyond that, the organization with the most waiting requests
 //!   loses the latest one, which is rejected with 503.
 
@@ -32,6 +33,9 @@ const MAX_WAITING: usize = 512;
 const SHARE: u64 = 4;
 /// How far they may exceed it for a moment.
 const BURST: Duration = Duration::from_millis(2);
+/// How long verifications may take until everything else has its turn: about four of RS256. Polling
+/// the sockets takes as long as a tenth of one.
+const SLICE: Duration = Duration::from_micros(100);
 
 /// The queue. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -44,6 +48,9 @@ struct Shared {
     /// By when the verifications so far would be done if they took their share of the time only, in
     /// nanoseconds since `start`.
     done_by: AtomicU64,
+    /// What verifications have taken since one of them has yielded, in nanoseconds. On several
+    /// processors together, so that on average each of them yields once in its [`SLICE`].
+    taken: AtomicU64,
     /// The number of requests in `turns`, readable without the lock.
     waiting: AtomicUsize,
     turns: Mutex<Turns>,
@@ -75,6 +82,7 @@ impl VerificationQueue {
             processors: processors.get() as u64,
             start: Instant::now(),
             done_by: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             turns: Mutex::default(),
         }))
@@ -98,7 +106,10 @@ impl VerificationQueue {
     pub async fn turn(&self, organization: OrganizationId) -> Result<Turn, Reason> {
         let turn = self.0.enter(organization)?;
         let mut turn = turn.await.map_err(|_| Reason::Overloaded)?;
-        yield_now().await;
+        if self.0.taken.load(Ordering::Relaxed) >= nanos(SLICE) {
+            self.0.taken.store(0, Ordering::Relaxed);
+            yield_now().await;
+        }
         turn.begun = Some(Instant::now());
         Ok(turn)
     }
@@ -156,7 +167,9 @@ impl Shared {
 
     /// Counts the time of a verification.
     fn count(&self, begun: Instant) {
-        let took = nanos(begun.elapsed()).saturating_mul(SHARE) / self.processors;
+        let took = nanos(begun.elapsed());
+        self.taken.fetch_add(took, Ordering::Relaxed);
+        let took = took.saturating_mul(SHARE) / self.processors;
         let begun = nanos(begun.duration_since(self.start));
         let add = |done_by: u64| Some(done_by.max(begun).saturating_add(took));
         let _ = self.done_by.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
