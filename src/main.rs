@@ -38,7 +38,10 @@ fn main() -> ExitCode {
 
 fn run_until_stopped(config: Config) -> anyhow::Result<()> {
     let telemetry = operator::init_telemetry(config.log_format, &config.log_level)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    // A thread has a queue of 256 tasks. By default it takes one of those beyond that per 61 others,
+    // so of 512 busy connections on one processor, some waited for 70 ms, and most for 2.
+    let runtime = runtime.global_queue_interval(2).enable_all().build()?;
     let result = runtime.block_on(run(config));
     // A name resolution in progress blocks a thread and cannot be cancelled; do not wait for it.
     runtime.shutdown_background();
