@@ -18,7 +18,6 @@ use super::confirm::confirm;
 use super::exit::End;
 use super::input::read_credential;
 use super::output;
-use super::read::Object;
 use super::wait::{self, Poll};
 use super::{Streams, when};
 use crate::crd::condition;
@@ -162,9 +161,7 @@ async fn create(
         return Ok(());
     }
     let look = async || {
-        let read = cluster.api::<Object<Revocation>>().get(&revocation.name_any()).await;
-        let read = read.map_err(cluster.explain(format!("read {name}")))?;
-        let object = read.0.map_err(|unreadable| anyhow!("cannot read {name}: {unreadable}"))?;
+        let object: Revocation = cluster.get(&revocation.name_any()).await?;
         let ready = condition::find(object.current_conditions(), ConditionType::Ready.as_str());
         let Some(ready) = ready else {
             return Ok(Poll::Pending("the operator has not reconciled it yet".to_owned()));
