@@ -291,7 +291,7 @@ fn shuffled(keys: &[String]) -> Vec<String> {
 async fn cold_start(bench: &Bench, pools: usize, clients: usize) -> anyhow::Result<Case> {
     eprintln!("measuring the start with {pools} pools and {clients} clients");
     let (mut ratios, mut lists, mut starts) = (Vec::new(), Vec::new(), Vec::new());
-    for _ in 0..bench.options.rounds().count {
+    for _ in 0..bench.options.starts() {
         let start = Instant::now();
         let listed = list::<UserPool>(&bench.cluster.admin).await?
             + list::<SdkClient>(&bench.cluster.admin).await?;

@@ -50,7 +50,7 @@ struct Shared {
     done_by: AtomicU64,
     /// What verifications have taken since one of them has yielded, in nanoseconds. On several
     /// processors together, so that on average each of them yields once in its [`SLICE`].
-    taken: AtomicU64,
+    since_yield: AtomicU64,
     /// The number of requests in `turns`, readable without the lock.
     waiting: AtomicUsize,
     turns: Mutex<Turns>,
@@ -82,7 +82,7 @@ impl VerificationQueue {
             processors: processors.get() as u64,
             start: Instant::now(),
             done_by: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
+            since_yield: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
             turns: Mutex::default(),
         }))
@@ -106,8 +106,8 @@ impl VerificationQueue {
     pub async fn turn(&self, organization: OrganizationId) -> Result<Turn, Reason> {
         let turn = self.0.enter(organization)?;
         let mut turn = turn.await.map_err(|_| Reason::Overloaded)?;
-        if self.0.taken.load(Ordering::Relaxed) >= nanos(SLICE) {
-            self.0.taken.store(0, Ordering::Relaxed);
+        if self.0.since_yield.load(Ordering::Relaxed) >= nanos(SLICE) {
+            self.0.since_yield.store(0, Ordering::Relaxed);
             yield_now().await;
         }
         turn.begun = Some(Instant::now());
@@ -168,7 +168,7 @@ impl Shared {
     /// Counts the time of a verification.
     fn count(&self, begun: Instant) {
         let took = nanos(begun.elapsed());
-        self.taken.fetch_add(took, Ordering::Relaxed);
+        self.since_yield.fetch_add(took, Ordering::Relaxed);
         let took = took.saturating_mul(SHARE) / self.processors;
         let begun = nanos(begun.duration_since(self.start));
         let add = |done_by: u64| Some(done_by.max(begun).saturating_add(took));

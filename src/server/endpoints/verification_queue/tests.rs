@@ -14,13 +14,13 @@ fn organization(name: &str) -> OrganizationId {
 fn busy() -> VerificationQueue {
     let queue = VerificationQueue::new(NonZeroUsize::MIN);
     queue.0.done_by.store(nanos(Duration::from_hours(1)), Ordering::Relaxed);
-    take(&queue, SLICE);
+    use_up(&queue);
     queue
 }
 
-/// What a verification that takes this long leaves behind.
-fn take(queue: &VerificationQueue, time: Duration) {
-    queue.0.taken.store(nanos(time), Ordering::Relaxed);
+/// What verifications that take a slice leave behind.
+fn use_up(queue: &VerificationQueue) {
+    queue.0.since_yield.store(nanos(SLICE), Ordering::Relaxed);
 }
 
 fn waiting(queue: &VerificationQueue) -> usize {
@@ -63,7 +63,7 @@ async fn organizations_take_turns() {
             let (queue, log) = (queue.clone(), Arc::clone(&log));
             tasks.spawn(async move {
                 let _turn = queue.turn(organization(name)).await.unwrap();
-                take(&queue, SLICE);
+                use_up(&queue);
                 log.lock().unwrap().push(name);
             });
         }
@@ -93,7 +93,7 @@ async fn whatever_is_ready_comes_after_every_few_verifications() {
             if number == 3 {
                 // It needs no turn.
                 tokio::spawn(hit(&log));
-                take(&queue, SLICE);
+                use_up(&queue);
             }
         });
     }
