@@ -17,7 +17,7 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse as _, Response};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tower::{Layer, Service};
 use tracing::{Instrument as _, Span};
 
@@ -209,24 +209,21 @@ pub fn response_of(
     call.map(|response| response.unwrap_or_else(|never| match never {}))
 }
 
-/// Most requests complete at once and need no timer.
+/// Most requests complete at once and need no timer. What waits is polled when it is woken, and not
+/// once more when the timer begins: it may only have yielded.
 async fn in_time(work: impl Future<Output = Response>) -> Response {
-    let mut work = pin!(work);
-    if let Poll::Ready(response) = futures::poll!(work.as_mut()) {
-        return response;
-    }
-    // The work waits now, and is not polled once more before it is woken: it may only have yielded.
-    let mut is_woken = false;
-    let work = poll_fn(move |context| {
-        if std::mem::replace(&mut is_woken, true) {
-            work.as_mut().poll(context)
-        } else {
-            Poll::Pending
+    let (mut work, mut timer) = (pin!(work), None);
+    poll_fn(move |context| {
+        if let Poll::Ready(response) = work.as_mut().poll(context) {
+            return Poll::Ready(response);
         }
-    });
-    Box::pin(timeout(REQUEST_TIMEOUT, work)).await.unwrap_or_else(|_| {
-        ApiError::unavailable("the request took too long; try again").into_response()
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep(REQUEST_TIMEOUT)));
+        timer
+            .as_mut()
+            .poll(context)
+            .map(|()| ApiError::unavailable("the request took too long; try again").into_response())
     })
+    .await
 }
 
 #[cfg(test)]
