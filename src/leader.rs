@@ -250,7 +250,7 @@ impl Candidate {
     }
 }
 
-/// The Lease. One that cannot be read, because somebody has written a time of the year 9999 into it,
+/// The Lease. One that cannot be read, because a user has written a time of the year 9999 into it,
 /// say, is another's: it is taken once it has not changed for the usual time.
 fn lease_or_stand_in(lease: Tolerant<Lease>) -> Lease {
     lease.0.unwrap_or_else(|unreadable| {

@@ -35,7 +35,7 @@ use plan::{Cas, Step, Stored, Trusted};
 
 /// How often Secret and configuration are read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(10);
-/// The pause after a step: somebody may undo each of them.
+/// The pause after a step: a user may undo each of them.
 const STEP_INTERVAL: Duration = Duration::from_secs(1);
 /// Prefix of the entries of the next pair.
 const NEXT: &str = "next-";
