@@ -2,14 +2,16 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
+use std::net::TcpStream;
 use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use http::Request;
 use serde_json::{Value, json};
 
 use super::cluster::{admin, directory};
-use super::operator::spawn_from_lasting_thread;
+use super::operator::{end_of, spawn_from_lasting_thread};
 use super::wait::{eventually, expect};
 
 /// The API server after `kill -9`; started again when dropped, because other tests need it.
@@ -28,7 +30,13 @@ pub async fn kill() -> Killed {
     };
     let killed = Killed { program: read("cmdline"), environment: read("environ") };
     assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    eventually("the API server is dead", async || expect(self::pid().is_none(), "it runs")).await;
+    // Its port tells. The environment is gone at once, but its sockets only after its last thread,
+    // and until then another one could not listen there.
+    let address = format!("{}:{}", killed.flag("--bind-address="), killed.flag("--secure-port="));
+    eventually("the API server is dead", async || {
+        expect(TcpStream::connect(&address).is_err(), format!("{address} is open"))
+    })
+    .await;
     killed
 }
 
@@ -44,12 +52,14 @@ fn pid() -> Option<String> {
 }
 
 impl Killed {
-    /// Starts it again, and waits until it is ready.
+    /// Starts it again, as often as it ends, and waits until it is ready.
     pub async fn start(self) {
-        drop(self);
         let client = admin().await;
         eventually("the API server is ready", async || {
-            client.request_text(Request::get("/readyz").body(Vec::new()).unwrap()).await.map(drop)
+            self.run();
+            let ready = Request::get("/readyz").body(Vec::new()).unwrap();
+            let answer = client.request_text(ready).await;
+            answer.map_err(|error| format!("{error}; the end of its log:\n{}", end_of(&log())))
         })
         .await;
     }
@@ -63,8 +73,7 @@ impl Killed {
 
     /// A call of etcd's JSON gateway.
     fn etcd(&self, method: &str, body: &Value) -> Value {
-        let mut flags = self.program.iter().map(|flag| flag.to_str().unwrap());
-        let server = flags.find_map(|flag| flag.strip_prefix("--etcd-servers=")).unwrap();
+        let server = self.flag("--etcd-servers=");
         let file = |name: &str| directory().join("pki").join(name);
         let output = Command::new("curl")
             .args(["--silent", "--show-error", "--fail-with-body", "--noproxy", "*"])
@@ -80,11 +89,19 @@ impl Killed {
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
     }
-}
 
-impl Drop for Killed {
-    fn drop(&mut self) {
-        let log = OpenOptions::new().append(true).open(directory().join("apiserver.log")).unwrap();
+    /// The value of one of its flags.
+    fn flag(&self, prefix: &str) -> &str {
+        let mut flags = self.program.iter().map(|flag| flag.to_str().unwrap());
+        flags.find_map(|flag| flag.strip_prefix(prefix)).unwrap()
+    }
+
+    /// Starts it again, unless it runs.
+    fn run(&self) {
+        if pid().is_some() {
+            return;
+        }
+        let log = OpenOptions::new().append(true).open(log()).unwrap();
         let variable = |text: &OsString| {
             let text = text.to_str().unwrap();
             let (name, value) = text.split_once('=').unwrap();
@@ -101,4 +118,14 @@ impl Drop for Killed {
             .stderr(log);
         drop(spawn_from_lasting_thread(command));
     }
+}
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        self.run();
+    }
+}
+
+fn log() -> PathBuf {
+    directory().join("apiserver.log")
 }
