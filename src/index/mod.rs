@@ -8,6 +8,7 @@
 
 mod changes;
 mod conflicts;
+mod creation_times;
 mod delivery_secrets;
 mod generations;
 mod key_holders;

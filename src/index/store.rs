@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kube::Resource;
 
+use super::creation_times::CreationTimes;
 use super::delivery_secrets::DeliverySecrets;
 use super::generations::Generations;
 use super::key_holders::KeyHolders;
@@ -87,6 +88,8 @@ pub struct State {
     pub(super) withdrawals: u64,
     /// Namespaces that are being deleted. Nothing in them is served.
     pub(super) terminating: HashSet<String>,
+    /// Of the pools, clients and members.
+    pub(super) created: CreationTimes,
 }
 
 impl State {
@@ -119,6 +122,7 @@ impl State {
     fn drop_pool(&mut self, id: UserPoolId) {
         self.generations.end(id);
         let Some(old) = self.pools.remove(&id) else { return };
+        self.created.remove(&old.name, old.created_at);
         if let Some(ids) = self.pools_of.get_mut(&old.organization) {
             ids.remove(&id);
             if ids.is_empty() {
@@ -129,6 +133,7 @@ impl State {
 
     fn drop_member(&mut self, id: MemberId) {
         let Some(old) = self.members.remove(&id) else { return };
+        self.created.remove(&old.name, old.created_at);
         release(&mut self.emails, &Member::login_name(&old.email), &Candidate::of_member(&old));
         if let Some(username) = old.username() {
             release(&mut self.usernames, &username, &id);
@@ -164,6 +169,7 @@ impl State {
 
     fn drop_client(&mut self, name: &ObjectName) {
         let Some(old) = self.clients.remove(&derived_id(name)) else { return };
+        self.created.remove(&old.name, old.created_at);
         if old.id.is_chosen() {
             release(&mut self.chosen_ids, &old.id, &Candidate::of(&old));
         }
@@ -242,6 +248,7 @@ impl Indexed for crd::Member {
                 state.usernames.entry(username).or_default().insert(id);
             }
             state.sessions.extend(member.sessions.iter().map(|it| (it.hash, member.id)));
+            state.created.add(&member.name, member.created_at);
             state.members.insert(member.id, member);
         }
     }
@@ -258,6 +265,7 @@ impl Indexed for crd::UserPool {
         if let Some(pool) = served(object, validate::user_pool) {
             state.pools_of.entry(pool.organization).or_default().insert(pool.id);
             state.generations.begin(pool.id);
+            state.created.add(&pool.name, pool.created_at);
             state.pools.insert(pool.id, pool);
         } else if object.meta().deletion_timestamp.is_none() {
             state.unusable_pools.insert(UserPoolId::derive(&name.namespace, &name.name));
@@ -295,6 +303,7 @@ impl Indexed for crd::SdkClient {
             if client.id.is_chosen() {
                 state.chosen_ids.entry(client.id).or_default().insert(Candidate::of(&client));
             }
+            state.created.add(&client.name, client.created_at);
             state.clients.insert(derived_id(&client.name), client);
         }
         state.renew_changed(&holders);

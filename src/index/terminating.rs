@@ -48,7 +48,7 @@ impl Index {
     pub fn namespaces_listed(&self, terminating: impl IntoIterator<Item = String>) {
         let mut state = self.state.write();
         for namespace in terminating {
-            if state.has_older(&namespace, None) {
+            if state.created.has_older(&namespace, None) {
                 state.terminate(&namespace);
             }
         }
@@ -83,8 +83,10 @@ impl Index {
         let mut state = self.state.write();
         let terminating = match found {
             NamespaceState::Terminating => true,
-            NamespaceState::Gone => state.has_older(namespace, None),
-            NamespaceState::Living(since) => since.is_some() && state.has_older(namespace, *since),
+            NamespaceState::Gone => state.created.has_older(namespace, None),
+            NamespaceState::Living(since) => {
+                since.is_some() && state.created.has_older(namespace, *since)
+            }
         };
         if terminating {
             if state.terminate(namespace) {
@@ -106,18 +108,6 @@ impl State {
     /// Whether an object with this name may be served, because its namespace is not being deleted.
     pub(super) fn serves(&self, name: &ObjectName) -> bool {
         self.terminating.is_empty() || !self.terminating.contains(&name.namespace)
-    }
-
-    /// Whether the index has a pool, client or member of the namespace that was created before
-    /// `limit`; any, without `limit`.
-    pub(super) fn has_older(&self, namespace: &str, limit: Option<Timestamp>) -> bool {
-        let older = |name: &ObjectName, created_at: Option<Timestamp>| {
-            name.namespace == namespace
-                && limit.is_none_or(|limit| created_at.is_none_or(|created| created < limit))
-        };
-        self.pools.values().any(|it| older(&it.name, it.created_at))
-            || self.clients.values().any(|it| older(&it.name, it.created_at))
-            || self.members.values().any(|it| older(&it.name, it.created_at))
     }
 }
 

@@ -402,3 +402,35 @@ fn members_of_organizations_by_sign_up_come_last() {
     let found: Vec<_> = found.iter().map(|member| member.name.namespace.as_str()).collect();
     assert_eq!(found, ["acme", "anon-org-1", "anon-org-2", "anon-org-3", "anon-org-0"]);
 }
+
+/// They tell whether objects of an earlier namespace of the same name are left.
+#[test]
+fn creation_times_are_those_of_the_indexed_objects() {
+    let client = |created: &str| {
+        let spec = json!({"displayName": "a", "webapp": {"userPoolRef": {"name": "p"}}});
+        object::<crd::SdkClient>("a", created, &spec, &json!({}))
+    };
+    let member = |created: &str| {
+        let spec = json!({"email": "a@example.com", "role": "Admin"});
+        object::<crd::Member>("a", created, &spec, &json!({}))
+    };
+    let pool =
+        |created: &str| object::<crd::UserPool>("a", created, &json!({"hosted": {}}), &json!({}));
+    let new = Some(NEW.parse().unwrap());
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &client(OLD));
+    crd::Member::apply(&mut state, &member(OLD));
+    crd::UserPool::apply(&mut state, &pool(OLD));
+    assert_eq!((state.clients.len(), state.members.len(), state.pools.len()), (1, 1, 1));
+    // Each is replaced by an object of the new namespace.
+    crd::SdkClient::apply(&mut state, &client(NEW));
+    assert!(state.created.has_older("acme", new));
+    crd::Member::apply(&mut state, &member(NEW));
+    assert!(state.created.has_older("acme", new));
+    crd::UserPool::apply(&mut state, &pool(NEW));
+    assert!(!state.created.has_older("acme", new) && state.created.has_older("acme", None));
+    crd::SdkClient::delete(&mut state, &name("a"));
+    crd::Member::delete(&mut state, &name("a"));
+    crd::UserPool::delete(&mut state, &name("a"));
+    assert!(state.created.is_empty());
+}
