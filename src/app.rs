@@ -1,5 +1,6 @@
 //! The composition root: builds every part and starts its tasks.
 
+mod tasks;
 mod tls;
 
 use std::net::TcpListener;
@@ -11,7 +12,6 @@ use anyhow::Context as _;
 use jiff::SignedDuration;
 use kube::Client;
 use kube::client::ClientBuilder;
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
 use tracing::info;
@@ -34,6 +34,7 @@ use crate::server::{
     ValidatorState, VerificationQueue, VerifiedTokens,
 };
 use crate::watch;
+use tasks::{Tasks, all_ended};
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -88,7 +89,9 @@ pub async fn run(
         verification_queue: VerificationQueue::new(available_parallelism()?),
     };
     let fetcher = config.has(Role::Controller).then(|| fetcher(&config)).transpose()?;
-    let mut tasks = JoinSet::new();
+    let mut servers = Tasks::new(shutdown);
+    // What the servers answer from.
+    let mut sources = Tasks::new(CancellationToken::new());
     let lease = authenticates.then(|| ReplicaLease {
         client: client.clone(),
         namespace: config.namespace.clone(),
@@ -101,9 +104,11 @@ pub async fn run(
     // The servers listen first, so that a probe can tell "not ready" from "not running".
     let admin = listen(config.admin_listen, "--admin-listen")?;
     let router = server::admin(state.clone());
-    let (stop, limits) = (shutdown.clone(), connection_limits(&config, Duration::ZERO));
+    let limits = connection_limits(&config, Duration::ZERO);
     let admin = Listener { socket: admin, name: "admin", metrics: Arc::clone(&state.metrics) };
-    tasks.spawn(async move { Ok(server::serve(admin, router.into(), None, stop, limits).await?) });
+    servers.spawn_with(|stop| async move {
+        Ok(server::serve(admin, router.into(), None, stop, limits).await?)
+    });
     if authenticates {
         let public = listen(config.listen, "--listen")?;
         let validator = config.has(Role::Validator).then(|| state.clone());
@@ -111,74 +116,46 @@ pub async fn run(
             .has(Role::Api)
             .then(|| ApiState::new(state.clone(), client.clone(), platform(&config, &replicas)));
         let routes = server::routes(validator, api.transpose()?, request_limits(&config));
-        let certificate = tls::public_certificate(&mut tasks, &config, &state, &shutdown)?;
-        let (stop, limits) = (shutdown.clone(), connection_limits(&config, config.drain_timeout));
+        let certificate = tls::public_certificate(&mut servers, &config, &state)?;
+        let limits = connection_limits(&config, config.drain_timeout);
         let public =
             Listener { socket: public, name: "public", metrics: Arc::clone(&state.metrics) };
-        tasks.spawn(
-            async move { Ok(server::serve(public, routes, certificate, stop, limits).await?) },
-        );
-    }
-
-    if config.has(Role::Webhook) {
-        tls::serve_webhook(&mut tasks, &config, &client, &state, &shutdown)?;
-    }
-
-    let (watched, stop) = (client.clone(), shutdown.clone());
-    tasks.spawn(async move {
-        stop.run_until_cancelled(Box::pin(watch::run(watched, &index))).await;
-        Ok(())
-    });
-    if config.has(Role::Api) || config.has(Role::Controller) {
-        let (client, stop) = (client.clone(), shutdown.clone());
-        let (replicas, namespace) = (Arc::clone(&replicas), config.namespace.clone());
-        tasks.spawn(async move {
-            stop.run_until_cancelled(replicas.watch(client, &namespace)).await;
-            Ok(())
+        servers.spawn_with(|stop| async move {
+            Ok(server::serve(public, routes, certificate, stop, limits).await?)
         });
     }
+    if config.has(Role::Webhook) {
+        tls::serve_webhook(&mut servers, &config, &client, &state)?;
+    }
+
+    let watched = client.clone();
+    sources.spawn(async move { Box::pin(watch::run(watched, &index)).await });
+    if config.has(Role::Api) || config.has(Role::Controller) {
+        let (client, replicas) = (client.clone(), Arc::clone(&replicas));
+        let namespace = config.namespace.clone();
+        sources.spawn(async move { replicas.watch(client, &namespace).await });
+    }
     if let Some(lease) = lease.clone() {
-        let (reader, stop) = (state.reader.clone(), shutdown.clone());
-        tasks.spawn(async move {
-            let run = async {
-                reader.listed().await;
-                lease.run(|id| reader.pool(id)).await;
-            };
-            stop.run_until_cancelled(run).await;
-            Ok(())
+        let reader = state.reader.clone();
+        sources.spawn(async move {
+            reader.listed().await;
+            lease.run(|id| reader.pool(id)).await;
         });
     }
     if let Some(fetcher) = fetcher {
-        let (config, client, state, stop) = (config.clone(), client, state, shutdown.clone());
-        tasks.spawn(async move {
+        let (config, client, state) = (config.clone(), client, state);
+        servers.spawn_with(|stop| async move {
             Box::pin(control(config, client, state, replicas, fetcher, stop)).await;
             Ok(())
         });
     }
 
     info!(version = env!("CARGO_PKG_VERSION"), roles = ?config.roles, listen = %config.listen, admin = %config.admin_listen, "started");
-    let outcome = all_ended(&mut tasks, &shutdown).await;
+    let outcome = all_ended(servers, sources).await;
     // Only now: this replica must be included in propagation until it has answered its last
     // request.
     if let Some(lease) = lease {
         lease.delete().await;
-    }
-    outcome
-}
-
-/// Waits until every part has ended. If one of them fails, the whole process shuts down in order and
-/// is restarted.
-async fn all_ended(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut outcome = Ok(());
-    while let Some(ended) = tasks.join_next().await {
-        let result = ended.context("a task panicked").and_then(|result| result);
-        if result.is_err() || !shutdown.is_cancelled() {
-            shutdown.cancel();
-            outcome = outcome.and(result.and_then(|()| unexpected()));
-        }
     }
     outcome
 }
@@ -294,8 +271,4 @@ fn listen(address: std::net::SocketAddr, flag: &str) -> anyhow::Result<TcpListen
         .with_context(|| format!("cannot listen on {address} ({flag})"))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
-}
-
-fn unexpected() -> anyhow::Result<()> {
-    anyhow::bail!("a part of the process ended unexpectedly")
 }

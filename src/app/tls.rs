@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use kube::Client;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
+use super::tasks::Tasks;
 use super::{connection_limits, listen};
 use crate::config::Config;
 use crate::server::{self, AdmissionState, Certificate, Listener, TlsFiles, ValidatorState};
@@ -13,10 +12,9 @@ use crate::watch::webhook_certificate;
 
 /// The certificate of --listen, if it has one.
 pub fn public_certificate(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
+    tasks: &mut Tasks,
     config: &Config,
     state: &ValidatorState,
-    shutdown: &CancellationToken,
 ) -> anyhow::Result<Option<Arc<Certificate>>> {
     let files = config.tls_cert.clone().zip(config.tls_key.clone());
     let Some((cert, key)) = files else { return Ok(None) };
@@ -26,18 +24,17 @@ pub fn public_certificate(
     if let (None, Some(problem)) = (certificate.acceptor(), certificate.problem()) {
         anyhow::bail!("{problem} (--tls-cert, --tls-key)");
     }
-    spawn_follow(tasks, files, &certificate, shutdown);
+    spawn_follow(tasks, files, &certificate);
     Ok(Some(certificate))
 }
 
 /// Serves the admission webhook. Unlike for --listen, a missing certificate is no reason to stop:
 /// the API server does without a webhook.
 pub fn serve_webhook(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
+    tasks: &mut Tasks,
     config: &Config,
     client: &Client,
     state: &ValidatorState,
-    shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     let socket = listen(config.webhook_listen, "--webhook-listen")?;
     let (reader, metrics) = (state.reader.clone(), Arc::clone(&state.metrics));
@@ -45,21 +42,19 @@ pub fn serve_webhook(
     let certificate = unset_certificate("webhook", state);
     let files = config.webhook_tls_cert.clone().zip(config.webhook_tls_key.clone());
     if let Some((cert, key)) = files {
-        spawn_follow(tasks, TlsFiles { cert, key }, &certificate, shutdown);
+        spawn_follow(tasks, TlsFiles { cert, key }, &certificate);
     } else {
-        let (certificate, stop) = (Arc::clone(&certificate), shutdown.clone());
+        let certificate = Arc::clone(&certificate);
         let (client, namespace) = (client.clone(), config.namespace.clone());
         tasks.spawn(async move {
-            let offer = |read| certificate.offer(read);
-            let follow = webhook_certificate::follow(client, &namespace, offer);
-            stop.run_until_cancelled(follow).await;
-            Ok(())
+            webhook_certificate::follow(client, &namespace, |read| certificate.offer(read)).await
         });
     }
-    let (stop, limits) = (shutdown.clone(), connection_limits(config, config.drain_timeout));
+    let limits = connection_limits(config, config.drain_timeout);
     let listener = Listener { socket, name: "webhook", metrics: Arc::clone(&state.metrics) };
-    let served = server::serve(listener, router.into(), Some(certificate), stop, limits);
-    tasks.spawn(async move { Ok(served.await?) });
+    tasks.spawn_with(|stop| async move {
+        Ok(server::serve(listener, router.into(), Some(certificate), stop, limits).await?)
+    });
     Ok(())
 }
 
@@ -69,15 +64,7 @@ fn unset_certificate(listener: &'static str, state: &ValidatorState) -> Arc<Cert
 }
 
 /// Spawns the task that offers to a listener the certificate in the files.
-fn spawn_follow(
-    tasks: &mut JoinSet<anyhow::Result<()>>,
-    files: TlsFiles,
-    certificate: &Arc<Certificate>,
-    shutdown: &CancellationToken,
-) {
-    let (certificate, stop) = (Arc::clone(certificate), shutdown.clone());
-    tasks.spawn(async move {
-        stop.run_until_cancelled(files.follow(&certificate)).await;
-        Ok(())
-    });
+fn spawn_follow(tasks: &mut Tasks, files: TlsFiles, certificate: &Arc<Certificate>) {
+    let certificate = Arc::clone(certificate);
+    tasks.spawn(async move { files.follow(&certificate).await });
 }

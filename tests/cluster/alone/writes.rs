@@ -3,29 +3,13 @@
 use anon_operator::testing::crd::{Member, Organization, SdkClient, UserPool};
 use serde_json::json;
 
-use crate::harness::audit::{Write, has_seen, operator_writes_for};
+use crate::harness::audit::{Write, all_writes_for};
 use crate::harness::{
     Operator, Space, alone, eventually, member, organization, quick_pool, service, webapp, with,
 };
 
 fn summary(writes: &[Write]) -> Vec<String> {
     writes.iter().map(|write| format!("{} {}", write.what(), write.code)).collect()
-}
-
-/// Waits until the audit log has seen everything that was written until now: a write of our own
-/// is at its end. Then the operator's writes for `space`.
-async fn written(space: &Space) -> Vec<Write> {
-    let mark = format!("mark-{}", uuid::Uuid::new_v4());
-    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": mark}});
-    space.apply(&map).await;
-    eventually(
-        "the audit log has our mark",
-        async || {
-            if has_seen(&mark) { Ok(()) } else { Err("not yet") }
-        },
-    )
-    .await;
-    operator_writes_for(space)
 }
 
 #[tokio::test]
@@ -65,10 +49,10 @@ async fn nothing_is_written_twice() {
     ];
     let other_writes =
         ["update organizations/status 200", "create rolebindings 201", "update members/status 200"];
-    assert_eq!(summary(&written(&clients).await), client_writes);
-    assert_eq!(summary(&written(&listing).await), client_writes[1..]);
-    assert_eq!(summary(&written(&pools).await), pool_writes);
-    let mut other = summary(&written(&others).await);
+    assert_eq!(summary(&all_writes_for(&clients).await), client_writes);
+    assert_eq!(summary(&all_writes_for(&listing).await), client_writes[1..]);
+    assert_eq!(summary(&all_writes_for(&pools).await), pool_writes);
+    let mut other = summary(&all_writes_for(&others).await);
     other.sort();
     let mut wanted = other_writes.map(str::to_owned);
     wanted.sort();
@@ -92,15 +76,15 @@ async fn nothing_is_written_twice() {
     last.ready::<SdkClient>("web").await;
     last.ready::<SdkClient>("backend").await;
     reconciled(&restarted).await;
-    assert_eq!(summary(&written(&clients).await), client_writes);
-    assert_eq!(summary(&written(&listing).await), client_writes[1..]);
-    assert_eq!(summary(&written(&pools).await), pool_writes);
-    assert_eq!(summary(&written(&others).await).len(), other_writes.len());
+    assert_eq!(summary(&all_writes_for(&clients).await), client_writes);
+    assert_eq!(summary(&all_writes_for(&listing).await), client_writes[1..]);
+    assert_eq!(summary(&all_writes_for(&pools).await), pool_writes);
+    assert_eq!(summary(&all_writes_for(&others).await).len(), other_writes.len());
 
     // An edit that changes nothing for the operator costs the one write that says so.
     clients.merge::<SdkClient>("backend", json!({"spec": {"description": "edited"}})).await;
     clients.ready::<SdkClient>("backend").await;
-    let after = summary(&written(&clients).await);
+    let after = summary(&all_writes_for(&clients).await);
     assert_eq!(after[2..], ["update sdkclients/status 200"]);
 }
 

@@ -3,8 +3,11 @@
 use std::fs;
 
 use serde::Deserialize;
+use serde_json::json;
 
+use super::Space;
 use super::cluster::{operator_user, variable};
+use super::wait::{eventually, expect};
 
 /// One request that changes something.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,7 +93,7 @@ fn write(event: Event) -> Option<Write> {
 }
 
 /// Whether the log has come to something of this name.
-pub fn has_seen(name: &str) -> bool {
+fn has_seen(name: &str) -> bool {
     let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
     log.contains(&format!(r#""name":"{name}""#))
 }
@@ -102,8 +105,17 @@ fn operator_writes() -> Vec<Write> {
 }
 
 /// What operators wrote about the objects of one namespace, here and in the operator's own.
-pub fn operator_writes_for(space: &super::Space) -> Vec<Write> {
+pub fn operator_writes_for(space: &Space) -> Vec<Write> {
     let signing = format!("{}.", space.uid);
     let about = |it: &Write| it.namespace == space.name || it.name.starts_with(&signing);
     operator_writes().into_iter().filter(about).collect()
+}
+
+/// The same, including what is not in the log yet: a write of our own is at its end.
+pub async fn all_writes_for(space: &Space) -> Vec<Write> {
+    let mark = format!("mark-{}", uuid::Uuid::new_v4());
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": mark}});
+    space.apply(&map).await;
+    eventually("the audit log has our mark", async || expect(has_seen(&mark), "not yet")).await;
+    operator_writes_for(space)
 }

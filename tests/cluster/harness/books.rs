@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use super::Space;
-use super::audit::operator_writes_for;
+use super::audit::all_writes_for;
 
 /// SHA-256 in lower-case hex.
 pub fn sha256(text: &str) -> String {
@@ -57,14 +57,15 @@ pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<St
     // Whoever lost a race got a 409 and made nothing. 504 is what the server notes when the one
     // who asked was killed meanwhile: it may have made the Secret, and then nobody else did.
     let mut made: BTreeMap<String, Vec<u16>> = BTreeMap::new();
-    for write in operator_writes_for(space) {
+    for write in all_writes_for(space).await {
         if write.what() == "create secrets" && write.code != 409 {
             made.entry(write.name).or_default().push(write.code);
         }
     }
     assert_eq!(made.len(), clients + pools);
     // And no key that somebody may have read was changed.
-    let changed: Vec<_> = operator_writes_for(space)
+    let changed: Vec<_> = all_writes_for(space)
+        .await
         .into_iter()
         .filter(|it| it.resource == "secrets" && it.verb != "create")
         .collect();
