@@ -14,7 +14,7 @@ use kube::Client;
 use kube::client::ClientBuilder;
 use tokio_util::sync::CancellationToken;
 use tower::util::MapResponseLayer;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::clock::SystemClock;
 use crate::config::{Config, Role};
@@ -35,6 +35,10 @@ use crate::server::{
 };
 use crate::watch;
 use tasks::{Tasks, all_ended};
+
+/// How long the API server may be silent while nothing changes: two bookmarks, and as much again for a
+/// watch that ends and is opened again.
+const QUIET_TIME: Duration = Duration::from_mins(3);
 
 /// A client for the API server, from the environment: `KUBECONFIG`, or the Pod's ServiceAccount.
 ///
@@ -69,6 +73,11 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     config.check()?;
+    if config.max_staleness < QUIET_TIME {
+        warn!(
+            "--max-staleness is less than {QUIET_TIME:?}: in a quiet cluster, the API server sends less often than that, and meanwhile this replica returns 503"
+        );
+    }
     let authenticates = config.has(Role::Api) || config.has(Role::Validator);
     let index = Arc::new(Index::new(IndexSettings {
         scope: config.scope(),

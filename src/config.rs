@@ -149,8 +149,8 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_ORPHAN_GRACE", default_value = "1h", value_parser = duration)]
     pub orphan_grace: Duration,
 
-    /// How long a replica keeps answering without updates from the API server; after that it returns
-    /// 503, and a minute later it is excluded from propagation checks
+    /// How long a replica keeps answering without updates from the API server, 3m or more; after that
+    /// it returns 503, and a minute later it is excluded from propagation checks
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_STALENESS", default_value = "1h", value_parser = duration)]
     pub max_staleness: Duration,
 
