@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::orphans::OrphanTracker;
 use crate::controller::apply::delete_exactly;
@@ -36,8 +36,13 @@ pub async fn records(
     for record in records {
         let Some(uid) = record.uid() else { continue };
         if orphans.expired(&uid, Instant::now(), grace.max(MIN_RECORD_GRACE)) {
-            delete_exactly(&api, &record).await?;
-            orphans.clear(&uid);
+            // A record that cannot be deleted must not protect the following ones.
+            match delete_exactly(&api, &record).await {
+                Ok(()) => orphans.clear(&uid),
+                Err(error) => {
+                    warn!(kind = "Secret", %namespace, name = %record.name_any(), %error, "failed to delete an old sign-up record; the next pass retries");
+                }
+            }
         }
     }
     Ok(())
@@ -60,18 +65,31 @@ pub async fn pass(
         let ours = namespace.name_any().starts_with(names::SIGN_UP_PREFIX);
         if !ours || namespace.meta().deletion_timestamp.is_some() {
             orphans.clear(&uid);
-        } else if !orphans.expired(&uid, Instant::now(), grace) {
-        } else if has_member(&context.client, &namespace).await? {
-            complete(&api, &namespace).await?;
-            orphans.clear(&uid);
-        } else {
-            // The resourceVersion is a precondition: a sign-up that continues removes the label
-            // first.
-            delete_exactly(&api, &namespace).await?;
-            orphans.clear(&uid);
-            info!(namespace = %namespace.name_any(), "deleted the Namespace of an interrupted sign-up");
+        } else if orphans.expired(&uid, Instant::now(), grace) {
+            // Nor must a Namespace.
+            match finish(&context.client, &api, &namespace).await {
+                Ok(()) => orphans.clear(&uid),
+                Err(error) => {
+                    warn!(namespace = %namespace.name_any(), %error, "failed to end an interrupted sign-up; the next pass retries");
+                }
+            }
         }
     }
+    Ok(())
+}
+
+/// Completes the sign-up of an organization, and deletes any other pending Namespace.
+async fn finish(
+    client: &Client,
+    api: &Api<GuardedMeta<Namespace>>,
+    namespace: &GuardedMeta<Namespace>,
+) -> Result<(), Error> {
+    if has_member(client, namespace).await? {
+        return complete(api, namespace).await;
+    }
+    // The resourceVersion is a precondition: a sign-up that continues removes the label first.
+    delete_exactly(api, namespace).await?;
+    info!(namespace = %namespace.name_any(), "deleted the Namespace of an interrupted sign-up");
     Ok(())
 }
 
