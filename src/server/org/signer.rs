@@ -25,7 +25,15 @@ const CACHE_AGE: Duration = Duration::from_secs(5);
 /// Finds signing keys.
 pub struct Signer {
     secrets: Api<Tolerant<Secret>>,
-    keys: Mutex<HashMap<UserPoolId, (Instant, Arc<Kept>)>>,
+    cache: Mutex<Cache>,
+}
+
+/// The cached keys, each with the time since when it is cached.
+#[derive(Default)]
+struct Cache {
+    keys: HashMap<UserPoolId, (Instant, Arc<Kept>)>,
+    /// When old keys were last removed.
+    swept: Option<Instant>,
 }
 
 /// A cached key. Requests that need it while it is being read wait for that read.
@@ -56,7 +64,7 @@ impl Signer {
     /// Reads Secrets of the operator's own namespace only.
     #[must_use]
     pub fn new(client: Client, operator_namespace: &str) -> Self {
-        Self { secrets: Api::namespaced(client, operator_namespace), keys: Mutex::default() }
+        Self { secrets: Api::namespaced(client, operator_namespace), cache: Mutex::default() }
     }
 
     /// The pool's Active key, if `may_sign` accepts it. The Secret and not status determines which
@@ -82,18 +90,28 @@ impl Signer {
 
     /// The cache slot of a pool's key.
     fn kept(&self, pool: UserPoolId) -> Arc<Kept> {
-        let mut keys = self.keys.lock();
-        keys.retain(|_, (since, _)| since.elapsed() < CACHE_AGE);
-        Arc::clone(&keys.entry(pool).or_insert_with(|| (Instant::now(), Arc::default())).1)
+        let now = Instant::now();
+        let is_recent = |since: Instant| now.saturating_duration_since(since) < CACHE_AGE;
+        let mut cache = self.cache.lock();
+        // Not with every token: that would take as long as there are pools.
+        if !cache.swept.is_some_and(is_recent) {
+            cache.keys.retain(|_, (since, _)| is_recent(*since));
+            cache.swept = Some(now);
+        }
+        let kept = cache.keys.entry(pool).or_insert_with(|| (now, Arc::default()));
+        if !is_recent(kept.0) {
+            *kept = (now, Arc::default());
+        }
+        Arc::clone(&kept.1)
     }
 
     /// Another slot than `old`; a concurrent request may have created it already.
     fn renewed(&self, pool: UserPoolId, old: &Arc<Kept>) -> Arc<Kept> {
-        let mut keys = self.keys.lock();
-        if keys.get(&pool).is_some_and(|(_, kept)| Arc::ptr_eq(kept, old)) {
-            keys.remove(&pool);
+        let mut cache = self.cache.lock();
+        if cache.keys.get(&pool).is_some_and(|(_, kept)| Arc::ptr_eq(kept, old)) {
+            cache.keys.remove(&pool);
         }
-        drop(keys);
+        drop(cache);
         self.kept(pool)
     }
 
