@@ -54,6 +54,8 @@ pub const BARS: &[Bar] = &[
     at_most("flood-uncached", "p99_to_quiet", 3.0),
     at_most("revocation", "refused_p99_ms", 25.0),
     at_most("revocation", "acknowledged_p50_ms", 100.0),
+    at_most("mixed", "failed_requests", 0.0),
+    at_most("mixed", "rss_end_to_a_fifth", 1.2),
     at_most("cold-start", "ready_to_list", 1.5),
     at_most("memory", "bytes_per_client_in_validator", 1500.0),
     at_most("memory", "bytes_per_client_in_leader", 3000.0),

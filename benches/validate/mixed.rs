@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anon_operator::testing::crd::SdkClient;
 use anon_operator::testing::domain::algorithm::Algorithm;
+use anyhow::ensure;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams};
@@ -153,11 +154,8 @@ async fn churn(admin: Client, stop: Arc<AtomicBool>) -> anyhow::Result<usize> {
 async fn until_swept(admin: &Client) -> anyhow::Result<f64> {
     let api: Api<Secret> = Api::namespaced(admin.clone(), NAMESPACE);
     let start = Instant::now();
-    while start.elapsed() < SWEEP_TIMEOUT {
-        let secrets = api.list_metadata(&ListParams::default()).await?;
-        if secrets.items.is_empty() {
-            break;
-        }
+    while !api.list_metadata(&ListParams::default()).await?.items.is_empty() {
+        ensure!(start.elapsed() < SWEEP_TIMEOUT, "the Secrets of deleted clients still exist");
         sleep(Duration::from_secs(1)).await;
     }
     // The last watch events.

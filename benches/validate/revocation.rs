@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anon_operator::testing::crd::{Revocation, condition};
 use anon_operator::testing::domain::algorithm::Algorithm;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, pin_mut};
 use kube::ResourceExt as _;
 use kube::api::Api;
@@ -127,11 +127,14 @@ async fn pollers(
         }
         let request = request.clone();
         pollers.spawn(async move {
-            while connection.exchange(&request).await? == 200 {
-                ensure!(start.elapsed() < TIMEOUT, "a replica still accepts the credential");
+            loop {
+                match connection.exchange(&request).await? {
+                    200 => ensure!(start.elapsed() < TIMEOUT, "a replica still accepts it"),
+                    401 => return Ok(Instant::now()),
+                    status => bail!("a replica responded with {status}"),
+                }
                 sleep(POLL_INTERVAL).await;
             }
-            Ok(Instant::now())
         });
     }
     Ok(pollers)
