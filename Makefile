@@ -124,6 +124,10 @@ test-outside: ## Tests with third-party tools: Prometheus, an API tester, a gene
 # They wait more than they compute, so there are two at a time, the longest first. The output of each
 # comes when it has ended.
 TOOLS = test-gitops test-outside test-launcher test-integrations test-examples
+# Both serve at the port that the configurations of examples/integrations name.
+ifdef PARALLEL
+test-examples: test-integrations
+endif
 .PHONY: test-tools
 test-tools: ## test-launcher, -integrations, -examples, -gitops and -outside, two at a time
 	@echo "running $(TOOLS)"

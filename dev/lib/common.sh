@@ -84,6 +84,10 @@ free_port() {
   printf '%s' "$port"
 }
 
+# Seconds for a process to start. Generous: what ends is noticed at once, and several
+# clusters may be starting on a slow machine.
+readonly START_DEADLINE=180
+
 # until_deadline SECONDS COMMAND…: repeats the command until it succeeds. Fails if
 # it does not succeed within that time.
 until_deadline() {

@@ -44,7 +44,7 @@ def status_of(kind, name):
     return json.loads(kubectl("get", kind, name, "--output=json"))["status"]
 
 
-def eventually(check, seconds=20):
+def eventually(check, seconds=120):
     """Repeats the check until its result is true, and returns that."""
     deadline = time.monotonic() + seconds
     while not (result := check()):

@@ -56,7 +56,8 @@ impl Page {
 #[derive(Default)]
 struct Site {
     pages: Mutex<HashMap<String, Page>>,
-    hits: Mutex<HashMap<String, usize>>,
+    /// The paths of all requests, in order.
+    requests: Mutex<Vec<String>>,
     heads: Mutex<Vec<http::HeaderMap>>,
 }
 
@@ -109,12 +110,18 @@ impl Idp {
 
     /// The number of requests for this path.
     pub fn hits(&self, path: &str) -> usize {
-        self.site.hits.lock().get(path).copied().unwrap_or(0)
+        self.site.requests.lock().iter().filter(|it| *it == path).count()
+    }
+
+    /// The number of requests for this path before the first one for `other`.
+    pub fn hits_before(&self, path: &str, other: &str) -> usize {
+        let requests = self.site.requests.lock();
+        requests.iter().take_while(|it| *it != other).filter(|it| *it == path).count()
     }
 
     /// The number of all requests.
     pub fn all_hits(&self) -> usize {
-        self.site.hits.lock().values().sum()
+        self.site.requests.lock().len()
     }
 
     /// The headers of the last request.
@@ -145,7 +152,7 @@ async fn serve(listener: TcpListener, config: ServerConfig, router: Router) {
 
 async fn answer(State(site): State<Arc<Site>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    *site.hits.lock().entry(path.clone()).or_default() += 1;
+    site.requests.lock().push(path.clone());
     site.heads.lock().push(request.headers().clone());
     let page = site.pages.lock().get(&path).cloned();
     let raw = |status: u16, headers: Vec<(&'static str, String)>, body: Body| {

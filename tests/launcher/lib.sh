@@ -43,7 +43,7 @@ finish() {
 # await NAME STATEMENT COMMAND…: waits until the command succeeds, which must
 # happen while the launcher is running.
 await() {
-  within 120 ended_or "$1" "${@:3}" || fail "$2"
+  within 300 ended_or "$1" "${@:3}" || fail "$2"
   if ended "$1"; then
     fail "$2" 'the launcher exited before'
   fi

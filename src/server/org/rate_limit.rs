@@ -235,11 +235,13 @@ mod tests {
         let limits = Limits::new(Arc::default());
         let organization = OrganizationId::derive("acme");
         let held = || limits.members.as_ref().unwrap().budgets.len();
-        for number in 0..3000 {
+        // None is dropped before the second check that cleans up.
+        for number in 0..CLEANUP_INTERVAL {
             let member = MemberId::derive("acme", &number.to_string());
             limits.member(member, organization).unwrap();
         }
-        assert!(held() > 2000);
+        // Some members share a budget.
+        assert!(held() > 900, "{}", held());
         // Longer than it takes to restore the calls of members that share a budget.
         std::thread::sleep(10 * MEMBER_INTERVAL);
         for _ in 0..CLEANUP_INTERVAL {

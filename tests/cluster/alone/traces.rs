@@ -106,6 +106,7 @@ async fn an_absent_collector_delays_nothing() {
     let space = Space::new("absent").await;
     space.apply(&service("backend", "Member", "key")).await;
     for url in ["http://127.0.0.1:9", &silent_url] {
+        let launched = Instant::now();
         let operator = Operator::launch(exporting(url)).await;
         space.ready::<SdkClient>("backend").await;
         let key = space.api_key("key").await;
@@ -122,7 +123,9 @@ async fn an_absent_collector_delays_nothing() {
         if url != silent_url {
             eventually("it is logged", async || if lines() > 0 { Ok(()) } else { Err("no line") })
                 .await;
-            assert_eq!(lines(), 1, "{}", operator.log_tail());
+            let minutes = launched.elapsed().as_secs() / 60;
+            let lines = u64::try_from(lines()).unwrap();
+            assert!(lines <= 1 + minutes, "{lines} in {minutes} m: {}", operator.log_tail());
         }
         let start = Instant::now();
         assert!(operator.stop().await.success());

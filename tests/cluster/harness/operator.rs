@@ -72,14 +72,21 @@ impl Operator {
 
     /// Starts one and waits only until it answers at all.
     pub async fn launch_unready(setup: &Setup) -> Self {
-        let mut operator = Self::spawn(setup);
-        eventually("the operator is alive", || {
-            assert!(operator.running(), "the operator ended:\n{}", operator.log_tail());
-            let url = operator.admin_url("/livez");
-            async move { http::get(&url).await.map(|_| ()) }
-        })
-        .await;
-        operator
+        loop {
+            let mut operator = Self::spawn(setup);
+            let is_alive = eventually("the operator is alive", || {
+                let (running, url) = (operator.running(), operator.admin_url("/livez"));
+                async move { if running { http::get(&url).await.map(|_| true) } else { Ok(false) } }
+            })
+            .await;
+            if is_alive {
+                return operator;
+            }
+            // Another process may have taken a port since it was chosen.
+            let log = operator.log_tail();
+            let is_taken = setup.tls.is_none() && log.contains("Address already in use");
+            assert!(is_taken, "the operator ended:\n{log}");
+        }
     }
 
     fn spawn(setup: &Setup) -> Self {

@@ -115,7 +115,7 @@ impl Space {
     /// Binds a Role or ClusterRole to a user in this namespace, under the user's name.
     pub async fn bind(&self, user: &str, kind: &str, role: &str) {
         let rbac = "rbac.authorization.k8s.io";
-        self.apply(&serde_json::json!({
+        self.apply(&json!({
             "apiVersion": format!("{rbac}/v1"), "kind": "RoleBinding", "metadata": {"name": user},
             "roleRef": {"apiGroup": rbac, "kind": kind, "name": role},
             "subjects": [{"apiGroup": rbac, "kind": "User", "name": user}],
@@ -138,11 +138,33 @@ impl Space {
         self.api().get_opt(name).await.unwrap()
     }
 
-    /// Deletes it and waits until it is gone.
+    /// Lets the API server refuse every further object of a built-in kind, by a ResourceQuota.
+    /// Returns its name.
+    pub async fn refuse(&self, kind: &str) -> String {
+        let name = format!("no-{}s", kind.to_lowercase());
+        let hard = json!({format!("count/{}s", kind.to_lowercase()): "0"});
+        self.apply(&json!({
+            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": name},
+            "spec": {"hard": hard},
+        }))
+        .await;
+        // Its status shows it earlier than the API server applies it.
+        eventually("the quota is in force", async || {
+            let one = json!({"apiVersion": "v1", "kind": kind, "metadata": {"generateName": "x-"}});
+            let refused = self.try_create(&one).await.err().map(|error| error.to_string());
+            refused.filter(|text| text.contains("exceeded quota")).ok_or("it is not")
+        })
+        .await;
+        name
+    }
+
+    /// Deletes it, and waits until it no longer exists. The operator may have created another one.
     pub async fn delete<K: Kind>(&self, name: &str) {
+        let uid = self.get::<K>(name).await.and_then(|it| it.uid());
         self.api::<K>().delete(name, &DeleteParams::default()).await.unwrap();
-        eventually(&format!("{name} is gone"), async || {
-            self.get::<K>(name).await.map_or(Ok(()), |_| Err("it is there"))
+        eventually(&format!("{name} is deleted"), async || {
+            let found = self.get::<K>(name).await.and_then(|it| it.uid());
+            if found.is_some() && found == uid { Err("it exists") } else { Ok(()) }
         })
         .await;
     }

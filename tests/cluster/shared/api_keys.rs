@@ -41,7 +41,7 @@ async fn ask_to_rotate(space: &Space, value: &str) {
 async fn the_old_key_counts_until_the_end_of_the_overlap() {
     let operator = shared().await;
     let space = Space::new("overlap").await;
-    let rotation = json!({"interval": "24h", "overlap": "4s"});
+    let rotation = json!({"interval": "24h", "overlap": "10s"});
     let client =
         with(service("backend", "Member", "key"), &format!("{DELIVERY}/rotation"), rotation);
     // A request that is there at first sight is not acted on.

@@ -59,23 +59,14 @@ async fn a_config_map_that_was_made_immutable_is_made_again() {
 async fn keys_are_published_where_no_config_map_may_be() {
     let _operator = shared().await;
     let space = Space::new("quota").await;
-    let hard = json!({"count/configmaps": "0"});
-    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"},
-        "spec": {"hard": hard}});
-    space.apply(&quota).await;
-    eventually("the quota is in force", async || {
-        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}});
-        let refused = space.try_create(&map).await.err().map(|error| error.to_string());
-        refused.filter(|text| text.contains("exceeded quota")).ok_or("it is not")
-    })
-    .await;
+    let quota = space.refuse("ConfigMap").await;
     space.apply(&quick_pool("users")).await;
     let pool: UserPool = space.stands("users", "Refused").await;
     let status = pool.status.unwrap();
     assert_eq!(status.keys.len(), 1, "the keys are served all the same");
     let message = &status.conditions[0].message;
     assert!(message.contains("keys are in use") && message.contains("exceeded quota"), "{message}");
-    space.delete::<ResourceQuota>("none").await;
+    space.delete::<ResourceQuota>(&quota).await;
     // Looked at again without being told.
     space.ready::<UserPool>("users").await;
     assert!(space.get::<ConfigMap>("users-jwks").await.is_some());

@@ -15,18 +15,7 @@ use crate::harness::{Operator, Space, alone, eventually, service, shared};
 async fn a_refused_write_is_said_is_not_hammered_and_is_tried_again() {
     let operator = shared().await;
     let space = Space::new("refused").await;
-    space
-        .apply(&json!({
-            "apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "no-secrets"},
-            "spec": {"hard": {"count/secrets": "0"}},
-        }))
-        .await;
-    eventually("the quota is in force", async || {
-        let quota: ResourceQuota = space.get("no-secrets").await.unwrap();
-        let used = quota.status.and_then(|status| status.used);
-        used.map(|_| ()).ok_or("not yet")
-    })
-    .await;
+    let quota = space.refuse("Secret").await;
     space.apply(&service("backend", "Member", "key")).await;
     let refused = space.stands::<SdkClient>("backend", "Refused").await;
     let ready = &refused.status.as_ref().unwrap().conditions[0];
@@ -40,7 +29,7 @@ async fn a_refused_write_is_said_is_not_hammered_and_is_tried_again() {
         .await;
     assert!(tries() < 10, "{} tries", tries());
 
-    space.delete::<ResourceQuota>("no-secrets").await;
+    space.delete::<ResourceQuota>(&quota).await;
     space.ready::<SdkClient>("backend").await;
     assert_eq!(operator.validate(&space.api_key("key").await, None).await.verdict(), "200");
 }

@@ -181,7 +181,7 @@ async fn tokens_and_users() {
     told(&acme.space, "Withdrawn", &["before", "short"]).await;
 
     // It ends by itself, and remains.
-    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(3);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(8);
     let spec =
         json!({"userPool": {"name": "users", "subjects": ["bob"]}, "expiresAt": soon.to_string()});
     acme.space.apply(&revocation("kept", &spec)).await;
