@@ -80,12 +80,13 @@ pub struct Config {
     pub webhook_tls_key: Option<PathBuf>,
 
     /// ValidatingWebhookConfiguration for which the leader issues a certificate and sets the CA
-    /// (role controller); if unset, something else does
+    /// (role controller); if unset, it does neither, and something like cert-manager has to
     #[arg(long, value_name = "NAME", env = "ANON_WEBHOOK_CONFIGURATION")]
     pub webhook_configuration: Option<String>,
 
     /// Types of credential that the endpoints for gateways accept, separated by commas: appUserIdToken,
-    /// apiKey, sessionToken; API keys and sessions only of the organization of the gateway's client
+    /// apiKey, sessionToken; API keys and sessions must belong to the organization of the gateway's
+    /// client
     #[arg(
         long,
         value_name = "TYPES",
@@ -174,8 +175,8 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", env = "ANON_MAX_JWKS_AGE", default_value = "24h", value_parser = at_least_a_minute)]
     pub max_jwks_age: Duration,
 
-    /// Memory for valid appUserIdTokens, in MiB: a token that is sent again is not verified again
-    /// until something changes that it depends on. A token takes about 1 KB; 0 turns the cache off
+    /// Memory for the cache of valid appUserIdTokens, in MiB: a token in it is not verified again
+    /// until something that it depends on changes. A token takes about 1 KB; 0 turns the cache off
     #[arg(long, value_name = "MIB", env = "ANON_TOKEN_CACHE_SIZE", default_value_t = 32)]
     pub token_cache_size: usize,
 
@@ -185,7 +186,7 @@ pub struct Config {
     pub idle_timeout: Duration,
 
     /// Maximum number of connections, from 16 to 1000000, for each listener. Further ones are closed;
-    /// from three quarters of it, those that have been idle longest are closed. Each takes a file
+    /// above three quarters of it, so are those that have been idle longest. Each takes a file
     /// descriptor
     #[arg(long, value_name = "NUMBER", env = "ANON_MAX_CONNECTIONS", default_value = "4096", value_parser = count(16..=1_000_000))]
     pub max_connections: u32,

@@ -155,7 +155,7 @@ fn remedy(error: &kube::Error, namespace: &str) -> Option<String> {
     let status = match error {
         kube::Error::Api(status) => status,
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
-            return Some("Check that the cluster is running and reachable; `kubectl cluster-info` does it. --context selects another one.".to_owned());
+            return Some("Check that the cluster is running and reachable: `kubectl cluster-info`. --context selects another one.".to_owned());
         }
         kube::Error::Auth(_) => {
             return Some("Log in to the cluster again, as you do for kubectl.".to_owned());

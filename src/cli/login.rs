@@ -36,7 +36,7 @@ pub struct Login {
     #[arg(long, value_name = "URL", env = "ANON_API_URL")]
     server: Uri,
 
-    /// E-mail address of the Member; asked for, if it is missing
+    /// E-mail address of the Member; you are asked for it if it is missing
     #[arg(long, value_name = "ADDRESS", conflicts_with = "kubernetes_token_file")]
     email: Option<String>,
 

@@ -78,10 +78,10 @@ enum Command {
     /// List keys
     #[command(subcommand)]
     Get(get::Get),
-    /// Turn an SdkClient or a Member off, without losing anything of it
+    /// Suspend an SdkClient or a Member; `resume` undoes it
     #[command(after_long_help = suspend::SUSPEND_EXAMPLES)]
     Suspend(suspend::SuspendArgs),
-    /// Turn a suspended SdkClient or Member on again
+    /// End the suspension of an SdkClient or a Member
     #[command(after_long_help = suspend::RESUME_EXAMPLES)]
     Resume(suspend::SuspendArgs),
     /// Rotate the signing key of a UserPool or the API key of an SdkClient
@@ -96,7 +96,7 @@ enum Command {
     /// Print an organization's objects as manifests that can be applied elsewhere
     #[command(after_long_help = export::EXAMPLES)]
     Export(export::ExportArgs),
-    /// Print manifests for what another system has
+    /// Convert the objects of another system into manifests
     #[command(subcommand, after_long_help = import::EXAMPLES)]
     Import(Box<import::Import>),
     /// Mint tokens with your own key, inspect tokens, validate credentials and explain verdicts

@@ -16,7 +16,7 @@ pub const EXAMPLES: &str = "\
 The validator needs no session; it is reachable inside the cluster only, so forward its port:
   kubectl port-forward -n anon-system service/anon-operator-validator 8080
 
-Exit code: 0 the credential is valid; 3 it is not; 1 that cannot be determined.
+Exit code: 0 if the credential is valid, 3 if it is not, 1 if that cannot be determined.
 
 Examples:
   # a token, for the client that the user came through

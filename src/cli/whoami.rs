@@ -17,8 +17,8 @@ use crate::domain::role::Role;
 /// Help text below the options.
 pub const EXAMPLES: &str = "\
 With a session (`kubectl anon login`, ANON_SESSION_TOKEN or --session-file), the REST API tells who you
-are. Without one, or with --cluster, the cluster does, and the role is what you may do in the
-namespace.
+are. Without one, or with --cluster, the cluster does, and the role is the highest one whose
+permissions you have in the namespace.
 
 Examples:
   kubectl anon whoami

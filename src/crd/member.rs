@@ -27,7 +27,7 @@ use crate::domain::constraint::{EMAIL, MAX_EMAIL, MAX_NAME};
     printcolumn(name = "Email", type_ = "string", json_path = ".spec.email"),
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
+    printcolumn(name = "Status", type_ = "string", description = "Ready, or why the object is not ready, and its other conditions", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", description = "what the member can do, or what is wrong", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -116,8 +116,8 @@ pub struct MemberStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub password_id: Option<String>,
-    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
-    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    /// Summary for lists, separated by commas: `Ready`, or the reason why the object is not ready;
+    /// `Suspended`; and the types of the other conditions. At most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub summary: Option<String>,

@@ -26,7 +26,7 @@ use crate::domain::constraint::{MAX_NAME, MAX_URL};
         .message("an Organization must be named `default`: each namespace is one organization; create another namespace for another one"),
     printcolumn(name = "Display", type_ = "string", json_path = ".spec.displayName"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
+    printcolumn(name = "Status", type_ = "string", description = "Ready, or why the object is not ready, and its other conditions", json_path = ".status.summary"),
     printcolumn(name = "ID", type_ = "string", json_path = ".status.id", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -85,8 +85,8 @@ pub struct OrganizationStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 36))]
     pub id: Option<String>,
-    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
-    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    /// Summary for lists, separated by commas: `Ready`, or the reason why the object is not ready;
+    /// `Suspended`; and the types of the other conditions. At most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub summary: Option<String>,

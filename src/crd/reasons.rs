@@ -212,7 +212,7 @@ names! {
         SdkClient "clients with `delivery`";
     }
     KeyPublished = Normal {
-        /// A next key is published. It signs once every consumer can have received it.
+        /// The next key is published. It starts to sign once every verifier has had time to load it.
         UserPool "hosted pools";
     }
     KeyActivated = Normal {

@@ -27,7 +27,7 @@ use crate::domain::revocation::CredentialKind;
     printcolumn(name = "Member", type_ = "string", json_path = ".spec.member.name"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".spec.reason"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
+    printcolumn(name = "Status", type_ = "string", description = "Ready, or why the object is not ready, and its other conditions", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt", priority = "1"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -183,8 +183,8 @@ pub struct RevocationStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 1000))]
     pub matched: Vec<MatchedCredential>,
-    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
-    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    /// Summary for lists, separated by commas: `Ready`, or the reason why the object is not ready;
+    /// `Suspended`; and the types of the other conditions. At most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub summary: Option<String>,

@@ -39,7 +39,7 @@ pub use delivery::Delivery;
     printcolumn(name = "Role", type_ = "string", json_path = ".spec.service.role"),
     printcolumn(name = "Secret", type_ = "string", json_path = ".status.secretName"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
+    printcolumn(name = "Status", type_ = "string", description = "Ready, or why the object is not ready, and its other conditions", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", description = "where the API key is and how many previous keys are valid, or what is wrong", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Key-Age", type_ = "date", description = "age of the Current API key", json_path = r#".status.keys[?(@.state=="Current")].createdAt"#, priority = "1"),
     printcolumn(name = "Next-Rotation", type_ = "string", description = "when the API key is rotated next, according to the schedule", json_path = ".status.nextRotation", priority = "1"),
@@ -228,8 +228,8 @@ pub struct SdkClientStatus {
     /// When the key is rotated next, according to the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_rotation: Option<Time>,
-    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
-    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    /// Summary for lists, separated by commas: `Ready`, or the reason why the object is not ready;
+    /// `Suspended`; and the types of the other conditions. At most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub summary: Option<String>,

@@ -33,7 +33,7 @@ pub use sources::{Oidc, Provided, RemoteJwks, RequiredClaim};
         .message("metadata.name must have at most 52 characters, because the names of other objects are derived from it"),
     printcolumn(name = "Source", type_ = "string", json_path = ".status.source"),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
-    printcolumn(name = "Status", type_ = "string", description = "what is the matter, if anything", json_path = ".status.summary"),
+    printcolumn(name = "Status", type_ = "string", description = "Ready, or why the object is not ready, and its other conditions", json_path = ".status.summary"),
     printcolumn(name = "Message", type_ = "string", description = "which keys are in use, or why none is", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = "1"),
     printcolumn(name = "Signs-Since", type_ = "date", description = "when the Active key started signing", json_path = r#".status.keys[?(@.state=="Active")].activeAt"#, priority = "1"),
     printcolumn(name = "Next-Rotation", type_ = "string", description = "when the next key starts signing", json_path = ".status.nextRotation", priority = "1"),
@@ -293,8 +293,8 @@ pub struct UserPoolStatus {
     #[x_kube(merge_strategy = ListMerge::Atomic)]
     #[schemars(length(max = 100))]
     pub fetch_answers: Vec<FetchAnswer>,
-    /// In a word each, what a reader of a list has to know: `Ready`, or the reason why the object is
-    /// not; `Suspended`; and the types of the other conditions. At most 256 characters.
+    /// Summary for lists, separated by commas: `Ready`, or the reason why the object is not ready;
+    /// `Suspended`; and the types of the other conditions. At most 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 256))]
     pub summary: Option<String>,

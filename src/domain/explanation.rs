@@ -134,7 +134,7 @@ impl Step {
             }
             Self::Lookup => ("lookup", "the API key or session exists"),
             Self::Client => {
-                ("client", "the client exists and is not suspended; a webapp, for a token")
+                ("client", "the client exists and is not suspended; for a token, it is a webapp")
             }
             Self::Member => ("member", "the member is not suspended"),
             Self::UserPool => (
@@ -142,16 +142,16 @@ impl Step {
                 "the client's UserPool exists and has keys, and they are recent enough",
             ),
             Self::Signature => {
-                ("signature", "a key of the UserPool, which is not revoked, has signed the token")
+                ("signature", "a key of the UserPool that is not revoked has signed the token")
             }
             Self::StrictClient => {
                 ("strictClient", "for a client with `strictClient`, the token was issued for it")
             }
             Self::Dates => {
-                ("dates", "`exp` is not over, and `nbf` and `iat` are not in the future")
+                ("dates", "`exp` has not passed, and `nbf` and `iat` are not in the future")
             }
             Self::Issuer => ("issuer", "`iss` is an issuer of the UserPool"),
-            Self::Audience => ("audience", "`aud` has an audience of the UserPool"),
+            Self::Audience => ("audience", "`aud` contains an audience of the UserPool"),
             Self::SenderConstraint => ("senderConstraint", "the token has no `cnf`"),
             Self::TokenClient => {
                 ("tokenClient", "the client in `sdkClientId`, if any, is a client of the UserPool")

@@ -114,7 +114,7 @@ reasons! {
         "the token's signature is not valid";
     /// No `exp`, or not a number.
     ExpiryMissing = "expiry_missing", Unauthorized,
-        "the token has no `exp` that is a number";
+        "the token has no numeric `exp`";
     /// Past `exp`.
     TokenExpired = "token_expired", Unauthorized,
         "the token has expired";
@@ -138,10 +138,10 @@ reasons! {
         "the token has no user id: `sub`, or the claim that the UserPool's idClaim specifies, is not a non-empty string (with idClaimType Integer: not an integer)";
     /// A user id that no Revocation can name.
     SubjectTooLong = "subject_too_long", Unauthorized,
-        "the token's user id is longer than 255 characters, so that it could not be revoked";
+        "the token's user id is longer than 255 characters, so it could not be revoked";
     /// A `jti` that no Revocation can name.
     TokenIdInvalid = "token_id_invalid", Unauthorized,
-        "the token's `jti` is not a string of 1 to 256 characters, so that it could not be revoked";
+        "the token's `jti` is not a string of 1 to 256 characters, so the token could not be revoked";
     /// The idClaim is `email`, and `email_verified` is not true.
     EmailUnverified = "email_unverified", Unauthorized,
         "the token's `email` is the user id, and `email_verified` is not true";

@@ -21,9 +21,9 @@ impl State {
         [before, id].map(|id| self.client(id?).cloned())
     }
 
-    /// Ends the verdicts that depend on one of these clients if it is not what it was. A verdict
-    /// depends on clients that are there and have a pool, and never on the absence of one: the
-    /// client that the token is validated for, and those that `aud` and `sdkClientId` name.
+    /// Ends the verdicts that depend on one of these clients, if that client has changed. A verdict
+    /// depends on clients that exist and have a pool, and never on the absence of one: the client
+    /// that the token is validated for, and those that `aud` and `sdkClientId` name.
     pub(super) fn renew_changed(&mut self, before: &[Option<Arc<SdkClient>>]) {
         for old in before.iter().flatten() {
             let Ok(pool) = old.live_pool() else { continue };

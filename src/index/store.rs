@@ -350,7 +350,7 @@ impl Indexed for crd::Revocation {
         }
     }
 
-    /// A new one, or an edited one. Of its status, that of this generation is the last news.
+    /// A new one, or an edited one: status does not describe this generation yet.
     fn is_awaited(&self) -> bool {
         let observed = self.status.as_ref().and_then(|status| status.observed_generation);
         observed.is_none() || observed != self.metadata.generation

@@ -115,7 +115,7 @@ catalog! {
     INDEX_AGE = "anon_index_age_seconds", Gauge, ["kind"], EveryReplica,
         "How long the replica has received nothing from the API server about this kind, in seconds. The API server sends something about every minute. The replica answers from what it knew by then, until `--max-staleness`. Not exposed before the kind has been listed";
     ADMISSION_REVIEWS = "anon_admission_reviews", Counter, ["kind", "verdict"], EveryReplica,
-        "Reviews of the [admission webhook](admission.md) by kind and verdict: `allowed`, `warned`, `rejected`, or `unchecked` because the replica had not read all objects, or not this one; those are allowed";
+        "Reviews of the [admission webhook](admission.md) by kind and verdict: `allowed`, `warned`, `rejected`, or `unchecked` because the replica had not listed all objects, had lost contact with the API server, or could not read the object; those are allowed";
     TLS_CERTIFICATES = "anon_tls_certificates", Counter, ["listener", "outcome"], EveryReplica,
         "Certificates for TLS that were read for a listener (`public` or `webhook`), by outcome: `loaded`, or `rejected` because the pair is unreadable, does not belong together or is not valid now; the previous one remains in use, and the log has the reason";
     TLS_CERTIFICATE_EXPIRY = "anon_tls_certificate_expiry_timestamp_seconds", Gauge, ["listener"], EveryReplica,

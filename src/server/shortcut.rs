@@ -1,6 +1,6 @@
-//! What a listener serves. Most requests are handled by the [`Router`]; those to the endpoints that
-//! backends and gateways ask about every request of theirs, without it: its boxes and copies would
-//! take longer than the answer, which most often is in memory.
+//! What a listener serves. Most requests are handled by the [`Router`]. Those to the endpoints that
+//! backends and gateways call for each of their own requests bypass it: its allocations and copies
+//! would take longer than the response, which usually comes from memory.
 
 use std::pin::pin;
 use std::sync::Arc;

@@ -215,7 +215,7 @@ fn validators(installation: &Installation, now: Timestamp) -> Check {
             some(&silent)
         ),
         format!(
-            "A replica that does not renew its Lease stops answering, and rotations and Revocations wait for it for a while. If its Pod is certainly gone, delete the Lease: `kubectl -n {namespace} delete lease NAME`."
+            "A replica that does not renew its Lease stops answering. Rotations and Revocations wait for it until the Lease has expired. If its Pod no longer exists, delete the Lease: `kubectl -n {namespace} delete lease NAME`."
         ),
     )
 }

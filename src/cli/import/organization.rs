@@ -221,7 +221,7 @@ impl Import<'_> {
         let id = text(client, "/id")?;
         let uuid = Uuid::parse_str(id).ok().filter(|uuid| uuid.get_version_num() != 5);
         let Some(uuid) = uuid else {
-            self.imported.note(source, "id", format!("not carried over, because `{id}` is not a UUID of another version than 5: change the clientId in the application"));
+            self.imported.note(source, "id", format!("not carried over, because `{id}` is not a UUID, or is one of version 5, which is reserved for derived ids: change the clientId in the application"));
             return None;
         };
         let id = uuid.hyphenated().to_string();
@@ -372,7 +372,7 @@ mod tests {
         # userPool/users hosted: the signing key is not carried over: backends have to request new tokens
         # userPool/customers authorization.jwksUri: prefer oidc with the issuer of your identity provider (`kubectl anon import oidc`); if the key set has private keys, use provided
         # sdkClient/backend auth.secret: the API key is not carried over: the new one is in Secret `backend-anon`
-        # sdkClient/backend id: not carried over, because `backend` is not a UUID of another version than 5: change the clientId in the application
+        # sdkClient/backend id: not carried over, because `backend` is not a UUID, or is one of version 5, which is reserved for derived ids: change the clientId in the application
         ");
     }
 

@@ -46,7 +46,7 @@ Examples:
 pub enum Revoke {
     /// Revoke signing keys of a UserPool, or API keys of an SdkClient
     Key(KeyArgs),
-    /// Revoke a token or an API key that is at hand
+    /// Revoke a token or an API key, given its text
     Token(TokenArgs),
     /// Revoke all tokens of users, including future ones
     User(UserArgs),

@@ -37,7 +37,7 @@ pub fn pool_keys(pool: &UserPool, keys: &Keys<'_>, now: Timestamp) -> anyhow::Re
         effects.push("The operator destroys the keys, and a new key signs immediately. Anyone who verifies tokens with a cached key set rejects its tokens until the set is fetched again.".to_owned());
     } else {
         effects
-            .push("Whoever issues the tokens has to sign with another key from now on.".to_owned());
+            .push("The issuer of the tokens has to sign with another key from now on.".to_owned());
     }
     Ok(Plan {
         stem: format!("key-{name}"),

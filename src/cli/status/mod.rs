@@ -21,7 +21,7 @@ use view::Status;
 
 /// Help text below the options.
 pub const EXAMPLES: &str = "\
-What you may not read is left out, and named at the end. Values of API keys are never shown.
+Kinds that you may not list are omitted, and named at the end. Values of API keys are never shown.
 
 Examples:
   # everything in a namespace

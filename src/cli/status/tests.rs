@@ -43,7 +43,7 @@ fn an_organization_is_a_tree() {
     ├── organization/default  Accepted
     ├── userpool/partners  provided  JwksSecretUnusable
     │   ├── Secret `idp` has no entry `jwks.json`
-    │   └── what to do: There is nothing to read where `secretRef` points. The message is the same whether Secret, label or entry is missing. The keys are withdrawn. Create the Secret that the message describes, with label `anon.dev/use: jwks`.
+    │   └── what to do: The entry that `secretRef` refers to cannot be read. The message is the same whether Secret, label or entry is missing. The keys are withdrawn. Create the Secret that the message describes, with label `anon.dev/use: jwks`.
     ├── userpool/users  hosted  KeysPublished
     │   ├── signing key kWd7mLcFrQbJ8Xo-retired ES256  Retiring  created 60d ago, removed in 90d
     │   ├── signing key zJ1h9hPMqTqlQTcLd8TFnGjR ES256  Active  active for 2d, next rotation in 28d

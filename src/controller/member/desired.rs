@@ -61,7 +61,7 @@ pub fn readiness(member: &Member) -> Readiness {
     } else {
         Readiness::new(
             ReadyReason::Accepted,
-            format!("role {role}; no Kubernetes identity is named"),
+            format!("role {role}; no Kubernetes identity is specified"),
         )
     }
 }

@@ -369,7 +369,9 @@ fn event(change: &Change) -> EventNote {
     match change {
         Change::Published(kid) => EventNote::new(
             EventReason::KeyPublished,
-            format!("published key {kid}; it signs once every verifier can have loaded it"),
+            format!(
+                "published key {kid}; it starts to sign once every verifier has had time to load it"
+            ),
         ),
         Change::Activated(kid) => {
             EventNote::new(EventReason::KeyActivated, format!("key {kid} signs from now on"))

@@ -55,7 +55,7 @@ names! {
         SdkClient "both types";
     }
     PasswordSecretUnusable = Reconciling {
-        /// There is no text to read where `passwordSecretRef` points. The message is the same
+        /// The text that `passwordSecretRef` refers to cannot be read. The message is the same
         /// whether Secret, label or entry is missing. The member cannot log in with a password, and
         /// its sessions have ended. Create the Secret that the message describes, with label
         /// `anon.dev/use: password`.
@@ -102,7 +102,7 @@ names! {
         UserPool "`hosted`";
     }
     JwksSecretUnusable = Reconciling {
-        /// There is nothing to read where `secretRef` points. The message is the same whether
+        /// The entry that `secretRef` refers to cannot be read. The message is the same whether
         /// Secret, label or entry is missing. The keys are withdrawn. Create the Secret that the
         /// message describes, with label `anon.dev/use: jwks`.
         UserPool "`provided`";
@@ -183,9 +183,10 @@ names! {
         /// enforce it. Or its target does not exist, and it was created less than ten seconds ago: both
         /// may be part of the same commit. Wait; after ten seconds, the message names the Pods that are
         /// behind.
-        /// A replica that is gone without having deleted its Lease is still expected until it has
-        /// been silent for `--max-staleness` and a minute. If its Pod is certainly gone, delete its
-        /// Lease `anon-validator-<pod>`.
+        /// A replica that ended without deleting its Lease is waited for until about a minute after
+        /// its Pod is deleted; if the Pod cannot be checked, until it has been silent for
+        /// `--max-staleness` and a minute. If you are sure that it has ended, delete its Lease
+        /// `anon-validator-<pod>`.
         Revocation;
     }
     NoMatch = Stalled {

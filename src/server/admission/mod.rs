@@ -1,9 +1,9 @@
 //! The admission webhook: `POST /admission/conflicts`, on a listener of its own.
 //!
 //! kube-apiserver asks before it stores an object of the operator's kinds. The answer comes from the
-//! index alone, without I/O, and nothing is written. The webhook only spares people a detour: what
-//! it does not see (another object that is created at the same time, a webhook that is down) the
-//! controllers report in status, and no decision about credentials depends on it.
+//! index alone, without I/O, and nothing is written. The webhook only reports conflicts earlier: the
+//! controllers report in status those that it misses (an object that is created at the same time, a
+//! write while the webhook is down), and no decision about credentials depends on it.
 
 mod review;
 mod rules;
@@ -45,9 +45,9 @@ pub struct AdmissionState {
     pub metrics: Arc<Metrics>,
 }
 
-/// How long ago every watch may have been heard of at most: three bookmarks. Longer ago, the duplicate
-/// may have been deleted, and a write must not be rejected because of what is not known. Requests
-/// with credentials are answered for longer, because there the doubt is the other way around.
+/// The maximum time since any watch was last heard of: three bookmarks. After that, the duplicate may
+/// have been deleted, and a write must not be rejected because of outdated data. Credentials are
+/// validated for longer: an outage of the API server must not lock everyone out.
 const RECENT: Duration = Duration::from_mins(3);
 
 /// The routes of the webhook.
@@ -68,7 +68,9 @@ async fn answer(State(state): State<AdmissionState>, body: Bytes) -> Response {
     let verdict = if state.reader.is_ready() && state.reader.applied().heard_within(RECENT) {
         rules::decide(&state.reader, &review.request)
     } else {
-        Verdict::unchecked("the operator has not read all objects, or not lately")
+        Verdict::unchecked(
+            "the operator has not listed all objects yet, or has lost contact with the API server",
+        )
     };
     let kind = Kind::ALL.map(Kind::as_str).into_iter().find(|it| *it == review.request.kind.kind);
     state.metrics.admission_reviewed(kind.unwrap_or("other"), verdict.as_str());

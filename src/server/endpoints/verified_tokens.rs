@@ -5,7 +5,7 @@
 //! was read together with that context, before the verification, so a change that comes during the
 //! verification ends the entry before it is inserted. An entry answers only while its generation is
 //! current, from the time of its verification until the time at which the token would no longer be
-//! valid. What a request may do with the result, the endpoint decides after each hit.
+//! valid. After each hit, the endpoint decides what the request may do with the result.
 //!
 //! Only valid tokens are held, by their SHA-256 and the client, and not as text. When the memory
 //! is full, the organization that takes the most gives way: with n organizations, none of them loses

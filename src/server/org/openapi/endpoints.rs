@@ -78,7 +78,7 @@ pub fn forward_auth(method: &str, inactive: &impl Fn(&str, u16) -> Value) -> Val
     json!({
         "operationId": format!("Authorize{}", sentence(&method.to_lowercase())),
         "summary": "Allow or reject the original request of a gateway",
-        "description": "For nginx `auth_request`, Caddy `forward_auth`, Traefik ForwardAuth, HAProxy and Envoy `ext_authz` over HTTP. The gateway's configuration sets the path; `/-/` and anything else may follow the clientId, and is ignored. Every method is accepted, also those that this document cannot describe; the query, the body, and all headers but `Authorization` are ignored. Of responses to HEAD, the body is left out.",
+        "description": "For nginx `auth_request`, Caddy `forward_auth`, Traefik ForwardAuth, HAProxy and Envoy `ext_authz` over HTTP. The gateway's configuration sets the path; `/-/` and anything else may follow the clientId, and is ignored. Every method is accepted, including those that this document cannot describe; the query, the body, and all headers but `Authorization` are ignored. Responses to HEAD have no body.",
         "security": [{ "bearer": [] }],
         "responses": {
             "200": { "description": "Allowed; the headers identify the caller", "headers": headers },
