@@ -87,7 +87,7 @@ pub fn routes(
     if let Some(state) = api {
         let limiter = limiter("api", limits, &state.metrics);
         let frame = Frame::new(limiter, state.metrics.requests("org"));
-        let routes = org::routes(&state.platform.allowed_origins);
+        let routes = org::routes(&state.platform.settings.allowed_origins);
         let routes = routes.method_not_allowed_fallback(error::no_such_method).layer(frame);
         router = router.merge(routes.with_state(state));
     }

@@ -4,9 +4,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kube::Client;
-use kube::api::{GetParams, ListParams, Request};
-use serde::Deserialize;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, ListParams};
+use kube::core::PartialObjectMeta;
+use kube::{Client, Resource as _, ResourceExt as _};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -14,10 +15,12 @@ use crate::domain::scope::Scope;
 use crate::index::Index;
 use crate::index::terminating::NamespaceState;
 use crate::kube_ext::error::short;
+use crate::kube_ext::pages::Pages;
+use crate::kube_ext::tolerant::{Lean, Tolerant};
 
-const NAMESPACES: &str = "/api/v1/namespaces";
-/// The number of namespaces on a page of the list.
-const PAGE_LIMIT: u32 = 500;
+/// A namespace, whatever its metadata.
+type Found = Tolerant<PartialObjectMeta<Namespace>, Lean>;
+
 /// The timeout of a request to the API server.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// After which time a namespace that is being deleted, or that could not be read, is read again.
@@ -25,9 +28,10 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Follows the deletion of namespaces until dropped.
 pub async fn drive(client: Client, index: &Index) {
+    let api = Api::all(client);
     index.kinds_listed().await;
     let terminating = loop {
-        match terminating(&client, index.scope()).await {
+        match terminating(&api, index.scope()).await {
             Ok(terminating) => break terminating,
             Err(error) => {
                 warn!(%error, "failed to list namespaces; this replica is not ready until that succeeds");
@@ -46,7 +50,7 @@ pub async fn drive(client: Client, index: &Index) {
             // Collected before the namespace is read, so that the response is newer than these
             // deletions.
             let withdrawn = index.withdrawn_in(&namespace);
-            match read(&client, &namespace).await {
+            match read(&api, &namespace).await {
                 Ok(found) => wait |= index.settle(&namespace, &found, &withdrawn),
                 Err(error) => {
                     wait = true;
@@ -61,88 +65,41 @@ pub async fn drive(client: Client, index: &Index) {
     }
 }
 
-/// A page of namespaces. Not kube's types, because a field that is not needed must not make the
-/// whole list unreadable.
-#[derive(Deserialize)]
-struct Page {
-    #[serde(default)]
-    metadata: PageMeta,
-    items: Vec<Namespace>,
-}
-
-#[derive(Default, Deserialize)]
-struct PageMeta {
-    #[serde(default, rename = "continue")]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Namespace {
-    metadata: Meta,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Meta {
-    name: String,
-    #[serde(default)]
-    creation_timestamp: Option<String>,
-    #[serde(default)]
-    deletion_timestamp: Option<String>,
-}
-
 /// The namespaces that are being deleted. A Role allows to read its own namespace, and not to list all
 /// of them.
-async fn terminating(client: &Client, scope: &Scope) -> Result<Vec<String>, String> {
-    if scope.namespaces().is_empty() {
-        return list(client).await;
-    }
+async fn terminating(api: &Api<Found>, scope: &Scope) -> Result<Vec<String>, String> {
     let mut terminating = Vec::new();
+    if scope.namespaces().is_empty() {
+        let mut pages = Pages::new(api, ListParams::default());
+        let mut take = |found: Found| {
+            if state(Some(&found)) == NamespaceState::Terminating {
+                terminating.push(found.name_any());
+            }
+        };
+        while answer(pages.next(&mut take)).await? {}
+    }
     for namespace in scope.namespaces() {
-        if read(client, namespace).await? == NamespaceState::Terminating {
+        if read(api, namespace).await? == NamespaceState::Terminating {
             terminating.push(namespace.clone());
         }
     }
     Ok(terminating)
 }
 
-/// Those in the whole cluster.
-async fn list(client: &Client) -> Result<Vec<String>, String> {
-    let mut parameters = ListParams::default().limit(PAGE_LIMIT);
-    let mut terminating = Vec::new();
-    loop {
-        let request = Request::new(NAMESPACES).list_metadata(&parameters);
-        let request = request.map_err(|error| error.to_string())?;
-        let page: Page = answer(client.request(request)).await?;
-        let named = page.items.into_iter().map(|namespace| namespace.metadata);
-        let going = named.filter(|metadata| metadata.deletion_timestamp.is_some());
-        terminating.extend(going.map(|metadata| metadata.name));
-        match page.metadata.next.filter(|token| !token.is_empty()) {
-            Some(token) => parameters = parameters.continue_token(&token),
-            None => return Ok(terminating),
-        }
-    }
-}
-
 /// Reads one namespace. Without a resourceVersion, the server responds with its most recent state
 /// and never from a stale cache.
-async fn read(client: &Client, name: &str) -> Result<NamespaceState, String> {
-    let request = Request::new(NAMESPACES).get_metadata(name, &GetParams::default());
-    let request = request.map_err(|error| error.to_string())?;
-    let found = async {
-        match client.request::<Namespace>(request).await {
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
-            found => found.map(Some),
-        }
-    };
-    Ok(match answer(found).await? {
+async fn read(api: &Api<Found>, name: &str) -> Result<NamespaceState, String> {
+    Ok(state(answer(api.get_opt(name)).await?.as_ref()))
+}
+
+fn state(found: Option<&Found>) -> NamespaceState {
+    match found.map(Found::meta) {
         None => NamespaceState::Gone,
-        Some(found) if found.metadata.deletion_timestamp.is_some() => NamespaceState::Terminating,
-        Some(found) => {
-            let created = found.metadata.creation_timestamp.and_then(|time| time.parse().ok());
-            NamespaceState::Living(created)
+        Some(metadata) if metadata.deletion_timestamp.is_some() => NamespaceState::Terminating,
+        Some(metadata) => {
+            NamespaceState::Living(metadata.creation_timestamp.as_ref().map(|created| created.0))
         }
-    })
+    }
 }
 
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
@@ -157,13 +114,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_of_any_metadata_is_read() {
+    fn any_metadata_can_be_read() {
         let fields = format!("{}1{}", "{\"f\":".repeat(300), "}".repeat(300));
-        let text = format!(
-            r#"{{"items": [{{"metadata": {{"name": "a", "deletionTimestamp": "9999-12-31T23:59:59Z",
-                "managedFields": [{{"time": "9999-12-31T23:59:59Z", "fieldsV1": {fields}}}]}}}}]}}"#
-        );
-        let page: Page = serde_json::from_str(&text).unwrap();
-        assert_eq!(page.items[0].metadata.name, "a");
+        let found = |times: &str| {
+            let text = format!(
+                r#"{{"metadata": {{"name": "a", {times} "managedFields": [{{"fieldsV1": {fields}}}]}}}}"#
+            );
+            state(Some(&Found::parse(&text).unwrap()))
+        };
+        let (created, far) = ("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+        let living = found(&format!(r#""creationTimestamp": "{created}","#));
+        assert_eq!(living, NamespaceState::Living(created.parse().ok()));
+        let unknown = found(&format!(r#""creationTimestamp": "{far}","#));
+        assert_eq!(unknown, NamespaceState::Living(None));
+        let terminating = found(&format!(r#""deletionTimestamp": "{far}","#));
+        assert_eq!(terminating, NamespaceState::Terminating);
+        assert_eq!(state(None), NamespaceState::Gone);
     }
 }

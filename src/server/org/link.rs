@@ -70,7 +70,7 @@ pub async fn url(
     caller: Caller,
     Query(query): Query<LinkQuery>,
 ) -> Result<Reply<LinkUrl>, ApiError> {
-    let base = state.platform.link_url.as_deref().ok_or_else(|| {
+    let base = state.platform.settings.link_url.as_deref().ok_or_else(|| {
         ApiError::not_found("link URLs are not enabled: the operator runs without `--link-url`")
     })?;
     let mut link = Link(Vec::new());

@@ -79,7 +79,7 @@ async fn log_in(
     body: Login,
 ) -> Result<Reply<LoginSession>, ApiError> {
     state.reader.answers()?;
-    let peer = rate_limit::peer(extensions, headers, state.platform.proxy_hops);
+    let peer = rate_limit::peer(extensions, headers, state.platform.settings.proxy_hops);
     let began = Instant::now();
     let organization = body.organization_id.as_deref();
     let mut hint = "wrong e-mail address or password, or the member may not log in";

@@ -21,6 +21,7 @@ pub mod members;
 pub mod openapi;
 mod organization;
 mod passwords;
+mod propagation;
 mod rate_limit;
 mod reservation;
 mod resources;
@@ -36,19 +37,16 @@ mod user_pools;
 use std::io;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
-use kube::{Client, ResourceExt};
+use kube::Client;
 
 use super::ValidatorState;
-use crate::crd::{CustomKind, Kind};
 use crate::domain::client::Origin;
-use crate::domain::credential::ApiKey;
 use crate::domain::operation::Operation;
 use crate::names;
-use crate::replicas::tracker::{ReplicaTracker, Write};
+use crate::replicas::tracker::ReplicaTracker;
 use passwords::Passwords;
 use rate_limit::Limits;
 pub use route::Route;
@@ -99,20 +97,8 @@ pub struct Platform {
     limits: Limits,
     /// The accepted audiences of Kubernetes tokens.
     audiences: Vec<String>,
-    /// Base URL of Link, if configured.
-    link_url: Option<String>,
-    /// Whether sign-up is allowed.
-    allow_sign_up: bool,
-    /// The namespace with password hashes and records of sign-ups.
-    operator_namespace: String,
-    /// How many proxies in front of us are trusted to report the client's address.
-    proxy_hops: usize,
-    /// The origins of web pages that may use the API.
-    pub allowed_origins: Vec<Origin>,
-    /// Name of this replica.
-    identity: String,
-    /// Tracks the other replicas.
-    replicas: Option<Arc<ReplicaTracker>>,
+    /// What the process was started with.
+    pub settings: PlatformSettings,
 }
 
 /// Settings of a [`Platform`].
@@ -150,50 +136,8 @@ impl Platform {
             client,
             limits: Limits::new(Arc::clone(&validator.metrics)),
             audiences: vec![public_url, names::MANAGER.to_owned()],
-            link_url: settings.link_url,
-            allow_sign_up: settings.allow_sign_up,
-            operator_namespace: settings.operator_namespace,
-            proxy_hops: settings.proxy_hops,
-            allowed_origins: settings.allowed_origins,
-            identity: settings.identity,
-            replicas: settings.replicas,
+            settings,
         })
-    }
-}
-
-/// How long a reply waits until this replica has applied a write.
-const LOCAL_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long it then waits for the others. Short, because a replica that was killed is waited for
-/// until its Lease is removed.
-const REMOTE_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Waits, bounded, until a write is visible: in this replica, and in the others.
-async fn wait_until_visible<K: CustomKind>(state: &ApiState, object: &impl ResourceExt) {
-    let write = Write {
-        kind: K::KIND,
-        namespace: object.namespace().unwrap_or_default(),
-        resource_version: object.resource_version().unwrap_or_default(),
-        at: Instant::now(),
-    };
-    state.reader.wait_for(K::KIND, &write.namespace, &write.resource_version, LOCAL_TIMEOUT).await;
-    if let Some(replicas) = &state.platform.replicas {
-        replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
-    }
-}
-
-/// Waits, bounded, until a key whose hash was written into a spec may be used: the leader copies it
-/// to status, and the replicas learn of that.
-async fn accepted(state: &ApiState, namespace: &str, key: &ApiKey) {
-    state.reader.wait_for_key(&key.hash(), LOCAL_TIMEOUT).await;
-    let applied = state.reader.applied().version(Kind::SdkClient, namespace);
-    if let (Some(replicas), Some(version)) = (&state.platform.replicas, applied) {
-        let write = Write {
-            kind: Kind::SdkClient,
-            namespace: namespace.to_owned(),
-            resource_version: version.to_string(),
-            at: Instant::now(),
-        };
-        replicas.wait_elsewhere(&state.platform.identity, &write, REMOTE_TIMEOUT).await;
     }
 }
 

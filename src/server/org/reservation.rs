@@ -37,7 +37,7 @@ const TRIES: u32 = 3;
 
 /// A namespace that the operator has created.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WorkerSlot {
+pub struct ReservedNamespace {
     /// The name of the namespace.
     pub namespace: String,
     /// The uid of the namespace. One that was deleted and re-created has another uid.
@@ -45,17 +45,17 @@ pub struct WorkerSlot {
 }
 
 /// The namespace that an earlier request with this key has reserved, if there was one.
-pub async fn find(state: &ApiState, key: &str) -> Result<Option<WorkerSlot>, ApiError> {
-    Ok(read(&secrets(state), key).await?.as_ref().and_then(place))
+pub async fn find(state: &ApiState, key: &str) -> Result<Option<ReservedNamespace>, ApiError> {
+    Ok(read(&secrets(state), key).await?.as_ref().and_then(reserved))
 }
 
 /// The namespace that an earlier request with this key has reserved, or else a new one.
-pub async fn take(state: &ApiState, key: &str) -> Result<WorkerSlot, ApiError> {
+pub async fn take(state: &ApiState, key: &str) -> Result<ReservedNamespace, ApiError> {
     let secrets = secrets(state);
     for _ in 0..TRIES {
         let found = settled(&secrets, key).await?;
-        if let Some(place) = found.as_ref().and_then(place) {
-            return Ok(place);
+        if let Some(namespace) = found.as_ref().and_then(reserved) {
+            return Ok(namespace);
         }
         let namespace = random_name();
         let version = found.and_then(|abandoned| abandoned.resource_version());
@@ -66,7 +66,7 @@ pub async fn take(state: &ApiState, key: &str) -> Result<WorkerSlot, ApiError> {
         let version = begun.resource_version();
         let complete = record(key, &namespace, Some(&uid), version);
         if write(&secrets, &complete).await?.is_some() {
-            return Ok(WorkerSlot { namespace, uid });
+            return Ok(ReservedNamespace { namespace, uid });
         }
     }
     Err(ApiError::unavailable("the same sign-up is already in progress; try again"))
@@ -82,7 +82,7 @@ async fn settled(secrets: &Api<Tolerant<Secret>>, key: &str) -> Result<Option<Se
     let mut found = read(secrets, key).await?;
     for _ in 0..MAX_POLLS {
         match &found {
-            Some(record) if place(record).is_none() => sleep(POLL_INTERVAL).await,
+            Some(record) if reserved(record).is_none() => sleep(POLL_INTERVAL).await,
             _ => break,
         }
         found = read(secrets, key).await?;
@@ -127,7 +127,7 @@ async fn create(state: &ApiState, name: &str) -> Result<String, ApiError> {
 }
 
 fn secrets(state: &ApiState) -> Api<Tolerant<Secret>> {
-    Api::namespaced(state.platform.client.clone(), &state.platform.operator_namespace)
+    Api::namespaced(state.platform.client.clone(), &state.platform.settings.operator_namespace)
 }
 
 fn random_name() -> String {
@@ -156,12 +156,12 @@ fn record(key: &str, namespace: &str, uid: Option<&str>, version: Option<String>
 }
 
 /// The namespace in a complete record.
-fn place(record: &Secret) -> Option<WorkerSlot> {
+fn reserved(record: &Secret) -> Option<ReservedNamespace> {
     let text = |name: &str| {
         let ByteString(bytes) = record.data.as_ref()?.get(name)?;
         String::from_utf8(bytes.clone()).ok().filter(|text| !text.is_empty())
     };
-    Some(WorkerSlot { namespace: text(NAMESPACE)?, uid: text(UID)? })
+    Some(ReservedNamespace { namespace: text(NAMESPACE)?, uid: text(UID)? })
 }
 
 #[cfg(test)]
@@ -169,12 +169,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_record_with_a_uid_names_a_place() {
-        assert_eq!(place(&record("k", "anon-org-1", None, None)), None);
+    fn only_a_record_with_a_uid_names_a_namespace() {
+        assert_eq!(reserved(&record("k", "anon-org-1", None, None)), None);
         let complete = record("k", "anon-org-1", Some("u"), None);
-        let expected = WorkerSlot { namespace: "anon-org-1".into(), uid: "u".into() };
-        assert_eq!(place(&complete), Some(expected));
-        assert_eq!(place(&Secret::default()), None);
+        let expected = ReservedNamespace { namespace: "anon-org-1".into(), uid: "u".into() };
+        assert_eq!(reserved(&complete), Some(expected));
+        assert_eq!(reserved(&Secret::default()), None);
     }
 
     #[test]

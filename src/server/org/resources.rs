@@ -10,10 +10,10 @@ use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, P
 use serde_json::{Map, Value, json};
 use tracing::warn;
 
-use super::audit;
 use super::caller::Caller;
 use super::gitops::{Force, deletable, ensure_not_externally_managed};
 use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
+use super::{audit, propagation};
 use crate::crd::CustomKind;
 use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
 use crate::index::Reader;
@@ -138,7 +138,7 @@ pub async fn create<K: CustomKind>(
         let created = api.create(&parameters(), &Tolerant::new(object.clone())).await;
         match readable(created) {
             Ok(made) => {
-                wait_until_visible(state, &made).await;
+                propagation::written::<K>(state, &made).await;
                 return Ok(made);
             }
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
@@ -212,7 +212,7 @@ pub async fn patch_with<K: CustomKind>(
         async move { readable(api.patch(name, &parameters, &patch).await) }
     };
     let patched = basis.write(write).await?;
-    wait_until_visible(state, &patched).await;
+    propagation::written::<K>(state, &patched).await;
     Ok(patched)
 }
 
@@ -284,7 +284,7 @@ pub async fn delete<K: CustomKind>(
     let left = Basis::new(api, object, |_| true).write(|now| delete_now(api, now)).await?;
     // Without finalizers it is deleted already, and the watch reports that.
     if let Some(object) = left {
-        super::wait_until_visible::<K>(state, &object).await;
+        propagation::written::<K>(state, &object).await;
     }
     Ok(())
 }
@@ -307,11 +307,6 @@ async fn delete_now<K: CustomKind>(
         read.resource_version = readable(patched)?.resource_version();
     }
     api::delete_exactly(api, &read, DeleteParams::background()).await
-}
-
-/// Waits, bounded, until the written object is visible in all replicas.
-pub async fn wait_until_visible<K: CustomKind>(state: &ApiState, object: &K) {
-    super::wait_until_visible::<K>(state, object).await;
 }
 
 /// The error response for an error of the API server.

@@ -17,7 +17,7 @@ use super::gitops::Force;
 use super::list::{List, Range};
 use super::resources::{self, ById, namespaced_api};
 use super::route::{Reply, changed, reply};
-use super::{accepted, audit, user_pools};
+use super::{audit, propagation, user_pools};
 use crate::clock::to_show;
 use crate::crd;
 use crate::domain::credential::ApiKey;
@@ -182,7 +182,7 @@ pub async fn create(
             resources::patch(&state, &namespaced_api(&state, &caller), &client, change).await?;
     }
     if let Some(key) = &key {
-        accepted(&state, &caller.namespace, key).await;
+        propagation::key_accepted(&state, &caller.namespace, key).await;
     }
     audit::object(&id_of(&caller, &client));
     Ok(reply(show(&caller, &client, key.as_ref())))
@@ -341,7 +341,7 @@ pub async fn rotate(
     let hashes: Vec<_> = rotated.into_iter().map(crd::ApiKeyHash::from).collect();
     let change = json!({"service": {"apiKey": {"hashes": hashes}}});
     let client = resources::patch(&state, &id.api, &client, change).await?;
-    accepted(&state, &caller.namespace, &key).await;
+    propagation::key_accepted(&state, &caller.namespace, &key).await;
     Ok(reply(show(&caller, &client, Some(&key))))
 }
 

@@ -7,6 +7,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tracing::warn;
 
+use super::propagation;
 use crate::crd;
 use crate::domain::credential::SessionToken;
 use crate::domain::ids::{ObjectName, PasswordId};
@@ -110,7 +111,7 @@ async fn change(
     match on_conflict(ATTEMPTS, attempt).await {
         Ok(None) => Ok(false),
         Ok(Some(written)) => {
-            super::wait_until_visible::<crd::Member>(state, &written).await;
+            propagation::written::<crd::Member>(state, &written).await;
             Ok(true)
         }
         Err(error) if is_conflict(&error) => {

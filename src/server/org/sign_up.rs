@@ -25,9 +25,9 @@ use serde_json::json;
 use super::fields::{Email, Name, NewPassword};
 use super::idempotency::slug;
 use super::organization::Organization;
-use super::reservation::{self, WorkerSlot};
+use super::reservation::{self, ReservedNamespace};
 use super::route::{Reply, reply};
-use super::{audit, rate_limit, resources};
+use super::{audit, propagation, rate_limit, resources};
 use crate::crd;
 use crate::domain::digest::short_hex;
 use crate::domain::ids::{OrganizationId, PasswordId};
@@ -107,20 +107,20 @@ pub async fn sign_up(
     headers: HeaderMap,
     JsonBody(body): JsonBody<OrganizationCreate>,
 ) -> Result<Reply<Organization>, ApiError> {
-    if !state.platform.allow_sign_up {
+    if !state.platform.settings.allow_sign_up {
         return Err(ApiError::forbidden(
             "sign-up is disabled; ask your platform administrator to create the organization",
         ));
     }
     state.reader.answers()?;
     let wish = Wish::read(body)?;
-    let peer = rate_limit::peer(&extensions, &headers, state.platform.proxy_hops);
+    let peer = rate_limit::peer(&extensions, &headers, state.platform.settings.proxy_hops);
     state.platform.limits.sign_up(peer)?;
     let minute = state.clock.now().as_second() / 60;
     // These exist only if the same request was made before.
     for key in [wish.key(minute - 1), wish.key(minute)] {
-        if let Some(place) = reservation::find(&state, &key).await?
-            && let Some(reply) = complete(&state, &wish, &place).await?
+        if let Some(reserved) = reservation::find(&state, &key).await?
+            && let Some(reply) = complete(&state, &wish, &reserved).await?
         {
             return Ok(reply);
         }
@@ -128,8 +128,8 @@ pub async fn sign_up(
     state.platform.limits.sign_up_email(&Member::login_name(&wish.email))?;
     let random = uuid::Uuid::new_v4().simple().to_string();
     for key in [wish.key(minute), random] {
-        let place = reservation::take(&state, &key).await?;
-        if let Some(reply) = complete(&state, &wish, &place).await? {
+        let reserved = reservation::take(&state, &key).await?;
+        if let Some(reply) = complete(&state, &wish, &reserved).await? {
             return Ok(reply);
         }
     }
@@ -142,16 +142,16 @@ pub async fn sign_up(
 async fn complete(
     state: &ApiState,
     wish: &Wish,
-    place: &WorkerSlot,
+    reserved: &ReservedNamespace,
 ) -> Result<Option<Reply<Organization>>, ApiError> {
     let refused = |error: kube::Error| resources::refused(&error);
-    let (client, namespace) = (&state.platform.client, place.namespace.as_str());
-    if pending(state, place).await?.is_none() {
+    let (client, namespace) = (&state.platform.client, reserved.namespace.as_str());
+    if pending(state, reserved).await?.is_none() {
         return Ok(None);
     }
     let mut member = wish.member(namespace);
     let parsed = validate::member(&member).map_err(|_| ApiError::internal())?;
-    let id = PasswordId::derive(&["sign-up", &place.uid]);
+    let id = PasswordId::derive(&["sign-up", &reserved.uid]);
     if !state.platform.passwords.claim(&parsed, id, wish.password.expose()).await? {
         return Ok(None);
     }
@@ -168,15 +168,15 @@ async fn complete(
     let member = members.read(&member.name_any()).await.map_err(refused)?;
 
     // From now on the leader no longer deletes the namespace as incomplete, but it may have before.
-    let Some(mut pending_now) = pending(state, place).await? else { return Ok(None) };
+    let Some(mut pending_now) = pending(state, reserved).await? else { return Ok(None) };
     if pending_now {
-        let done = json!({"metadata": {"uid": place.uid, "labels": {names::SIGN_UP: null}}});
+        let done = json!({"metadata": {"uid": reserved.uid, "labels": {names::SIGN_UP: null}}});
         let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> = Api::all(client.clone());
         let done = Patch::Merge(done);
         let done = namespaces.patch(namespace, &resources::patching(), &done).await;
         // A concurrent identical request may have removed the label first, so an error alone does
         // not mean that the label is still there.
-        match pending(state, place).await? {
+        match pending(state, reserved).await? {
             Some(now) => pending_now = now,
             None => return Ok(None),
         }
@@ -184,7 +184,7 @@ async fn complete(
             done.map_err(refused)?;
         }
     }
-    resources::wait_until_visible(state, &member).await;
+    propagation::written::<crd::Member>(state, &member).await;
     let id = OrganizationId::derive(namespace);
     audit::organization(id);
     Ok(Some(reply(Organization::of(namespace, spec, &[member]))))
@@ -192,13 +192,13 @@ async fn complete(
 
 /// Whether the sign-up of the namespace is still pending. `None` if the namespace has been or is
 /// being deleted, or is another one with the same name.
-async fn pending(state: &ApiState, place: &WorkerSlot) -> Result<Option<bool>, ApiError> {
+async fn pending(state: &ApiState, reserved: &ReservedNamespace) -> Result<Option<bool>, ApiError> {
     let namespaces: Api<Tolerant<PartialObjectMeta<Namespace>>> =
         Api::all(state.platform.client.clone());
-    let found = namespaces.get_opt(&place.namespace).await;
+    let found = namespaces.get_opt(&reserved.namespace).await;
     let found = found.map_err(|error| resources::refused(&error))?;
     let ours = found.filter(|found| {
-        found.meta().deletion_timestamp.is_none() && found.uid().as_ref() == Some(&place.uid)
+        found.meta().deletion_timestamp.is_none() && found.uid().as_ref() == Some(&reserved.uid)
     });
     Ok(ours.map(|found| found.labels().contains_key(names::SIGN_UP)))
 }
