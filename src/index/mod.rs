@@ -12,6 +12,7 @@ mod creation_times;
 mod delivery_secrets;
 mod generations;
 mod key_holders;
+pub mod own;
 mod ownership;
 pub mod ready;
 mod store;

@@ -147,9 +147,8 @@ fn target(
     let by_client = client.map(|id| by_client(state, own, &id)).transpose()?;
     let by_pool = pool
         .map(|id| {
-            let pool = UserPoolId::parse(&id).and_then(|id| state.reader.pool(id));
-            pool.filter(|pool| pool.organization == own)
-                .ok_or_else(|| ApiError::not_found("UserPool not found"))
+            let pool = state.reader.own::<UserPool>(own, &id);
+            pool.ok_or_else(|| ApiError::not_found("UserPool not found"))
         })
         .transpose()?;
     match (by_client, by_pool) {
@@ -164,10 +163,8 @@ fn target(
 }
 
 fn by_client(state: &ApiState, own: OrganizationId, id: &str) -> Result<Target, ApiError> {
-    let client = SdkClientId::parse(id)
-        .and_then(|id| state.reader.client(id))
-        .filter(|client| client.organization == own)
-        .ok_or_else(|| ApiError::not_found("SdkClient not found"))?;
+    let client = state.reader.own::<SdkClient>(own, id);
+    let client = client.ok_or_else(|| ApiError::not_found("SdkClient not found"))?;
     of_client(state, &client)
 }
 

@@ -15,8 +15,10 @@ use super::gitops::{Force, deletable, ensure_not_externally_managed};
 use super::idempotency::{fingerprint, is_repeat, names_for, says_the_same};
 use super::{audit, propagation};
 use crate::crd::CustomKind;
-use crate::domain::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
+use crate::domain;
+use crate::domain::ids::OrganizationId;
 use crate::index::Reader;
+use crate::index::own::Owned as _;
 use crate::kube_ext::api::{self, ReadExt as _, readable};
 use crate::kube_ext::error::short;
 use crate::kube_ext::pages;
@@ -43,12 +45,11 @@ impl ApiObject for crate::crd::Organization {
 }
 
 macro_rules! addressed {
-    ($($kind:ident by $id:ident in $lookup:ident),*) => {$(
+    ($($kind:ident as $owned:ty),*) => {$(
         impl ApiObject for crate::crd::$kind {
             fn named(reader: &Reader, caller: &Caller, id: &str) -> Option<String> {
-                let id = $id::parse(id)?;
-                audit::object(&id);
-                let own = reader.$lookup(id).filter(|it| it.organization == caller.organization);
+                audit::object(&<$owned>::parse(id)?);
+                let own = reader.own::<$owned>(caller.organization, id);
                 own.map(|it| it.name.name.clone())
             }
         }
@@ -56,9 +57,9 @@ macro_rules! addressed {
 }
 
 addressed!(
-    Member by MemberId in member,
-    UserPool by UserPoolId in pool,
-    SdkClient by SdkClientId in client
+    Member as domain::member::Member,
+    UserPool as domain::pool::UserPool,
+    SdkClient as domain::client::SdkClient
 );
 
 /// The object with the id in a path, which belongs to the caller's organization. It is read later,

@@ -18,7 +18,10 @@ use super::resources;
 use super::route::{Reply, reply};
 use crate::crd;
 use crate::crd::condition::{find, is_ready};
+use crate::domain::client::SdkClient;
 use crate::domain::ids::{MemberId, RevocationId, SdkClientId, UserPoolId};
+use crate::domain::member::Member;
+use crate::domain::pool::UserPool;
 use crate::domain::role::Role;
 use crate::server::body::JsonBody;
 use crate::server::{ApiError, ApiState};
@@ -185,8 +188,7 @@ fn spec(
     let name = match (&body.sdk_client_id, &body.user_pool_id, &body.member_id) {
         (Some(id), None, None) => {
             body.ensure_selects("sdkClientId", &["keyIds", "keysCreatedBefore"])?;
-            let client = SdkClientId::parse(id).and_then(|id| state.reader.client(id));
-            let client = client.filter(|client| client.organization == caller.organization);
+            let client = state.reader.own::<SdkClient>(caller.organization, id);
             let client = client.ok_or_else(|| unknown("sdkClientId"))?;
             if client.live_pool().is_ok() {
                 let message = "`sdkClientId` is a webapp client, which has no API key";
@@ -204,8 +206,7 @@ fn spec(
             let fields =
                 ["keyIds", "keysCreatedBefore", "appUserIds", "tokenIds", "tokensIssuedBefore"];
             body.ensure_selects("userPoolId", &fields)?;
-            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
-            let pool = pool.filter(|pool| pool.organization == caller.organization);
+            let pool = state.reader.own::<UserPool>(caller.organization, id);
             let name = pool.ok_or_else(|| unknown("userPoolId"))?.name.name.clone();
             if body.key_ids.is_some() || body.keys_created_before.is_some() {
                 ensure_admin(caller, "revoke signing keys")?;
@@ -223,8 +224,7 @@ fn spec(
         (None, None, Some(id)) => {
             body.ensure_selects("memberId", &["sessionsCreatedBefore"])?;
             ensure_admin(caller, "end the sessions of a member")?;
-            let member = MemberId::parse(id).and_then(|id| state.reader.member(id));
-            let member = member.filter(|member| member.organization == caller.organization);
+            let member = state.reader.own::<Member>(caller.organization, id);
             let name = member.ok_or_else(|| unknown("memberId"))?.name.name.clone();
             spec.member = body.sessions_created_before.map(|sessions_created_before| {
                 crd::RevokedSessions { name: name.clone(), sessions_created_before }

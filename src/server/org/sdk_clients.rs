@@ -22,6 +22,7 @@ use crate::clock::to_show;
 use crate::crd;
 use crate::domain::credential::ApiKey;
 use crate::domain::ids::{OrganizationId, UserPoolId};
+use crate::domain::pool;
 use crate::domain::role::Role;
 use crate::domain::rotation::DEFAULT_OVERLAP;
 use crate::domain::rotation::listed_keys::{self, MAX_LISTED, NoRoom};
@@ -211,8 +212,7 @@ async fn pool_name(
             "`authorization` creates a new pool; leave it or `kind.application.userPoolId` out",
         )),
         (Some(id), None) => {
-            let pool = UserPoolId::parse(id).and_then(|id| state.reader.pool(id));
-            let pool = pool.filter(|pool| pool.organization == caller.organization);
+            let pool = state.reader.own::<pool::UserPool>(caller.organization, id);
             pool.map(|pool| pool.name.name.clone()).ok_or_else(|| {
                 ApiError::invalid_field(
                     "userPoolId",
