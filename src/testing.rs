@@ -146,7 +146,8 @@ pub mod replicas {
 pub mod server {
     pub use crate::server::{
         ApiState, ConnectionLimits, EndpointSettings, Listener, PlatformSettings, RequestLimits,
-        Routes, ValidatorState, VerificationQueue, VerifiedTokens, admin, openapi, routes, serve,
+        Routes, ValidatorState, VerificationQueue, VerifiedTokens, admin, openapi_document, routes,
+        serve,
     };
     pub mod endpoints {
         pub use crate::server::endpoints::{ENDPOINTS, Endpoint};

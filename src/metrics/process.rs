@@ -10,6 +10,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
+use super::catalog::{self, Description};
+
 /// Clock ticks per second in `/proc` (`USER_HZ`): 100 on every Linux architecture that Rust and
 /// Kubernetes support.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -22,8 +24,7 @@ impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
         if let Some(seconds) = cpu_seconds(&stat) {
-            let help = "Total user and system CPU time spent in seconds";
-            let name = "process_cpu_seconds";
+            let Description { name, help, .. } = catalog::PROCESS_CPU;
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(seconds).encode(metric)?;
         }
@@ -31,25 +32,13 @@ impl Collector for Process {
         let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
         let system = fs::read_to_string("/proc/stat").unwrap_or_default();
         let gauges = [
-            ("process_open_fds", "Number of open file descriptors", open_fds()),
-            ("process_max_fds", "Maximum number of open file descriptors", max_fds(&limits)),
-            (
-                "process_virtual_memory_bytes",
-                "Virtual memory size in bytes",
-                memory_bytes(&status, "VmSize:"),
-            ),
-            (
-                "process_resident_memory_bytes",
-                "Resident memory size in bytes",
-                memory_bytes(&status, "VmRSS:"),
-            ),
-            (
-                "process_start_time_seconds",
-                "Start time of the process since unix epoch in seconds",
-                start_seconds(&stat, &system),
-            ),
+            (catalog::PROCESS_OPEN_FDS, open_fds()),
+            (catalog::PROCESS_MAX_FDS, max_fds(&limits)),
+            (catalog::PROCESS_VIRTUAL_MEMORY, memory_bytes(&status, "VmSize:")),
+            (catalog::PROCESS_RESIDENT_MEMORY, memory_bytes(&status, "VmRSS:")),
+            (catalog::PROCESS_START_TIME, start_seconds(&stat, &system)),
         ];
-        for (name, help, value) in gauges {
+        for (Description { name, help, .. }, value) in gauges {
             let Some(value) = value else { continue };
             let metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             ConstGauge::new(value).encode(metric)?;

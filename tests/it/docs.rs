@@ -219,7 +219,7 @@ fn it_is_said_what_the_chart_sets_each_flag_to() {
 
 #[test]
 fn generated_openapi_description() {
-    let document = anon_operator::testing::server::openapi();
+    let document = anon_operator::testing::server::openapi_document();
     let json = serde_json::to_string_pretty(&document).unwrap();
     check(&root().join("docs/openapi.json"), &format!("{json}\n"));
 }

@@ -18,7 +18,6 @@ mod list;
 mod login;
 mod me;
 pub mod members;
-pub mod openapi;
 mod organization;
 mod passwords;
 mod propagation;
@@ -42,7 +41,7 @@ use axum::routing::{MethodFilter, get};
 use axum::{Router, middleware};
 use kube::Client;
 
-use super::ValidatorState;
+use super::{ValidatorState, openapi};
 use crate::domain::client::Origin;
 use crate::domain::operation::Operation;
 use crate::names;

@@ -110,7 +110,7 @@ fn responses(operation: Schema<'_>, statuses: &mut BTreeMap<String, String>) -> 
 #[test]
 fn generated_reference_of_the_rest_api() {
     const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
-    let document = anon_operator::testing::server::openapi();
+    let document = anon_operator::testing::server::openapi_document();
     let document = serde_json::to_value(document).unwrap();
     let mut page = String::from(
         "# Requests and responses\n\n\

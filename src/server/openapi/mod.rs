@@ -3,6 +3,8 @@
 
 mod endpoints;
 mod error_responses;
+mod operations;
+mod public;
 
 use std::sync::LazyLock;
 
@@ -13,14 +15,10 @@ use schemars::transform::RecursiveTransform;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
-use super::{Route, route};
+use super::ApiError;
+use super::public::cacheable::shared;
 use crate::domain::document::Document;
 use crate::domain::operation::Operation;
-use crate::domain::role::Role;
-use crate::server::ApiError;
-use crate::server::endpoints::validate;
-use crate::server::public::cacheable::shared;
-use crate::server::public::{clients, keys};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(build);
 
@@ -142,168 +140,6 @@ fn set(object: &mut Value, name: &str, value: Value) {
 
 fn content(media_type: &str, schema: impl Into<Value>) -> Value {
     json!({ media_type: { "schema": schema.into() } })
-}
-
-impl Components {
-    fn operation(&mut self, operation: Operation) -> Value {
-        let Route { body, query, reply, .. } = route(operation);
-        let needs = operation.needs().map(Role::as_str);
-        let mut headers = json!({});
-        let mut described = json!({
-            "operationId": operation.name(),
-            "summary": sentence(operation.summary()),
-            "description": match needs {
-                Some(role) => format!("Minimum role: {role}."),
-                None => "Requires no bearer token.".to_owned(),
-            },
-            // Since OpenAPI 3.1 this list may contain the roles that a bearer needs.
-            "security": needs.map_or_else(|| json!([]), |role| json!([{ "bearer": [role] }])),
-        });
-        if let Some(body) = body {
-            let schema = body(&mut self.requests);
-            let body = json!({ "required": true, "content": content("application/json", schema) });
-            set(&mut described, "requestBody", body);
-            let ignored = json!({
-                "description": "The members of the body that had no effect, separated by commas",
-                "schema": { "type": "string" },
-            });
-            set(&mut headers, "X-Anon-Ignored", ignored);
-        }
-        if operation.method() == "PATCH" {
-            let changed = json!({
-                "description": "Whether the request has changed anything", "required": true,
-                "schema": { "enum": ["true", "false"] },
-            });
-            set(&mut headers, "X-Anon-Changed", changed);
-        }
-        if let Some(query) = query {
-            set(&mut described, "parameters", parameters(&query(&mut self.queries)));
-        }
-        let schema = reply(&mut self.replies);
-        let mut responses = error_responses::of(operation, body.is_some());
-        let success = json!({
-            "description": "Success", "headers": headers,
-            "content": content("application/json", schema),
-        });
-        set(&mut responses, "200", success);
-        set(&mut described, "responses", responses);
-        described
-    }
-
-    /// The paths that are no operations of the REST API: they require no role.
-    fn public(&mut self, paths: &mut Map<String, Value>) {
-        let error = error_responses::reference;
-        let request = self.requests.subschema_for::<validate::ValidateRequest>();
-        let active = self.replies.subschema_for::<validate::Active<'_>>();
-        let inactive = self.replies.subschema_for::<validate::Inactive>();
-        let inactive = |description: &str, status: u16| {
-            let any = json!({ "anyOf": [inactive, error_responses::error_reference()] });
-            json!({
-                "description": description, "headers": error_responses::headers(status),
-                "content": content("application/json", any),
-            })
-        };
-        let validate = json!({
-            "operationId": "Validate",
-            "summary": "Validate a credential and identify its holder",
-            "description": "The credential is the bearer token, or `token` in the body. The caller needs no credential of its own.",
-            "security": [{}, { "bearer": [] }],
-            "parameters": [{
-                "name": "X-Anon-Sdk-Client-Id", "in": "header", "required": false,
-                "description": "The client that a token of an end user is validated for",
-                "schema": { "type": "string" },
-            }],
-            "requestBody": { "required": false, "content": content("application/json", request) },
-            "responses": {
-                "200": {
-                    "description": "The credential is valid",
-                    "content": content("application/json", active),
-                },
-                "400": inactive("The request is malformed", 400),
-                "401": inactive("The credential is invalid", 401),
-                "413": error(413),
-                "503": inactive("The result is currently unknown; deny access and try again", 503),
-            },
-        });
-        add(paths, "/v1/validate", "POST", validate);
-        for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
-            add(
-                paths,
-                "/v1/auth/client/{clientId}",
-                method,
-                endpoints::forward_auth(method, &inactive),
-            );
-        }
-        let introspect = self.introspection();
-        add(paths, "/v1/introspect", "POST", introspect);
-        let review = self.token_review();
-        add(paths, "/v1/tokenreview/{clientId}", "POST", review);
-        let json = "application/json";
-        let data = content(json, self.replies.subschema_for::<clients::PublicData<'_>>());
-        let data = cacheable("GetPublicClient", "Get the public data of a webapp client", &data);
-        add(paths, "/v1/clients/{clientId}", "GET", data);
-        let keys = json!({
-            "type": "object", "required": ["keys"],
-            "properties": { "keys": { "type": "array", "items": { "type": "object" } } },
-        });
-        let keys = content("application/jwk-set+json", keys);
-        let keys = cacheable("GetKeySet", "Get the public key set of a user pool", &keys);
-        add(paths, "/userPools/{id}/.well-known/jwks.json", "GET", keys);
-        let discovery = content(json, self.replies.subschema_for::<keys::Discovery<'_>>());
-        let summary = "Get the discovery document of a user pool (OpenID Connect Discovery 1.0)";
-        let discovery = cacheable("GetDiscoveryDocument", summary, &discovery);
-        add(paths, "/userPools/{id}/.well-known/openid-configuration", "GET", discovery);
-        let document = json!({
-            "operationId": "GetOpenApiDocument", "summary": "Get this document", "security": [],
-            "responses": { "200": {
-                "description": "Success",
-                "content": content("application/json", json!({ "type": "object" })),
-            } },
-        });
-        add(paths, "/openapi.json", "GET", document);
-    }
-}
-
-/// A public document that caches may keep.
-fn cacheable(id: &str, summary: &str, content: &Value) -> Value {
-    json!({
-        "operationId": id, "summary": summary, "security": [],
-        "description": "May be cached; `If-None-Match` is supported (RFC 9110).",
-        "responses": {
-            "200": {
-                "description": "Success", "content": content,
-                "headers": { "ETag": {
-                    "description": "The version of the document",
-                    "schema": { "type": "string" },
-                } },
-            },
-            "304": { "description": "The client has this version" },
-            "404": error_responses::reference(404),
-            "503": error_responses::reference(503),
-        },
-    })
-}
-
-/// The parameters of a query, from the schema of its type.
-fn parameters(query: &Schema) -> Value {
-    let query = query.as_value();
-    let required = |name: &String| {
-        member(query, "required").as_array().is_some_and(|names| names.contains(&json!(name)))
-    };
-    let mut parameters = Vec::new();
-    for (name, schema) in member(query, "properties").as_object().into_iter().flatten() {
-        let mut schema = schema.clone();
-        let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
-        // What is null is left out of a query.
-        if let Ok(schema) = <&mut Schema>::try_from(&mut schema) {
-            without_null(schema);
-        }
-        parameters.push(json!({
-            "name": name, "in": "query", "required": required(name),
-            "description": description, "schema": schema,
-        }));
-    }
-    Value::Array(parameters)
 }
 
 /// Removes null from the types of a schema.
