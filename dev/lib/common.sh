@@ -84,10 +84,6 @@ free_port() {
   printf '%s' "$port"
 }
 
-# Seconds for a process to start. Generous: what ends is noticed at once, and several
-# clusters may be starting on a slow machine.
-readonly START_DEADLINE=180
-
 # until_deadline SECONDS COMMAND…: repeats the command until it succeeds. Fails if
 # it does not succeed within that time.
 until_deadline() {
@@ -98,3 +94,8 @@ until_deadline() {
     sleep 0.1
   done
 }
+
+# until_started COMMAND…: the same for processes that start. The time is generous:
+# what ends is noticed at once, and several clusters may be starting on a slow
+# machine.
+until_started() { until_deadline 180 "$@"; }

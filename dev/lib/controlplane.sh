@@ -71,7 +71,7 @@ start_apiserver() {
     --service-cluster-ip-range=10.0.0.0/24 --allow-privileged=true --profiling=false \
     --audit-policy-file="$ROOT/dev/audit-policy.yaml" --audit-log-path="$DIR/audit.log"
 
-  until_deadline "$START_DEADLINE" apiserver_settled
+  until_started apiserver_settled
   apiserver_ready
 }
 

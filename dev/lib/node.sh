@@ -179,7 +179,7 @@ start_nodes() {
   done
   start_kube_proxy
   start_scheduler
-  until_deadline "$START_DEADLINE" nodes_settled || true
+  until_started nodes_settled || true
   nodes_ready || {
     show_log "${NODE_ROLES[@]/#/$DIR/}"
     die 'the nodes did not become Ready'
@@ -269,7 +269,7 @@ TOML
   # containerd looks for its shim in PATH.
   spawn "containerd-$1" env PATH="${PROGRAM[containerd-shim-runc-v2]%/*}:$PATH" \
     "${PROGRAM[containerd]}" --config="$folder/containerd.toml"
-  until_deadline "$START_DEADLINE" containerd_ready "$1" || {
+  until_started containerd_ready "$1" || {
     show_log "$DIR/containerd-$1.log"
     die 'containerd did not start'
   }

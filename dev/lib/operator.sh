@@ -45,7 +45,7 @@ install_chart() {
     die 'could not install the chart'
   }
   # The last attempt shows the errors of kubectl.
-  until_deadline "$START_DEADLINE" kinds_discovered 2>/dev/null || kinds_discovered || die "the API server does not serve the chart's custom resources"
+  until_started kinds_discovered 2>/dev/null || kinds_discovered || die "the API server does not serve the chart's custom resources"
   printf '%s' "$stamp" >"$DIR/chart.stamp"
 }
 
@@ -67,7 +67,7 @@ kinds_discovered() {
 create_identities() {
   local pod index=0 token
   if ! identities_valid; then
-    until_deadline "$START_DEADLINE" find_pods || {
+    until_started find_pods || {
       show_log "$DIR/controller-manager.log"
       die "the chart's Deployment did not create $REPLICAS Pods"
     }
@@ -118,7 +118,7 @@ start_operator() {
       POD_NAME="${PODS[0]}" POD_NAMESPACE="$NAMESPACE" \
       "$OPERATOR_BIN" run --listen="127.0.0.1:$HTTP_PORT" --admin-listen="127.0.0.1:$ADMIN_PORT" \
       --public-url="$(operator_url)" "$@"
-    until_deadline "$START_DEADLINE" operator_settled || true
+    until_started operator_settled || true
     if operator_ready; then
       printf '%s' "$stamp" >"$DIR/operator.stamp"
       return
