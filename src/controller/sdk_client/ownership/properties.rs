@@ -63,6 +63,30 @@ proptest! {
     }
 }
 
+/// It is as if it had given the key up after it got it, and the next reconciliation takes it away.
+#[test]
+fn a_client_that_gives_up_during_its_look_up_may_get_the_key() -> Result<(), TestCaseError> {
+    let mut model = Model::new();
+    for step in [
+        Step::Toggle(0),
+        Step::Restore(Some(0)),
+        Step::Put(1, Some(1)),
+        Step::Reconcile(0, 1),
+        Step::Put(1, None),
+        // The record of the first client is lost, too.
+        Step::Copy(1),
+        Step::LookUp(0),
+        Step::Land(0),
+    ] {
+        model.step(&step);
+        model.check()?;
+    }
+    assert_eq!(model.user(1), Some(1));
+    model.step(&Step::Settle);
+    assert_eq!(model.user(1), None);
+    Ok(())
+}
+
 /// Found by a test on a cluster, on a busy machine.
 #[test]
 fn a_client_that_returns_while_another_looks_up_keeps_its_keys() -> Result<(), TestCaseError> {

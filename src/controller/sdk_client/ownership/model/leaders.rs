@@ -20,6 +20,12 @@ impl Model {
         wanted.into_iter().map(|key| (key, evidence(key))).collect()
     }
 
+    /// Whether the client asked for the key when the reconciliation read it.
+    pub(super) fn is_wanted_by(pass: &Pass, key: usize) -> bool {
+        let wanted = Self::wanted(pass.client, &pass.seen, &pass.secret);
+        wanted.iter().any(|(wanted, _)| *wanted == key)
+    }
+
     /// Begins what `hashes` and `api_key_rotation` do. No client is reconciled twice at a time.
     pub(super) fn reconcile(&mut self, leader: usize, client: usize) {
         let is_running = |it: &Pass| (it.leader, it.client) == (leader, client);

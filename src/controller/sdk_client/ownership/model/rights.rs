@@ -96,11 +96,13 @@ impl Model {
         }
         for (client, key) in Self::pairs() {
             let begins = self.asks(client, key) && !asked.contains(&(client, key));
-            // A key that a client gives up is free for every client that asks for it then: which of
-            // them a leader has seen in the meantime is chance.
+            // A key that a client gives up is free for every client that asks for it then, also by
+            // what a leader has read about it before: which of them a leader has seen in the
+            // meantime is chance.
             if asked.contains(&(client, key)) && !self.asks(client, key) {
                 let asking = (0..CLIENTS).filter(|other| self.asks(*other, key));
-                let asking: Vec<_> = asking.collect();
+                let read = self.passes.iter().filter(|pass| Self::is_wanted_by(pass, key));
+                let asking: Vec<_> = asking.chain(read.map(|pass| pass.client)).collect();
                 self.entitled[key].extend(asking);
             }
             if begins && self.proven(key).iter().all(|other| *other == client) {
