@@ -1,4 +1,4 @@
-//! The process of the API server, and its etcd: what befalls a control plane.
+//! Kills and restarts the process of the API server, and compacts its etcd.
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
@@ -14,7 +14,7 @@ use super::cluster::{admin, directory};
 use super::operator::{end_of, spawn_from_lasting_thread};
 use super::wait::{eventually, expect};
 
-/// The API server after `kill -9`; started again when dropped, because other tests need it.
+/// The API server after `kill -9`. A drop restarts it, because other tests need it.
 pub struct Killed {
     program: Vec<OsString>,
     environment: Vec<OsString>,
@@ -30,8 +30,8 @@ pub async fn kill() -> Killed {
     };
     let killed = Killed { program: read("cmdline"), environment: read("environ") };
     assert!(Command::new("kill").args(["-KILL", &pid]).status().unwrap().success());
-    // Its port tells. The environment is gone at once, but its sockets only after its last thread,
-    // and until then another one could not listen there.
+    // Wait for the port to close. The environment in /proc disappears at once, but the sockets
+    // close only with the last thread, and until then a new process could not listen on the port.
     let address = format!("{}:{}", killed.flag("--bind-address="), killed.flag("--secure-port="));
     eventually("the API server is dead", async || {
         expect(TcpStream::connect(&address).is_err(), format!("{address} is open"))
@@ -40,7 +40,7 @@ pub async fn kill() -> Killed {
     killed
 }
 
-/// The process with the mark of the launcher: see dev/lib/process.sh.
+/// The pid of the process that has the launcher's mark in its environment: see dev/lib/process.sh.
 fn pid() -> Option<String> {
     let mark = format!("ANON_DEV_PROCESS=apiserver@{}", directory().display());
     let processes = fs::read_dir("/proc").unwrap();
@@ -52,7 +52,7 @@ fn pid() -> Option<String> {
 }
 
 impl Killed {
-    /// Starts it again, as often as it ends, and waits until it is ready.
+    /// Starts the API server, restarts it whenever it exits, and waits until it is ready.
     pub async fn start(self) {
         let client = admin().await;
         eventually("the API server is ready", async || {
@@ -64,14 +64,14 @@ impl Killed {
         .await;
     }
 
-    /// Removes the history of every object from etcd.
+    /// Compacts etcd, which removes the history of every object.
     pub fn compact(&self) {
         let range = self.etcd("range", &json!({"key": "AA=="}));
         let revision = &range["header"]["revision"];
         self.etcd("compaction", &json!({"revision": revision, "physical": true}));
     }
 
-    /// A call of etcd's JSON gateway.
+    /// Calls a method of etcd's JSON gateway.
     fn etcd(&self, method: &str, body: &Value) -> Value {
         let server = self.flag("--etcd-servers=");
         let file = |name: &str| directory().join("pki").join(name);
@@ -90,13 +90,13 @@ impl Killed {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
-    /// The value of one of its flags.
+    /// The value of the API server's flag that starts with `prefix`.
     fn flag(&self, prefix: &str) -> &str {
         let mut flags = self.program.iter().map(|flag| flag.to_str().unwrap());
         flags.find_map(|flag| flag.strip_prefix(prefix)).unwrap()
     }
 
-    /// Starts it again, unless it runs.
+    /// Starts the API server unless it is running.
     fn run(&self) {
         if pid().is_some() {
             return;
@@ -107,7 +107,8 @@ impl Killed {
             let (name, value) = text.split_once('=').unwrap();
             (name.to_owned(), value.to_owned())
         };
-        // As the launcher starts it; its mark is how the launcher finds it in the end.
+        // Start it as the launcher does. The environment has the launcher's mark, by which the
+        // launcher finds the process to terminate it.
         let mut command = Command::new("setsid");
         command
             .args(&self.program)

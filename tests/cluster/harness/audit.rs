@@ -1,4 +1,4 @@
-//! The API server's own record of who wrote what.
+//! The audit log of the API server, which records each write and its user.
 
 use std::fs;
 
@@ -9,11 +9,11 @@ use super::Space;
 use super::cluster::{operator_user, variable};
 use super::wait::{eventually, expect};
 
-/// One request that changes something.
+/// A write request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Write {
     pub verb: String,
-    /// With the subresource, as in `userpools/status`.
+    /// The resource with its subresource, as in `userpools/status`.
     pub resource: String,
     pub namespace: String,
     pub name: String,
@@ -23,7 +23,7 @@ pub struct Write {
 }
 
 impl Write {
-    /// Verb and resource, such as `create secrets`.
+    /// The verb and the resource, such as `create secrets`.
     pub fn what(&self) -> String {
         format!("{} {}", self.verb, self.resource)
     }
@@ -60,13 +60,13 @@ struct Status {
     code: u16,
 }
 
-/// Every finished write so far, in the order of the log.
+/// All completed writes so far, in the order of the log.
 pub fn writes() -> Vec<Write> {
     let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
     let reads = |line: &&str| {
         ["get", "list", "watch"].iter().any(|verb| line.contains(&format!(r#""verb":"{verb}""#)))
     };
-    // The last line may be half written.
+    // The last line may be incomplete.
     let lines = log.lines().filter(|line| !reads(line));
     lines.filter_map(|line| serde_json::from_str(line).ok()).filter_map(write).collect()
 }
@@ -92,26 +92,28 @@ fn write(event: Event) -> Option<Write> {
     })
 }
 
-/// Whether the log has come to something of this name.
+/// Whether the log contains an event about an object with this name.
 fn has_seen(name: &str) -> bool {
     let log = fs::read_to_string(variable("ANON_AUDIT_LOG")).unwrap();
     log.contains(&format!(r#""name":"{name}""#))
 }
 
-/// What operators wrote, but for Leases, which are renewed all the time.
+/// All writes by operators except those to Leases, which are renewed all the time.
 fn operator_writes() -> Vec<Write> {
     let user = operator_user();
     writes().into_iter().filter(|it| it.user == user && it.resource != "leases").collect()
 }
 
-/// What operators wrote about the objects of one namespace, here and in the operator's own.
+/// The writes by operators to the objects in a namespace, and to the objects in the operator's
+/// namespace that belong to it.
 pub fn operator_writes_for(space: &Space) -> Vec<Write> {
     let signing = format!("{}.", space.uid);
     let about = |it: &Write| it.namespace == space.name || it.name.starts_with(&signing);
     operator_writes().into_iter().filter(about).collect()
 }
 
-/// The same, including what is not in the log yet: a write of our own is at its end.
+/// Like [`operator_writes_for`], but includes writes that are not in the log yet: it creates a
+/// ConfigMap and waits until the log contains that write.
 pub async fn all_writes_for(space: &Space) -> Vec<Write> {
     let mark = format!("mark-{}", uuid::Uuid::new_v4());
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": mark}});

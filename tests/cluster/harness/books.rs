@@ -1,5 +1,4 @@
-//! Whether the books balance: what is stored, against what is said in status and what the audit
-//! log has seen.
+//! Checks that the stored objects are consistent with status and with the audit log.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 use super::Space;
 use super::audit::all_writes_for;
 
-/// SHA-256 in lower-case hex.
+/// The SHA-256 hash in lower-case hex.
 pub fn sha256(text: &str) -> String {
     use aws_lc_rs::digest::{SHA256, digest};
     let hash = digest(&SHA256, text.as_bytes());
@@ -20,7 +19,8 @@ pub fn sha256(text: &str) -> String {
 }
 
 /// Checks a namespace with `clients` service clients and `pools` hosted pools, all of them Ready:
-/// one Secret for each, made once, and a status that tells of what is in it. The keys, by client.
+/// each has one Secret that was created once, and its status matches the Secret. Returns the API
+/// keys by client name.
 pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<String, String> {
     let all = ListParams::default();
     let of = |component: &str| all.clone().labels(&format!("anon.dev/component={component}"));
@@ -54,8 +54,9 @@ pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<St
     let own = signing.iter().filter(|it| it.name_any().starts_with(&space.uid));
     assert_eq!(own.count(), pools, "signing Secrets");
 
-    // Whoever lost a race got a 409 and made nothing. 504 is what the server notes when the one
-    // who asked was killed meanwhile: it may have made the Secret, and then nobody else did.
+    // A request that lost a race got a 409 and created nothing. The API server records a 504 if the
+    // caller was killed during the request: this may have created the Secret, and then no other
+    // request did.
     let mut made: BTreeMap<String, Vec<u16>> = BTreeMap::new();
     for write in all_writes_for(space).await {
         if write.what() == "create secrets" && write.code != 409 {
@@ -63,7 +64,7 @@ pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<St
         }
     }
     assert_eq!(made.len(), clients + pools);
-    // And no key that somebody may have read was changed.
+    // No Secret was changed after its creation, because a client may already have read the key.
     let changed: Vec<_> = all_writes_for(space)
         .await
         .into_iter()

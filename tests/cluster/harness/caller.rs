@@ -1,4 +1,4 @@
-//! Someone with a bearer who calls the REST API.
+//! A caller of the REST API with a bearer token.
 
 use anon_operator::testing::crd;
 use http::Request;
@@ -8,17 +8,17 @@ use serde_json::{Value, json};
 
 use super::{Operator, Space, http as client};
 
-/// Everybody's.
+/// The password of every member.
 pub const PASSWORD: &str = "correct horse";
 
-/// Someone with a bearer.
+/// A caller that authenticates with a bearer token.
 pub struct Caller<'o> {
     pub operator: &'o Operator,
     pub bearer: String,
 }
 
 impl<'o> Caller<'o> {
-    /// Ada, the first Admin of a fresh organization, logged in.
+    /// Creates Ada, the first Admin of a new organization, and logs in as her.
     pub async fn ada(operator: &'o Operator, space: &Space) -> Self {
         space
             .apply_all(&[
@@ -41,7 +41,7 @@ impl<'o> Caller<'o> {
         Self { operator, bearer: log_in(operator, &email, PASSWORD).await.unwrap() }
     }
 
-    /// The same one, at another replica.
+    /// The same caller, with requests to another replica.
     pub fn at<'p>(&self, operator: &'p Operator) -> Caller<'p> {
         Caller { operator, bearer: self.bearer.clone() }
     }
@@ -58,7 +58,7 @@ impl<'o> Caller<'o> {
         (reply.status, reply.json())
     }
 
-    /// A call that must succeed.
+    /// Sends a request that must succeed, and returns the body of the response.
     pub async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, reply) = self.call(method, path, &body).await;
         assert_eq!(status, 200, "{method} {path} {body}: {reply}");
@@ -69,14 +69,14 @@ impl<'o> Caller<'o> {
         self.ok("GET", path, json!({})).await
     }
 
-    /// Its own id.
+    /// The id of the caller.
     pub async fn id(&self) -> String {
         let auth = self.get("/org/sdkClient/auth").await;
         auth["authenticatorId"].as_str().unwrap().to_owned()
     }
 }
 
-/// The session token, or the status of the refusal.
+/// Logs in. Returns the session token, or the status code if the login is rejected.
 pub async fn log_in(operator: &Operator, email: &str, password: &str) -> Result<String, u16> {
     let body = json!({"email": email, "password": password});
     let reply = client::post(&operator.url("/org/login"), &[], &body).await.unwrap();

@@ -1,4 +1,4 @@
-//! A collector of traces: what OTLP over HTTP sends to it.
+//! A trace collector that receives OTLP over HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts one on loopback.
+    /// Starts a collector on loopback.
     pub async fn start() -> Self {
         let received = Arc::<Mutex<Vec<Bytes>>>::default();
         let store = async |State(received): State<Arc<Mutex<Vec<Bytes>>>>, body: Bytes| {
@@ -35,18 +35,18 @@ impl Collector {
         Self { url, received }
     }
 
-    /// Every byte that was received.
+    /// All bytes received so far.
     pub fn bytes(&self) -> Vec<u8> {
         self.received.lock().concat()
     }
 
-    /// The attributes of the processes.
+    /// The resource attributes, which describe the processes that sent spans.
     pub fn resources(&self) -> Vec<BTreeMap<String, String>> {
         let resources = self.requests().into_iter().flat_map(|it| it.resource_spans);
         resources.map(|it| attributes(&it.resource.unwrap_or_default().attributes)).collect()
     }
 
-    /// The spans.
+    /// All spans received so far.
     pub fn spans(&self) -> Vec<Span> {
         let resources = self.requests().into_iter().flat_map(|it| it.resource_spans);
         resources.flat_map(|it| it.scope_spans).flat_map(|it| it.spans).collect()
@@ -58,7 +58,7 @@ impl Collector {
     }
 }
 
-/// Attributes as text.
+/// Converts attributes to text, by key.
 pub fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     let text = |value: &KeyValue| match value.value.as_ref().and_then(|it| it.value.as_ref()) {
         Some(Value::StringValue(text)) => text.clone(),
@@ -68,7 +68,7 @@ pub fn attributes(attributes: &[KeyValue]) -> BTreeMap<String, String> {
     attributes.iter().map(|it| (it.key.clone(), text(it))).collect()
 }
 
-/// The hexadecimal form of an id of a trace or span.
+/// The id of a trace or span in lower-case hex.
 pub fn hex(id: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(id)
 }

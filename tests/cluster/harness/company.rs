@@ -1,4 +1,4 @@
-//! An organization with people of every role, a pool and clients, made over the API.
+//! An organization with members of every role, a pool and clients, created through the REST API.
 
 use anon_operator::testing::crd;
 use http::Request;
@@ -9,34 +9,34 @@ use serde_json::{Value, json};
 use super::http::{self as wire, Reply};
 use super::{Operator, Space, eventually};
 
-/// Everybody's password.
+/// The password of every member.
 pub const PASSWORD: &str = "correct horse";
 
-/// Where Link may send users back to.
+/// The URL to which Link may redirect users.
 pub const REDIRECT_URL: &str = "https://shop.example/back";
 
-/// An organization and its people.
+/// An organization and its members.
 pub struct Company {
     pub space: Space,
     pub organization: String,
-    /// Session tokens of members of each role.
+    /// The session tokens of the members, one of each role.
     pub admin: String,
     pub member: String,
     pub reader: String,
-    /// The ids of the members of role Member and ReadOnly.
+    /// The ids of the members with the roles Member and ReadOnly.
     pub member_id: String,
     pub reader_id: String,
     pub pool: String,
-    /// A webapp client of the pool.
+    /// The id of a webapp client of the pool.
     pub web: String,
-    /// A service client.
+    /// The id of a service client.
     pub backend: String,
-    /// Its ApiKey, of role Member.
+    /// The API key of the service client, with the role Member.
     pub key: String,
 }
 
 impl Company {
-    /// Makes one. `label` is in the name of everything that it has.
+    /// Creates an organization. The names of everything in it contain `label`.
     pub async fn found(operator: &Operator, label: &str) -> Self {
         let space = Space::new(label).await;
         let email = |who: &str| format!("{who}@{}.example", space.name);
@@ -99,7 +99,7 @@ impl Company {
         }
     }
 
-    /// The session token of somebody of this role.
+    /// The session token of the member with this role.
     pub fn bearer(&self, role: &str) -> &str {
         match role {
             "Admin" => &self.admin,
@@ -109,13 +109,13 @@ impl Company {
         }
     }
 
-    /// The e-mail address of the member of role ReadOnly.
+    /// The email address of the member with this role.
     pub fn email(&self, role: &str) -> String {
         format!("{}@{}.example", role.to_lowercase(), self.space.name)
     }
 }
 
-/// A session token; waits its turn where too many log in.
+/// Logs in and returns the session token. Retries if too many callers log in at the same time.
 pub async fn log_in(operator: &Operator, email: &str) -> String {
     let body = json!({"email": email, "password": PASSWORD});
     eventually("the login", async || {
@@ -129,7 +129,7 @@ pub async fn log_in(operator: &Operator, email: &str) -> String {
     .await
 }
 
-/// A request with a JSON body or none.
+/// Sends a request with an optional bearer token and an optional JSON body.
 pub async fn call(
     operator: &Operator,
     method: &str,

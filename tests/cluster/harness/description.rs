@@ -1,38 +1,38 @@
-//! The OpenAPI description as the operator serves it, and whether a reply keeps to it.
+//! The OpenAPI description that the operator serves, and checks of replies against it.
 
 use serde_json::{Map, Value, json};
 
 use super::Operator;
 use super::http::{self, Reply};
 
-/// The description.
+/// The OpenAPI description of the HTTP endpoints.
 pub struct Description {
     document: Value,
-    /// The same with no room in objects for members that are not described.
+    /// The same document, but its object schemas reject properties that are not described.
     closed: Value,
 }
 
-/// One operation of it.
+/// An operation in the description.
 #[derive(Clone, Debug)]
 pub struct Operation {
     pub id: String,
     pub method: String,
     pub path: String,
-    /// The least role that may do it; none where the caller proves itself otherwise.
+    /// The minimum role of the caller, or `None` if the caller authenticates in another way.
     pub least_role: Option<String>,
-    /// The name of the parameter in its path.
+    /// The name of the path parameter, if there is one.
     pub parameter: Option<String>,
-    /// The parameters of its query that it cannot do without.
+    /// The names of the required query parameters.
     pub query: Vec<String>,
-    /// The schema of its body.
+    /// The schema of the request body.
     pub request: Option<Value>,
-    /// Whether it cannot do without a body.
+    /// Whether the request body is required.
     pub requires_body: bool,
     responses: Map<String, Value>,
 }
 
 impl Description {
-    /// As this operator serves it.
+    /// Fetches the description that this operator serves.
     pub async fn served_by(operator: &Operator) -> Self {
         let reply = http::get(&operator.url("/openapi.json")).await.unwrap();
         let document = reply.json();
@@ -41,12 +41,12 @@ impl Description {
         Self { document, closed }
     }
 
-    /// Whether it is this document.
+    /// Whether the description equals this document.
     pub fn is(&self, document: &Value) -> bool {
         self.document == *document
     }
 
-    /// Every operation.
+    /// All operations in the description.
     pub fn operations(&self) -> Vec<Operation> {
         let paths = self.document["paths"].as_object().unwrap();
         let of_path = |(path, methods): (&String, &Value)| {
@@ -79,13 +79,13 @@ impl Description {
         }
     }
 
-    /// What a `$ref` refers to, or the value itself.
+    /// The target if the value is a `$ref`, or else the value itself.
     fn resolve<'d>(&'d self, value: &'d Value) -> &'d Value {
         let reference = value["$ref"].as_str().map(|it| it.trim_start_matches('#'));
         reference.map_or(value, |pointer| self.document.pointer(pointer).unwrap())
     }
 
-    /// Whether this is what the operation may reply.
+    /// Checks that the description allows this reply to the operation.
     pub fn check(&self, operation: &Operation, reply: &Reply) -> Result<(), String> {
         let response = operation.responses.get(&reply.status.to_string());
         let response = self.resolve(response.ok_or("this status is not described")?);
@@ -96,7 +96,7 @@ impl Description {
                 Some(value) => value,
             };
             let text = value.to_str().map_err(|error| format!("{name}: {error}"))?;
-            // A number on the wire is text.
+            // Headers are text, so a number has to be parsed before the check.
             let number = text.parse().map(|number: u64| json!(number));
             fits(&self.document, &header["schema"], &number.unwrap_or_else(|_| json!(text)))?;
         }
@@ -106,27 +106,27 @@ impl Description {
         fits(&self.closed, &content["schema"], &reply.json())
     }
 
-    /// Whether a value fits into a schema of the description.
+    /// Whether a value is valid against a schema of the description.
     pub fn accepts(&self, schema: &Value, value: &Value) -> bool {
         fits(&self.document, schema, value).is_ok()
     }
 
-    /// Whether this is the one error body.
+    /// Checks that the body of a reply matches `Error`, the only schema for errors.
     pub fn check_error(&self, reply: &Reply) -> Result<(), String> {
         fits(&self.closed, &json!({"$ref": "#/components/schemas/Error"}), &reply.json())
     }
 }
 
-/// Whether `value` fits into `schema`, whose references point into `document`.
+/// Validates `value` against `schema`, whose references point into `document`.
 fn fits(document: &Value, schema: &Value, value: &Value) -> Result<(), String> {
-    // Beside `$ref` other members count, too.
+    // In this draft of JSON Schema, keywords next to `$ref` apply, too.
     let root = json!({"components": document["components"], "allOf": [schema]});
     let options = jsonschema::draft202012::options().should_validate_formats(true);
     let validator = options.build(&root).map_err(|error| format!("no schema: {error}"))?;
     validator.validate(value).map_err(|error| format!("{error} at {}", error.instance_path()))
 }
 
-/// Closes every object below whose members are described.
+/// Makes every object schema in `value` that lists properties reject all other properties.
 fn close(value: &mut Value) {
     match value {
         Value::Object(members) => {

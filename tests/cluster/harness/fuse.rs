@@ -1,4 +1,4 @@
-//! An operator that dies after a number of writes.
+//! Runs an operator and kills it after a number of writes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +19,8 @@ use super::cluster::{config_of, variable};
 use super::operator::PUBLIC_URL;
 use super::turn::free_lease;
 
-/// Lets so many writes through; everything after that never comes back, as if the process were
-/// dead. Leases and Events do not count.
+/// Lets this many writes through. Later writes never return, as if the process had been killed.
+/// Writes to Leases and Events always pass and are not counted.
 #[derive(Clone)]
 struct Fuse {
     left: Arc<AtomicUsize>,
@@ -80,13 +80,14 @@ struct Arguments {
     config: Config,
 }
 
-/// Runs an operator in this process until it has made `writes` writes and wants to make another,
-/// and kills it there. Whether it came so far.
+/// Runs an operator in this process until it has made `writes` writes and attempts another one,
+/// then kills it. Returns whether it attempted that write within 30 s.
 pub async fn run_until_dead(writes: usize, flags: &[&str]) -> bool {
     run_until(writes, flags, tokio::time::sleep(Duration::from_secs(30))).await
 }
 
-/// The same, and kills it once this is `finished`, if it makes so few writes.
+/// Like [`run_until_dead`], but kills the operator when `finished` completes, if it has not
+/// attempted that many writes before.
 pub async fn run_until(writes: usize, flags: &[&str], finished: impl Future<Output = ()>) -> bool {
     let first = |list: &str| variable(list).split(':').next().unwrap().to_owned();
     let mut kube = config_of(&first("ANON_OPERATOR_KUBECONFIGS")).await;

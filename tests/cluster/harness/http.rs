@@ -1,4 +1,4 @@
-//! An HTTP client, one connection for each request.
+//! An HTTP client that opens one connection for each request.
 
 use http::{HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
@@ -7,7 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
-/// A whole answer.
+/// A complete response.
 #[derive(Debug)]
 pub struct Reply {
     pub status: u16,
@@ -22,12 +22,12 @@ impl Reply {
             .unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
     }
 
-    /// The `reason` in the body, or nothing.
+    /// The `reason` in the body, or an empty string.
     pub fn reason(&self) -> String {
         self.json()["reason"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Status and reason, to be compared and read at a glance.
+    /// The status code and the reason as one string, which is easy to compare and to read.
     pub fn verdict(&self) -> String {
         match self.status {
             200 => "200".to_owned(),
@@ -36,7 +36,7 @@ impl Reply {
     }
 }
 
-/// Sends a request; an error only when there was no answer at all.
+/// Sends a request. It is an error only if there is no complete response.
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Reply, String> {
     let client = Client::builder(TokioExecutor::new()).build_http();
     let response = client.request(request).await.map_err(|error| format!("{error:?}"))?;
@@ -45,17 +45,17 @@ pub async fn send(request: Request<Full<Bytes>>) -> Result<Reply, String> {
     Ok(Reply { status: head.status.as_u16(), headers: head.headers, body })
 }
 
-/// `GET url`.
+/// Sends `GET url`.
 pub async fn get(url: &str) -> Result<Reply, String> {
     send(Request::get(url).body(Full::default()).unwrap()).await
 }
 
-/// `POST url` with a JSON body and these headers.
+/// Sends `POST url` with a JSON body and these headers.
 pub async fn post(url: &str, headers: &[(&str, &str)], body: &Value) -> Result<Reply, String> {
     post_text(url, headers, body.to_string()).await
 }
 
-/// The same with a body that may be anything.
+/// Like [`post`], but with any text as the body.
 pub async fn post_text(url: &str, headers: &[(&str, &str)], body: String) -> Result<Reply, String> {
     let mut request = Request::builder().method(Method::POST).uri(url);
     for (name, value) in headers {

@@ -1,9 +1,9 @@
-//! kubectl, for what only it shows: warnings, `explain`, manifests as people apply them.
+//! Runs kubectl for what only it shows: warnings, `explain`, and manifests as users apply them.
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
-/// What kubectl said.
+/// The output of kubectl.
 #[derive(Debug)]
 pub struct Said {
     pub success: bool,
@@ -16,7 +16,7 @@ pub fn kubectl(arguments: &[&str]) -> Said {
     said(&Command::new("kubectl").args(arguments).stdin(Stdio::null()).output().unwrap())
 }
 
-/// Runs kubectl with `input` for `-f -`.
+/// Runs kubectl with `input` on standard input, for `-f -`.
 pub fn kubectl_with(arguments: &[&str], input: &str) -> Said {
     let mut child = Command::new("kubectl")
         .args(arguments)
@@ -25,7 +25,7 @@ pub fn kubectl_with(arguments: &[&str], input: &str) -> Said {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It does not read to the end if it fails before, and then says why.
+    // If kubectl fails early, it does not read all of its input, and its output has the reason.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     said(&child.wait_with_output().unwrap())
 }

@@ -1,5 +1,5 @@
-//! The network between one operator and the API server, which a test can interrupt: a proxy on
-//! loopback.
+//! The network between one operator and the API server: a proxy on loopback that a test can
+//! interrupt.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,24 +13,24 @@ use tokio::sync::watch;
 
 use super::cluster::{directory, variable};
 
-/// What happens to the bytes.
+/// What the proxy does with bytes and connections.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Passage {
     Open,
-    /// They wait, and nobody is told, as if a switch had lost its power.
+    /// Bytes are held back without any error, as if a switch had lost power.
     Stalled,
-    /// Connections are closed, also new ones.
+    /// Connections are closed, including new ones.
     Cut,
 }
 
-/// The connection of one replica to the API server; interrupted when dropped.
+/// The connection of one replica to the API server. It is interrupted when this is dropped.
 pub struct Link {
     passage: watch::Sender<Passage>,
     kubeconfig: PathBuf,
 }
 
 impl Link {
-    /// Opens one for this replica.
+    /// Starts a proxy for this replica.
     pub fn new(replica: usize) -> Self {
         let path =
             variable("ANON_OPERATOR_KUBECONFIGS").split(':').nth(replica).unwrap().to_owned();
@@ -43,27 +43,27 @@ impl Link {
 
         let passage = watch::Sender::new(Passage::Open);
         let (state, server) = (passage.subscribe(), server.to_owned());
-        // Not on the runtime of the test, which blocks when it runs kubectl.
+        // The proxy does not use the runtime of the test, which blocks while it runs kubectl.
         thread::spawn(move || serve(listener, &server, state));
         Self { passage, kubeconfig: path }
     }
 
-    /// The kubeconfig with which the replica uses it.
+    /// The kubeconfig with which the replica connects through the proxy.
     pub fn kubeconfig(&self) -> PathBuf {
         self.kubeconfig.clone()
     }
 
-    /// Nothing passes any more, and connections stay open.
+    /// Stops forwarding bytes, but keeps connections open.
     pub fn stall(&self) {
         self.passage.send_replace(Passage::Stalled);
     }
 
-    /// Closes every connection.
+    /// Closes all connections, including new ones.
     pub fn cut(&self) {
         self.passage.send_replace(Passage::Cut);
     }
 
-    /// Everything passes again; what was stalled arrives.
+    /// Forwards bytes again, including those that were held back.
     pub fn restore(&self) {
         self.passage.send_replace(Passage::Open);
     }
@@ -111,8 +111,8 @@ async fn copy(
     let mut buffer = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut buffer).await.unwrap_or_default();
-        // That the other side has closed the connection does not pass either. What is read after a
-        // cut does not pass, even if this task learns of the cut later.
+        // A stall also holds back the end of a connection. Bytes that are read after a cut are not
+        // forwarded, even if this task is notified of the cut later.
         let open = opens(&mut state).await;
         if !open || count == 0 || to.write_all(&buffer[..count]).await.is_err() {
             return;
@@ -120,7 +120,7 @@ async fn copy(
     }
 }
 
-/// Waits while it is stalled. Whether it is open then.
+/// Waits while the proxy is stalled. Returns whether it is open afterwards.
 async fn opens(state: &mut watch::Receiver<Passage>) -> bool {
     let moved = state.wait_for(|passage| *passage != Passage::Stalled).await;
     moved.is_ok_and(|passage| *passage == Passage::Open)

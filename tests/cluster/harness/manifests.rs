@@ -1,4 +1,4 @@
-//! Manifests, as users write them.
+//! Manifests as users write them.
 
 use serde_json::{Value, json};
 
@@ -13,17 +13,17 @@ pub fn pool(name: &str, hosted: Value) -> Value {
     object("UserPool", name, json!({"hosted": hosted}))
 }
 
-/// A pool that is quickly made.
+/// A hosted pool whose signing keys are generated quickly.
 pub fn quick_pool(name: &str) -> Value {
     pool(name, json!({"algorithm": "ES256"}))
 }
 
-/// A pool of any kind.
+/// A pool with any spec.
 pub fn pool_with(name: &str, spec: Value) -> Value {
     object("UserPool", name, spec)
 }
 
-/// A Secret whose writer agrees to `use_`.
+/// A Secret with the label that permits its use as `use_`.
 pub fn consenting_secret(name: &str, use_: &str, entry: &str, value: &str) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret",
@@ -32,18 +32,18 @@ pub fn consenting_secret(name: &str, use_: &str, entry: &str, value: &str) -> Va
     })
 }
 
-/// A frontend.
+/// A webapp client, for a frontend.
 pub fn webapp(name: &str, pool: &str) -> Value {
     object("SdkClient", name, json!({"webapp": {"userPoolRef": {"name": pool}}}))
 }
 
-/// A backend whose key is delivered into a Secret.
+/// A service client, for a backend, whose API key is delivered into a Secret.
 pub fn service(name: &str, role: &str, secret: &str) -> Value {
     let delivery = json!({"secretName": secret});
     object("SdkClient", name, json!({"service": {"role": role, "apiKey": {"delivery": delivery}}}))
 }
 
-/// The backend `backend`, with `more` about its delivery.
+/// The service client `backend`, with the additional fields `more` in its delivery.
 pub fn service_of(more: Value) -> Value {
     let mut service = service("backend", "Member", "key");
     let delivery = service["spec"]["service"]["apiKey"]["delivery"].as_object_mut().unwrap();
@@ -51,7 +51,7 @@ pub fn service_of(more: Value) -> Value {
     service
 }
 
-/// A member of staff.
+/// A staff user.
 pub fn member(name: &str, role: &str, kubernetes: Value) -> Value {
     let email = format!("{name}@example.test");
     object("Member", name, json!({"email": email, "role": role, "kubernetes": kubernetes}))
@@ -62,7 +62,7 @@ pub fn organization(name: &str, spec: Value) -> Value {
     object("Organization", name, spec)
 }
 
-/// `manifest` with `value` at the JSON pointer `at`, whose parents exist or are made.
+/// Sets `value` at the JSON pointer `at` of `manifest`, and creates parents that do not exist.
 pub fn with(mut manifest: Value, at: &str, value: Value) -> Value {
     let mut place = &mut manifest;
     for name in at.split('/').skip(1) {

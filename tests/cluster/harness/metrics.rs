@@ -1,21 +1,21 @@
-//! What an operator says of itself in its metrics.
+//! The metrics of an operator.
 
 use super::{Operator, http};
 
 impl Operator {
-    /// The value of a sample, by its name with labels; 0 if it is not exposed.
+    /// The value of the sample with this name and labels, or 0 if it is not exposed.
     pub async fn metric(&self, sample: &str) -> u64 {
         let text = self.metrics().await;
         let value = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
         value.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Whether it says that it leads.
+    /// Whether the operator reports that it is the leader.
     pub async fn leads(&self) -> bool {
         self.metric("anon_leader").await == 1
     }
 
-    /// For how many seconds it has received nothing about each of the five kinds.
+    /// The seconds since the operator last received anything about each of the five kinds.
     pub async fn silences(&self) -> Vec<u64> {
         let text = self.metrics().await;
         let samples = text.lines().filter(|line| line.starts_with("anon_index_age_seconds{"));

@@ -1,4 +1,4 @@
-//! What the tests stand on: one file per subject.
+//! The test harness, with one file per subject.
 
 pub mod api_server;
 pub mod audit;

@@ -1,4 +1,4 @@
-//! One process of the operator, in the place of one of the chart's Pods.
+//! An operator process that takes the place of one of the chart's Pods.
 
 use std::fs::File;
 use std::net::TcpListener;
@@ -17,13 +17,13 @@ use super::kubectl::kubectl;
 use super::tokens::minted;
 use super::wait::{eventually, expect};
 
-/// What every operator here is told that it is reached by. One for all, because it is stored.
+/// The public URL of every operator in these tests. All use the same one, because objects store it.
 pub const PUBLIC_URL: &str = "https://anon.example.test/base";
 
-/// The hosts that may be asked for key sets: none that is looked up outside of this machine.
+/// The hosts from which key sets may be fetched: none of them is looked up outside of this machine.
 const LOCAL_HOSTS: &str = "localhost,127.0.0.1,[::1],[::ffff:7f00:1],169.254.169.254";
 
-/// A running operator; killed when dropped.
+/// A running operator. It is killed when this is dropped.
 pub struct Operator {
     child: Child,
     http: u16,
@@ -31,31 +31,31 @@ pub struct Operator {
     pub log: PathBuf,
 }
 
-/// How to start one.
+/// How to start an operator.
 #[derive(Default)]
 pub struct Setup {
-    /// Which of the Deployment's Pods it stands for.
+    /// The index of the Deployment's Pod whose place the process takes.
     pub replica: usize,
-    /// More flags.
+    /// Additional flags.
     pub flags: Vec<String>,
-    /// More environment variables.
+    /// Additional environment variables.
     pub env: Vec<(String, String)>,
-    /// Another kubeconfig than that of the Pod.
+    /// A kubeconfig to use instead of the Pod's.
     pub kubeconfig: Option<PathBuf>,
-    /// Another public URL than [`PUBLIC_URL`].
+    /// A public URL to use instead of [`PUBLIC_URL`].
     pub public_url: Option<String>,
-    /// A port to speak TLS on, with the certificate of the API server.
+    /// A port on which to serve TLS, with the certificate of the API server.
     pub tls: Option<u16>,
 }
 
 impl Operator {
-    /// Starts one with these flags and waits until it is ready.
+    /// Starts an operator with these flags and waits until it is ready.
     pub async fn start(flags: &[&str]) -> Self {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
         Self::launch(Setup { flags, ..Setup::default() }).await
     }
 
-    /// Starts one and waits until it is ready.
+    /// Starts an operator and waits until it is ready.
     pub async fn launch(setup: Setup) -> Self {
         let mut operator = Self::launch_unready(&setup).await;
         eventually("the operator is ready", || {
@@ -70,7 +70,7 @@ impl Operator {
         operator
     }
 
-    /// Starts one and waits only until it answers at all.
+    /// Starts an operator and waits only until it responds to requests.
     pub async fn launch_unready(setup: &Setup) -> Self {
         loop {
             let mut operator = Self::spawn(setup);
@@ -98,10 +98,10 @@ impl Operator {
         let replica = |list: &str| variable(list).split(':').nth(setup.replica).unwrap().to_owned();
         let kubeconfig =
             setup.kubeconfig.clone().unwrap_or_else(|| replica("ANON_OPERATOR_KUBECONFIGS").into());
-        // As for the launcher: another one than that of this build.
+        // As for the launcher, this variable selects a binary other than that of this build.
         let binary = std::env::var("ANON_OPERATOR_BIN")
             .unwrap_or_else(|_| env!("CARGO_BIN_EXE_anon-operator").to_owned());
-        // The operator must not outlive the tests, however these end.
+        // The operator must not outlive the tests, however they end.
         let mut command = Command::new("setpriv");
         command
             .args(["--pdeathsig", "KILL", &binary, "run"])
@@ -109,7 +109,8 @@ impl Operator {
             .arg(format!("--admin-listen=127.0.0.1:{admin}"))
             .arg(format!("--public-url={public_url}"))
             .arg("--log-level=info,anon_operator=debug")
-            // Nothing is looked up outside of this machine, whatever the manifests of tests name.
+            // No host is looked up outside of this machine, whatever hosts the manifests of tests
+            // specify.
             .arg(format!("--fetch-host={LOCAL_HOSTS}"))
             .args(&setup.flags)
             .env("KUBECONFIG", kubeconfig)
@@ -127,22 +128,22 @@ impl Operator {
         Self { child: spawn_from_lasting_thread(command), http, admin, log }
     }
 
-    /// A URL that is served to the world.
+    /// A URL on the public port.
     pub fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.http)
     }
 
-    /// A URL of health and metrics.
+    /// A URL on the admin port, for health and metrics.
     pub fn admin_url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.admin)
     }
 
-    /// Where it listens.
+    /// The host and the port on which the operator listens.
     pub fn address(&self) -> (&'static str, u16) {
         ("127.0.0.1", self.http)
     }
 
-    /// Asks whether a credential counts.
+    /// Validates a credential.
     pub async fn validate(&self, credential: &str, client: Option<&str>) -> Reply {
         let bearer = format!("Bearer {credential}");
         let mut headers = vec![("authorization", bearer.as_str())];
@@ -150,7 +151,8 @@ impl Operator {
         http::post(&self.url("/v1/validate"), &headers, &json!({})).await.unwrap()
     }
 
-    /// Waits until it gives this verdict, which may be some milliseconds after what leads to it.
+    /// Waits until validation returns this verdict, which may take some milliseconds after the
+    /// change that causes it.
     pub async fn gives(&self, credential: &str, client: Option<&str>, verdict: &str) {
         eventually(&format!("the verdict is {verdict}"), async || {
             let now = self.validate(credential, client).await.verdict();
@@ -159,8 +161,9 @@ impl Operator {
         .await;
     }
 
-    /// A token. Ready in status is some milliseconds ahead of this replica's index: until then it
-    /// says 503 or does not know the key, as a client that asks again would see.
+    /// Issues a token, with retries as a client would do. Status is Ready some milliseconds before
+    /// this replica's index is up to date; until then the replica answers 503 or does not know the
+    /// key.
     pub async fn minted(&self, key: &str, body: &Value) -> String {
         eventually("a token is minted", async || {
             let reply = self.mint(key, body).await;
@@ -169,42 +172,42 @@ impl Operator {
         .await
     }
 
-    /// Asks for a token.
+    /// Requests a token.
     pub async fn mint(&self, key: &str, body: &Value) -> Reply {
         let bearer = format!("Bearer {key}");
         let url = self.url("/org/appUserIdToken");
         http::post(&url, &[("authorization", &bearer)], body).await.unwrap()
     }
 
-    /// Whether the process lives.
+    /// Whether the process is running.
     pub fn running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// `kill -9`.
+    /// Kills the process, as `kill -9` does.
     pub fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM, without waiting.
+    /// Sends SIGTERM and does not wait.
     pub fn terminate(&self) {
         self.signal("TERM");
     }
 
-    /// The id of its process.
+    /// The process id of the operator.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Any signal.
+    /// Sends the signal with this name.
     pub fn signal(&self, name: &str) {
         let (signal, pid) = (format!("-{name}"), self.child.id().to_string());
         assert!(Command::new("kill").args([&signal, &pid]).status().unwrap().success());
     }
 
-    /// SIGSTOP. Returns when no thread runs any more: on a busy machine, the others go on until the
-    /// first one has received the signal.
+    /// Sends SIGSTOP and waits until no thread is running. On a busy machine, the other threads
+    /// continue until the first one has received the signal.
     pub async fn pause(&self) {
         self.signal("STOP");
         let threads = format!("/proc/{}/task", self.child.id());
@@ -212,7 +215,7 @@ impl Operator {
             let stats = fs::read_dir(&threads).unwrap().map(|thread| {
                 fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default()
             });
-            // After the name, which is in parentheses.
+            // The state follows the name, which is in parentheses.
             let is_running = |stat: &String| stat.contains(") ") && !stat.contains(") T ");
             let running = stats.filter(is_running).count();
             if running == 0 { Ok(()) } else { Err(format!("{running} run")) }
@@ -220,7 +223,7 @@ impl Operator {
         .await;
     }
 
-    /// Waits for the end.
+    /// Waits until the process exits.
     pub async fn ended(&mut self) -> ExitStatus {
         eventually("the operator ends", || {
             let status = self.child.try_wait().unwrap();
@@ -229,13 +232,13 @@ impl Operator {
         .await
     }
 
-    /// SIGTERM, and its exit status.
+    /// Sends SIGTERM and returns the exit status.
     pub async fn stop(mut self) -> ExitStatus {
         self.terminate();
         self.ended().await
     }
 
-    /// The end of its log.
+    /// The last lines of the operator's log.
     pub fn log_tail(&self) -> String {
         end_of(&self.log)
     }
@@ -258,8 +261,8 @@ impl Drop for Operator {
     }
 }
 
-/// Spawns from a thread that never ends: the death signal comes with the death of the *thread*
-/// that spawned, and the thread of a test dies with the test.
+/// Spawns a process from a thread that never ends. A parent-death signal is sent when the *thread*
+/// that spawned the process ends, and the thread of a test ends with the test.
 pub fn spawn_from_lasting_thread(command: Command) -> Child {
     type Job = (Command, mpsc::Sender<Child>);
     static SPAWNER: LazyLock<Mutex<mpsc::Sender<Job>>> = LazyLock::new(|| {
@@ -276,7 +279,7 @@ pub fn spawn_from_lasting_thread(command: Command) -> Child {
     child.recv().unwrap()
 }
 
-/// Below the range that outgoing connections take their ports from.
+/// A free port below the range from which outgoing connections take their ports.
 pub fn free_port() -> u16 {
     loop {
         let random = u16::try_from(uuid::Uuid::new_v4().as_u128() % 12_000).unwrap();
@@ -287,8 +290,8 @@ pub fn free_port() -> u16 {
     }
 }
 
-/// Writes a status as the operator's account would, by impersonating it: what an administrator
-/// could still do. A merge patch.
+/// Applies a merge patch to a status and impersonates the operator's ServiceAccount to do so, as an
+/// administrator still could.
 pub fn operator_patches_status(space: &Space, kind: &str, name: &str, patch: &Value) {
     let (user, patch) = (operator_user(), patch.to_string());
     let said = kubectl(&[

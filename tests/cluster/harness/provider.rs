@@ -1,4 +1,5 @@
-//! The company's identity provider in a test: its keys, its tokens, and the pool that follows it.
+//! The identity provider of an organization in a test: its keys, its tokens, and a pool that uses
+//! its keys.
 
 use std::sync::Arc;
 
@@ -14,22 +15,23 @@ use super::operator::Setup;
 use super::{Operator, Space, webapp, with};
 use crate::idp::Idp;
 
-/// What lets an operator fetch from the test's provider.
+/// The flag that allows an operator to fetch from the test's provider.
 pub const OPENING: &str = "--allow-fetch-from=127.0.0.1/32";
 
-/// An operator that may fetch from the test's provider, and would find nobody through the proxies
-/// of its environment.
+/// An operator that may fetch from the test's provider. Its environment specifies proxies that are
+/// unreachable, so a fetch through a proxy would fail.
 pub async fn fetching_operator(replica: usize, flags: &[&str]) -> Operator {
     let flags = flags.iter().chain(&[OPENING]).map(|flag| (*flag).to_owned()).collect();
     let proxies = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     let proxies = proxies.map(|name| (name.to_owned(), "http://127.0.0.1:9".to_owned()));
-    // The launcher's environment takes loopback out, which would prove nothing here.
+    // The launcher's environment exempts loopback from proxies, and with that exemption this test
+    // would prove nothing.
     let no_exceptions = ["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), String::new()));
     let env = proxies.into_iter().chain(no_exceptions).collect();
     Operator::launch(Setup { replica, flags, env, ..Setup::default() }).await
 }
 
-/// What fetches key sets, for who runs controllers without the rest of the operator.
+/// The fetcher of key sets, for tests that run controllers without the rest of the operator.
 pub fn fetcher() -> Fetcher {
     let filter = AddressFilter::new(Vec::new(), Vec::new()).unwrap();
     let connector = Connector::new(Arc::new(SystemResolver), filter, CONNECT_TIMEOUT);
@@ -49,22 +51,22 @@ impl Key {
         Self { key, kid }
     }
 
-    /// Its public half.
+    /// The public key as a JWK.
     pub fn jwk(&self) -> Value {
         serde_json::to_value(self.key.public_jwk()).unwrap()
     }
 
-    /// A token of this key.
+    /// A token signed by this key.
     pub fn token(&self) -> String {
         self.token_with_kid(&self.kid)
     }
 
-    /// A token of this key that names another.
+    /// A token signed by this key whose header has another `kid`.
     pub fn token_with_kid(&self, kid: &str) -> String {
         self.sign(kid, "any")
     }
 
-    /// A token of this key and this issuer.
+    /// A token signed by this key, with this issuer.
     pub fn token_of(&self, issuer: &str) -> String {
         self.sign(&self.kid, issuer)
     }
@@ -76,7 +78,7 @@ impl Key {
     }
 }
 
-/// A pool whose key set is at this URL of the provider.
+/// A pool that fetches its key set from this URL of the provider.
 pub fn remote_pool(name: &str, url: &str) -> Value {
     let ca = json!({"name": "id-ca", "key": "ca.crt"});
     json!({
@@ -94,7 +96,8 @@ pub fn ca_secret(idp: &Idp) -> Value {
     })
 }
 
-/// Makes pool `name` at this path of the provider, and its client of the same name.
+/// Creates the pool `name` with the key set at this path of the provider, and a client of the same
+/// name.
 pub async fn follow(space: &Space, idp: &Idp, name: &str, path: &str) {
     space.apply(&ca_secret(idp)).await;
     space.apply(&remote_pool(name, &idp.url(path))).await;

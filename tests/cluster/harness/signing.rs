@@ -1,4 +1,4 @@
-//! The signing Secret of a pool, as who runs the operator could look into it and change it.
+//! The signing Secret of a pool, read and changed as a platform administrator could.
 
 use anon_operator::testing::crd::UserPool;
 use anon_operator::testing::domain::signing_key_set::SigningKeyState;
@@ -12,13 +12,13 @@ use serde_json::{Value, json};
 use super::Space;
 use super::wait::eventually;
 
-/// What the signing Secret holds.
+/// The key set in the signing Secret.
 pub async fn key_set(space: &Space, pool: &str) -> Value {
     let secret = space.signing_secret(pool).await.expect("a signing Secret");
     serde_json::from_slice(&secret.data.unwrap()["keyset.json"].0).unwrap()
 }
 
-/// Changes what the signing Secret holds, whoever else is about to.
+/// Changes the key set in the signing Secret, and retries if another writer changed it meanwhile.
 pub async fn edit_key_set(space: &Space, pool: &str, edit: impl Fn(&mut Value)) {
     eventually("the signing Secret is edited", async || {
         let secret = space.signing_secret(pool).await.expect("a signing Secret");
@@ -35,7 +35,7 @@ pub async fn edit_key_set(space: &Space, pool: &str, edit: impl Fn(&mut Value)) 
     .await;
 }
 
-/// Makes a long time pass for the keys in this state, by one of their dates.
+/// Sets a date of the keys in this state far into the past, as if a long time had passed.
 pub async fn backdate(space: &Space, pool: &str, state: &str, date: &str) {
     edit_key_set(space, pool, |set| {
         for key in set["keys"].as_array_mut().unwrap() {
@@ -47,13 +47,13 @@ pub async fn backdate(space: &Space, pool: &str, state: &str, date: &str) {
     .await;
 }
 
-/// Asks for a rotation.
+/// Requests a rotation.
 pub async fn ask_to_rotate(space: &Space, pool: &str, value: &str) {
     let request = json!({"metadata": {"annotations": {"anon.dev/rotate": value}}});
     space.merge::<UserPool>(pool, request).await;
 }
 
-/// Waits until every validator is known to serve the Next key.
+/// Waits until the key set records that every validator has acknowledged the Next key.
 pub async fn next_is_known(space: &Space, pool: &str) {
     eventually(&format!("the next key of {pool} is known everywhere"), async || {
         let set = key_set(space, pool).await;
@@ -70,7 +70,7 @@ fn states_of(set: &Value) -> String {
     format!("{states:?}")
 }
 
-/// Takes a rotation that was asked for to its end, without the wait for caches.
+/// Completes a rotation that was requested, without the wait for caches.
 pub async fn finish_rotation(space: &Space, pool: &str) {
     next_is_known(space, pool).await;
     let before = active(space, pool).await;
@@ -81,14 +81,14 @@ pub async fn finish_rotation(space: &Space, pool: &str) {
     .await;
 }
 
-/// The `kid` of the key that status calls Active.
+/// The `kid` of the key that is Active in status.
 pub async fn active(space: &Space, pool: &str) -> String {
     let keys = space.get::<UserPool>(pool).await.unwrap().status.unwrap_or_default().keys;
     let active = keys.into_iter().find(|key| key.state == SigningKeyState::Active);
     active.map(|key| key.kid).unwrap_or_default()
 }
 
-/// Where the keys are in their lives, as status says, oldest first.
+/// The states of the keys in status, oldest first.
 pub async fn states(space: &Space, pool: &str) -> Vec<SigningKeyState> {
     let keys = space.get::<UserPool>(pool).await.unwrap().status.unwrap_or_default().keys;
     keys.iter().map(|key| key.state).collect()

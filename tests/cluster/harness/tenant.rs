@@ -17,7 +17,7 @@ pub struct Tenant {
 }
 
 impl Tenant {
-    /// Creates one whose namespace begins with `label`.
+    /// Creates a tenant whose namespace begins with `label`.
     pub async fn new(operator: &Operator, label: &str) -> Self {
         let space = Space::new(label).await;
         space.apply(&quick_pool("users")).await;
@@ -27,12 +27,12 @@ impl Tenant {
         tenant
     }
 
-    /// A new token of a user.
+    /// Issues a new token for a user.
     pub async fn mint(&self, operator: &Operator, user: &str) -> String {
         operator.minted(&self.key, &json!({"appUserId": user, "sdkClientId": self.web})).await
     }
 
-    /// Revokes a user, by a Revocation of the same name.
+    /// Revokes a user with a Revocation of the same name.
     pub async fn revoke(&self, user: &str) {
         self.space
             .apply(&json!({
@@ -44,8 +44,8 @@ impl Tenant {
 }
 
 impl Space {
-    /// Creates the frontend `web` of the pool `users` and the backend `backend`, and waits until all
-    /// three are ready. Returns the clientId of the frontend and the API key of the backend.
+    /// Creates the frontend `web` of the pool `users` and the backend `backend`, and waits until
+    /// all three are ready. Returns the clientId of the frontend and the API key of the backend.
     pub async fn web_and_backend(&self) -> (String, String) {
         self.apply_all(&[webapp("web", "users"), service("backend", "Member", "key")]).await;
         self.ready::<UserPool>("users").await;

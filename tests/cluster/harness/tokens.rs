@@ -1,10 +1,11 @@
-//! Tokens and key sets, read by a library that is not ours.
+//! Tokens and key sets, read by a third-party library.
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value;
 
-/// Verifies `token` with the key of `jwks` that its header names, and with exactly `algorithm`.
+/// Verifies `token` with the key in `jwks` that has the `kid` of its header. Accepts only
+/// `algorithm`.
 pub fn verify(token: &str, jwks: &Value, algorithm: Algorithm) -> Result<Value, String> {
     let header = decode_header(token).map_err(|error| error.to_string())?;
     let jwks: JwkSet = serde_json::from_value(jwks.clone()).map_err(|error| error.to_string())?;
@@ -16,14 +17,14 @@ pub fn verify(token: &str, jwks: &Value, algorithm: Algorithm) -> Result<Value, 
     Ok(token.claims)
 }
 
-/// A minted token out of a reply.
+/// The issued token in a reply.
 pub fn minted(reply: &super::http::Reply) -> String {
     assert_eq!(reply.status, 200, "{reply:?}");
     reply.json()["appUserIdToken"].as_str().unwrap().to_owned()
 }
 
-/// The token with one character of part `part` (0 header, 1 claims, 2 signature) changed. Never
-/// the last, whose low bits may not count.
+/// The token with one character of part `part` (0 header, 1 claims, 2 signature) changed. It is
+/// never the last character, whose low bits may be unused.
 pub fn tampered(token: &str, part: usize) -> String {
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     let middle = parts[part].len() / 2;

@@ -1,5 +1,5 @@
-//! Who may use the cluster: operators are cluster-wide, so a test that starts its own needs the
-//! cluster to itself.
+//! Shared and exclusive use of the cluster: operators are cluster-wide, so a test that starts its
+//! own needs the cluster to itself.
 
 use std::ops::Deref;
 use std::sync::{Arc, LazyLock};
@@ -15,7 +15,7 @@ use super::cluster::{admin, operator_namespace};
 static TURN: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 static SHARED: Mutex<Option<Arc<Operator>>> = Mutex::const_new(None);
 
-/// The operator that tests share, started by the first of them.
+/// The operator that tests share. The first of these tests starts it.
 pub struct Shared {
     operator: Arc<Operator>,
     _turn: OwnedRwLockReadGuard<()>,
@@ -37,15 +37,15 @@ impl Drop for Shared {
     }
 }
 
-/// Everything that is off by default.
+/// The flags that enable everything that is off by default.
 const FLAGS: [&str; 2] = ["--allow-sign-up", "--link-url=https://link.example.test/link"];
 
-/// A turn together with others.
+/// Waits until the cluster can be used together with other tests. Returns the shared operator.
 pub async fn shared() -> Shared {
     let turn = Arc::clone(&TURN).read_owned().await;
     let mut running = SHARED.lock().await;
     if running.is_none() {
-        // An earlier run may have ended without giving it back.
+        // An earlier run may have ended without releasing the Lease.
         free_lease().await;
         forget_validators().await;
         *running = Some(Arc::new(Operator::start(&FLAGS).await));
@@ -54,12 +54,12 @@ pub async fn shared() -> Shared {
     Shared { operator, _turn: turn }
 }
 
-/// The cluster to oneself.
+/// Exclusive use of the cluster.
 pub struct Alone {
     _turn: OwnedRwLockWriteGuard<()>,
 }
 
-/// A turn alone, without any operator.
+/// Waits for exclusive use of the cluster. No operator is running then.
 pub async fn alone() -> Alone {
     let turn = Arc::clone(&TURN).write_owned().await;
     if let Some(operator) = SHARED.lock().await.take() {
@@ -70,8 +70,8 @@ pub async fn alone() -> Alone {
     Alone { _turn: turn }
 }
 
-/// The validators of operators that were killed count for an hour; here it is known that they are
-/// dead.
+/// Deletes the Leases of validators. Otherwise, operators that were killed would be included as
+/// validators for an hour; here they are known to be dead.
 async fn forget_validators() {
     let leases: Api<Lease> = Api::namespaced(admin().await, &operator_namespace());
     for lease in leases.list_metadata(&ListParams::default()).await.unwrap() {
@@ -81,7 +81,8 @@ async fn forget_validators() {
     }
 }
 
-/// Spares the next operator the wait for a Lease whose holder is known to be dead.
+/// Deletes the leader's Lease, whose holder is known to be dead, so that the next operator does not
+/// have to wait for it.
 pub async fn free_lease() {
     let leases: Api<Lease> = Api::namespaced(admin().await, &operator_namespace());
     let gone = leases.delete("anon-operator-leader", &DeleteParams::default()).await;

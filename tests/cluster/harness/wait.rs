@@ -1,18 +1,18 @@
-//! Waiting for something to become true. Nothing here sleeps for a guessed time.
+//! Waits until a condition is true. Nothing here sleeps for a guessed time.
 
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-/// Generous: only a test that is going to fail waits that long.
+/// A generous limit: only a test that is going to fail waits that long.
 const DEADLINE: Duration = Duration::from_mins(3);
 
-/// Asks again and again until the answer is `Ok`.
+/// Polls until the result is `Ok`.
 pub async fn eventually<T, E: Display>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     within(DEADLINE, what, ask).await
 }
 
-/// The same, for what users are promised to see in a second. The bound is five times that,
-/// because the machine may be busy.
+/// Like [`eventually`], for changes that users are promised to see within a second. The limit is
+/// five times that, because the machine may be busy.
 pub async fn immediately<T, E: Display>(what: &str, ask: impl AsyncFnMut() -> Result<T, E>) -> T {
     within(Duration::from_secs(5), what, ask).await
 }
@@ -35,7 +35,7 @@ async fn within<T, E: Display>(
     }
 }
 
-/// For closures of [`eventually`]: `Ok` if it holds, else what was found.
+/// For closures of [`eventually`]: `Ok` if `holds` is true, otherwise `found` as the error.
 pub fn expect(holds: bool, found: impl Display) -> Result<(), String> {
     if holds { Ok(()) } else { Err(found.to_string()) }
 }
