@@ -4,14 +4,14 @@
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 
-use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::UserPool;
 use serde_json::{Value, json};
 
 use crate::harness::cluster::{directory, minor_version};
 use crate::harness::kubectl::{Said, kubectl};
 use crate::harness::operator::{Setup, free_port, spawn_from_lasting_thread};
 use crate::harness::signing::{active, ask_to_rotate, finish_rotation, next_is_known};
-use crate::harness::{Operator, Space, alone, eventually, pool, service, with};
+use crate::harness::{Operator, Space, alone, eventually, pool, with};
 
 const AUDIENCE: &str = "kubernetes";
 
@@ -100,9 +100,7 @@ async fn kube_apiserver_logs_a_user_in() {
         let pool = pool(name, json!({"algorithm": "ES256"}));
         space.apply(&with(pool, "/spec/audiences", json!([AUDIENCE]))).await;
     }
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     let mint = async |pool: &str| {
         let id = space.ready::<UserPool>(pool).await.status.unwrap().id.unwrap();
         leader.minted(&key, &json!({"appUserId": "ada", "userPoolId": id})).await

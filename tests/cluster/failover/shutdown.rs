@@ -18,9 +18,7 @@ async fn sigterm_gives_the_lease_back_and_finishes_what_is_in_flight() {
     let _turn = alone().await;
     let mut operator = Operator::start(&[]).await;
     let space = Space::new("sigterm").await;
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     operator.gives(&key, None, "200").await;
     let home = space.operators();
     let holder = async || {
@@ -42,16 +40,10 @@ async fn sigterm_gives_the_lease_back_and_finishes_what_is_in_flight() {
 async fn replica_that_shuts_down_enforces_revocations_until_its_last_response() {
     let _turn = alone().await;
     let _leader = Operator::start(&[]).await;
-    let validator = |replica| Setup {
-        replica,
-        flags: ["--roles=validator", "--drain-timeout=3m"].map(str::to_owned).to_vec(),
-        ..Setup::default()
-    };
-    let mut validator = Operator::launch(validator(1)).await;
+    let flags = ["--roles=validator", "--drain-timeout=3m"].map(str::to_owned).to_vec();
+    let mut validator = Operator::launch(Setup { replica: 1, flags, ..Setup::default() }).await;
     let space = Space::new("last-response").await;
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     validator.gives(&key, None, "200").await;
 
     // Each has to be complete within ten seconds.

@@ -57,19 +57,17 @@ pub async fn balance(space: &Space, clients: usize, pools: usize) -> BTreeMap<St
     // A request that lost a race got a 409 and created nothing. The API server records a 504 if the
     // caller was killed during the request: this may have created the Secret, and then no other
     // request did.
-    let mut made: BTreeMap<String, Vec<u16>> = BTreeMap::new();
-    for write in all_writes_for(space).await {
+    let writes = all_writes_for(space).await;
+    let mut made: BTreeMap<&str, Vec<u16>> = BTreeMap::new();
+    for write in &writes {
         if write.what() == "create secrets" && write.code != 409 {
-            made.entry(write.name).or_default().push(write.code);
+            made.entry(&write.name).or_default().push(write.code);
         }
     }
     assert_eq!(made.len(), clients + pools);
     // No Secret was changed after its creation, because a client may already have read the key.
-    let changed: Vec<_> = all_writes_for(space)
-        .await
-        .into_iter()
-        .filter(|it| it.resource == "secrets" && it.verb != "create")
-        .collect();
+    let changed = writes.iter().filter(|it| it.resource == "secrets" && it.verb != "create");
+    let changed: Vec<_> = changed.collect();
     assert!(changed.is_empty(), "{changed:?}");
     let once = |codes: &[u16]| match codes.iter().filter(|code| **code == 201).count() {
         0 => codes.contains(&504),

@@ -53,4 +53,11 @@ impl Space {
         let web = self.ready::<SdkClient>("web").await.status.unwrap().client_id.unwrap();
         (web, self.api_key("key").await)
     }
+
+    /// Creates the service client `backend`, and returns its API key.
+    pub async fn backend(&self) -> String {
+        self.apply(&service("backend", "Member", "key")).await;
+        self.ready::<SdkClient>("backend").await;
+        self.api_key("key").await
+    }
 }

@@ -3,11 +3,10 @@
 use std::cell::Cell;
 use std::fs;
 
-use anon_operator::testing::crd::SdkClient;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 
-use crate::harness::{Operator, Space, alone, http, service};
+use crate::harness::{Operator, Space, alone, http};
 
 const LOGINS: usize = 300;
 const AT_ONCE: usize = 60;
@@ -28,9 +27,7 @@ async fn a_flood_of_logins_is_bounded_and_validation_goes_on() {
     // Every login from an address of its own: the limit per address would end the flood at once.
     let operator = Operator::start(&["--trusted-proxy-hops=1"]).await;
     let space = Space::new("flood").await;
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     operator.gives(&key, None, "200").await;
     let before = peak_kb(&operator);
 

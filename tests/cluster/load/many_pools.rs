@@ -3,11 +3,11 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use anon_operator::testing::crd::{SdkClient, UserPool};
+use anon_operator::testing::crd::UserPool;
 use futures::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Operator, Space, alone, pool, service};
+use crate::harness::{Operator, Space, alone, pool};
 
 const POOLS: usize = 100;
 
@@ -35,9 +35,7 @@ async fn a_hundred_pools_at_once_leave_validation_alone() {
     let _turn = alone().await;
     let operator = Operator::start(&[]).await;
     let space = Space::new("many").await;
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     operator.gives(&key, None, "200").await;
 
     let mut before = Vec::new();

@@ -19,9 +19,7 @@ use crate::harness::{Operator, Space, eventually, immediately, service, shared, 
 /// A backend that is ready, and its key.
 async fn backend(operator: &Operator, label: &str) -> (Space, String) {
     let space = Space::new(label).await;
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     counts(operator, &key, "200").await;
     (space, key)
 }

@@ -8,7 +8,7 @@ use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 
 use crate::harness::cluster::directory;
-use crate::harness::{Space, eventually, pool, service, shared};
+use crate::harness::{Space, eventually, pool, shared};
 
 /// The logs of every operator that this run has started so far.
 fn logs() -> Vec<(String, String)> {
@@ -27,9 +27,7 @@ async fn logs_metrics_and_objects_hold_no_key() {
     for algorithm in algorithms {
         space.apply(&pool(&algorithm.to_lowercase(), json!({"algorithm": algorithm}))).await;
     }
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
     let mut tokens = Vec::new();
     for algorithm in algorithms {
         let pool: UserPool = space.ready(&algorithm.to_lowercase()).await;

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use anon_operator::testing::crd::SdkClient;
 use anon_operator::testing::domain::credential::ApiKey;
 use serde_json::{Value, json};
 
@@ -13,7 +12,7 @@ use crate::harness::cluster;
 use crate::harness::kubectl::{kubectl, kubectl_with};
 use crate::harness::operator::Setup;
 use crate::harness::wait::expect;
-use crate::harness::{Operator, Space, eventually, http, service, shared};
+use crate::harness::{Operator, Space, eventually, http, shared};
 
 /// What every validator may do anywhere, as `kubectl auth can-i --list` words it.
 const EVERYWHERE: [&str; 6] = [
@@ -73,9 +72,7 @@ fn hash_threads(pid: u32) -> usize {
 async fn a_validator_needs_no_secrets_and_starts_no_hashing_thread() {
     let all_roles = shared().await;
     let (home, space) = (Space::new("validator-home").await, Space::new("validated").await);
-    space.apply(&service("backend", "Member", "key")).await;
-    space.ready::<SdkClient>("backend").await;
-    let key = space.api_key("key").await;
+    let key = space.backend().await;
 
     let kubeconfig = validator_account(&home);
     let path = kubeconfig.to_str().unwrap().to_owned();
