@@ -12,7 +12,6 @@ use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use axum::http::{Extensions, HeaderMap};
 use governor::clock::{Clock as _, DefaultClock};
@@ -23,27 +22,28 @@ use crate::metrics::Metrics;
 use crate::server::ApiError;
 use crate::server::arrival::Arrival;
 
-/// Burst of logins for one e-mail address from one peer address; then one every [`EMAIL_INTERVAL`].
-const EMAIL_BURST: u32 = 10;
-const EMAIL_INTERVAL: Duration = Duration::from_secs(6);
+/// Logins for one e-mail address from one peer address: ten, then one every 6 s.
+const EMAIL: Quota = Quota::per_minute(count(10)).allow_burst(count(10));
 /// The same from all peers together. Larger, so that one peer cannot lock out the others.
-const EMAIL_TOTAL_BURST: u32 = 60;
-const EMAIL_TOTAL_INTERVAL: Duration = Duration::from_secs(2);
-/// Burst of logins from one peer address. Larger, because a proxy is one peer.
-const PEER_BURST: u32 = 60;
-const PEER_INTERVAL: Duration = Duration::from_millis(500);
-/// Burst of sign-ups from one peer address; each creates a namespace.
-const SIGN_UP_BURST: u32 = 5;
-const SIGN_UP_INTERVAL: Duration = Duration::from_mins(1);
-/// Burst of calls of one member; more than any person or page makes.
-const MEMBER_BURST: u32 = 1000;
-const MEMBER_INTERVAL: Duration = Duration::from_millis(50);
+const EMAIL_TOTAL: Quota = Quota::per_minute(count(30)).allow_burst(count(60));
+/// Logins from one peer address. Larger, because a proxy is one peer.
+const PEER: Quota = Quota::per_second(count(2)).allow_burst(count(60));
+/// Sign-ups from one peer address; each creates a namespace.
+const SIGN_UP: Quota = Quota::per_minute(count(1)).allow_burst(count(5));
+/// New organizations for one e-mail address: fewer than the members that a login tries.
+const SIGN_UP_EMAIL: Quota = Quota::per_hour(count(1)).allow_burst(count(2));
+/// Calls of one member; more than any person or page makes.
+const MEMBER: Quota = Quota::per_second(count(20)).allow_burst(count(1000));
 /// The same for all members of an organization together.
-const MEMBERS_BURST: u32 = 5000;
-const MEMBERS_INTERVAL: Duration = Duration::from_millis(10);
-/// Burst of new organizations for one e-mail address: fewer than the members that a login tries.
-const SIGN_UP_EMAIL_BURST: u32 = 2;
-const SIGN_UP_EMAIL_INTERVAL: Duration = Duration::from_hours(1);
+const MEMBERS: Quota = Quota::per_second(count(100)).allow_burst(count(5000));
+
+/// A number of requests; 0 would be no quota at all.
+const fn count(requests: u32) -> NonZeroU32 {
+    match NonZeroU32::new(requests) {
+        Some(requests) => requests,
+        None => NonZeroU32::MIN,
+    }
+}
 
 /// After how many checks the budgets that are full again are dropped.
 const CLEANUP_INTERVAL: u32 = 1024;
@@ -52,13 +52,13 @@ const CLEANUP_INTERVAL: u32 = 1024;
 /// process, so callers can neither exhaust the memory nor choose whose budget they share. Budgets
 /// that are full again are dropped from time to time.
 pub struct Limits {
-    emails: Option<Limiter>,
-    emails_total: Option<Limiter>,
-    peers: Option<Limiter>,
-    sign_ups: Option<Limiter>,
-    members: Option<Limiter>,
-    organizations: Option<Limiter>,
-    sign_up_emails: Option<Limiter>,
+    emails: Limiter,
+    emails_total: Limiter,
+    peers: Limiter,
+    sign_ups: Limiter,
+    sign_up_emails: Limiter,
+    members: Limiter,
+    organizations: Limiter,
     hasher: RandomState,
     metrics: Arc<Metrics>,
 }
@@ -72,9 +72,8 @@ struct Limiter {
 }
 
 impl Limiter {
-    fn new(name: &'static str, period: Duration, burst: u32) -> Option<Self> {
-        let quota = Quota::with_period(period)?.allow_burst(NonZeroU32::new(burst)?);
-        Some(Self { name, budgets: RateLimiter::keyed(quota), checks: AtomicU32::new(0) })
+    fn new(name: &'static str, quota: Quota) -> Self {
+        Self { name, budgets: RateLimiter::keyed(quota), checks: AtomicU32::new(0) }
     }
 
     fn check(&self, hash: u64, metrics: &Metrics) -> Result<(), ApiError> {
@@ -95,17 +94,13 @@ impl Limits {
     /// Full budgets.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            emails: Limiter::new("login_email", EMAIL_INTERVAL, EMAIL_BURST),
-            emails_total: Limiter::new("login_email", EMAIL_TOTAL_INTERVAL, EMAIL_TOTAL_BURST),
-            peers: Limiter::new("login_peer", PEER_INTERVAL, PEER_BURST),
-            sign_ups: Limiter::new("sign_up_peer", SIGN_UP_INTERVAL, SIGN_UP_BURST),
-            members: Limiter::new("member", MEMBER_INTERVAL, MEMBER_BURST),
-            organizations: Limiter::new("organization", MEMBERS_INTERVAL, MEMBERS_BURST),
-            sign_up_emails: Limiter::new(
-                "sign_up_email",
-                SIGN_UP_EMAIL_INTERVAL,
-                SIGN_UP_EMAIL_BURST,
-            ),
+            emails: Limiter::new("login_email", EMAIL),
+            emails_total: Limiter::new("login_email", EMAIL_TOTAL),
+            peers: Limiter::new("login_peer", PEER),
+            sign_ups: Limiter::new("sign_up_peer", SIGN_UP),
+            sign_up_emails: Limiter::new("sign_up_email", SIGN_UP_EMAIL),
+            members: Limiter::new("member", MEMBER),
+            organizations: Limiter::new("organization", MEMBERS),
             hasher: RandomState::new(),
             metrics,
         }
@@ -117,8 +112,8 @@ impl Limits {
     /// The limit is exceeded; the response says when to retry.
     pub fn email(&self, login_name: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let of_peer = self.hasher.hash_one((login_name, peer.map(network)));
-        self.check(self.emails.as_ref(), of_peer)?;
-        self.check(self.emails_total.as_ref(), self.hasher.hash_one(login_name))
+        self.check(&self.emails, of_peer)?;
+        self.check(&self.emails_total, self.hasher.hash_one(login_name))
     }
 
     /// Counts a login from this address. An IPv6 network is treated as one address.
@@ -126,7 +121,7 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn peer(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
-        self.of_peer(self.peers.as_ref(), peer)
+        self.of_peer(&self.peers, peer)
     }
 
     /// Counts a sign-up from this address.
@@ -134,7 +129,7 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn sign_up(&self, peer: Option<IpAddr>) -> Result<(), ApiError> {
-        self.of_peer(self.sign_ups.as_ref(), peer)
+        self.of_peer(&self.sign_ups, peer)
     }
 
     /// Counts a call of a member.
@@ -142,8 +137,8 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
-        self.check(self.members.as_ref(), self.hasher.hash_one(member))?;
-        self.check(self.organizations.as_ref(), self.hasher.hash_one(organization))
+        self.check(&self.members, self.hasher.hash_one(member))?;
+        self.check(&self.organizations, self.hasher.hash_one(organization))
     }
 
     /// Counts a new organization by sign-up for this e-mail address. A repeated request creates no
@@ -152,16 +147,16 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
-        self.check(self.sign_up_emails.as_ref(), self.hasher.hash_one(login_name))
+        self.check(&self.sign_up_emails, self.hasher.hash_one(login_name))
     }
 
-    fn of_peer(&self, limiter: Option<&Limiter>, peer: Option<IpAddr>) -> Result<(), ApiError> {
+    fn of_peer(&self, limiter: &Limiter, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
         self.check(limiter, self.hasher.hash_one(network(peer)))
     }
 
-    fn check(&self, limiter: Option<&Limiter>, hash: u64) -> Result<(), ApiError> {
-        limiter.map_or(Ok(()), |limiter| limiter.check(hash, &self.metrics))
+    fn check(&self, limiter: &Limiter, hash: u64) -> Result<(), ApiError> {
+        limiter.check(hash, &self.metrics)
     }
 }
 
@@ -234,7 +229,7 @@ mod tests {
     fn budgets_that_are_full_again_are_dropped() {
         let limits = Limits::new(Arc::default());
         let organization = OrganizationId::derive("acme");
-        let held = || limits.members.as_ref().unwrap().budgets.len();
+        let held = || limits.members.budgets.len();
         // None is dropped before the second check that cleans up.
         for number in 0..CLEANUP_INTERVAL {
             let member = MemberId::derive("acme", &number.to_string());
@@ -243,7 +238,7 @@ mod tests {
         // Some members share a budget.
         assert!(held() > 900, "{}", held());
         // Longer than it takes to restore the calls of members that share a budget.
-        std::thread::sleep(10 * MEMBER_INTERVAL);
+        std::thread::sleep(10 * MEMBER.replenish_interval());
         for _ in 0..CLEANUP_INTERVAL {
             let _ = limits.member(MemberId::derive("acme", "last"), organization);
         }
