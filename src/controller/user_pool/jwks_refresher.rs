@@ -15,6 +15,7 @@ use futures::stream::{FuturesUnordered, Stream, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info};
 
 use super::fetch_limiter::FetchLimiter;
@@ -32,6 +33,9 @@ pub use tracked_pool::{FetchSpec, Known};
 
 /// How often the schedule is checked if nothing happens, because the machine's clock can be set.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// The minimum time between two checks, because each looks at all pools. A new leader begins and ends
+/// hundreds of fetches a second if there are thousands of pools.
+const CHECK_PAUSE: Duration = Duration::from_millis(20);
 /// How long a pool may be missing from the index before its fetches stop.
 const UNTRACK_DELAY: SignedDuration = SignedDuration::from_mins(1);
 
@@ -118,8 +122,14 @@ impl JwksRefresher {
                 Some((job, outcome)) = jobs.next() => self.complete(&job, outcome),
                 () = self.changed.notified() => {}
                 () = replicas.new_requests() => {}
-                () = tokio::time::sleep(pause) => {}
+                () = sleep(pause) => {}
             }
+            let more = async {
+                while let Some((job, outcome)) = jobs.next().await {
+                    self.complete(&job, outcome);
+                }
+            };
+            let _ = tokio::join!(sleep(CHECK_PAUSE), timeout(CHECK_PAUSE, more));
         }
     }
 
