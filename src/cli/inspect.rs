@@ -243,7 +243,7 @@ fn decode(name: &str, part: &str) -> anyhow::Result<Vec<u8>> {
 
 fn part(name: &str, part: &str) -> anyhow::Result<Map<String, Value>> {
     let bytes = decode(name, part)?;
-    parse_object(&bytes).map_err(|error| {
+    parse_object(&bytes).map(Map::from).map_err(|error| {
         anyhow::anyhow!(
             "not a JWT that validators accept: its {name} is not a JSON object without duplicate members: {error}"
         )

@@ -209,8 +209,9 @@ mod tests {
         let line = [&["token", "mint", "--jwks", "-", "--sub", "u"], more].concat();
         let (token, remarks) = run_with(&line, KEY)?;
         let payload = token.split('.').nth(1).unwrap();
-        let claims = parse_object(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap();
-        Ok((Value::Object(claims), remarks))
+        let payload = URL_SAFE_NO_PAD.decode(payload).unwrap();
+        let claims = parse_object(&payload).unwrap();
+        Ok((Value::Object(claims.into()), remarks))
     }
 
     #[test]

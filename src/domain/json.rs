@@ -14,13 +14,18 @@
 //! serde_json only deserializes: into a tree it keeps the last duplicate and has no limit but depth,
 //! and into a struct it skips unknown members without looking into them.
 
+mod tree;
+
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
+use serde_json::Number;
+
+pub use tree::{Json, Object};
 
 /// The maximum nesting depth.
 pub const MAX_DEPTH: usize = 16;
@@ -33,7 +38,7 @@ pub const MAX_MEMBERS: usize = 256;
 ///
 /// # Errors
 /// Not JSON, not an object, or an object with a duplicate member at any depth.
-pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub fn parse_object(bytes: &[u8]) -> Result<Object<'_>, serde_json::Error> {
     let values = Cell::new(usize::MAX);
     parse(bytes, Strict { depth: usize::MAX, values: &values })
 }
@@ -43,17 +48,19 @@ pub fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Erro
 ///
 /// # Errors
 /// As for [`parse_object`], or a limit is exceeded.
-pub fn parse_small_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
+pub fn parse_small_object(bytes: &[u8]) -> Result<Object<'_>, serde_json::Error> {
     let values = Cell::new(MAX_MEMBERS);
     parse(bytes, Strict { depth: MAX_DEPTH, values: &values })
 }
 
-fn parse(bytes: &[u8], strict: Strict<'_>) -> Result<Map<String, Value>, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+fn parse<'t>(bytes: &'t [u8], strict: Strict<'_>) -> Result<Object<'t>, serde_json::Error> {
+    // Once for all strings.
+    let text = str::from_utf8(bytes).map_err(|_| de::Error::custom("not UTF-8"))?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let value = strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     match value {
-        Value::Object(map) => Ok(map),
+        Json::Object(object) => Ok(object),
         _ => Err(de::Error::custom("not a JSON object")),
     }
 }
@@ -113,65 +120,94 @@ fn repeated<E: de::Error>() -> E {
 }
 
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
-    type Value = Value;
+    type Value = Json<'de>;
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for Strict<'_> {
-    type Value = Value;
+    type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON without duplicate members")
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_bool<E>(self, value: bool) -> Result<Json<'de>, E> {
+        Ok(Json::Bool(value))
     }
 
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_i64<E>(self, value: i64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_u64<E>(self, value: u64) -> Result<Json<'de>, E> {
+        Ok(Json::Number(value.into()))
     }
 
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_f64<E>(self, value: f64) -> Result<Json<'de>, E> {
+        // A JSON text has no other numbers.
+        Ok(Number::from_f64(value).map_or(Json::Null, Json::Number))
     }
 
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
+    fn visit_str<E>(self, value: &str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Owned(value.to_owned())))
     }
 
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
+    fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Json<'de>, E> {
+        Ok(Json::Text(Cow::Borrowed(value)))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+    fn visit_unit<E>(self) -> Result<Json<'de>, E> {
+        Ok(Json::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Json<'de>, A::Error> {
         let inner = self.deeper()?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(inner)? {
             self.one_more()?;
             items.push(item);
         }
-        Ok(Value::Array(items))
+        Ok(Json::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Json<'de>, A::Error> {
         let inner = self.deeper()?;
-        let mut map = Map::new();
-        while let Some(name) = access.next_key::<String>()? {
+        let mut members = Vec::new();
+        while let Some(name) = access.next_key_seed(Name)? {
             self.one_more()?;
-            let value = access.next_value_seed(inner)?;
-            if map.insert(name, value).is_some() {
-                return Err(repeated());
-            }
+            members.push((name, access.next_value_seed(inner)?));
         }
-        Ok(Value::Object(map))
+        Object::new(members).map(Json::Object).ok_or_else(repeated)
+    }
+}
+
+/// The name of a member, borrowed if it contains no escapes.
+struct Name;
+
+impl<'de> DeserializeSeed<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(name.to_owned()))
+    }
+
+    fn visit_borrowed_str<E>(self, name: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(name))
     }
 }
 
@@ -313,14 +349,25 @@ impl<'de, S: Shape<'de>> Visitor<'de> for Within<S> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn reads_what_serde_json_reads() {
         let text = br#"{"a":[1,-2,1.5,true,null,"x"],"b":{"c":{}}}"#;
         let strict = parse_object(text).unwrap();
-        let plain: serde_json::Value = serde_json::from_slice(text).unwrap();
-        assert_eq!(serde_json::Value::Object(strict), plain);
+        let plain: Value = serde_json::from_slice(text).unwrap();
+        assert_eq!(Value::Object(strict.into()), plain);
+    }
+
+    #[test]
+    fn borrows_what_has_no_escapes() {
+        let text = br#"{"a":"plain","\u0062":["es\tcaped"]}"#;
+        let object = parse_object(text).unwrap();
+        assert!(matches!(object.get("a"), Some(Json::Text(Cow::Borrowed("plain")))));
+        let escaped = object.get("b").and_then(|list| list.pointer("/0"));
+        assert_eq!(escaped.and_then(Json::as_str), Some("es\tcaped"));
     }
 
     #[test]
@@ -330,6 +377,7 @@ mod tests {
             r#"{"a":{"b":1,"b":1}}"#,
             r#"{"a":[{"b":1,"b":2}]}"#,
             r#"{"s\u0075b":"a","sub":"b"}"#,
+            r#"{"a":1,"b":2,"c":3,"a":1}"#,
             "{} {}",
             "[]",
             "",

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser};
 use serde_json::value::RawValue;
 
 use super::ids::{MemberId, OrganizationId, SdkClientId, UserPoolId};
@@ -78,16 +78,15 @@ pub struct AppUser {
 pub struct Memo(OnceLock<Box<[u8]>>);
 
 impl Memo {
-    /// The text. `make` is called if there is none yet, and has to return the same every time.
-    ///
-    /// # Errors
-    /// Those of `make`.
-    pub fn get<E>(&self, make: impl FnOnce() -> Result<Vec<u8>, E>) -> Result<&[u8], E> {
-        if let Some(text) = self.0.get() {
-            return Ok(text);
-        }
-        let text = make()?;
-        Ok(self.0.get_or_init(|| text.into()))
+    /// The text, if it has been made.
+    #[must_use]
+    pub fn get(&self) -> Option<&[u8]> {
+        self.0.get().map(Box::as_ref)
+    }
+
+    /// Keeps the text, which must be the same every time.
+    pub fn keep(&self, text: &[u8]) {
+        self.0.get_or_init(|| text.into());
     }
 }
 
@@ -99,25 +98,25 @@ impl PartialEq for Memo {
 
 /// The claims of a token, as the text of the JSON object that was signed: it has no duplicate
 /// members. A tree of them would take several times the memory, and responses contain the text.
-#[derive(Clone, Debug, Serialize)]
-#[serde(transparent)]
-pub struct Claims(Box<RawValue>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claims(Box<str>);
 
 impl Claims {
-    pub(super) const fn new(text: Box<RawValue>) -> Self {
-        Self(text)
+    pub(super) fn new(text: String) -> Self {
+        Self(text.into())
     }
 
     /// The JSON object.
     #[must_use]
     pub fn text(&self) -> &str {
-        self.0.get()
+        &self.0
     }
 }
 
-impl PartialEq for Claims {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
+impl Serialize for Claims {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let object: &RawValue = serde_json::from_str(self.text()).map_err(ser::Error::custom)?;
+        object.serialize(serializer)
     }
 }
 

@@ -24,14 +24,13 @@ use jiff::{SignedDuration, Timestamp};
 use jsonwebtoken::signature::Verifier as _;
 use memchr::memchr_iter;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::algorithm::VerifyingAlgorithm;
 use super::client::TokenClient;
 use super::duration::later;
 use super::generation::Generation;
 use super::ids::SdkClientId;
-use super::json::parse_small_object;
+use super::json::{Json, parse_small_object};
 use super::pool::{Source, UserPool};
 use super::reason::Reason;
 use super::revocation::Revocation;
@@ -112,18 +111,18 @@ impl<'a> UnverifiedToken<'a> {
         let header = parse_small_object(&header).map_err(|_| Reason::TokenMalformed)?;
         let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| Reason::TokenMalformed)?;
         // `b64` has a meaning only together with `crit` (RFC 7797 section 6).
-        let extended = header.contains_key("crit") || header.contains_key("b64");
+        let extended = header.contains("crit") || header.contains("b64");
         if extended || !header.get("typ").is_none_or(accepted_type) {
             return Err(Reason::TokenTypeUnsupported);
         }
         let algorithm = header
             .get("alg")
-            .and_then(Value::as_str)
+            .and_then(Json::as_str)
             .and_then(VerifyingAlgorithm::from_name)
             .ok_or(Reason::AlgorithmUnsupported)?;
         let kid = match header.get("kid") {
-            None | Some(Value::Null) => None,
-            Some(Value::String(kid)) => Some(kid.clone()),
+            None | Some(Json::Null) => None,
+            Some(Json::Text(kid)) => Some(kid.to_string()),
             Some(_) => return Err(Reason::KeyIdMissing),
         };
         let verifications = Cell::new(0);
@@ -239,7 +238,7 @@ impl<'c> LocatedKey<'c> {
     /// 150 microseconds for each key.
     ///
     /// # Errors
-    /// An invalid signature, a revoked key, an unreadable payload.
+    /// An invalid signature, a revoked key, a payload that is not text.
     pub fn check_signature(self) -> Result<SignedClaims<'c>, Reason> {
         let Self { token, keys, context, now } = self;
         let signer = match keys {
@@ -251,7 +250,7 @@ impl<'c> LocatedKey<'c> {
         if revocations.any(|it| it.covers_key(&key.kid, key.published_at, now)) {
             return Err(Reason::KeyRevoked);
         }
-        SignedClaims::parse(decode(token.payload)?, context, key, now)
+        SignedClaims::new(decode(token.payload)?, context, key, now)
     }
 }
 
@@ -271,8 +270,8 @@ fn decode(part: &str) -> Result<Vec<u8>, Reason> {
 /// `typ` is a media type whose `application/` prefix may be omitted (RFC 7515 section 4.1.9),
 /// compared without case. `JOSE` says only that the token is in compact form, and null nothing at
 /// all. Any other type, such as `logout+jwt` or `dpop+jwt`, is a token for another purpose.
-fn accepted_type(typ: &Value) -> bool {
-    let Value::String(typ) = typ else { return typ.is_null() };
+fn accepted_type(typ: &Json<'_>) -> bool {
+    let Json::Text(typ) = typ else { return *typ == Json::Null };
     let typ = typ.to_ascii_lowercase();
     matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt" | "jose")
 }

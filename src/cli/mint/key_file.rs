@@ -142,7 +142,8 @@ fn read(file: &[u8]) -> Result<Vec<Candidate>, KeyError> {
         return Err(KeyError::Pem);
     }
     // The messages of serde_json's syntax errors have a position and quote nothing.
-    let mut object = parse_object(file).map_err(|error| KeyError::NotJson(error.to_string()))?;
+    let object = parse_object(file).map_err(|error| KeyError::NotJson(error.to_string()))?;
+    let mut object = Map::from(object);
     let keys = match object.remove("keys") {
         Some(Value::Array(keys)) => keys,
         None if object.contains_key("kty") => vec![Value::Object(object)],

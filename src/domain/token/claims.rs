@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 
 use crate::domain::duration::later;
 use crate::domain::ids::{SdkClientId, UserPoolId};
-use crate::domain::json::parse_object;
+use crate::domain::json::{Json, Object, parse_object};
 use crate::domain::policy::{Audience, IdClaimType};
 use crate::domain::principal::{AppUser, Claims, Memo, Principal, Verified};
 use crate::domain::reason::Reason;
@@ -19,24 +17,37 @@ use crate::domain::token::TokenContext;
 /// Claims of which only the signature is verified.
 #[derive(Debug)]
 pub struct SignedClaims<'c> {
-    claims: Map<String, Value>,
     text: String,
     context: &'c TokenContext,
     key: &'c PublishedKey,
     now: Timestamp,
 }
 
+/// The same, parsed.
+struct Parsed<'c> {
+    claims: Object<'c>,
+    context: &'c TokenContext,
+    key: &'c PublishedKey,
+    now: Timestamp,
+}
+
+/// What valid claims say of the user and of their own times.
+struct Valid {
+    app_user_id: String,
+    issued_at: Option<Timestamp>,
+    expires_at: Timestamp,
+}
+
 impl<'c> SignedClaims<'c> {
     /// For signature verification only, as its last step.
-    pub(super) fn parse(
+    pub(super) fn new(
         payload: Vec<u8>,
         context: &'c TokenContext,
         key: &'c PublishedKey,
         now: Timestamp,
     ) -> Result<Self, Reason> {
-        let claims = parse_object(&payload).map_err(|_| Reason::TokenMalformed)?;
         let text = String::from_utf8(payload).map_err(|_| Reason::TokenMalformed)?;
-        Ok(Self { claims, text, context, key, now })
+        Ok(Self { text, context, key, now })
     }
 
     /// Validates every claim, at the time at which the signature was verified, for the client of
@@ -44,11 +55,29 @@ impl<'c> SignedClaims<'c> {
     /// belongs to the pool.
     ///
     /// # Errors
-    /// The first claim that is invalid.
+    /// They are not a JSON object, or the first claim that is invalid.
     pub fn check(
         self,
         is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
     ) -> Result<Verified, Reason> {
+        let Self { text, context, key, now } = self;
+        let claims = parse_object(text.as_bytes()).map_err(|_| Reason::TokenMalformed)?;
+        let valid = Parsed { claims, context, key, now }.check(is_live)?;
+        Ok(Verified::proven(Principal::AppUser(Arc::new(AppUser {
+            organization: context.pool.organization,
+            pool: context.pool.id,
+            client: context.client.id,
+            app_user_id: valid.app_user_id,
+            issued_at: valid.issued_at,
+            expires_at: valid.expires_at,
+            claims: Claims::new(text),
+            description: Memo::default(),
+        }))))
+    }
+}
+
+impl Parsed<'_> {
+    fn check(&self, is_live: impl Fn(SdkClientId, UserPoolId) -> bool) -> Result<Valid, Reason> {
         let TokenContext { client, pool, revocations, .. } = self.context;
         if client.strict {
             self.check_made_for(client.id)?;
@@ -58,19 +87,19 @@ impl<'c> SignedClaims<'c> {
         };
         let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
         let issued_at = self.check_dates(expires_at)?;
-        let issuer = self.claims.get("iss").and_then(Value::as_str);
+        let issuer = self.claims.get("iss").and_then(Json::as_str);
         if !pool.accepts_issuer(self.key, issuer) {
             return Err(Reason::IssuerMismatch);
         }
         if !self.accepts_audience(is_live) {
             return Err(Reason::AudienceMismatch);
         }
-        if self.claims.contains_key("cnf") {
+        if self.claims.contains("cnf") {
             return Err(Reason::TokenSenderConstrained);
         }
         match self.claims.get("sdkClientId") {
             None => {}
-            Some(Value::String(id)) if is_live(id) => {}
+            Some(Json::Text(id)) if is_live(id) => {}
             Some(_) => return Err(Reason::TokenClientGone),
         }
         let app_user_id = self.app_user_id()?;
@@ -82,22 +111,12 @@ impl<'c> SignedClaims<'c> {
         if let Some(reason) = revocations.iter().find_map(revoked) {
             return Err(reason);
         }
-        let text = RawValue::from_string(self.text).map_err(|_| Reason::TokenMalformed)?;
-        Ok(Verified::proven(Principal::AppUser(Arc::new(AppUser {
-            organization: pool.organization,
-            pool: pool.id,
-            client: client.id,
-            app_user_id,
-            issued_at,
-            expires_at,
-            claims: Claims::new(text),
-            description: Memo::default(),
-        }))))
+        Ok(Valid { app_user_id, issued_at, expires_at })
     }
 
     /// For a strict client: the token must state that it was issued for this client.
     fn check_made_for(&self, client: SdkClientId) -> Result<(), Reason> {
-        let made_for = self.claims.get("sdkClientId").and_then(Value::as_str);
+        let made_for = self.claims.get("sdkClientId").and_then(Json::as_str);
         if made_for.and_then(SdkClientId::parse) == Some(client) {
             Ok(())
         } else {
@@ -128,9 +147,9 @@ impl<'c> SignedClaims<'c> {
         let policy = &self.context.pool.claims;
         let path = &policy.id_claim;
         let id = match (policy.id_claim_type, path.find(&self.claims)) {
-            (IdClaimType::String, Some(Value::String(id))) if !id.is_empty() => id.clone(),
+            (IdClaimType::String, Some(Json::Text(id))) if !id.is_empty() => id.to_string(),
             // `as_i64` is `None` for a number with fraction or exponent.
-            (IdClaimType::Integer, Some(Value::Number(id))) => {
+            (IdClaimType::Integer, Some(Json::Number(id))) => {
                 id.as_i64().ok_or(Reason::SubjectMissing)?.to_string()
             }
             _ => return Err(Reason::SubjectMissing),
@@ -139,8 +158,12 @@ impl<'c> SignedClaims<'c> {
             return Err(Reason::SubjectTooLong);
         }
         // Some providers send the boolean as a string.
-        let verified = self.claims.get("email_verified");
-        if path.is("email") && !verified.is_some_and(|it| *it == true || it == "true") {
+        let verified = match self.claims.get("email_verified") {
+            Some(Json::Bool(verified)) => *verified,
+            Some(Json::Text(text)) => text == "true",
+            _ => false,
+        };
+        if path.is("email") && !verified {
             return Err(Reason::EmailUnverified);
         }
         Ok(id)
@@ -150,7 +173,7 @@ impl<'c> SignedClaims<'c> {
     fn token_id(&self) -> Result<Option<&str>, Reason> {
         match self.claims.get("jti") {
             None => Ok(None),
-            Some(Value::String(id)) if (1..=MAX_TOKEN_ID).contains(&id.chars().count()) => {
+            Some(Json::Text(id)) if (1..=MAX_TOKEN_ID).contains(&id.chars().count()) => {
                 Ok(Some(id))
             }
             Some(_) => Err(Reason::TokenIdInvalid),
@@ -159,10 +182,11 @@ impl<'c> SignedClaims<'c> {
 
     /// A NumericDate (RFC 7519 section 2), which may have a fraction.
     fn date(&self, name: &str) -> Result<Option<Timestamp>, Reason> {
-        let Some(value) = self.claims.get(name) else {
-            return Ok(None);
+        let seconds = match self.claims.get(name) {
+            None => return Ok(None),
+            Some(Json::Number(number)) => number.as_f64().ok_or(Reason::TokenMalformed)?,
+            Some(_) => return Err(Reason::TokenMalformed),
         };
-        let seconds = value.as_f64().ok_or(Reason::TokenMalformed)?;
         // A value beyond the range of Timestamp (the year 9999) means "never", which is fine for
         // `exp` and rejected for `nbf` and `iat`.
         #[expect(
@@ -175,22 +199,24 @@ impl<'c> SignedClaims<'c> {
     }
 
     /// `aud`: one string or several (RFC 7519 section 4.1.3).
-    fn audiences(&self) -> Vec<&str> {
+    fn has_audience(&self, accepts: impl Fn(&str) -> bool) -> bool {
         match self.claims.get("aud") {
-            Some(Value::String(one)) => vec![one],
-            Some(Value::Array(many)) => many.iter().filter_map(Value::as_str).collect(),
-            _ => Vec::new(),
+            Some(Json::Text(one)) => accepts(one),
+            Some(Json::List(many)) => many.iter().filter_map(Json::as_str).any(accepts),
+            _ => false,
         }
     }
 
     fn accepts_audience(&self, is_live: impl Fn(&str) -> bool) -> bool {
         let pool = &self.context.pool;
-        let own = |audience: &&str| *audience == pool.id.to_string() || is_live(audience);
         match &pool.claims.audience {
-            Audience::Own => self.audiences().iter().any(own),
+            Audience::Own => {
+                let own = pool.id.to_string();
+                self.has_audience(|audience| audience == own || is_live(audience))
+            }
             Audience::Any => true,
             Audience::OneOf(accepted) => {
-                self.audiences().iter().any(|audience| accepted.iter().any(|it| it == audience))
+                self.has_audience(|audience| accepted.iter().any(|it| it == audience))
             }
         }
     }

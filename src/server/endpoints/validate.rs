@@ -231,12 +231,16 @@ fn described(verified: &Verified) -> serde_json::Result<Vec<u8>> {
     let Principal::AppUser(user) = verified.principal() else {
         return json_text(&Active::of(verified));
     };
-    let start = user.description.get(|| {
-        let mut text = json_text(&Active { claims: None, ..Active::of(verified) })?;
-        // Claims are the last member.
-        text.pop();
-        text.extend_from_slice(br#","claims":"#);
-        serde_json::Result::Ok(text)
-    })?;
-    Ok([start, user.claims.text().as_bytes(), b"}"].concat())
+    let claims = user.claims.text().as_bytes();
+    if let Some(start) = user.description.get() {
+        return Ok([start, claims, b"}"].concat());
+    }
+    let mut text = json_text(&Active { claims: None, ..Active::of(verified) })?;
+    // Claims are the last member.
+    text.pop();
+    text.extend_from_slice(br#","claims":"#);
+    user.description.keep(&text);
+    text.extend_from_slice(claims);
+    text.push(b'}');
+    Ok(text)
 }
