@@ -4,15 +4,19 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anon_operator::testing::server;
 use anyhow::{Context as _, ensure};
 use axum::response::IntoResponse as _;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use clap::ValueEnum as _;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::load::SERVER_CORE;
 use crate::shared::operator::{free_port, on_core};
@@ -20,14 +24,31 @@ use crate::shared::operator::{free_port, on_core};
 /// About the size of the operator's response to a token of the benchmark.
 const VERDICT_BYTES: usize = 600;
 
+/// Who accepts the connections of a bare axum server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Listener {
+    /// axum.
+    Axum,
+    /// The operator, with its limits and timeouts.
+    Operator,
+}
+
 /// Serves until it is killed.
-pub async fn serve(port: u16) -> anyhow::Result<()> {
+pub async fn serve(port: u16, by: Listener) -> anyhow::Result<()> {
     let large = json!({"active": true, "claims": "c".repeat(VERDICT_BYTES)});
     let router = Router::new()
         .route("/", get(|| async { Json(json!({"active": true})) }))
         .route("/v1/validate", post(async move || Json(&large).into_response()));
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await?;
-    Ok(axum::serve(listener, router).await?)
+    match by {
+        Listener::Axum => axum::serve(listener, router).await?,
+        Listener::Operator => {
+            let (socket, limits) = (listener.into_std()?, server::ConnectionLimits::default());
+            let listener = server::Listener { socket, name: "baseline", metrics: Arc::default() };
+            server::serve(listener, router.into(), None, CancellationToken::new(), limits).await?;
+        }
+    }
+    Ok(())
 }
 
 /// A server process that has nothing to do with a cluster; killed when dropped.
@@ -37,12 +58,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// The baseline.
-    pub async fn baseline() -> anyhow::Result<Self> {
+    /// A bare axum server. The baseline is that whose connections axum accepts.
+    pub async fn bare(by: Listener) -> anyhow::Result<Self> {
         let port = free_port()?;
         let program = std::env::current_exe()?;
         let program = program.to_str().context("the path of this program")?;
-        Self::start(program, &["--baseline-server".to_owned(), port.to_string()], port).await
+        let by = by.to_possible_value().context("the name of the listener")?;
+        let flags = [format!("--baseline-server={port}"), format!("--listener={}", by.get_name())];
+        Self::start(program, &flags, port).await
     }
 
     /// Starts a program on the servers' CPU, and waits until it listens.

@@ -36,7 +36,7 @@ use anyhow::ensure;
 use clap::Parser;
 use jiff::Timestamp;
 
-use baseline::Server;
+use baseline::{Listener, Server};
 use etcd::Etcd;
 use load::Requests;
 use report::{Case, Report};
@@ -71,6 +71,9 @@ pub struct Options {
     /// Serves the baseline on this port, for the process that measures
     #[arg(long, hide = true)]
     baseline_server: Option<u16>,
+    /// Who accepts its connections
+    #[arg(long, hide = true, default_value = "axum")]
+    listener: Listener,
     /// Passed by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -129,7 +132,9 @@ fn main() -> anyhow::Result<ExitCode> {
     if let Some(port) = options.baseline_server {
         // Like the operator on one CPU.
         let runtime = runtime.worker_threads(1).enable_all().build()?;
-        return runtime.block_on(baseline::serve(port)).map(|()| ExitCode::SUCCESS);
+        return runtime
+            .block_on(baseline::serve(port, options.listener))
+            .map(|()| ExitCode::SUCCESS);
     }
     runtime.enable_all().build()?.block_on(measure(options))
 }
@@ -140,7 +145,7 @@ async fn measure(options: Options) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::connect().await?;
     let version = cluster.admin.apiserver_version().await?.git_version;
     let etcd = Etcd::connect(&cluster).await?;
-    let server = Server::baseline().await?;
+    let server = Server::bare(Listener::Axum).await?;
     let credential = anon_operator::testing::domain::credential::ApiKey::generate()?;
     let requests = Requests::get("/", vec![credential.expose().to_owned()]);
     let baseline = Subject::server(&server, requests);

@@ -45,6 +45,11 @@ impl Subject {
         Self { pid, address, requests: Arc::new(requests), connections: CONNECTIONS }
     }
 
+    /// The same requests to another server.
+    pub fn at(&self, server: &Server) -> Self {
+        Self { pid: server.pid(), address: server.address, ..self.clone() }
+    }
+
     /// Other requests to the same server.
     pub fn sending(&self, requests: Requests) -> Self {
         Self { requests: Arc::new(requests), ..self.clone() }

@@ -9,6 +9,7 @@ use anon_operator::testing::domain::algorithm::Algorithm;
 use serde_json::json;
 use tokio::time::sleep;
 
+use crate::baseline::{Listener, Server};
 use crate::envoy::{self, Envoy};
 use crate::etcd::Etcd;
 use crate::load::{Requests, SERVER_CORE};
@@ -20,6 +21,7 @@ use crate::{Bench, objects};
 
 pub const CASES: &[&str] = &[
     "no-auth",
+    "bare-listener",
     "jwt-cached",
     "bare-validate",
     "jwt-rs256-uncached",
@@ -138,6 +140,11 @@ async fn no_auth(
     if bench.options.wants(&["no-auth"]) {
         let title = "no credential: `GET /v1/clients/{clientId}`";
         cases.push(comparison.case("no-auth", title, &comparison.stack).await?);
+    }
+    if bench.options.wants(&["bare-listener"]) {
+        let title = "bare axum: the requests of the baseline, over the operator's listener";
+        let server = Server::bare(Listener::Operator).await?;
+        cases.push(comparison.case("bare-listener", title, &bench.baseline.at(&server)).await?);
     }
     Ok(())
 }
