@@ -22,7 +22,7 @@ pub enum Json<'t> {
     Object(Object<'t>),
 }
 
-/// A JSON object: its members, ordered by name, so that few and many are found quickly.
+/// A JSON object: its members, ordered by name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Object<'t>(Vec<Member<'t>>);
 
@@ -59,6 +59,7 @@ fn index(part: &str) -> Option<usize> {
 impl<'t> Object<'t> {
     /// An object with these members, in any order. `None` if two have the same name.
     pub(super) fn new(mut members: Vec<Member<'t>>) -> Option<Self> {
+        // Ordered, so that duplicates are found however many members there are.
         members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let is_unique = members.array_windows().all(|[(one, _), (next, _)]| one != next);
         is_unique.then_some(Self(members))
@@ -67,9 +68,9 @@ impl<'t> Object<'t> {
     /// The value of the member with this name.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Json<'t>> {
+        // Most objects have few members, and most names differ in their lengths already.
         let Self(members) = self;
-        let at = members.binary_search_by(|(other, _)| (**other).cmp(name)).ok()?;
-        members.get(at).map(|(_, value)| value)
+        members.iter().find(|(other, _)| other == name).map(|(_, value)| value)
     }
 
     /// Whether there is a member with this name.
