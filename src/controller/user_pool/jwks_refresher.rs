@@ -7,6 +7,7 @@
 mod tracked_pool;
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,8 +34,8 @@ pub use tracked_pool::{FetchSpec, Known};
 
 /// How often the schedule is checked if nothing happens, because the machine's clock can be set.
 const CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// The minimum time between two checks, because each looks at all pools. A new leader begins and ends
-/// hundreds of fetches a second if there are thousands of pools.
+/// The minimum time between two checks, because each inspects all pools. If there are thousands of
+/// them, hundreds of fetches of a new leader begin and end each second.
 const CHECK_PAUSE: Duration = Duration::from_millis(20);
 /// How long a pool may be missing from the index before its fetches stop.
 const UNTRACK_DELAY: SignedDuration = SignedDuration::from_mins(1);
@@ -128,8 +129,9 @@ impl JwksRefresher {
                 while let Some((job, outcome)) = jobs.next().await {
                     self.complete(&job, outcome);
                 }
+                pending::<()>().await;
             };
-            let _ = tokio::join!(sleep(CHECK_PAUSE), timeout(CHECK_PAUSE, more));
+            let _ = timeout(CHECK_PAUSE, more).await;
         }
     }
 

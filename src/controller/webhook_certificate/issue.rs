@@ -76,8 +76,8 @@ impl Issued {
         CertificateDer::from_pem_slice(&self.ca).ok()
     }
 
-    /// Whether the pair is whole, valid now and for these hosts. Anything else comes from somebody
-    /// else, or from an earlier configuration.
+    /// Whether the pair is whole, valid now and for these hosts. Anything else comes from another
+    /// owner, or from an earlier configuration.
     pub fn is_usable(&self, hosts: &[String], now: Timestamp) -> bool {
         let Ok(certificate) = CertificateDer::from_pem_slice(&self.certificate) else {
             return false;

@@ -24,11 +24,9 @@ pub struct SignedClaims<'c> {
 }
 
 /// The same, parsed.
-struct Parsed<'c> {
-    claims: Object<'c>,
-    context: &'c TokenContext,
-    key: &'c PublishedKey,
-    now: Timestamp,
+struct Parsed<'s> {
+    claims: Object<'s>,
+    signed: &'s SignedClaims<'s>,
 }
 
 /// What valid claims say of the user and of their own times.
@@ -60,9 +58,9 @@ impl<'c> SignedClaims<'c> {
         self,
         is_live: impl Fn(SdkClientId, UserPoolId) -> bool,
     ) -> Result<Verified, Reason> {
-        let Self { text, context, key, now } = self;
-        let claims = parse_object(text.as_bytes()).map_err(|_| Reason::TokenMalformed)?;
-        let valid = Parsed { claims, context, key, now }.check(is_live)?;
+        let claims = parse_object(self.text.as_bytes()).map_err(|_| Reason::TokenMalformed)?;
+        let valid = Parsed { claims, signed: &self }.check(is_live)?;
+        let Self { text, context, .. } = self;
         Ok(Verified::proven(Principal::AppUser(Arc::new(AppUser {
             organization: context.pool.organization,
             pool: context.pool.id,
@@ -78,7 +76,7 @@ impl<'c> SignedClaims<'c> {
 
 impl Parsed<'_> {
     fn check(&self, is_live: impl Fn(SdkClientId, UserPoolId) -> bool) -> Result<Valid, Reason> {
-        let TokenContext { client, pool, revocations, .. } = self.context;
+        let TokenContext { client, pool, revocations, .. } = self.signed.context;
         if client.strict {
             self.check_made_for(client.id)?;
         }
@@ -88,7 +86,7 @@ impl Parsed<'_> {
         let expires_at = self.date("exp").ok().flatten().ok_or(Reason::ExpiryMissing)?;
         let issued_at = self.check_dates(expires_at)?;
         let issuer = self.claims.get("iss").and_then(Json::as_str);
-        if !pool.accepts_issuer(self.key, issuer) {
+        if !pool.accepts_issuer(self.signed.key, issuer) {
             return Err(Reason::IssuerMismatch);
         }
         if !self.accepts_audience(is_live) {
@@ -126,13 +124,13 @@ impl Parsed<'_> {
 
     /// Validates `exp`, `nbf` and `iat`, of which only `exp` is required. Returns `iat`.
     fn check_dates(&self, expires_at: Timestamp) -> Result<Option<Timestamp>, Reason> {
-        let leeway = self.context.pool.claims.leeway;
+        let leeway = self.signed.context.pool.claims.leeway;
         let not_before = self.date("nbf")?;
         let issued_at = self.date("iat")?;
-        if self.now >= self.context.expiry(expires_at) {
+        if self.signed.now >= self.signed.context.expiry(expires_at) {
             return Err(Reason::TokenExpired);
         }
-        let latest_start = later(self.now, leeway);
+        let latest_start = later(self.signed.now, leeway);
         if not_before.is_some_and(|date| date > latest_start) {
             return Err(Reason::TokenNotYetValid);
         }
@@ -144,7 +142,7 @@ impl Parsed<'_> {
 
     /// The value of the pool's idClaim. An unverified e-mail address identifies nobody.
     fn app_user_id(&self) -> Result<String, Reason> {
-        let policy = &self.context.pool.claims;
+        let policy = &self.signed.context.pool.claims;
         let path = &policy.id_claim;
         let id = match (policy.id_claim_type, path.find(&self.claims)) {
             (IdClaimType::String, Some(Json::Text(id))) if !id.is_empty() => id.to_string(),
@@ -208,7 +206,7 @@ impl Parsed<'_> {
     }
 
     fn accepts_audience(&self, is_live: impl Fn(&str) -> bool) -> bool {
-        let pool = &self.context.pool;
+        let pool = &self.signed.context.pool;
         match &pool.claims.audience {
             Audience::Own => {
                 let own = pool.id.to_string();

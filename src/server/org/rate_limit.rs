@@ -112,8 +112,8 @@ impl Limits {
     /// The limit is exceeded; the response says when to retry.
     pub fn email(&self, login_name: &str, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let of_peer = self.hasher.hash_one((login_name, peer.map(network)));
-        self.check(&self.emails, of_peer)?;
-        self.check(&self.emails_total, self.hasher.hash_one(login_name))
+        self.emails.check(of_peer, &self.metrics)?;
+        self.emails_total.check(self.hasher.hash_one(login_name), &self.metrics)
     }
 
     /// Counts a login from this address. An IPv6 network is treated as one address.
@@ -137,8 +137,8 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn member(&self, member: MemberId, organization: OrganizationId) -> Result<(), ApiError> {
-        self.check(&self.members, self.hasher.hash_one(member))?;
-        self.check(&self.organizations, self.hasher.hash_one(organization))
+        self.members.check(self.hasher.hash_one(member), &self.metrics)?;
+        self.organizations.check(self.hasher.hash_one(organization), &self.metrics)
     }
 
     /// Counts a new organization by sign-up for this e-mail address. A repeated request creates no
@@ -147,16 +147,12 @@ impl Limits {
     /// # Errors
     /// The limit is exceeded; the response says when to retry.
     pub fn sign_up_email(&self, login_name: &str) -> Result<(), ApiError> {
-        self.check(&self.sign_up_emails, self.hasher.hash_one(login_name))
+        self.sign_up_emails.check(self.hasher.hash_one(login_name), &self.metrics)
     }
 
     fn of_peer(&self, limiter: &Limiter, peer: Option<IpAddr>) -> Result<(), ApiError> {
         let Some(peer) = peer else { return Ok(()) };
-        self.check(limiter, self.hasher.hash_one(network(peer)))
-    }
-
-    fn check(&self, limiter: &Limiter, hash: u64) -> Result<(), ApiError> {
-        limiter.check(hash, &self.metrics)
+        limiter.check(self.hasher.hash_one(network(peer)), &self.metrics)
     }
 }
 
