@@ -299,7 +299,7 @@ on_cluster() {
     command -v "$program" >/dev/null || fail "$program is installed"
   done
   : "${IMAGE:?IMAGE is not set: the image of the operator, which the nodes have or can pull}"
-  # Everything that exists is removed at the end, so nothing of it may be somebody else's.
+  # Everything that exists is removed at the end, so nothing of it may belong to another owner.
   found=$(kubectl get crd/userpools.anon.dev namespace/acme namespace/anon-system --ignore-not-found --output=name) ||
     fail 'the cluster answers'
   [[ ! $found ]] || fail "the cluster has nothing that this would delete: remove ${found//$'\n'/, }, or use another one"

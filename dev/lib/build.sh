@@ -96,7 +96,7 @@ find_programs() {
   done < <(programs)
 }
 
-# build_programs: finds all programs, fetches the missing ones that can be had
+# build_programs: finds all programs, fetches the missing ones that are available
 # prebuilt, and builds the others.
 build_programs() {
   local name module package

@@ -3,7 +3,7 @@
 # containerd and kubelet; for both, kube-proxy and kube-scheduler.
 #
 # Everything, including the launcher and its command, is in a network namespace
-# and a mount namespace of its own. There is no way out of that network, and no
+# and a mount namespace of its own. There is no egress from that network, and no
 # mount shows outside. Both disappear with their last process, and with them every
 # interface, route, nftables rule, mount, and everything in tmpfs.
 #

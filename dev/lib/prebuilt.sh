@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Programs of the control plane that need not be built: those on the PATH, kubectl
 # from PyPI, and, if the user asks for them, kube-apiserver and etcd of envtest. A
-# program that cannot be had in this way is built.
+# program that is not available in this way is built.
 
 # The directory of the programs that were fetched last.
 PREBUILT=''
@@ -35,8 +35,8 @@ installed() {
   is_pinned "$1" "$path" && readlink -f "$path"
 }
 
-# fetch_programs: sets PROGRAM to the prebuilt program, for each missing one that can
-# be had.
+# fetch_programs: sets PROGRAM to the prebuilt program, for each missing one that is
+# available.
 fetch_programs() {
   if missing etcd || missing kube-apiserver; then
     ! fetch_envtest || use_prebuilt etcd kube-apiserver

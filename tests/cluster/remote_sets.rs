@@ -63,7 +63,7 @@ async fn a_rotation_is_followed_and_an_invented_key_is_refused() {
     let token = second.token();
     let asking = operators.iter().map(|operator| async {
         let (mut unavailable, token) = (0, token.clone());
-        eventually("the new key counts", async || {
+        eventually("the new key is valid", async || {
             let verdict = verdict(operator, &token, &web).await;
             assert!(verdict == "200" || verdict == "503 key_not_yet_known", "{verdict}");
             unavailable += usize::from(verdict != "200");
@@ -159,7 +159,7 @@ async fn an_openid_provider_is_found_by_its_issuer() {
     all_say(&operators, &key.token_of(&idp.issuer()), &web, "200").await;
     all_say(&operators, &key.token_of("https://evil.example"), &web, "401 issuer_mismatch").await;
 
-    // Without the consent of its label the CA is not read; what was fetched goes on to serve.
+    // Without the consent of its label the CA is not read; what was fetched remains in use.
     space.merge::<Secret>("id-ca", json!({"metadata": {"labels": {"anon.dev/use": null}}})).await;
     eventually("status says that the CA is missing", async || {
         let pool: UserPool = space.get("users").await.unwrap();

@@ -115,7 +115,7 @@ async fn start() -> Operator {
 /// An organization with something of everything that is stored.
 struct World {
     company: Company,
-    /// A token of the company's pool, from before everything.
+    /// A token of the organization's pool, from before everything.
     token: String,
     kid: String,
     /// The API keys of a client whose key was rotated.
@@ -247,7 +247,7 @@ impl World {
         .await;
     }
 
-    /// The states and kids of the company's pool.
+    /// The states and kids of the organization's pool.
     async fn keys(&self) -> Vec<(SigningKeyState, String)> {
         let pools = self.space().api::<UserPool>().list(&ListParams::default()).await.unwrap();
         let pool = pools.into_iter().find(|pool| id(pool) == Some(&self.company.pool)).unwrap();

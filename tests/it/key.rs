@@ -141,7 +141,7 @@ fn what_is_wrong_is_said_and_no_key_is_made() {
 #[derive(Clone)]
 struct Cluster {
     object: Arc<Mutex<Value>>,
-    /// How many patches somebody else comes before.
+    /// How many patches another writer comes before.
     races: Arc<Mutex<usize>>,
     /// How often the object is read before the operator accepts what it lists.
     reads: Arc<Mutex<usize>>,

@@ -312,7 +312,7 @@ fn pair() -> [String; 3] {
     [ca.pem(), certificate.pem(), key.serialize_pem()]
 }
 
-/// As cert-manager provides them: files that change, and a bundle that somebody else writes.
+/// As cert-manager provides them: files that change, and a bundle that another program writes.
 #[tokio::test]
 async fn broken_files_do_not_interrupt_the_webhook() {
     let _turn = alone().await;

@@ -20,7 +20,7 @@ async fn current(space: &Space) -> Option<String> {
     keys.into_iter().find(|key| key.state == ApiKeyState::Current).map(|key| key.sha256)
 }
 
-/// Status and Secret agree, and the key counts.
+/// Status and Secret agree, and the key is valid.
 async fn settled(operator: &Operator, space: &Space, secret: &str) -> String {
     eventually("status tells of the key in the Secret", async || {
         let key = space.value(secret, "apiKey").await.ok_or_else(|| "no Secret".to_owned())?;

@@ -13,7 +13,7 @@ use crate::harness::signing::{
 };
 use crate::harness::{Operator, Space, Tenant, alone, eventually};
 
-/// One rotation, not two: the old token counts and so does a new one.
+/// One rotation, not two: the old token is valid and so is a new one.
 async fn rotated_once(tenant: &Tenant, operator: &Operator) {
     eventually("the key was rotated", async || {
         let states = states(&tenant.space, "users").await;

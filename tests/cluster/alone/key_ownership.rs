@@ -1,5 +1,5 @@
-//! Whose a key is after a restore: hashes are public, and whoever listed or copied them before may
-//! be restored first.
+//! Whose a key is after a restore: hashes are public, and a client that listed or copied them
+//! before may be restored first.
 
 use std::collections::BTreeMap;
 
@@ -222,7 +222,7 @@ async fn a_hash_that_two_restored_specs_list_is_used_for_neither() {
         space.stands::<SdkClient>("ci", "KeyConflict").await;
     }
     assert_eq!(operator.validate(key.expose(), None).await.verdict(), "401 api_key_unknown");
-    // Whoever lists it alone has it.
+    // The only client that lists it has it.
     let other = ApiKey::generate().unwrap().hash().to_string();
     second.apply(&listing("ci", &[other])).await;
     first.ready::<SdkClient>("ci").await;

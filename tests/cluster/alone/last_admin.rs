@@ -27,7 +27,7 @@ async fn one_admin_is_left() {
     let space = Space::new("admins").await;
     let ada = Caller::ada(&one, &space).await;
     let there = ada.at(&two);
-    eventually("the session counts there too", async || {
+    eventually("the session is valid there too", async || {
         let (status, _) = there.call("GET", "/org/members", &json!({})).await;
         expect(status == 200, status)
     })

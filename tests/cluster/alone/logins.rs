@@ -59,7 +59,7 @@ async fn sessions_on_two_replicas() {
         }
     }
     assert_eq!(tokens.len(), 6);
-    // Whoever has a token has waited until every replica knows it.
+    // A login returns its token when every replica has observed it.
     let token = log_in(&one, email, PASSWORD).await.json()["token"].as_str().unwrap().to_owned();
     assert_eq!(two.validate(&token, None).await.status, 200);
     tokens.insert(token);
@@ -76,7 +76,7 @@ async fn sessions_on_two_replicas() {
     assert_eq!(owners, ["anon-operator/sessions"]);
     for token in &tokens {
         for replica in [&one, &two] {
-            eventually("the session counts", async || {
+            eventually("the session is valid", async || {
                 let reply = replica.validate(token, None).await;
                 expect(reply.status == 200 && reply.json()["principal"] == "member", reply.status)
             })

@@ -38,7 +38,7 @@ fn name() -> String {
     format!("gone-{}", &uuid::Uuid::new_v4().simple().to_string()[..6])
 }
 
-/// Refuses to have the pools of a namespace deleted, as a webhook of somebody's may: the rest goes.
+/// Refuses to have the pools of a namespace deleted, as a third-party webhook may: the rest is deleted.
 async fn keep_pools(namespace: &str) {
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(admin().await);
     let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(admin().await);

@@ -83,7 +83,7 @@ async fn an_organization_in_one_call() {
     assert_eq!(ada.get(&path).await, shown);
     ada.ok("POST", "/org/userPool", json!({"name": "Users"})).await;
 
-    // Somebody else who asks for the same does not get it.
+    // Another caller that requests the same does not get it.
     let mut other = wish.clone();
     other["member"]["password"] = json!("another horse");
     let other = sign_up(&two, &other).await;
@@ -112,7 +112,8 @@ async fn an_organization_in_one_call() {
     assert!(!log.contains(&email) && !log.contains("horse"));
 }
 
-/// Whoever has no answer asks again, and gets one organization, wherever the first replica died.
+/// A caller without a response repeats the request, and gets one organization, wherever the first
+/// replica died.
 #[tokio::test]
 async fn dead_after_each_write_of_a_sign_up() {
     let _turn = alone().await;

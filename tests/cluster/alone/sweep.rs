@@ -59,7 +59,7 @@ async fn what_belongs_to_nobody_goes() {
     for name in ["deleted", "kept", "lives"] {
         space.ready::<UserPool>(name).await;
     }
-    // Somebody else's, and a look-alike: labelled like ours, without our annotation.
+    // Another owner's, and a look-alike: labelled like ours, without our annotation.
     let labels = json!({
         "app.kubernetes.io/managed-by": "anon-operator", "anon.dev/component": "api-key",
         "anon.dev/id": uuid::Uuid::new_v4().to_string(),
@@ -69,7 +69,7 @@ async fn what_belongs_to_nobody_goes() {
         space.apply(&json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata})).await;
     }
     let (lived, chosen) = (space.api_key("lives").await, space.api_key("chosen").await);
-    // Ours, but somebody removed the label: it is not ours to delete any more. The operator is down
+    // Ours, but an administrator removed the label: it is not ours to delete any more. The operator is down
     // meanwhile, since it repairs the Secret as long as it has not heard of the client's deletion.
     operator.stop().await;
     space.delete::<SdkClient>("becomes-webapp").await;

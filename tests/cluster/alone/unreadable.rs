@@ -30,7 +30,7 @@ fn shown(space: &Space, kind: &str, name: &str, path: &str) -> String {
 
 async fn is_said(space: &Space, kind: &str, name: &str) {
     const READY: &str = r#"{.status.conditions[?(@.type=="Ready")]['status','reason']}"#;
-    eventually(&format!("{kind} {name} is said to be unreadable"), async || {
+    eventually(&format!("{kind} {name} is reported as unreadable"), async || {
         let ready = shown(space, kind, name, READY);
         if ready == "False Unreadable" { Ok(()) } else { Err(ready) }
     })
@@ -89,7 +89,7 @@ async fn one_that_cannot_be_read_holds_up_no_other() {
     // Mended by hand, or by the newer version that is back.
     space.apply(&service("served", "Member", "served")).await;
     space.ready::<SdkClient>("served").await;
-    immediately("the same key counts again", async || {
+    immediately("the same key is valid again", async || {
         let verdict = operator.validate(&key, None).await.verdict();
         if verdict == "200" { Ok(()) } else { Err(verdict) }
     })

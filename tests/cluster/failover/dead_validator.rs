@@ -74,7 +74,7 @@ async fn validator_whose_pod_is_gone_delays_nothing() {
             "metadata": {"name": "leak"}, "spec": {"userPool": {"name": "users", "subjects": ["u"]}}}))
         .await;
 
-    // While a Pod exists, its validator may be answering: nothing is said to be enforced by all.
+    // While a Pod exists, its validator may be answering: nothing is reported as enforced by all.
     let waits_for = async |pods: &str| {
         let revocation: Revocation = space.get("leak").await.unwrap();
         let text = serde_json::to_string(&revocation.status).unwrap();

@@ -99,7 +99,7 @@ async fn no_token_of_a_rotation_dies_early() {
     .await;
 }
 
-/// Waits until the token counts everywhere: the first key is Active at once.
+/// Waits until the token is valid everywhere: the first key is Active at once.
 async fn everywhere(replicas: &[Operator], token: &str, client: &str) {
     for replica in replicas {
         replica.gives(token, Some(client), "200").await;

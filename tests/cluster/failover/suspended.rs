@@ -43,7 +43,7 @@ async fn a_suspended_validator_is_waited_for_and_does_not_accept_what_was_revoke
     space.apply_all(&[organization("default", json!({})), ada, revocation("other", &other)]).await;
     let (web, key) = space.web_and_backend().await;
     let token = leader.minted(&key, &json!({"appUserId": "ada", "sdkClientId": web})).await;
-    eventually("the token counts", async || {
+    eventually("the token is valid", async || {
         stir(&space).await;
         let verdict = sleeper.validate(&token, Some(&web)).await.verdict();
         if verdict == "200" { Ok(()) } else { Err(verdict) }

@@ -94,7 +94,7 @@ async fn nothing_is_made_twice_while_leaders_change() {
 
 /// Takes the Lease away while `work` is done, and notes who has it next.
 async fn take_away(home: &Space, holders: &mut Vec<String>, work: impl Future<Output = ()>) {
-    // Free, for who comes first.
+    // Free for the first that comes.
     let free = json!({"spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
     home.merge::<Lease>("anon-operator-leader", free).await;
     work.await;
@@ -106,8 +106,8 @@ async fn take_away(home: &Space, holders: &mut Vec<String>, work: impl Future<Ou
     holders.push(next);
 }
 
-/// Other people's YAML: in three namespaces, in every order, edited, deleted and made again, while
-/// the leader changes.
+/// Manifests in three namespaces, in every order, edited, deleted and re-created, while the leader
+/// changes.
 #[tokio::test]
 async fn three_namespaces_in_any_order_while_leaders_change() {
     let _turn = alone().await;
@@ -154,7 +154,7 @@ async fn three_namespaces_in_any_order_while_leaders_change() {
         before.push((web, replicas[0].minted(&key, &body).await, key, gone));
     }
 
-    // Edited, deleted, made again; in each namespace at the same time.
+    // Edited, deleted, re-created; in each namespace at the same time.
     take_away(&home, &mut holders, async {
         let edited = spaces.iter().map(async |space| {
             space.apply(&webapp("moves", "others")).await;

@@ -14,7 +14,7 @@ use crate::harness::operator::Setup;
 use crate::harness::turn::free_lease;
 use crate::harness::{Operator, Space, alone, eventually};
 
-/// How long a key counts at least after the next one was delivered.
+/// How long a key remains valid, at least, after the next one was delivered.
 const OVERLAP: Duration = Duration::from_secs(2);
 
 #[tokio::test]

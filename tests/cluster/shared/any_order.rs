@@ -1,4 +1,4 @@
-//! Objects in any order, in several namespaces, edited, deleted and made again.
+//! Objects in any order, in several namespaces, edited, deleted and re-created.
 
 use anon_operator::testing::crd::{SdkClient, UserPool};
 use k8s_openapi::api::core::v1::Namespace;
@@ -99,7 +99,7 @@ async fn a_namespace_made_again_has_the_same_ids_and_fresh_keys() {
     let after: UserPool = again.ready("users").await;
     let (before, after) = (before.status.unwrap(), after.status.unwrap());
     assert_eq!(before.id, after.id);
-    assert_ne!(before.keys[0].kid, after.keys[0].kid, "whoever owned the name before has no key");
+    assert_ne!(before.keys[0].kid, after.keys[0].kid, "the former owner of the name has no key");
     assert!(space.signing_secret("users").await.is_some(), "Retain");
     let client_again: SdkClient = again.ready("backend").await;
     assert_eq!(client.status.unwrap().client_id, client_again.status.unwrap().client_id);

@@ -45,7 +45,7 @@ async fn a_config_map_that_was_made_immutable_is_made_again() {
     space.ready::<UserPool>("users").await;
     let frozen = json!({"immutable": true, "data": {"jwks.json": "{}"}});
     space.merge::<ConfigMap>("users-jwks", frozen).await;
-    eventually("it is made again", async || {
+    eventually("it is re-created", async || {
         let map = space.get::<ConfigMap>("users-jwks").await.ok_or("there is none")?;
         let keys = map.data.unwrap_or_default()["jwks.json"].contains("\"kid\"");
         if keys && map.immutable != Some(true) { Ok(()) } else { Err("it is frozen") }
@@ -67,7 +67,7 @@ async fn keys_are_published_where_no_config_map_may_be() {
     let message = &status.conditions[0].message;
     assert!(message.contains("keys are in use") && message.contains("exceeded quota"), "{message}");
     space.delete::<ResourceQuota>(&quota).await;
-    // Looked at again without being told.
+    // Re-checked without an event.
     space.ready::<UserPool>("users").await;
     assert!(space.get::<ConfigMap>("users-jwks").await.is_some());
 }
@@ -123,7 +123,8 @@ async fn a_pool_keeps_its_key_when_status_or_labels_are_lost() {
     .await;
     assert_eq!(space.signing_secret("users").await.unwrap().data, secret.data);
 
-    // The only copy of a key is never overwritten, whatever it looks like: it is said.
+    // The only copy of a key is never overwritten, whatever it looks like: it is
+    // reported.
     home.merge::<Secret>(&secret.name_any(), json!({"stringData": {"keyset.json": "{}"}})).await;
     let pool: UserPool = space.stands("users", "SigningKeysUnreadable").await;
     assert_eq!(pool.status.unwrap().keys, before.keys, "what was published still verifies");
@@ -133,7 +134,8 @@ async fn a_pool_keeps_its_key_when_status_or_labels_are_lost() {
     assert_eq!(restored.keys, before.keys);
 }
 
-/// Whoever may change a RoleBinding but not make one must not keep a role by taking its owner away.
+/// Anyone who may change a RoleBinding but not create one must not retain a role by removing its
+/// owner.
 #[tokio::test]
 async fn a_demotion_takes_a_binding_without_its_owner_too() {
     let _operator = shared().await;
@@ -147,7 +149,7 @@ async fn a_demotion_takes_a_binding_without_its_owner_too() {
         if binding.metadata.owner_references.is_some() { Ok(()) } else { Err("it has none") }
     })
     .await;
-    // Under another owner, which lives, it is somebody else's; but the role goes.
+    // With another owner, which exists, it is not the operator's; but the role is removed.
     space.apply(&quick_pool("theirs")).await;
     let owner = space.get::<UserPool>("theirs").await.unwrap().controller_owner_ref(&());
     let theirs = json!({"metadata": {"ownerReferences": [owner]}});

@@ -79,7 +79,7 @@ async fn a_chosen_client_id_needs_consent_and_has_one_holder() {
 }
 
 /// The gap of a restore, in which the object does not exist, is when an id can be taken: only with
-/// consent, and then it is said and nobody is served as somebody else.
+/// consent, and then it is reported and no caller is served as another one.
 #[tokio::test]
 async fn nobody_without_consent_gets_an_id_around_a_restore() {
     let operator = shared().await;

@@ -57,7 +57,7 @@ async fn organizations_are_apart() {
     let es256 = || json!({"algorithm": "ES256"});
     let (a, b) = (company("org-a", es256()).await, company("org-b", es256()).await);
 
-    // Somebody else's pool and client look like none at all.
+    // The pool and client of another organization look like none at all.
     let of_b = json!({"appUserId": "u", "userPoolId": b.pool});
     assert_eq!(refusal(&operator, &a.key, of_b).await, "404 NotFoundError");
     let of_b = json!({"appUserId": "u", "sdkClientId": b.web});
@@ -145,7 +145,7 @@ async fn what_minting_asks_for() {
     own.space
         .merge::<Organization>("default", json!({"spec": {"defaultSdkClientRef": {"name": "web"}}}))
         .await;
-    let token = eventually("the default client counts", async || {
+    let token = eventually("the default client is valid", async || {
         let reply = operator.mint(&own.key, &body()).await;
         if reply.status == 200 { Ok(minted(&reply)) } else { Err(reply.status) }
     })

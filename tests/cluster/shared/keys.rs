@@ -154,7 +154,7 @@ async fn a_secret_of_somebody_else_is_never_touched() {
     assert!(status.conditions[0].message.contains("`key`"));
     assert_eq!(space.get::<Secret>("key").await.unwrap(), before);
 
-    // The cure that the message names.
+    // What the message says to do.
     space.apply(&service("backend", "Member", "my-key")).await;
     space.ready::<SdkClient>("backend").await;
     counts(&operator, &space.api_key("my-key").await, "200").await;
@@ -260,7 +260,7 @@ fn key_of_nobody() -> String {
     ApiKey::generate().unwrap().expose().to_owned()
 }
 
-/// Whoever may edit Secrets in one organization, and look at another, adds the hash of the other's key
+/// Anyone who may edit Secrets in one organization, and read another, adds the hash of the other's key
 /// to the record of a Secret.
 #[tokio::test]
 async fn a_hash_in_a_forged_record_takes_no_key() {
@@ -361,7 +361,8 @@ fn foreign_secret(name: &str) -> Value {
     })
 }
 
-/// Whoever may write an object can empty its `managedFields`. What is withdrawn goes all the same.
+/// Anyone who may write an object can empty its `managedFields`. What is withdrawn is removed all the
+/// same.
 #[tokio::test]
 async fn status_is_withdrawn_whoever_owns_its_fields() {
     let operator = shared().await;

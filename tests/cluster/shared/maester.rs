@@ -82,7 +82,7 @@ async fn a_deleted_secret_keeps_the_client_id() {
     assert_eq!(space.value("key", "clientId").await.unwrap(), before);
 }
 
-/// 6: more objects than a page. Maester reads the first page and leaves the rest behind for ever.
+/// 6: more objects than a page. Maester reads the first page and never collects the rest.
 #[tokio::test]
 async fn nothing_stays_behind_beyond_the_first_page() {
     const MANY: usize = 120;

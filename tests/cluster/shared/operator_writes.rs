@@ -137,7 +137,7 @@ async fn operator_account_writes_no_secret_of_others() {
     space.apply(&typed).await;
     assert_refused(delete::<Secret>(&operator, "typed").await, "only Secrets of type Opaque");
 
-    // Its own it creates, changes and deletes, whoever has removed labels meanwhile.
+    // It creates, changes and deletes its own, even if labels were removed meanwhile.
     for (name, left) in [
         ("complete", labels("api-key")),
         ("component", json!({"anon.dev/component": "api-key"})),

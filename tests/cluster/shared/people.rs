@@ -14,7 +14,7 @@ fn member(name: &str, email: &str) -> Value {
     })
 }
 
-/// Who is deleted and made again by kubectl is another person: a password that the API was sent for
+/// A member who is deleted and re-created by kubectl is another person: a password that the API was sent for
 /// the first does not open the second's account.
 #[tokio::test]
 async fn a_password_does_not_outlive_its_member() {

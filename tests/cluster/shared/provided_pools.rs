@@ -1,4 +1,4 @@
-//! Pools whose JWKS, with private keys, is in a Secret of the company.
+//! Pools whose JWKS, with private keys, is in a Secret of the organization.
 
 use std::process::Command;
 
@@ -40,7 +40,7 @@ fn secret(jwks: &str) -> Value {
     consenting_secret("testers-jwks", "jwks", "jwks.json", jwks)
 }
 
-/// A token that the company's own people make, with the command line.
+/// A token that the organization issues itself, with the command line.
 fn minted(jwks: &str, kid: &str, audience: &str) -> String {
     let file = std::env::temp_dir().join(format!("provided-{}.json", uuid::Uuid::new_v4()));
     std::fs::write(&file, jwks).unwrap();
@@ -138,7 +138,7 @@ async fn the_secret_is_followed() {
     world.becomes(&token, "401 key_unknown").await;
     world.becomes(&newer, "200").await;
 
-    // An accident: no JWKS at all. What was published goes on to serve, and the pool says so.
+    // An accident: no JWKS at all. What was published remains in use, and the pool says so.
     space.apply(&secret(&format!("{{\"d\": \"{}\"", PRIVATE[0]))).await;
     let broken: UserPool = space.stands("testers", "NotAKeySet").await;
     world.becomes(&newer, "200").await;
@@ -158,7 +158,7 @@ async fn the_secret_is_followed() {
     world.becomes(&newer, "503 pool_not_ready").await;
     let gone: UserPool = space.stands("testers", "JwksSecretUnusable").await;
 
-    // Who reads the pool cannot tell missing from unlabelled, and sees nothing of a key.
+    // Readers of the pool cannot tell missing from unlabelled, and see nothing of a key.
     let message = |pool: &UserPool| {
         let status = pool.status.as_ref().unwrap();
         condition::find(&status.conditions, "Ready").unwrap().message.clone()

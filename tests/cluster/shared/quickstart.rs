@@ -57,7 +57,7 @@ async fn from_manifests_to_a_verdict() {
     assert_eq!(space.value("backend-anon", "organizationId").await.unwrap(), organization);
     assert_eq!(space.value("backend-anon", "baseUrl").await.unwrap(), PUBLIC_URL);
 
-    // The key is somebody.
+    // The key identifies its client.
     let key = space.api_key("backend-anon").await;
     let verdict = operator.validate(&key, None).await;
     let stored = &backend_status.keys[0];
@@ -160,7 +160,7 @@ async fn every_algorithm_mints_and_validates() {
         assert_eq!(claims["sub"], json!(name));
         tokens.push((token, web));
     }
-    // A token counts for the clients of its own pool only.
+    // A token is valid for the clients of its own pool only.
     for (index, (token, _)) in tokens.iter().enumerate() {
         for (_, web) in tokens.iter().enumerate().filter(|(i, _)| *i != index).map(|(_, it)| it) {
             assert_eq!(operator.validate(token, Some(web)).await.verdict(), "401 key_unknown");
@@ -207,7 +207,7 @@ async fn suspended_and_deleted_clients_are_refused_at_once() {
     space.merge::<SdkClient>("web", suspended(true)).await;
     space.merge::<SdkClient>("backend", suspended(true)).await;
     become_("401 client_suspended", "401 audience_mismatch", "401 client_suspended").await;
-    // Waiting for it must not hang whoever deploys it.
+    // A deployment that waits for it must not hang.
     space.stands::<SdkClient>("web", "Suspended").await;
     space.ready::<SdkClient>("backend").await;
     assert_eq!(operator.mint(&key, &json!({"appUserId": "u"})).await.status, 401);

@@ -107,7 +107,7 @@ async fn a_delivered_key_is_rotated_without_being_shown() {
     assert!(status == 422 && reply["message"].as_str().unwrap().contains("Argo CD"), "{reply}");
 }
 
-/// Whoever may annotate a client can make it look like what a request has made. Not with a role that
+/// Anyone who may annotate a client can make it look like what a request has created. Not with a role that
 /// the request would not give: the reply holds a key.
 #[tokio::test]
 async fn a_client_of_more_than_the_request_asks_for_is_no_repeat() {
@@ -138,7 +138,7 @@ async fn a_client_of_more_than_the_request_asks_for_is_no_repeat() {
     assert_eq!(operator.validate(bearer, None).await.json()["role"], "Member");
 }
 
-/// Pools of the company's own identity provider, made by the API.
+/// Pools of the organization's own identity provider, created by the API.
 #[tokio::test]
 async fn own_key_sets() {
     let operator = shared().await;

@@ -111,7 +111,7 @@ async fn a_leaked_signing_key_is_refused_and_destroyed_and_does_not_come_back() 
     assert_eq!(matched(&status), [leaked[0].as_str()]);
     let fresh = acme.token(&operator, "ada").await;
 
-    // Somebody restores the Secret of before.
+    // The former Secret is restored.
     let data = serde_json::to_value(&backup.data).unwrap();
     let name = backup.name_any();
     acme.space.operators().merge::<Secret>(&name, json!({"data": data})).await;
@@ -342,7 +342,7 @@ async fn a_revoked_key_is_withdrawn_whatever_becomes_of_its_secret() {
     space.apply(&revocation("leak", &leak)).await;
     let pool: UserPool = space.stands("users", "Refused").await;
     assert_eq!(pool.status.unwrap().keys, []);
-    // Whoever runs the platform deletes the Secret, and a new key signs.
+    // The platform administrator deletes the Secret, and a new key signs.
     home.delete::<Secret>(&secret).await;
     let pool: UserPool = space.ready("users").await;
     assert_ne!(pool.status.unwrap().keys[0].kid, kid);

@@ -1,4 +1,4 @@
-//! Who may do what, by impersonation: the chart's roles and policies on the real server.
+//! The permissions of each role, by impersonation: the chart's roles and policies on the real server.
 
 use anon_operator::testing::crd::{Member, Revocation, SdkClient, UserPool};
 use anon_operator::testing::domain::credential::ApiKey;
@@ -14,7 +14,7 @@ use crate::harness::{
     Space, cluster, eventually, member, organization, quick_pool, service, shared, webapp, with,
 };
 
-/// Somebody to whom `role` is bound in `space`, by the administrator.
+/// A user to whom `role` is bound in `space`, by the administrator.
 async fn bound(space: &Space, name: &str, kind: &str, role: &str) -> Space {
     space.bind(name, kind, role).await;
     let user: Client = cluster::user(name).await;
@@ -22,7 +22,7 @@ async fn bound(space: &Space, name: &str, kind: &str, role: &str) -> Space {
     // The authorizer learns of it by a watch.
     eventually("the role is bound", async || {
         let clients = user.api::<SdkClient>().list(&ListParams::default()).await.map(|_| ());
-        // Who only revokes sees no clients.
+        // A user with the verb `revoke` alone sees no clients.
         let revocations = user.api::<Revocation>().list(&ListParams::default()).await.map(|_| ());
         clients.or(revocations)
     })

@@ -65,7 +65,7 @@ fn ids(company: &Company) -> Vec<String> {
 fn marks(company: &Company) -> Vec<String> {
     let Company { admin, member, reader, key, .. } = company;
     let mut marks = ids(company);
-    // The label is the begin of every name, and of the addresses.
+    // The label is the prefix of every name, and of the addresses.
     let label = company.space.name.rsplit_once('-').unwrap().0.to_owned();
     marks.extend([label, admin.clone(), member.clone(), reader.clone(), key.clone()]);
     marks

@@ -54,7 +54,7 @@ async fn a_removed_admin_keeps_no_rights_by_the_finalizer_orphan() {
     has_no_rights(&space).await;
 }
 
-/// Whoever deletes with `--cascade=orphan` leaves the RoleBinding behind, without an owner.
+/// A deletion with `--cascade=orphan` leaves the RoleBinding behind, without an owner.
 #[tokio::test]
 async fn a_role_binding_without_a_member_is_removed() {
     let _operator = shared().await;

@@ -189,7 +189,7 @@ async fn any_page_may_read_them() {
     }
 }
 
-/// Somebody who writes a private member into a status gets it served by nobody.
+/// A private member in a status is served by no replica.
 #[tokio::test]
 async fn private_members_are_never_served() {
     let (world, acme) = World::acme();
@@ -202,8 +202,8 @@ async fn private_members_are_never_served() {
     assert!(!text.contains("c2VjcmV0"), "{text}");
 }
 
-/// Keys whose `source` is not that of the spec, keys that are none, and objects that are on their
-/// way out serve nothing.
+/// Keys whose `source` is not that of the spec, keys that are none, and objects that are being
+/// deleted serve nothing.
 #[tokio::test]
 async fn keys_that_do_not_belong_to_the_spec() {
     let (world, acme) = World::acme();

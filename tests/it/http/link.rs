@@ -117,7 +117,7 @@ async fn what_does_not_fit_is_refused_by_name() {
         assert_eq!(reply.status, 400, "{name}={value}: {}", reply.text);
         assert_eq!(reply.json()["field"], name, "{name}={value}: {}", reply.text);
     }
-    // The token of another user than was said.
+    // The token of another user than the one that was specified.
     let mut both = base.to_vec();
     both.push(("appUserIdToken", &good));
     assert_eq!(link(&world, &acme, &both).await.json()["field"], "appUserId");

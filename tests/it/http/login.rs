@@ -242,7 +242,7 @@ async fn by_kubernetes_identity_for_our_audience_only() {
 }
 
 /// A Kubernetes identity that members of several organizations claim is one of each. Nobody is logged
-/// in to another organization than before because the own Member is suspended.
+/// in to another organization than before because their own Member is suspended.
 #[tokio::test]
 async fn a_kubernetes_identity_of_several_organizations_needs_the_organization() {
     let world = World::new();

@@ -44,10 +44,10 @@ async fn callers() {
     assert_eq!(mint(&world, &acme, &body).await.json()["reason"], "client_suspended");
     let reply = World::unlisted().post(PATH, Some(acme.key()), &body).await;
     assert_eq!((reply.status.as_u16(), reply.header("retry-after")), (503, Some("1")));
-    assert!(world.api.log().is_empty(), "no Secret is read for who may not mint");
+    assert!(world.api.log().is_empty(), "no Secret is read for a caller that may not issue tokens");
 }
 
-/// Who has the private keys of a pool mints its tokens.
+/// The owner of the private keys of a pool issues its tokens.
 #[tokio::test]
 async fn pools_that_are_not_hosted() {
     let (world, acme) = acme();
@@ -55,13 +55,13 @@ async fn pools_that_are_not_hosted() {
     provided["spec"]["displayName"] = json!("Testers");
     world.add::<anon_operator::testing::crd::UserPool>(&objects::parse(provided));
     world.add(&objects::inline_pool("acme", "devices", acme.signing, &json!({})));
-    for (pool, cure) in
+    for (pool, remedy) in
         [("testers", "kubectl anon token mint --jwks"), ("devices", "your identity provider")]
     {
         let pool = UserPoolId::derive("acme", pool);
         let reply = mint(&world, &acme, &json!({"appUserId": "u", "userPoolId": pool})).await;
         assert_eq!(reply.error(), (422, "UnprocessableError".into()));
-        assert!(reply.text.contains(cure), "{}", reply.text);
+        assert!(reply.text.contains(remedy), "{}", reply.text);
     }
     // The one hosted pool is the default, whatever others there are.
     assert_ne!(mint(&world, &acme, &json!({"appUserId": "u"})).await.status, 422);

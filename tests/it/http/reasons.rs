@@ -205,7 +205,7 @@ fn expect(reason: Reason, reply: &Reply) {
     };
     let mut expected = json!({"active": false, "name": name, "reason": reason.as_str(), "message": reason.message()});
     if reason == Reason::CredentialKindRefused {
-        // The API's form of error; no other door refuses a kind yet.
+        // The API's form of error; no other endpoint rejects a type yet.
         expected.as_object_mut().unwrap().remove("active");
     }
     assert_eq!(reply.json(), expected);
@@ -248,7 +248,7 @@ async fn every_reason_has_its_reply() {
         };
         expect(reason, &reply);
     }
-    // `active` counted nowhere, every reason of the door once.
+    // `active` counted nowhere, every reason of the endpoint once.
     let metrics = world.state.metrics.expose().unwrap();
     for &reason in Reason::ALL {
         let line = format!(

@@ -77,7 +77,7 @@ async fn a_connection_that_reads_slowly_and_is_done_in_time_stays() {
     }
 }
 
-/// As many unread responses as there are places: whoever comes next gets one all the same.
+/// As many unread responses as there are places: the next caller gets one all the same.
 #[tokio::test(start_paused = true)]
 async fn unread_responses_do_not_keep_others_out() {
     let (world, _) = World::acme();

@@ -54,7 +54,7 @@ async fn names_that_resolve_to_forbidden_addresses_are_refused() {
     assert_eq!(idp.last_head()["host"], format!("{NAME}:{}", idp.port));
 }
 
-/// A name that is public when somebody looks and private when it is connected to: every answer is
+/// A name that is public when it is resolved and private when it is connected to: every answer is
 /// looked at, and only that one is used.
 #[tokio::test]
 async fn a_name_that_changes_its_mind_gains_nothing() {

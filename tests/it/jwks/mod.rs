@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::idp::Idp;
 
-/// A resolver that answers what the test says: another answer each time, the last one for ever.
+/// A resolver that answers what the test says: another answer each time, the last one from then on.
 pub struct Names {
     answers: Vec<Vec<&'static str>>,
     asked: AtomicUsize,

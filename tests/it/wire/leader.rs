@@ -154,7 +154,7 @@ async fn a_holder_that_is_silent_is_succeeded_after_its_whole_time() {
     });
     let (api, leaders) = (api(&lease), Leaders::default());
     let _running = leaders.start(api.client(), "a");
-    // Somebody who labels the Lease does not keep its holder alive.
+    // A change of the labels of the Lease does not keep its holder alive.
     for _ in 0..14 {
         sleep(SECOND).await;
         assert_eq!(leaders.now(), Vec::<&str>::new());

@@ -104,7 +104,7 @@ impl Leader {
         (reached.everywhere, reached.text)
     }
 
-    /// Waits until this is said of a write of this version.
+    /// Waits until this is reported of a write of this version.
     async fn says(&self, version: &str, wanted: impl Fn(&str) -> bool) {
         for _ in 0..1000 {
             if wanted(&self.reached(version).1) {
@@ -156,7 +156,7 @@ async fn a_rolling_update_counts_every_replica_that_may_answer() {
 }
 
 /// Suspended, partitioned, or on a machine without power: it may answer from what it knew, until
-/// its own clock tells it to stop. Only after that it no longer counts.
+/// its own clock tells it to stop. Only after that it is ignored.
 #[tokio::test(start_paused = true)]
 async fn a_silent_replica_counts_until_it_must_have_stopped_to_answer() {
     let (mut leader, events) =

@@ -94,7 +94,7 @@ async fn failures_are_errors_of_their_class() {
             read_secret(&client, "acme", "s").await.unwrap_err().class(),
         ];
         assert_eq!(classes, [class; 3], "{code}");
-        // A child that is refused is said and holds nothing else up; the rest is tried again.
+        // A child that is rejected is reported and does not delay the others; the rest is retried.
         let child = apply_child(&client, "uid", &map("b")).await;
         match child {
             Ok(child) => {
@@ -172,7 +172,7 @@ fn owner(uid: &str) -> Value {
     json!([{"apiVersion": "anon.dev/v1beta1", "kind": "UserPool", "name": "p", "uid": uid, "controller": true}])
 }
 
-/// A stored ConfigMap with somebody's label.
+/// A stored ConfigMap with a label that is not ours.
 fn stored(uid: &str, data: &str) -> Value {
     let mut metadata = metadata("acme", "m");
     metadata["ownerReferences"] = owner(uid);

@@ -41,7 +41,7 @@ async fn status_shows_the_organization_and_what_is_wrong() {
     let lost = clients.iter().find(|client| client["name"] == "sdkclient/lost").unwrap();
     assert_eq!((&lost["ready"], &lost["reason"]), (&json!("False"), &json!("UserPoolNotFound")));
 
-    // With the rights of somebody else.
+    // With the rights of another user.
     let reader = format!("reader-{n}");
     space.bind(&reader, "ClusterRole", "anon-readonly").await;
     let ended = kubectl_anon(&["status", "-n", n, "--as", &reader]).await.ok();

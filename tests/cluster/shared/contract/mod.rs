@@ -1,6 +1,6 @@
 //! Every operation of the OpenAPI description, as the operator serves it, driven over a socket:
 //! well and in every wrong way that the description rules out. Each reply has to be one that it
-//! allows. An operation that somebody adds is driven, or fails the test.
+//! allows. A new operation is called, or fails the test.
 
 mod bad;
 pub mod examples;
