@@ -1,13 +1,14 @@
 //! The order of writes, proven: an operator that dies right after its n-th write, for every n, and
 //! the next one finishes the job. Nothing is lost, doubled or leaked.
 
+use std::sync::Mutex;
+
 use anon_operator::testing::crd::{Revocation, SdkClient};
 use anon_operator::testing::domain::stored_key::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::json;
 
 use crate::harness::books::{balance, sha256};
-use crate::harness::cluster::acknowledges;
 use crate::harness::fuse::{run_until, run_until_dead};
 use crate::harness::{Operator, Space, alone, eventually, service};
 
@@ -54,8 +55,9 @@ async fn dead_after_each_write_of_a_creation() {
 #[tokio::test]
 async fn dead_after_each_write_of_a_rotation() {
     let _turn = alone().await;
-    // Next in status, the Secret, Current in status.
-    for writes in 0..3 {
+    // Next in status, perhaps the validators that it waits for, the Secret, Current in status.
+    let (mut writes, mut delivered) = (0, false);
+    while !delivered {
         let space = Space::new("rotate").await;
         let operator = Operator::start(&[]).await;
         space.apply(&service("backend", "Member", "key")).await;
@@ -71,6 +73,7 @@ async fn dead_after_each_write_of_a_rotation() {
         assert_eq!(next.is_some(), writes > 0, "{writes} writes: {keys:?}");
         // Of unknown age it would be older than whatever a Revocation names.
         assert!(next.is_none_or(|next| next.created_at.is_some()), "{keys:?}");
+        delivered = space.value("key", "apiKey").await.as_ref() != Some(&old);
 
         let operator = Operator::start(&[]).await;
         let new = eventually("the key was rotated", async || {
@@ -83,6 +86,7 @@ async fn dead_after_each_write_of_a_rotation() {
         let keys = client(&space).await.status.unwrap().keys;
         assert_eq!(keys.len(), 2, "one rotation, not two: {keys:?}");
         operator.stop().await;
+        writes += 1;
     }
 }
 
@@ -139,25 +143,58 @@ async fn dead_after_each_write_of_another_secret_name() {
     }
 }
 
+/// What the writes that replace an immutable Secret have done so far, in their order.
+#[derive(Debug, PartialEq)]
+enum Replacement {
+    Nothing,
+    NextInStatus,
+    Announced,
+    Deleted,
+    Created,
+}
+
+fn replacement(client: &SdkClient, secret: Option<&Secret>) -> Replacement {
+    let status = client.status.as_ref().unwrap();
+    let next = status.keys.iter().any(|key| key.state == ApiKeyState::Next);
+    let immutable = secret.is_some_and(|secret| secret.immutable == Some(true));
+    match (next, status.replacing.is_some(), secret.is_some(), immutable) {
+        (false, false, true, true) => Replacement::Nothing,
+        (true, false, true, true) => Replacement::NextInStatus,
+        (true, true, true, true) => Replacement::Announced,
+        (true, true, false, false) => Replacement::Deleted,
+        (true, true, true, false) => Replacement::Created,
+        other => panic!("(next, replacing, Secret, immutable) is {other:?}"),
+    }
+}
+
 #[tokio::test]
 async fn dead_after_each_write_that_replaces_an_immutable_secret() {
     let _turn = alone().await;
-    // Next in status, the replacement in status, the deletion, the new Secret, status. The time that
-    // passes instead of an acknowledgement is so long that status tells of it in between.
-    let replacement = if acknowledges().await { 2 } else { 3 };
-    for writes in 0..replacement + 3 {
+    // Status can tell in between of the validators that it waits for, so what was written is judged
+    // by what is there, not by the number of writes.
+    let reached = Mutex::new(Vec::new());
+    while reached.lock().unwrap().last() != Some(&Replacement::Created) {
+        let writes = reached.lock().unwrap().len();
         let edit = async |space: &Space| {
             space.merge::<Secret>("key", json!({"immutable": true})).await;
             let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
             space.merge::<SdkClient>("backend", request).await;
         };
         replaced_within_the_overlap("key", writes, edit, |client, secret| {
-            let status = client.status.as_ref().unwrap();
-            assert_eq!(status.replacing.is_some(), writes >= replacement, "{writes} writes");
-            assert_eq!(secret.is_some(), writes != replacement + 1, "{writes} writes");
+            reached.lock().unwrap().push(replacement(client, secret.as_ref()));
         })
         .await;
     }
+    let mut reached = reached.into_inner().unwrap();
+    reached.dedup();
+    let all = [
+        Replacement::Nothing,
+        Replacement::NextInStatus,
+        Replacement::Announced,
+        Replacement::Deleted,
+        Replacement::Created,
+    ];
+    assert_eq!(reached, all);
 }
 
 #[tokio::test]
