@@ -187,10 +187,19 @@ impl SdkClient {
         TokenClient { id: self.id, pool: self.live_pool(), strict }
     }
 
+    /// The backend, if it is one.
+    #[must_use]
+    pub const fn service(&self) -> Option<&Service> {
+        match &self.kind {
+            ClientKind::Service(service) => Some(service),
+            ClientKind::Webapp(_) => None,
+        }
+    }
+
     /// Whether it has this API key.
     #[must_use]
     pub fn has_key(&self, hash: &KeyHash) -> bool {
-        matches!(&self.kind, ClientKind::Service(service) if service.lists(hash))
+        self.service().is_some_and(|service| service.lists(hash))
     }
 
     /// Verifies the API key with this hash. `revocations` are those of the client that are in force
@@ -205,9 +214,7 @@ impl SdkClient {
         revocations: &[Arc<Revocation>],
         now: Timestamp,
     ) -> Result<Verified, Reason> {
-        let ClientKind::Service(service) = &self.kind else {
-            return Err(Reason::ApiKeyUnknown);
-        };
+        let service = self.service().ok_or(Reason::ApiKeyUnknown)?;
         let key = service.keys.find(hash).ok_or(Reason::ApiKeyUnknown)?;
         if self.suspended {
             return Err(Reason::ClientSuspended);

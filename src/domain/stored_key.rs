@@ -1,6 +1,6 @@
 //! API keys as they are stored: only their hashes are known.
 
-use std::sync::Arc;
+use std::slice;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -57,9 +57,16 @@ impl StoredApiKey {
     }
 }
 
-/// The keys of a client: 60 bytes for each, because there may be millions. A clone shares them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredApiKeys(Arc<[Packed]>);
+/// The keys of a client: 60 bytes for each, because there may be millions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredApiKeys(Keys);
+
+/// Most clients have one key. It is part of the client, so that no other memory has to be read for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Keys {
+    One(Packed),
+    Many(Box<[Packed]>),
+}
 
 /// A [`StoredApiKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,50 +78,61 @@ struct Packed {
 }
 
 impl StoredApiKeys {
+    fn all(&self) -> &[Packed] {
+        match &self.0 {
+            Keys::One(key) => slice::from_ref(key),
+            Keys::Many(keys) => keys,
+        }
+    }
+
     /// The number of keys.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all().len()
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.all().is_empty()
     }
 
     /// The keys.
     pub fn iter(&self) -> impl Iterator<Item = StoredApiKey> + '_ {
-        self.0.iter().map(Packed::unpack)
+        self.all().iter().map(Packed::unpack)
     }
 
     /// The hashes of the keys.
     pub fn hashes(&self) -> impl Iterator<Item = &KeyHash> + '_ {
-        self.0.iter().map(|key| &key.hash)
+        self.all().iter().map(|key| &key.hash)
     }
 
     /// The hash of the key at this position.
     #[must_use]
     pub fn hash(&self, position: usize) -> Option<&KeyHash> {
-        self.0.get(position).map(|key| &key.hash)
+        self.all().get(position).map(|key| &key.hash)
     }
 
     /// The size of the keys.
     #[cfg(test)]
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.0)
+        size_of_val(self.all())
     }
 
     /// The key with this hash.
     #[must_use]
     pub fn find(&self, hash: &KeyHash) -> Option<StoredApiKey> {
-        self.0.iter().find(|key| key.hash == *hash).map(Packed::unpack)
+        self.all().iter().find(|key| key.hash == *hash).map(Packed::unpack)
     }
 }
 
 impl FromIterator<StoredApiKey> for StoredApiKeys {
     fn from_iter<I: IntoIterator<Item = StoredApiKey>>(keys: I) -> Self {
-        Self(keys.into_iter().map(Packed::from).collect())
+        let keys: Box<[Packed]> = keys.into_iter().map(Packed::from).collect();
+        Self(match *keys {
+            [key] => Keys::One(key),
+            _ => Keys::Many(keys),
+        })
     }
 }
 
@@ -217,8 +235,12 @@ mod tests {
                 expires_at: *expires_at,
             })
             .collect();
+        for count in 0..=keys.len() {
+            let stored: StoredApiKeys = keys.iter().copied().take(count).collect();
+            assert_eq!(stored.iter().collect::<Vec<_>>(), keys[..count]);
+            assert_eq!((stored.len(), stored.is_empty()), (count, count == 0));
+        }
         let stored: StoredApiKeys = keys.iter().copied().collect();
-        assert_eq!(stored.iter().collect::<Vec<_>>(), keys);
         assert_eq!(stored.find(&keys[3].hash), Some(keys[3]));
         assert_eq!(stored.find(&ApiKey::generate().unwrap().hash()), None);
     }

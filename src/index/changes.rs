@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::store::{State, derived_id};
+use super::key_holders::derived_id;
+use super::store::State;
 use crate::domain::client::SdkClient;
 use crate::domain::ids::{ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::revocation::RevocationTarget;

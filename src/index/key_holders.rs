@@ -3,7 +3,9 @@
 //! many clients list the same hash.
 //!
 //! There may be millions of keys. So a hash that one client lists, as nearly all are, is stored
-//! only in the keys of that client, and takes a pointer and a position here.
+//! only in the keys of that client, and takes a pointer and a position here. From the hash of a key in
+//! use, that pointer leads to the client without a second lookup: in a large table, each one waits for
+//! memory that is in no cache of the processor.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,10 +16,9 @@ use hashbrown::hash_table::Entry;
 use kube::Resource as _;
 
 use crate::crd;
-use crate::domain::client::{ClientKind, SdkClient};
+use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{ObjectName, SdkClientId};
-use crate::domain::stored_key::StoredApiKeys;
 
 /// The hashes that clients list, including clients that are not served: a client keeps its hashes
 /// while it is suspended, invalid or being deleted. A client is identified by the id that is derived
@@ -40,10 +41,8 @@ pub struct KeyHolders {
 #[derive(Debug)]
 struct List {
     client: SdkClientId,
-    /// The keys that are used, shared with the client.
-    used: StoredApiKeys,
-    /// Where these are listed.
-    used_in: Lists,
+    /// The client, if it is served: its keys are listed, too.
+    served: Option<Arc<SdkClient>>,
     /// All other hashes, and where they are listed.
     others: Box<[(KeyHash, Lists)]>,
 }
@@ -58,10 +57,20 @@ struct Lists {
 /// The clients that list a hash.
 #[derive(Debug)]
 enum Holders {
-    /// One, in whose list the hash is at this position.
-    One(Arc<List>, u32),
+    /// One, which is served and uses the key: its position among the client's keys.
+    User(Arc<SdkClient>, u32),
+    /// One that does not use it: its position among the others of the list.
+    Other(Arc<List>, u32),
     /// Several.
     Many(Box<Many>),
+}
+
+/// The client that a hash belongs to.
+pub enum Holder<'c> {
+    /// It is served and uses the key.
+    User(&'c Arc<SdkClient>),
+    /// Its status lists the hash.
+    Recorded(SdkClientId),
 }
 
 #[derive(Debug)]
@@ -72,36 +81,37 @@ struct Many {
 }
 
 impl List {
-    fn new(object: &crd::SdkClient, name: &ObjectName, served: Option<&SdkClient>) -> Self {
-        let service = served.and_then(|client| match &client.kind {
-            ClientKind::Service(service) => Some(service),
-            ClientKind::Webapp(_) => None,
-        });
-        let used_in =
-            Lists { recorded: true, asserted: service.is_some_and(|it| !it.is_delivered) };
-        let used = service.map(|service| service.keys.clone()).unwrap_or_default();
-        let mut others: Vec<(KeyHash, Lists)> = Vec::new();
-        for (hash, lists) in listed(object) {
-            if lists == used_in && used.find(&hash).is_some() {
-                continue;
-            }
-            others.push((hash, lists));
-        }
-        let client = SdkClientId::derive(&name.namespace, &name.name);
-        Self { client, used, used_in, others: others.into() }
+    fn new(object: &crd::SdkClient, name: &ObjectName, served: Option<&Arc<SdkClient>>) -> Self {
+        let is_used = |hash: &KeyHash, lists| {
+            served.is_some_and(|client| client.has_key(hash) && used_in(client) == lists)
+        };
+        let listed = listed(object).into_iter();
+        let others = listed.filter(|(hash, lists)| !is_used(hash, *lists)).collect();
+        Self { client: derived_id(name), served: served.map(Arc::clone), others }
     }
 
-    fn get(&self, position: u32) -> Option<(&KeyHash, Lists)> {
-        let position = usize::try_from(position).ok()?;
-        match position.checked_sub(self.used.len()) {
-            None => self.used.hash(position).map(|hash| (hash, self.used_in)),
-            Some(position) => self.others.get(position).map(|(hash, lists)| (hash, *lists)),
-        }
+    /// The same list of a client that is no longer served.
+    fn withdrawn(&self) -> Self {
+        let others = self.hashes().map(|(hash, lists)| (*hash, lists)).collect();
+        Self { client: self.client, served: None, others }
     }
 
-    fn len(&self) -> usize {
-        self.used.len() + self.others.len()
+    fn hashes(&self) -> impl Iterator<Item = (&KeyHash, Lists)> {
+        let used =
+            self.served.iter().flat_map(|client| keys(client).map(|hash| (hash, used_in(client))));
+        used.chain(self.others.iter().map(|(hash, lists)| (hash, *lists)))
     }
+}
+
+/// The keys that a client uses.
+fn keys(client: &SdkClient) -> impl Iterator<Item = &KeyHash> {
+    client.service().into_iter().flat_map(|service| service.keys.hashes())
+}
+
+/// Where they are listed.
+fn used_in(client: &SdkClient) -> Lists {
+    let asserted = client.service().is_some_and(|service| !service.is_delivered);
+    Lists { recorded: true, asserted }
 }
 
 /// The hashes that status and spec list, each once.
@@ -122,18 +132,30 @@ fn listed(object: &crd::SdkClient) -> HashMap<KeyHash, Lists> {
 impl Holders {
     fn hash(&self) -> Option<&KeyHash> {
         match self {
-            Self::One(list, position) => list.get(*position).map(|(hash, _)| hash),
+            Self::User(client, position) => client.service()?.keys.hash(index(*position)),
+            Self::Other(list, position) => list.others.get(index(*position)).map(|(hash, _)| hash),
             Self::Many(many) => Some(&many.hash),
         }
     }
 
-    /// Adds a client.
-    fn add(&mut self, hash: &KeyHash, client: SdkClientId, lists: Lists) {
-        if let Self::One(list, position) = self {
-            let mut many = Box::new(Many::new(*hash));
-            if let Some((_, lists)) = list.get(*position) {
-                many.add(list.client, lists);
+    /// The client and its lists, if it is only one.
+    fn only(&self) -> Option<(SdkClientId, Lists)> {
+        match self {
+            Self::User(client, _) if client.id.is_derived() => Some((client.id, used_in(client))),
+            Self::User(client, _) => Some((derived_id(&client.name), used_in(client))),
+            Self::Other(list, position) => {
+                let (_, lists) = list.others.get(index(*position))?;
+                Some((list.client, *lists))
             }
+            Self::Many(_) => None,
+        }
+    }
+
+    /// Adds a client.
+    fn add(&mut self, client: SdkClientId, lists: Lists) {
+        if let (Some(hash), Some((client, lists))) = (self.hash(), self.only()) {
+            let mut many = Box::new(Many::new(*hash));
+            many.add(client, lists);
             *self = Self::Many(many);
         }
         if let Self::Many(many) = self {
@@ -144,7 +166,7 @@ impl Holders {
     /// Removes a client, and returns whether none is left.
     fn remove(&mut self, client: SdkClientId) -> bool {
         match self {
-            Self::One(list, _) => list.client == client,
+            Self::User(..) | Self::Other(..) => self.only().is_some_and(|(id, _)| id == client),
             Self::Many(many) => {
                 many.recorded.remove(&client);
                 many.asserted.remove(&client);
@@ -153,53 +175,36 @@ impl Holders {
         }
     }
 
-    /// The only client whose status lists the hash.
-    fn holder(&self) -> Option<SdkClientId> {
-        match self {
-            Self::One(list, position) => {
-                list.get(*position).filter(|(_, lists)| lists.recorded).map(|_| list.client)
-            }
-            Self::Many(many) => {
-                let mut clients = many.recorded.iter();
-                clients.next().filter(|_| clients.next().is_none()).copied()
-            }
-        }
-    }
-
     /// The lists of this client that contain the hash.
     fn lists_of(&self, client: SdkClientId) -> Lists {
-        match self {
-            Self::One(list, position) if list.client == client => {
-                list.get(*position).map(|(_, lists)| lists).unwrap_or_default()
-            }
-            Self::One(..) => Lists::default(),
-            Self::Many(many) => Lists {
+        match (self, self.only()) {
+            (Self::Many(many), _) => Lists {
                 recorded: many.recorded.contains(&client),
                 asserted: many.asserted.contains(&client),
             },
+            (_, Some((only, lists))) if only == client => lists,
+            _ => Lists::default(),
         }
     }
 
     /// The lists of all other clients that contain the hash.
     fn lists_besides(&self, client: SdkClientId) -> Lists {
-        match self {
-            Self::One(list, position) if list.client != client => {
-                list.get(*position).map(|(_, lists)| lists).unwrap_or_default()
-            }
-            Self::One(..) => Lists::default(),
-            Self::Many(many) => {
+        match (self, self.only()) {
+            (Self::Many(many), _) => {
                 let others = |clients: &HashSet<SdkClientId>| {
                     clients.len() > usize::from(clients.contains(&client))
                 };
                 Lists { recorded: others(&many.recorded), asserted: others(&many.asserted) }
             }
+            (_, Some((only, lists))) if only != client => lists,
+            _ => Lists::default(),
         }
     }
 
     /// Whether the status of another client lists the hash and its spec does not.
     fn is_delivered_besides(&self, client: SdkClientId) -> bool {
         match self {
-            Self::One(..) => {
+            Self::User(..) | Self::Other(..) => {
                 let Lists { recorded, asserted } = self.lists_besides(client);
                 recorded && !asserted
             }
@@ -209,6 +214,10 @@ impl Holders {
             }
         }
     }
+}
+
+const fn index(position: u32) -> usize {
+    position as usize
 }
 
 impl Many {
@@ -227,8 +236,13 @@ impl Many {
 }
 
 impl KeyHolders {
-    /// Replaces the entries of a client. `served` is its domain value, if it is valid.
-    pub fn note(&mut self, name: &ObjectName, object: &crd::SdkClient, served: Option<&SdkClient>) {
+    /// Replaces the entries of a client. `served` is its domain value, if it is served.
+    pub fn note(
+        &mut self,
+        name: &ObjectName,
+        object: &crd::SdkClient,
+        served: Option<&Arc<SdkClient>>,
+    ) {
         let delivery = object.spec.service.as_ref().and_then(|it| it.api_key.delivery.as_ref());
         let observed = object.status.as_ref().and_then(|status| status.observed_generation);
         let living = object.meta().deletion_timestamp.is_none();
@@ -237,19 +251,34 @@ impl KeyHolders {
         } else {
             self.stop_awaiting(name);
         }
-        let list = Arc::new(List::new(object, name, served));
-        self.forget_list(list.client);
-        if list.len() == 0 {
-            return;
-        }
-        for position in 0..u32::try_from(list.len()).unwrap_or(u32::MAX) {
-            self.add(&list, position);
-        }
-        self.lists.insert(list.client, list);
+        self.replace(List::new(object, name, served));
     }
 
-    fn add(&mut self, list: &Arc<List>, position: u32) {
-        let Some((hash, lists)) = list.get(position) else { return };
+    /// Stops serving a client that exists. Its hashes stay assigned to it.
+    pub fn withdraw(&mut self, name: &ObjectName) {
+        if let Some(list) = self.lists.get(&derived_id(name)) {
+            self.replace(list.withdrawn());
+        }
+    }
+
+    fn replace(&mut self, list: List) {
+        self.forget_list(list.client);
+        let list = Arc::new(list);
+        if let Some(client) = &list.served {
+            for (position, _) in (0..).zip(keys(client)) {
+                self.add(Holders::User(Arc::clone(client), position));
+            }
+        }
+        for (position, _) in (0..).zip(&list.others) {
+            self.add(Holders::Other(Arc::clone(&list), position));
+        }
+        if list.hashes().next().is_some() {
+            self.lists.insert(list.client, list);
+        }
+    }
+
+    fn add(&mut self, holder: Holders) {
+        let (Some(hash), Some((client, lists))) = (holder.hash(), holder.only()) else { return };
         let hasher = &self.hasher;
         let entry = self.hashes.entry(
             hasher.hash_one(hash),
@@ -258,12 +287,12 @@ impl KeyHolders {
         );
         match entry {
             Entry::Vacant(entry) => {
-                entry.insert(Holders::One(Arc::clone(list), position));
+                entry.insert(holder);
             }
             Entry::Occupied(mut entry) => {
                 // A client may list the same key twice.
-                if !matches!(entry.get(), Holders::One(other, _) if Arc::ptr_eq(other, list)) {
-                    entry.get_mut().add(hash, list.client, lists);
+                if entry.get().only().is_none_or(|(other, _)| other != client) {
+                    entry.get_mut().add(client, lists);
                 }
             }
         }
@@ -272,7 +301,7 @@ impl KeyHolders {
     /// Removes a deleted client.
     pub fn forget(&mut self, name: &ObjectName) {
         self.stop_awaiting(name);
-        self.forget_list(SdkClientId::derive(&name.namespace, &name.name));
+        self.forget_list(derived_id(name));
     }
 
     fn await_observation(&mut self, name: &ObjectName) {
@@ -292,8 +321,7 @@ impl KeyHolders {
 
     fn forget_list(&mut self, client: SdkClientId) {
         let Some(list) = self.lists.remove(&client) else { return };
-        for position in 0..u32::try_from(list.len()).unwrap_or(u32::MAX) {
-            let Some((hash, _)) = list.get(position) else { continue };
+        for (hash, _) in list.hashes() {
             let same = |holders: &Holders| holders.hash() == Some(hash);
             if let Ok(mut entry) = self.hashes.find_entry(self.hasher.hash_one(hash), same)
                 && entry.get_mut().remove(client)
@@ -309,30 +337,40 @@ impl KeyHolders {
 
     /// The client that the hash belongs to: the one whose status lists it. If the statuses of two
     /// clients list it, which takes two leaders at the same time, it belongs to neither: the index
-    /// cannot tell which of them had it first, and every replica must decide alike.
-    pub fn holder(&self, hash: &KeyHash) -> Option<SdkClientId> {
-        self.holders(hash)?.holder()
+    /// cannot tell which of them had it first, and every replica must decide alike. `None` also if that
+    /// client is certain not to use the key.
+    pub fn holder(&self, hash: &KeyHash) -> Option<Holder<'_>> {
+        match self.holders(hash)? {
+            Holders::User(client, _) => Some(Holder::User(client)),
+            // Its client does not use it.
+            Holders::Other(..) => None,
+            Holders::Many(many) => {
+                let mut clients = many.recorded.iter();
+                let one = clients.next().filter(|_| clients.next().is_none());
+                one.map(|client| Holder::Recorded(*client))
+            }
+        }
     }
 
     /// Whether the status of this client lists the hash.
     pub fn is_recorded_by(&self, hash: &KeyHash, name: &ObjectName) -> bool {
-        self.holders(hash).is_some_and(|holders| holders.lists_of(id(name)).recorded)
+        self.holders(hash).is_some_and(|holders| holders.lists_of(derived_id(name)).recorded)
     }
 
     /// Whether the status of another client lists the hash.
     pub fn is_recorded_besides(&self, hash: &KeyHash, name: &ObjectName) -> bool {
-        self.holders(hash).is_some_and(|holders| holders.lists_besides(id(name)).recorded)
+        self.holders(hash).is_some_and(|holders| holders.lists_besides(derived_id(name)).recorded)
     }
 
     /// Whether the spec of another client lists the hash.
     pub fn is_asserted_besides(&self, hash: &KeyHash, name: &ObjectName) -> bool {
-        self.holders(hash).is_some_and(|holders| holders.lists_besides(id(name)).asserted)
+        self.holders(hash).is_some_and(|holders| holders.lists_besides(derived_id(name)).asserted)
     }
 
     /// Whether the status of another client lists the hash and its spec does not, so that the key
     /// was delivered to that client.
     pub fn is_delivered_besides(&self, hash: &KeyHash, name: &ObjectName) -> bool {
-        self.holders(hash).is_some_and(|holders| holders.is_delivered_besides(id(name)))
+        self.holders(hash).is_some_and(|holders| holders.is_delivered_besides(derived_id(name)))
     }
 
     /// The clients with a delivery Secret that the leader has not reconciled yet, and that already
@@ -350,7 +388,7 @@ impl KeyHolders {
     #[cfg(test)]
     pub fn sizes(&self) -> (usize, usize) {
         let nobody = ObjectName { namespace: String::new(), name: String::new() };
-        let lists = || self.hashes.iter().map(|holders| holders.lists_besides(id(&nobody)));
+        let lists = || self.hashes.iter().map(|holders| holders.lists_besides(derived_id(&nobody)));
         (lists().filter(|it| it.recorded).count(), lists().filter(|it| it.asserted).count())
     }
 
@@ -361,6 +399,7 @@ impl KeyHolders {
     }
 }
 
-fn id(name: &ObjectName) -> SdkClientId {
+/// The id that is derived from a client's name, whatever its clientId is.
+pub fn derived_id(name: &ObjectName) -> SdkClientId {
     SdkClientId::derive(&name.namespace, &name.name)
 }

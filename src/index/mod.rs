@@ -33,6 +33,7 @@ use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, User
 use crate::domain::member::Member;
 use crate::domain::organization::Organization;
 use crate::domain::pool::UserPool;
+use crate::domain::principal::Verified;
 use crate::domain::reason::Reason;
 use crate::domain::revocation::{Revocation, RevocationTarget};
 use crate::domain::scope::Scope;
@@ -307,18 +308,16 @@ impl Reader {
         state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
     }
 
-    /// The client of the API key with this hash, if the key is usable, and the revocations of its
-    /// keys that are in force at `now`, read under one lock.
-    #[must_use]
-    pub fn api_key_context(
-        &self,
-        hash: &KeyHash,
-        now: Timestamp,
-    ) -> Option<(Arc<SdkClient>, Vec<Arc<Revocation>>)> {
+    /// Verifies the API key with this hash at `now`, under one lock.
+    ///
+    /// # Errors
+    /// Those of [`SdkClient::prove`].
+    pub fn prove_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
         let state = self.0.state.read();
-        let client = state.client_by_key(hash).filter(|client| state.serves(&client.name))?;
+        let client = state.client_by_key(hash).filter(|client| state.serves(&client.name));
+        let client = client.ok_or(Reason::ApiKeyUnknown)?;
         let revocations = state.revocations(RevocationTarget::SdkClient, &client.name, now);
-        Some((Arc::clone(client), revocations))
+        client.prove(hash, &revocations, now)
     }
 
     /// Waits until the API key with this hash is usable, for a maximum of `patience`. Does not wait
@@ -386,19 +385,23 @@ impl Reader {
         delivered.map(|client| client.name.clone()).collect()
     }
 
-    /// The member whose session token has this hash, and the revocations of its sessions that are
-    /// in force at `now`, read under one lock.
+    /// The member whose session token has this hash.
     #[must_use]
-    pub fn session_context(
-        &self,
-        hash: &KeyHash,
-        now: Timestamp,
-    ) -> Option<(Arc<Member>, Vec<Arc<Revocation>>)> {
+    pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
         let state = self.0.state.read();
-        let member = state.members.get(state.sessions.get(hash)?);
-        let member = member.filter(|member| state.serves(&member.name))?;
+        state.member_by_session(hash).filter(|member| state.serves(&member.name)).cloned()
+    }
+
+    /// Verifies the session token with this hash at `now`, under one lock.
+    ///
+    /// # Errors
+    /// Those of [`Member::prove`].
+    pub fn prove_session(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
+        let state = self.0.state.read();
+        let member = state.member_by_session(hash).filter(|member| state.serves(&member.name));
+        let member = member.ok_or(Reason::SessionUnknown)?;
         let revocations = state.revocations(RevocationTarget::Member, &member.name, now);
-        Some((Arc::clone(member), revocations))
+        member.prove(hash, &revocations, now)
     }
 
     /// The member with this id.

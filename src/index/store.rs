@@ -10,7 +10,7 @@ use kube::Resource;
 use super::creation_times::CreationTimes;
 use super::delivery_secrets::DeliverySecrets;
 use super::generations::Generations;
-use super::key_holders::KeyHolders;
+use super::key_holders::{Holder, KeyHolders, derived_id};
 use super::ownership::{Candidate, release};
 use crate::crd::{self, CustomKind};
 use crate::domain::client::SdkClient;
@@ -167,12 +167,23 @@ impl State {
         ids.into_iter().flatten().filter_map(|id| self.members.get(id).cloned()).collect()
     }
 
+    /// The member whose session token has this hash.
+    pub(super) fn member_by_session(&self, hash: &KeyHash) -> Option<&Arc<Member>> {
+        self.members.get(self.sessions.get(hash)?)
+    }
+
     fn drop_client(&mut self, name: &ObjectName) {
         let Some(old) = self.clients.remove(&derived_id(name)) else { return };
         self.created.remove(&old.name, old.created_at);
         if old.id.is_chosen() {
             release(&mut self.chosen_ids, &old.id, &Candidate::of(&old));
         }
+    }
+
+    fn stop_serving_client(&mut self, name: &ObjectName) {
+        let holders = self.holders(name, None);
+        self.drop_client(name);
+        self.renew_changed(&holders);
     }
 
     /// The client that has this id. A derived id belongs to the client that it is derived from,
@@ -193,21 +204,24 @@ impl State {
     /// The client from whose name this id is derived. It is not served if another client has its
     /// clientId.
     fn client_derived(&self, id: SdkClientId) -> Option<&Arc<SdkClient>> {
-        let client = self.clients.get(&id)?;
-        self.client(client.id).filter(|holder| Arc::ptr_eq(holder, client))
+        self.clients.get(&id).filter(|client| self.has_its_id(client))
+    }
+
+    /// Whether no older client has chosen the same clientId.
+    fn has_its_id(&self, client: &Arc<SdkClient>) -> bool {
+        client.id.is_derived()
+            || self.client(client.id).is_some_and(|holder| Arc::ptr_eq(holder, client))
     }
 
     /// The client of this key, if the key is usable: a delivered key only while the spec specifies
     /// the Secret into which it was delivered, and any other key only while the spec lists its
     /// hash.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        let client = self.client_derived(self.key_holders.holder(hash)?)?;
-        client.has_key(hash).then_some(client)
+        match self.key_holders.holder(hash)? {
+            Holder::User(client) => self.has_its_id(client).then_some(client),
+            Holder::Recorded(id) => self.client_derived(id).filter(|client| client.has_key(hash)),
+        }
     }
-}
-
-pub(super) fn derived_id(name: &ObjectName) -> SdkClientId {
-    SdkClientId::derive(&name.namespace, &name.name)
 }
 
 /// The domain value of an object; `None` while it is being deleted or is invalid.
@@ -291,12 +305,11 @@ impl Indexed for crd::SdkClient {
         let recorded = object.status.as_ref().and_then(|status| status.client_id.as_ref());
         let unconfirmed =
             object.spec.client_id.is_some() && recorded != object.spec.client_id.as_ref();
-        let client = served(object, validate::sdk_client);
-        state.key_holders.note(&name, object, client.as_deref());
+        let client = served(object, validate::sdk_client).filter(|_| !unconfirmed);
+        state.key_holders.note(&name, object, client.as_ref());
         if let Some(secrets) = &mut state.delivery_secrets {
             secrets.note(&name, object);
         }
-        let client = client.filter(|_| !unconfirmed);
         let holders = state.holders(&name, client.as_ref().map(|client| client.id));
         state.drop_client(&name);
         if let Some(client) = client {
@@ -310,7 +323,7 @@ impl Indexed for crd::SdkClient {
     }
 
     fn delete(state: &mut State, name: &ObjectName) {
-        Self::withdraw(state, name);
+        state.stop_serving_client(name);
         state.key_holders.forget(name);
         if let Some(secrets) = &mut state.delivery_secrets {
             secrets.forget(name);
@@ -318,10 +331,8 @@ impl Indexed for crd::SdkClient {
     }
 
     fn withdraw(state: &mut State, name: &ObjectName) {
-        let holders = state.holders(name, None);
-        // Its hashes stay assigned to it.
-        state.drop_client(name);
-        state.renew_changed(&holders);
+        state.stop_serving_client(name);
+        state.key_holders.withdraw(name);
     }
 }
 

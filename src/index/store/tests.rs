@@ -257,6 +257,32 @@ fn a_chosen_id_belongs_to_the_oldest_client_and_no_other_id_does() {
     assert!(state.clients.is_empty() && state.chosen_ids.is_empty());
 }
 
+#[test]
+fn the_key_of_a_client_whose_id_an_older_one_has_is_not_used() {
+    let chosen = "6f0c8ad6-4c53-4b3f-9d8f-9c4ad6b1a111";
+    let client = |name: &str, created: &str, key: &KeyHash, confirmed: bool| {
+        let mut client = service(name, created, &[*key]);
+        client.spec.client_id = Some(chosen.to_owned());
+        client.status.as_mut().unwrap().client_id = confirmed.then(|| chosen.to_owned());
+        client
+    };
+    let (old, new) = (hash(), hash());
+    let mut state = State::default();
+    crd::SdkClient::apply(&mut state, &client("new", NEW, &new, false));
+    assert_eq!(user(&state, &new), None, "its id is not confirmed");
+    assert!(state.key_holders.is_recorded_by(&new, &name("new")));
+    crd::SdkClient::apply(&mut state, &client("new", NEW, &new, true));
+    assert_eq!(user(&state, &new).as_deref(), Some("new"));
+    crd::SdkClient::apply(&mut state, &client("old", OLD, &old, true));
+    assert_eq!(user(&state, &old).as_deref(), Some("old"));
+    assert_eq!(user(&state, &new), None, "another client has its id");
+    assert!(state.key_holders.is_recorded_besides(&new, &name("old")));
+    crd::SdkClient::delete(&mut state, &name("old"));
+    assert_eq!(user(&state, &new).as_deref(), Some("new"));
+    crd::SdkClient::delete(&mut state, &name("new"));
+    assert_eq!(state.key_holders.sizes(), (0, 0));
+}
+
 /// What thousands of clients list is not searched one by one.
 #[test]
 fn a_hash_that_many_clients_list_stays_with_its_holder() {

@@ -167,14 +167,12 @@ pub fn type_of(credential: &str) -> Option<CredentialType> {
 fn api_key(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     // The checksum comes first, so that junk costs no lookup.
     let hash = ApiKey::hash_of(credential).ok_or(Reason::CredentialUnrecognized)?;
-    let (client, revocations) = reader.api_key_context(&hash, now).ok_or(Reason::ApiKeyUnknown)?;
-    client.prove(&hash, &revocations, now)
+    reader.prove_api_key(&hash, now)
 }
 
 fn session_token(reader: &Reader, now: Timestamp, credential: &str) -> Result<Verified, Reason> {
     let hash = SessionToken::hash_of(credential).ok_or(Reason::CredentialUnrecognized)?;
-    let (member, revocations) = reader.session_context(&hash, now).ok_or(Reason::SessionUnknown)?;
-    member.prove(&hash, &revocations, now)
+    reader.prove_session(&hash, now)
 }
 
 /// Whether the key exists is known only once the leader has fetched the set again; if it does not,

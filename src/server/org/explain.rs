@@ -101,10 +101,9 @@ fn is_foreign_key(state: &ApiState, organization: OrganizationId, key: &str) -> 
 }
 
 fn is_foreign_session(state: &ApiState, organization: OrganizationId, token: &str) -> bool {
-    let now = state.clock.now();
     let token = SessionToken::parse(token);
-    let context = token.and_then(|token| state.reader.session_context(&token.hash(), now));
-    context.is_some_and(|(member, _)| member.organization != organization)
+    let member = token.and_then(|token| state.reader.member_by_session(&token.hash()));
+    member.is_some_and(|member| member.organization != organization)
 }
 
 fn explanation(credential_type: Option<CredentialType>, failure: Option<Reason>) -> Explanation {
