@@ -1,6 +1,7 @@
-//! The baseline: a bare axum server that answers `GET /` with a small JSON object, started by this
-//! program as a process of its own. It also answers `POST /v1/validate` with an object as large as
-//! the operator's, without looking at the request: nothing that answers over axum can be faster.
+//! The baseline: a bare axum server that answers `GET /` with a small JSON object over the operator's
+//! listener, started by this program as a process of its own. It also answers `POST /v1/validate`
+//! with an object as large as the operator's, without looking at the request: nothing that answers
+//! over axum can be faster.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Child, Stdio};
@@ -58,7 +59,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A bare axum server. The baseline is that whose connections axum accepts.
+    /// A bare axum server. The baseline is that whose connections the operator's listener accepts.
     pub async fn bare(by: Listener) -> anyhow::Result<Self> {
         let port = free_port()?;
         let program = std::env::current_exe()?;

@@ -1,7 +1,8 @@
 //! `make bench`, second part: measures requests to the operator, on a real API server.
 //!
-//! The baseline is a bare axum server on the same CPU in the same run. The ratio to it describes the
-//! operator; requests per second alone would describe the machine.
+//! The baseline is a bare axum server on the same CPU in the same run, over the same listener as the
+//! operator's. The ratio to it describes the operator; requests per second alone would describe the
+//! machine.
 #![allow(
     clippy::disallowed_methods,
     clippy::print_stdout,
@@ -145,7 +146,7 @@ async fn measure(options: Options) -> anyhow::Result<ExitCode> {
     let cluster = Cluster::connect().await?;
     let version = cluster.admin.apiserver_version().await?.git_version;
     let etcd = Etcd::connect(&cluster).await?;
-    let server = Server::bare(Listener::Axum).await?;
+    let server = Server::bare(Listener::Operator).await?;
     let credential = anon_operator::testing::domain::credential::ApiKey::generate()?;
     let requests = Requests::get("/", vec![credential.expose().to_owned()]);
     let baseline = Subject::server(&server, requests);

@@ -21,7 +21,7 @@ use crate::{Bench, objects};
 
 pub const CASES: &[&str] = &[
     "no-auth",
-    "bare-listener",
+    "axum-listener",
     "jwt-cached",
     "bare-validate",
     "jwt-rs256-uncached",
@@ -141,10 +141,10 @@ async fn no_auth(
         let title = "no credential: `GET /v1/clients/{clientId}`";
         cases.push(comparison.case("no-auth", title, &comparison.stack).await?);
     }
-    if bench.options.wants(&["bare-listener"]) {
-        let title = "bare axum: the requests of the baseline, over the operator's listener";
-        let server = Server::bare(Listener::Operator).await?;
-        cases.push(comparison.case("bare-listener", title, &bench.baseline.at(&server)).await?);
+    if bench.options.wants(&["axum-listener"]) {
+        let title = "bare axum: the requests of the baseline, over axum's own listener";
+        let server = Server::bare(Listener::Axum).await?;
+        cases.push(comparison.case("axum-listener", title, &bench.baseline.at(&server)).await?);
     }
     Ok(())
 }
