@@ -135,12 +135,13 @@ test-tools: ## test-launcher, -integrations, -examples, -gitops and -outside, tw
 
 # Always with the release profile, since measurements of other profiles are meaningless. `cargo
 # bench` would build all dependencies again (profile bench), so the programs are built like the
-# operator. Each of them gets a cluster of its own, without the objects of the other one.
+# operator. Each of them gets a cluster of its own, without the objects of the other one. The
+# allocator has the settings of the image.
 .PHONY: bench
 bench: prerequisites ## Measures the operator, into target/bench/; ARGS=--quick runs a tenth of it, ARGS=--peers adds Envoy
 	@dev/prerequisites bench
 	cargo build --locked --release --bin anon-operator --bench scale --bench validate
-	@status=0; \
+	@status=0; export "$$(sed -n 's/^ENV \(GLIBC_TUNABLES=\)/\1/p' Dockerfile)"; \
 	PROFILE=release dev/cluster run --no-operator cargo bench --locked --profile release \
 	  --bench scale -- $(filter-out --peers --write-docs,$(ARGS)) || status=1; \
 	$(if $(filter --peers,$(ARGS)),ANON_BENCH_ENVOY=$$(dev/python-env benches/validate/requirements.txt)/envoy) \
