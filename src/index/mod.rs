@@ -27,7 +27,7 @@ use parking_lot::RwLock;
 use tokio::sync::Notify;
 
 use crate::crd::Kind;
-use crate::domain::client::{ClientKind, SdkClient};
+use crate::domain::client::SdkClient;
 use crate::domain::credential::KeyHash;
 use crate::domain::ids::{MemberId, ObjectName, OrganizationId, SdkClientId, UserPoolId};
 use crate::domain::member::Member;
@@ -304,8 +304,7 @@ impl Reader {
     /// The client of the API key with this hash, if the key is usable.
     #[must_use]
     pub fn client_by_key(&self, hash: &KeyHash) -> Option<Arc<SdkClient>> {
-        let state = self.0.state.read();
-        state.client_by_key(hash).filter(|client| state.serves(&client.name)).cloned()
+        self.0.state.read().client_by_key(hash).cloned()
     }
 
     /// Verifies the API key with this hash at `now`, under one lock.
@@ -314,8 +313,7 @@ impl Reader {
     /// Those of [`SdkClient::prove`].
     pub fn prove_api_key(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
         let state = self.0.state.read();
-        let client = state.client_by_key(hash).filter(|client| state.serves(&client.name));
-        let client = client.ok_or(Reason::ApiKeyUnknown)?;
+        let client = state.client_by_key(hash).ok_or(Reason::ApiKeyUnknown)?;
         let revocations = state.revocations(RevocationTarget::SdkClient, &client.name, now);
         client.prove(hash, &revocations, now)
     }
@@ -379,17 +377,16 @@ impl Reader {
     #[must_use]
     pub fn delivered_clients(&self) -> HashSet<ObjectName> {
         let state = self.0.state.read();
-        let delivered = state.clients.values().filter(
-            |client| matches!(&client.kind, ClientKind::Service(service) if service.is_delivered),
-        );
+        let is_delivered =
+            |client: &&Arc<SdkClient>| client.service().is_some_and(|it| it.is_delivered);
+        let delivered = state.clients.values().filter(is_delivered);
         delivered.map(|client| client.name.clone()).collect()
     }
 
     /// The member whose session token has this hash.
     #[must_use]
     pub fn member_by_session(&self, hash: &KeyHash) -> Option<Arc<Member>> {
-        let state = self.0.state.read();
-        state.member_by_session(hash).filter(|member| state.serves(&member.name)).cloned()
+        self.0.state.read().member_by_session(hash).cloned()
     }
 
     /// Verifies the session token with this hash at `now`, under one lock.
@@ -398,8 +395,7 @@ impl Reader {
     /// Those of [`Member::prove`].
     pub fn prove_session(&self, hash: &KeyHash, now: Timestamp) -> Result<Verified, Reason> {
         let state = self.0.state.read();
-        let member = state.member_by_session(hash).filter(|member| state.serves(&member.name));
-        let member = member.ok_or(Reason::SessionUnknown)?;
+        let member = state.member_by_session(hash).ok_or(Reason::SessionUnknown)?;
         let revocations = state.revocations(RevocationTarget::Member, &member.name, now);
         member.prove(hash, &revocations, now)
     }

@@ -167,9 +167,9 @@ impl State {
         ids.into_iter().flatten().filter_map(|id| self.members.get(id).cloned()).collect()
     }
 
-    /// The member whose session token has this hash.
+    /// The member whose session token has this hash, if it is served.
     pub(super) fn member_by_session(&self, hash: &KeyHash) -> Option<&Arc<Member>> {
-        self.members.get(self.sessions.get(hash)?)
+        self.members.get(self.sessions.get(hash)?).filter(|member| self.serves(&member.name))
     }
 
     fn drop_client(&mut self, name: &ObjectName) {
@@ -213,14 +213,15 @@ impl State {
             || self.client(client.id).is_some_and(|holder| Arc::ptr_eq(holder, client))
     }
 
-    /// The client of this key, if the key is usable: a delivered key only while the spec specifies
+    /// The client of this key, if it is served and the key is usable: a delivered key only while the spec specifies
     /// the Secret into which it was delivered, and any other key only while the spec lists its
     /// hash.
     pub(super) fn client_by_key(&self, hash: &KeyHash) -> Option<&Arc<SdkClient>> {
-        match self.key_holders.holder(hash)? {
-            Holder::User(client) => self.has_its_id(client).then_some(client),
+        let client = match self.key_holders.holder(hash)? {
+            Holder::User(client) => Some(client).filter(|client| self.has_its_id(client)),
             Holder::Recorded(id) => self.client_derived(id).filter(|client| client.has_key(hash)),
-        }
+        };
+        client.filter(|client| self.serves(&client.name))
     }
 }
 

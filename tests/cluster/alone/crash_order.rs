@@ -1,8 +1,6 @@
 //! The order of writes, proven: an operator that dies right after its n-th write, for every n, and
 //! the next one finishes the job. Nothing is lost, doubled or leaked.
 
-use std::sync::Mutex;
-
 use anon_operator::testing::crd::{Revocation, SdkClient};
 use anon_operator::testing::domain::stored_key::ApiKeyState;
 use k8s_openapi::api::core::v1::Secret;
@@ -92,13 +90,13 @@ async fn dead_after_each_write_of_a_rotation() {
 
 /// Starts with a client whose key is in the Secret `key`, edits it by `edit`, and kills an operator
 /// after so many writes. The next one has a new key in the Secret `name`; the old one is in its
-/// overlap, and was never refused.
-async fn replaced_within_the_overlap(
+/// overlap, and was never refused. Returns what `killed` makes of the state in between.
+async fn replaced_within_the_overlap<T>(
     name: &str,
     writes: usize,
     edit: impl AsyncFn(&Space),
-    killed: impl Fn(&SdkClient, Option<Secret>),
-) {
+    killed: impl Fn(&SdkClient, Option<Secret>) -> T,
+) -> T {
     let space = Space::new("former").await;
     let operator = Operator::start(&[]).await;
     space.apply(&service("backend", "Member", "key")).await;
@@ -108,7 +106,7 @@ async fn replaced_within_the_overlap(
 
     edit(&space).await;
     assert!(run_until_dead(writes, &[]).await, "{writes} writes");
-    killed(&client(&space).await, space.get(name).await);
+    let found = killed(&client(&space).await, space.get(name).await);
 
     let operator = Operator::start(&[]).await;
     assert_eq!(operator.validate(&old, None).await.verdict(), "200", "{writes} writes");
@@ -124,6 +122,7 @@ async fn replaced_within_the_overlap(
     assert!(status.keys[0].expires_at.is_some() && status.replacing.is_none(), "{status:?}");
     assert_eq!(space.get::<Secret>(name).await.unwrap().immutable, None);
     operator.stop().await;
+    found
 }
 
 #[tokio::test]
@@ -153,10 +152,10 @@ enum Replacement {
     Created,
 }
 
-fn replacement(client: &SdkClient, secret: Option<&Secret>) -> Replacement {
+fn replacement(client: &SdkClient, secret: Option<Secret>) -> Replacement {
     let status = client.status.as_ref().unwrap();
     let next = status.keys.iter().any(|key| key.state == ApiKeyState::Next);
-    let immutable = secret.is_some_and(|secret| secret.immutable == Some(true));
+    let immutable = secret.as_ref().is_some_and(|secret| secret.immutable == Some(true));
     match (next, status.replacing.is_some(), secret.is_some(), immutable) {
         (false, false, true, true) => Replacement::Nothing,
         (true, false, true, true) => Replacement::NextInStatus,
@@ -172,20 +171,15 @@ async fn dead_after_each_write_that_replaces_an_immutable_secret() {
     let _turn = alone().await;
     // Status can tell in between of the validators that it waits for, so what was written is judged
     // by what is there, not by the number of writes.
-    let reached = Mutex::new(Vec::new());
-    while reached.lock().unwrap().last() != Some(&Replacement::Created) {
-        let writes = reached.lock().unwrap().len();
+    let mut reached = Vec::new();
+    while reached.last() != Some(&Replacement::Created) {
         let edit = async |space: &Space| {
             space.merge::<Secret>("key", json!({"immutable": true})).await;
             let request = json!({"metadata": {"annotations": {"anon.dev/rotate": "now"}}});
             space.merge::<SdkClient>("backend", request).await;
         };
-        replaced_within_the_overlap("key", writes, edit, |client, secret| {
-            reached.lock().unwrap().push(replacement(client, secret.as_ref()));
-        })
-        .await;
+        reached.push(replaced_within_the_overlap("key", reached.len(), edit, replacement).await);
     }
-    let mut reached = reached.into_inner().unwrap();
     reached.dedup();
     let all = [
         Replacement::Nothing,
