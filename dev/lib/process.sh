@@ -15,14 +15,44 @@ readonly MARK=ANON_DEV_PROCESS
 LEASH=()
 
 # pids MARK…: prints the processes that have one of these marks, one per line.
+#
+# While a process replaces its program (execve), /proc shows no environment of it.
+# It is then read again, or it would be overlooked, and left running.
 pids() {
-  local mark patterns=()
-  for mark; do
-    patterns+=(-e "$MARK=$mark")
+  local mark pid entry tries=100 unread=(/proc/[0-9]*/environ)
+  local -A shown
+  while ((${#unread[@]} && tries--)); do
+    shown=()
+    # One reading finds both the marks and the environments that are not shown, so
+    # grep prints the marks, and of every other entry the first character. Processes
+    # may exit meanwhile, so its errors and its exit code are ignored.
+    while IFS=/ read -r -d '' _ _ pid entry; do
+      shown[$pid]=yes
+      for mark; do
+        [[ $entry != "environ:$MARK=$mark" ]] || echo "$pid"
+      done
+    done < <(LC_ALL=C grep -zaHo -e "^$MARK=.*" -e '^.' "${unread[@]}" 2>/dev/null)
+    mapfile -t unread < <(executing "${unread[@]}")
+    ((${#unread[@]} == 0)) || sleep 0.01
   done
-  # Processes may exit while grep reads, so its errors and its exit code are
-  # ignored.
-  { grep -lzxF "${patterns[@]}" /proc/[0-9]*/environ 2>/dev/null || true; } | cut -d/ -f3
+}
+
+# executing FILE…: prints those of these files in /proc that are not in `shown`
+# although the process has an environment, or is about to get one.
+executing() {
+  local file pid stat
+  for file; do
+    pid=${file//[!0-9]/}
+    # Neither a kernel thread nor a process that has exited has a program.
+    [[ ! ${shown[$pid]:-} && -e /proc/$pid/exe ]] || continue
+    # Field 3 is the state, fields 50 and 51 are start and end of the environment
+    # (proc_pid_stat(5)); the name in field 2 may contain anything. During execve,
+    # they are 0, then equal, as those of an empty environment. But then the process
+    # does not sleep.
+    read -r stat <"/proc/$pid/stat" || continue
+    read -ra stat <<<"${stat##*) }"
+    ((stat[47] && stat[47] == stat[48])) && [[ ${stat[0]} == S ]] || echo "$file"
+  done 2>/dev/null
 }
 
 runs() { [[ -n $(pids "$1") ]]; }
