@@ -81,10 +81,10 @@ apiserver_settled() {
 }
 
 # apiserver_ready: the CA distinguishes this API server from that of another
-# cluster on the same port.
+# cluster on the same port. No command substitution, like in find_processes.
 apiserver_ready() {
-  [[ $(curl -s --max-time 5 --noproxy '*' --cacert "$DIR/pki/ca.crt" \
-    "https://$API_HOST:$API_PORT/readyz") == ok ]]
+  curl --fail --silent --output /dev/null --max-time 5 --noproxy '*' \
+    --cacert "$DIR/pki/ca.crt" "https://$API_HOST:$API_PORT/readyz"
 }
 
 # start_controller_manager: without it there is no garbage collection, Deployments

@@ -14,13 +14,17 @@ readonly MARK=ANON_DEV_PROCESS
 # The command with which `run` wraps a daemon, so that it dies with the launcher.
 LEASH=()
 
-# pids MARK…: prints the processes that have one of these marks, one per line.
+# find_processes MARK…: sets FOUND to the processes that have one of these marks.
 #
 # While a process replaces its program (execve), /proc shows no environment of it.
 # It is then read again, or it would be overlooked, and left running.
-pids() {
-  local mark pid entry tries=100 unread=(/proc/[0-9]*/environ)
+#
+# No command substitution, because a Ctrl-C is lost on bash while it starts one, and
+# what waits for a process calls this all the time.
+find_processes() {
+  local mark pid entry file tries=100 again unread=(/proc/[0-9]*/environ)
   local -A shown
+  FOUND=()
   while ((${#unread[@]} && tries--)); do
     shown=()
     # One reading finds both the marks and the environments that are not shown, so
@@ -29,34 +33,39 @@ pids() {
     while IFS=/ read -r -d '' _ _ pid entry; do
       shown[$pid]=yes
       for mark; do
-        [[ $entry != "environ:$MARK=$mark" ]] || echo "$pid"
+        [[ $entry != "environ:$MARK=$mark" ]] || FOUND+=("$pid")
       done
     done < <(LC_ALL=C grep -zaHo -e "^$MARK=.*" -e '^.' "${unread[@]}" 2>/dev/null)
-    mapfile -t unread < <(executing "${unread[@]}")
+    again=()
+    for file in "${unread[@]}"; do
+      pid=${file//[!0-9]/}
+      [[ ${shown[$pid]:-} ]] || ! executing "$pid" || again+=("$file")
+    done
+    unread=("${again[@]}")
     ((${#unread[@]} == 0)) || sleep 0.01
   done
 }
 
-# executing FILE…: prints those of these files in /proc that are not in `shown`
-# although the process has an environment, or is about to get one.
+# executing PID: whether the process, which shows no environment, will have one.
 executing() {
-  local file pid stat
-  for file; do
-    pid=${file//[!0-9]/}
-    # Neither a kernel thread nor a process that has exited has a program.
-    [[ ! ${shown[$pid]:-} && -e /proc/$pid/exe ]] || continue
-    # Field 3 is the state, fields 50 and 51 are start and end of the environment
-    # (proc_pid_stat(5)); the name in field 2 may contain anything. During execve,
-    # they are 0, then equal, as those of an empty environment. But then the process
-    # does not sleep.
-    read -r stat <"/proc/$pid/stat" || continue
-    read -ra stat <<<"${stat##*) }"
-    ((stat[47] && stat[47] == stat[48])) && [[ ${stat[0]} == S ]] || echo "$file"
-  done 2>/dev/null
+  local stat
+  # Neither a kernel thread nor a process that has exited has a program.
+  [[ -e /proc/$1/exe ]] && { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
+  # Field 3 is the state, fields 50 and 51 are start and end of the environment
+  # (proc_pid_stat(5)); the name in field 2 may contain anything. During execve, they
+  # are 0, then equal, as those of an empty environment. But then the process does not
+  # sleep.
+  read -ra stat <<<"${stat##*) }"
+  ! ((stat[47] && stat[47] == stat[48])) || [[ ${stat[0]} != S ]]
 }
 
-runs() { [[ -n $(pids "$1") ]]; }
+runs() {
+  find_processes "$1"
+  ((${#FOUND[@]}))
+}
 
+# What find_processes has found.
+FOUND=()
 # The marks of the daemons that this launcher started.
 SPAWNED=()
 
@@ -88,14 +97,14 @@ marked_or_gone() {
 # terminate SECONDS MARK…: sends SIGTERM, and SIGKILL to processes that are still
 # running after that time.
 terminate() {
-  local deadline=$((SECONDS + $1)) found signal=TERM
+  local deadline=$((SECONDS + $1)) signal=TERM
   shift
-  while mapfile -t found < <(pids "$@") && ((${#found[@]})); do
+  while find_processes "$@" && ((${#FOUND[@]})); do
     if [[ $signal == TERM ]] || ((SECONDS >= deadline)); then
-      kill -s "$signal" "${found[@]}" 2>/dev/null || true
+      kill -s "$signal" "${FOUND[@]}" 2>/dev/null || true
       signal=KILL
     fi
-    ((SECONDS < deadline + 10)) || die "cannot terminate the processes ${found[*]}"
+    ((SECONDS < deadline + 10)) || die "cannot terminate the processes ${FOUND[*]}"
     sleep 0.05
   done
 }

@@ -143,12 +143,12 @@ start_janitor() {
 # run_command COMMAND…: runs it in the cluster's environment, and returns its exit
 # code.
 run_command() {
-  local code=0 left
+  local code=0
   # shellcheck disable=SC2016
   run_helper env "$MARK=command@$DIR" bash -c 'source "$1" && shift && exec "$@"' \
     'dev: run' "$DIR/env" "$@" || code=$?
-  mapfile -t left < <(pids "command@$DIR")
-  ((${#left[@]} == 0)) || say "the command left processes behind, which are terminated now: ${left[*]}"
+  find_processes "command@$DIR"
+  ((${#FOUND[@]} == 0)) || say "the command left processes behind, which are terminated now: ${FOUND[*]}"
   return "$code"
 }
 
